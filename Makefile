@@ -1,0 +1,38 @@
+# `make repro` runs the pipeline, `make test` the tests; both set up .venv first when it is missing or out of date.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: repro test test-all pretrain bench readme lint lock
+
+repro: .venv/ready
+	dvc repro
+	earshot table
+
+test: .venv/ready
+	pytest -m "not slow"
+
+test-all: .venv/ready
+	pytest
+
+pretrain: .venv/ready  ## remake the checkpoint in checkpoints/ (about half an hour on one core)
+	dvc repro --force --single-item pretrain@listening
+
+bench: .venv/ready
+	python bench/run.py
+
+readme: .venv/ready
+	earshot table --write README.md README.zh-CN.md
+
+lint: .venv/ready
+	ruff check . && ruff format --check .
+
+lock: .venv/ready
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+.venv/ready: requirements.lock pyproject.toml
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet uv==0.13.8
+	.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.lock
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+	touch $@

@@ -1,0 +1,82 @@
+"""The command `earshot`: one function and one parser block for each subcommand."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from earshot import audio
+from earshot.predict import PredictError, Student
+
+STUDENT = Path("models/listening/onnx/listening-kd_pool/student.int8.onnx")
+_BAR = 30  # characters
+
+ANSWER_EXAMPLE = """example:
+  earshot answer clip.wav --question "What did Mary buy?" \\
+      --option "a bike" --option "a lamp" --option "a coat"
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; return 0, or 2 after one line on standard error."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        chosen.run(chosen)
+    except (PredictError, audio.AudioError) as error:
+        print(f"earshot: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="earshot", description="Small students of large speech models.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "answer",
+        help="answer a multiple-choice question about a recording",
+        description="Answer a multiple-choice question about a recording, in any format libsndfile reads, at any rate.",
+        epilog=ANSWER_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("clip", help="recording: wav, flac, ogg, mp3, …")
+    command.add_argument("--question", required=True)
+    command.add_argument("--option", required=True, action="append", dest="options", help="once per option, 2 or more")
+    command.add_argument("--model", type=Path, help=f"student as ONNX file (default: {STUDENT})")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=answer)
+    return parser
+
+
+def answer(chosen: argparse.Namespace) -> None:
+    """Print each option with its probability, the chosen one marked, and the time taken."""
+    if chosen.model is None and not STUDENT.is_file():
+        raise PredictError(f"{STUDENT}: no such file; run `make repro` to train it, or pass --model")
+    student = Student(chosen.model or STUDENT)
+    samples = audio.decode(chosen.clip, student.sample_rate)
+    try:
+        result = student.answer(samples, chosen.question, chosen.options)
+    except PredictError as error:
+        raise PredictError(f"{chosen.clip}: {error}") from None
+    seconds = len(samples) / student.sample_rate
+    if chosen.json:
+        content = {
+            "answer": chosen.options[result.option],
+            "option": result.option,
+            "options": chosen.options,
+            "probabilities": result.probabilities,
+            "seconds": seconds,
+            "milliseconds": result.milliseconds,
+        }
+        print(json.dumps(content, ensure_ascii=False))
+        return
+    width = max(map(len, chosen.options))
+    for index, (option, probability) in enumerate(zip(chosen.options, result.probabilities, strict=True)):
+        bar = "#" * round(_BAR * probability) if sys.stdout.isatty() else ""
+        print(f"{'>' if index == result.option else ' '} {option:{width}}  {probability:6.1%}  {bar}".rstrip())
+    print(f"answered in {result.milliseconds:.1f} ms, {seconds:.2f} s of audio")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Scores of a classifier, with intervals one can believe: over test items and over training seeds.
+
+Predictions of one model are probabilities `(S, N, C)`: S training seeds, N test items, C options. Answers are `(N,)`
+positions in 0..C-1. Items of one passage share an encoding, so they are right or wrong together: `clusters (N,)` names
+the passage of each item, and whole passages are resampled, never items.
+
+**Intervals** are 95% percentile intervals of a two-way bootstrap: passages and seeds are drawn with replacement,
+independently of each other. Percentiles, because they stay inside 0..1, need no formula for a skewed or non-linear
+score such as macro F1, and carry over to paired gains unchanged. Of S seeds, S-1 are drawn: S draws would understate
+the variance between seeds by 1/S, much for the usual four or five (Rao & Wu 1988). With one seed only passages are
+drawn, and the interval says nothing about another training run. Where seeds differ more than passages do, four seeds
+cannot carry a 95% interval: in simulation it covers about 87%.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+BINS = 15
+Statistic = Callable[[np.ndarray], np.ndarray]  # confusion tables (…, C, C) → one number per table (…)
+
+
+def accuracy(probabilities: np.ndarray, answers: np.ndarray) -> float:
+    """Return the share of items answered right over seeds and items; of equal probabilities the first is the choice."""
+    _check(probabilities, answers)
+    return float((probabilities.argmax(-1) == answers).mean())
+
+
+def macro_f1(probabilities: np.ndarray, answers: np.ndarray) -> float:
+    """Return F1 = 2 TP / (2 TP + FP + FN) averaged over answer positions, then over seeds.
+
+    Positions that occur neither as answer nor as prediction are left out, as in scikit-learn's `f1_score`.
+    """
+    return float(_macro_f1(_confusions(probabilities, answers, np.zeros(len(answers))).sum(0)).mean())
+
+
+def negative_log_likelihood(probabilities: np.ndarray, answers: np.ndarray) -> float:
+    """Return -mean ln p(answer) in nats over seeds and items; p is held above 1e-12 to stay finite."""
+    _check(probabilities, answers)
+    right = probabilities[:, np.arange(len(answers)), answers]
+    return float(-np.log(np.maximum(right, 1e-12)).mean())
+
+
+def calibration(probabilities: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean confidence, accuracy and number of predictions of each bin `(15,)`, all seeds pooled.
+
+    Confidence is the largest probability; bin b of 15 holds confidences in (b/15, (b+1)/15]. Empty bins are zero.
+    """
+    _check(probabilities, answers)
+    confidence = probabilities.max(-1).ravel()
+    right = (probabilities.argmax(-1) == answers).ravel()
+    bins = np.clip(np.digitize(confidence, np.linspace(0, 1, BINS + 1), right=True) - 1, 0, BINS - 1)
+    count = np.bincount(bins, minlength=BINS)
+    share = 1 / np.maximum(count, 1)
+    return np.bincount(bins, confidence, BINS) * share, np.bincount(bins, right, BINS) * share, count
+
+
+def calibration_error(probabilities: np.ndarray, answers: np.ndarray) -> float:
+    """Return Σ_b n_b/N · |accuracy_b - confidence_b| over 15 bins (expected calibration error), averaged over seeds."""
+
+    def of_seed(one: np.ndarray) -> float:
+        confidence, right, count = calibration(one[None], answers)
+        return float(count @ np.abs(right - confidence) / count.sum())
+
+    return float(np.mean([of_seed(one) for one in probabilities]))
+
+
+def score(
+    probabilities: np.ndarray,
+    answers: np.ndarray,
+    clusters: np.ndarray,
+    groups: dict[str, np.ndarray],
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return every score of one model as nested finite numbers.
+
+    `groups` maps a name to a value per item `(N,)`: `{"skill": ["detail", …]}` adds `skill.detail.accuracy`, with its
+    interval and its number of items. Shares are 0..1, `nll` is in nats. ValueError says why data cannot be scored.
+    """
+    answers, clusters = np.asarray(answers), np.asarray(clusters)
+    tables = _confusions(probabilities, answers, clusters)
+    scores: dict[str, Any] = {
+        **_interval("accuracy", tables, _accuracy, resamples, seed),
+        **_interval("macro_f1", tables, _macro_f1, resamples, seed),
+        "nll": negative_log_likelihood(probabilities, answers),
+        "ece": calibration_error(probabilities, answers),
+        "seeds": len(probabilities),
+        "items": len(answers),
+    }
+    for name, values in groups.items():
+        if len(values := np.asarray(values)) != len(answers):
+            raise ValueError(f"group {name} has {len(values)} values for {len(answers)} items")
+        scores[name] = {}
+        for value in np.unique(values):
+            inside = values == value
+            part = _confusions(probabilities[:, inside], answers[inside], clusters[inside])
+            interval = _interval("accuracy", part, _accuracy, resamples, seed)
+            scores[name][str(value)] = {**interval, "items": int(inside.sum())}
+    return scores
+
+
+def paired_gain(
+    a: np.ndarray, b: np.ndarray, answers: np.ndarray, clusters: np.ndarray, resamples: int = 2000, seed: int = 0
+) -> dict[str, float]:
+    """Return accuracy(a) - accuracy(b) with its interval, both on the same items and the same draws of passages.
+
+    Equal numbers of seeds are paired by index (same initial weights). A model of one seed meets every seed of the other
+    and adds no variance of its own. `p_value` is two-sided, from the same draws: 2 · min(share ≤ 0, share ≥ 0).
+    """
+    if len(a) != len(b) and 1 not in (len(a), len(b)):
+        raise ValueError(f"cannot pair {len(a)} seeds with {len(b)}: the numbers must agree, or one be 1")
+    both = np.broadcast_arrays(_confusions(a, answers, clusters), _confusions(b, answers, clusters))
+    tables = np.stack(both, 2)  # (K, S, 2, C, C)
+
+    def gain(counts: np.ndarray) -> np.ndarray:
+        shares = _accuracy(counts)
+        return shares[..., 0] - shares[..., 1]
+
+    draws = _draws(tables, gain, resamples, seed).round(12)  # a rounding error has no sign
+    tail = 1 + min((draws <= 0).sum(), (draws >= 0).sum())  # one added: no finite number of draws shows p = 0
+    p_value = min(1.0, float(2 * tail / (resamples + 1)))
+    return {**_interval("accuracy", tables, gain, resamples, seed), "p_value": p_value}
+
+
+def exact_interval(successes: int, n: int) -> tuple[float, float]:
+    """Return the 95% Clopper-Pearson interval of a share of n independent items.
+
+    The paper's 68.4% and 78.9% are 13 and 15 of 19: 0.43..0.87 and 0.54..0.94.
+    """
+    ends = binomtest(successes, n).proportion_ci(0.95, method="exact")
+    return float(ends.low), float(ends.high)
+
+
+def _check(probabilities: np.ndarray, answers: np.ndarray) -> None:
+    shape = np.shape(probabilities)
+    if len(shape) != 3 or 0 in shape or np.shape(answers) != shape[1:2]:
+        raise ValueError(f"probabilities {shape} and answers {np.shape(answers)} must be (S, N, C) and (N,), not empty")
+    if not np.all(probabilities >= 0) or not np.allclose(probabilities.sum(-1), 1, atol=1e-4):
+        raise ValueError("probabilities must be finite, at least 0, and sum to 1 over the options")
+    if np.min(answers) < 0 or np.max(answers) >= shape[2]:
+        raise ValueError(f"answers must be 0..{shape[2] - 1}, found {np.min(answers)}..{np.max(answers)}")
+
+
+def _confusions(probabilities: np.ndarray, answers: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Count answers by predictions, `(K, S, C, C)` for cluster and seed: sums of these hold all a score needs."""
+    _check(probabilities, answers)
+    if len(clusters) != len(answers):
+        raise ValueError(f"{len(clusters)} clusters for {len(answers)} items")
+    seeds, _, options = probabilities.shape
+    names, cluster = np.unique(clusters, return_inverse=True)
+    tables = np.zeros((len(names), seeds, options, options))
+    np.add.at(tables, (cluster, np.arange(seeds)[:, None], answers, probabilities.argmax(-1)), 1)
+    return tables
+
+
+def _accuracy(tables: np.ndarray) -> np.ndarray:
+    return np.trace(tables, axis1=-2, axis2=-1) / tables.sum((-2, -1))
+
+
+def _macro_f1(tables: np.ndarray) -> np.ndarray:
+    hits, seen = np.diagonal(tables, axis1=-2, axis2=-1), tables.sum(-1) + tables.sum(-2)
+    return (2 * hits / np.maximum(seen, 1)).sum(-1) / (seen > 0).sum(-1)
+
+
+def _draws(tables: np.ndarray, statistic: Statistic, resamples: int, seed: int) -> np.ndarray:
+    """Return the statistic `(resamples,)` of tables `(K, S, …)` under draws of clusters and seeds.
+
+    All counts are whole numbers, so the sums are exact and do not depend on threads.
+    """
+    rng = np.random.default_rng(seed)
+    clusters, seeds = tables.shape[:2]
+    times = _times(rng, resamples, clusters, clusters)
+    drawn = statistic((times @ tables.reshape(clusters, -1)).reshape(resamples, *tables.shape[1:]))
+    return np.average(drawn, 1, _times(rng, resamples, seeds, max(seeds - 1, 1)))
+
+
+def _times(rng: np.random.Generator, rows: int, things: int, draws: int) -> np.ndarray:
+    """Return how often each thing `(rows, things)` comes up in so many draws with replacement."""
+    picks = rng.integers(things, size=(rows, draws)) + things * np.arange(rows)[:, None]
+    return np.bincount(picks.ravel(), minlength=rows * things).reshape(rows, things).astype(float)
+
+
+def _interval(name: str, tables: np.ndarray, statistic: Statistic, resamples: int, seed: int) -> dict[str, float]:
+    """Return the estimate and the ends of its interval, which always holds the estimate."""
+    estimate = float(statistic(tables.sum(0)).mean())
+    low, high = np.quantile(_draws(tables, statistic, resamples, seed), [0.025, 0.975])
+    return {name: estimate, f"{name}_low": min(float(low), estimate), f"{name}_high": max(float(high), estimate)}

@@ -1,0 +1,50 @@
+"""The paper's student: a bidirectional LSTM over log-mel frames, mean over time, options read by the head."""
+
+import torch
+from torch import nn
+
+from earshot.models.heads import OptionHead, masked_mean
+from earshot.params import BiLSTM
+
+
+def stack_frames(mel: torch.Tensor, lengths: torch.Tensor, stack: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Join `stack` neighbouring frames: `(B, T, F)` → `(B, ⌈T/stack⌉, stack·F)`, with the new lengths.
+
+    A last, incomplete stack is filled up with zeros, so every clip stacks the same alone or in a batch.
+    """
+    batch, frames, width = mel.shape
+    mel = nn.functional.pad(mel, (0, 0, 0, -frames % stack))
+    return mel.reshape(batch, -1, stack * width), (lengths + stack - 1) // stack
+
+
+def reverse_within(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Reverse each sequence of `(B, T, D)` within its own length; padding stays at the end."""
+    steps = torch.arange(frames.shape[1], device=frames.device)[None]
+    source = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
+    return frames.gather(1, source.unsqueeze(-1).expand_as(frames))
+
+
+class BiLSTMStudent(nn.Module):
+    """X → H = BiLSTM(X) → h_avg → logits, eqs. (1)–(3).
+
+    Each direction is its own `nn.LSTM`, the backward one fed with sequences reversed within their length: padding then
+    changes nothing, and CPUs are spared `pack_padded_sequence`, which is several times slower there.
+    """
+
+    def __init__(self, params: BiLSTM, n_mels: int):
+        super().__init__()
+        self.stack = params.stack
+        self.width = 2 * params.hidden
+        widths = [n_mels * params.stack, *[self.width] * (params.layers - 1)]
+        self.ahead = nn.ModuleList(nn.LSTM(width, params.hidden, batch_first=True) for width in widths)
+        self.behind = nn.ModuleList(nn.LSTM(width, params.hidden, batch_first=True) for width in widths)
+        self.dropout = nn.Dropout(params.dropout)
+        self.head = OptionHead(self.width, params.text)
+
+    def pool(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return h_avg `(B, 2·hidden)` of log-mel `(B, T, n_mels)` with lengths `(B,)` in frames."""
+        frames, lengths = stack_frames(mel, lengths, self.stack)
+        for ahead, behind in zip(self.ahead, self.behind, strict=True):
+            backward = reverse_within(behind(reverse_within(frames, lengths))[0], lengths)
+            frames = self.dropout(torch.cat([ahead(frames)[0], backward], dim=-1))
+        return masked_mean(frames, lengths)

@@ -1,0 +1,72 @@
+"""Passages: runs of consecutive utterances, the last one withheld so that one can ask what comes next."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What is heard (`utterances`, `text`) and the sentence that follows; `text` is None where nobody transcribed it."""
+
+    id: str
+    split: str
+    speaker: str
+    wording: str
+    utterances: tuple[str, ...]
+    texts: tuple[str, ...] | None
+    next: str | None
+
+    @property
+    def text(self) -> str:
+        """The text of what is heard; empty where it is unknown."""
+        return " ".join(self.texts or ())
+
+    def part(self, start: int, stop: int) -> "Passage":
+        """Return the passage restricted to some of its utterances; what follows it is then unknown."""
+        texts = self.texts and self.texts[start:stop]
+        return Passage(self.id, self.split, self.speaker, self.wording, self.utterances[start:stop], texts, self.next)
+
+
+def words(text: str) -> list[str]:
+    """Return the content words of a text, in lower case, each once, in order of appearance."""
+    found = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())
+    return list(dict.fromkeys(w for w in found if len(w) > 2 and w not in ENGLISH_STOP_WORDS))
+
+
+def passages(manifest: pd.DataFrame, accepted: Iterable[str], seconds: float) -> list[Passage]:
+    """Cut the manifest's groups into passages of at most `seconds`, using only accepted clips.
+
+    The utterances of a group stay in order. Of a transcribed run of two or more, the last is withheld as `next`.
+    """
+    rows = manifest[manifest["id"].isin(set(accepted))]
+    cut: list[Passage] = []
+    for (split, group), clips in rows.groupby(["split", "passage"], sort=True):
+        runs: list[list[int]] = [[]]
+        total = 0.0
+        for position, length in enumerate(clips["seconds"]):
+            if runs[-1] and total + length > seconds:
+                runs.append([])
+                total = 0.0
+            runs[-1].append(position)
+            total += length
+        for number, run in enumerate(runs):
+            taken = clips.iloc[run]
+            transcribed = taken["text"].notna().all()
+            withheld = transcribed and len(taken) > 1
+            heard = taken.iloc[:-1] if withheld else taken
+            cut.append(
+                Passage(
+                    id=f"{group}" if len(runs) == 1 else f"{group}/{number}",
+                    split=str(split),
+                    speaker=str(taken["speaker"].iloc[0]),
+                    wording="unseen" if (taken["wording"] == "unseen").any() else "seen",
+                    utterances=tuple(heard["id"]),
+                    texts=tuple(heard["text"]) if transcribed else None,
+                    next=str(taken["text"].iloc[-1]) if withheld else None,
+                )
+            )
+    return cut

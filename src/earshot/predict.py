@@ -1,0 +1,102 @@
+"""Load a student's ONNX file and use it: ONNX Runtime and NumPy, no torch."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from earshot import audio, text
+
+_ERRORS_ONLY = 3
+
+
+class PredictError(ValueError):
+    """A file that is no student, or a question that cannot be answered; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The index of the chosen option, every option's probability, and the time from samples to answer."""
+
+    option: int
+    probabilities: tuple[float, ...]
+    milliseconds: float
+
+
+class Student:
+    """A student for multiple choice, float or int8, on `threads` threads.
+
+    >>> student = Student("models/listening/onnx/listening-kd_pool/student.int8.onnx")
+    >>> samples = audio.decode("clip.wav", student.sample_rate)
+    >>> student.answer(samples, "What did Mary buy?", ["a bike", "a lamp", "a coat"]).option
+    1
+
+    Raises PredictError when the file is missing or is no student.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1):
+        self._session = _session(path, threads)
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        if (task := self.metadata.get("task")) != "choice":
+            raise PredictError(f"{path}: not an Earshot student for multiple choice, task={task!r}")
+        try:
+            self.sample_rate = int(self.metadata["sample_rate"])  # Hz
+            self.buckets = int(self.metadata["buckets"])
+            features = json.loads(self.metadata["features"])
+            self._limits = float(features["min_seconds"]), float(features["min_rms"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise PredictError(f"{path}: its metadata are damaged ({type(error).__name__}: {error})") from None
+
+    def answer(self, samples: np.ndarray, question: str, options: Sequence[str]) -> Answer:
+        """Choose among options for mono samples `(N,)` at `sample_rate`, in [−1, 1].
+
+        Raises PredictError for audio that is empty, too short or silent, a question or an option without words, fewer
+        than two options, and options that are the same.
+        """
+        begin = time.perf_counter()
+        if reason := audio.check(samples, self.sample_rate, *self._limits):
+            raise PredictError(f"the audio is {reason}")
+        if len(options) < 2:
+            raise PredictError(f"{len(options)} option given, at least 2 are needed")
+        question_ids, option_ids = text.encode_item(question, options, self.buckets)
+        if question_ids[0] == text.PADDING:
+            raise PredictError(f"the question {question!r} has no words")
+        for option, ids in zip(options, option_ids, strict=True):
+            if ids[0] == text.PADDING:
+                raise PredictError(f"the option {option!r} has no words")
+        if len(np.unique(option_ids, axis=0)) < len(options):
+            raise PredictError("two of the options are the same")
+        probabilities = softmax(self.logits(samples, question_ids[None], option_ids[None])[0])
+        spent = (time.perf_counter() - begin) * 1000
+        return Answer(int(probabilities.argmax()), tuple(probabilities.tolist()), spent)
+
+    def logits(self, samples: np.ndarray, questions: np.ndarray, options: np.ndarray) -> np.ndarray:
+        """Return float32 logits `(Q, C)` for samples `(N,)`, question ids `(Q, Lq)` and option ids `(Q, C, Lo)`.
+
+        Ids are those of `text.encode_item`, padded with 0; a row of zeros is an option that an item does not have. The
+        audio is encoded once for all questions.
+        """
+        inputs = {"waveform": samples, "question": questions, "options": options}
+        return self._session.run(["logits"], inputs)[0]
+
+
+def _session(path: str | Path, threads: int) -> onnxruntime.InferenceSession:
+    if not Path(path).is_file():
+        raise PredictError(f"{path}: no such file")
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.log_severity_level = _ERRORS_ONLY
+    try:
+        return onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no other class
+        raise PredictError(f"{path}: not a readable ONNX file ({type(error).__name__})") from None
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities of logits `(…, C)`, in double precision."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)

@@ -1,0 +1,109 @@
+"""The one training loop: teacher and students, every track."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from earshot import checkpoint
+from earshot.batches import Batch, Loader
+from earshot.progress import track
+
+Objective = Callable[[Batch, torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
+OnEpoch = Callable[[int, dict[str, float]], None]
+
+
+def answer(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits `(N, C)` and pooled vectors `(N, D)` of a batch's items."""
+    pooled = model.pool(batch.sequences, batch.lengths)[batch.passage]
+    return model.head(pooled, batch.questions, batch.options), pooled
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
+    """Return each item's option probabilities `(C,)`, keyed by item id."""
+    model.eval()
+    answers: dict[str, np.ndarray] = {}
+    for batch in batches:
+        probabilities = answer(model, batch)[0].double().softmax(-1).numpy()
+        answers |= {item.id: row[: len(item.options)] for item, row in zip(batch.items, probabilities, strict=True)}
+    return answers
+
+
+def accuracy(model: nn.Module, loader: Loader) -> float:
+    """Return the share of items answered right (a fraction)."""
+    probabilities = predict(model, loader)
+    items = [item for batch in loader for item in batch.items]
+    return float(np.mean([probabilities[item.id].argmax() == item.answer for item in items]))
+
+
+def learning_rate(base: float, step: int, steps: int, schedule: str) -> float:
+    """Return the rate at `step` of `steps`: constant, or a cosine to zero after a warm-up of one twentieth."""
+    if schedule == "constant":
+        return base
+    warm = max(1, steps // 20)
+    return base * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def fit(
+    model: nn.Module,
+    batches: Callable[[int], Any],
+    steps_per_epoch: int,
+    epochs: int,
+    objective: Objective,
+    validate: Callable[[nn.Module], float],
+    base_rate: float,
+    schedule: str,
+    seed: int,
+    scratch: Path,
+    on_epoch: OnEpoch = lambda epoch, scores: None,
+) -> float:
+    """Train with Adam, leave the model as of its best validation score (the earliest on a tie), return the seconds spent.
+
+    `batches(epoch)` yields the epoch's batches. `objective` returns its terms and their weighted sum as `loss`; when it
+    is a module its own parameters (a projection) train too. A killed run continues from `scratch` and ends the same.
+    """
+    trained = nn.ModuleDict({"model": model})
+    if isinstance(objective, nn.Module):
+        trained["objective"] = objective
+    optimizer = torch.optim.Adam([p for p in trained.parameters() if p.requires_grad], lr=base_rate)
+    progress = checkpoint.load(scratch / "last.safetensors", trained, optimizer) or {
+        "history": [],
+        "best": None,
+        "seconds": 0.0,
+    }
+    best = checkpoint.load_weights(scratch / "best.safetensors") if progress["best"] is not None else {}
+    for epoch, scores in enumerate(progress["history"]):
+        on_epoch(epoch, scores)
+    for epoch in range(len(progress["history"]), epochs):
+        torch.manual_seed(1_000_003 * seed + epoch)
+        trained.train()
+        begun, sums = time.monotonic(), dict[str, float]()
+        for number, batch in enumerate(track(batches(epoch), f"epoch {epoch + 1}/{epochs}", total=steps_per_epoch)):
+            step = epoch * steps_per_epoch + number
+            optimizer.param_groups[0]["lr"] = learning_rate(base_rate, step, epochs * steps_per_epoch, schedule)
+            terms = objective(batch, *answer(model, batch))
+            optimizer.zero_grad()
+            terms["loss"].backward()
+            nn.utils.clip_grad_norm_(trained.parameters(), 5.0)
+            optimizer.step()
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.item()
+        scores = {name: value / steps_per_epoch for name, value in sums.items()} | {"validation": validate(model)}
+        if not math.isfinite(scores["loss"]):
+            raise FloatingPointError(f"loss is {scores['loss']} in epoch {epoch + 1}; try a lower learning_rate")
+        if progress["best"] is None or scores["validation"] > progress["history"][progress["best"]]["validation"]:
+            progress["best"] = epoch
+            best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            checkpoint.save_weights(scratch / "best.safetensors", best)
+        progress["history"].append(scores)
+        progress["seconds"] += time.monotonic() - begun
+        checkpoint.save(scratch / "last.safetensors", trained, optimizer, progress)
+        on_epoch(epoch, scores)
+    model.load_state_dict(best)
+    return progress["seconds"]

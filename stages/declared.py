@@ -1,0 +1,69 @@
+"""How a stage script meets the pipeline: declared parameters in, one writer at a time, one-line errors out."""
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# The same numbers whatever the machine: one thread a process, and as many processes as there are cores.
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import yaml  # noqa: E402
+
+from earshot.params import Params, parse  # noqa: E402
+
+
+@cache
+def _params() -> Params:
+    with open("params.yaml") as file:
+        return parse(yaml.safe_load(file))
+
+
+def read(key: str) -> Any:
+    """Return the part of params.yaml under a dotted key; a test holds these keys against what dvc.yaml declares."""
+    value: Any = _params()
+    for part in key.split("."):
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value
+
+
+def scratch(*parts: str) -> Path:
+    """Return a folder for unfinished work, outside the stage's outputs, which DVC deletes before a run."""
+    return Path("scratch", *parts)
+
+
+def run(stage: Callable[[str], None]) -> None:
+    """Run `stage` with the script's one argument (a track or a recipe); known faults become one line and exit code 1.
+
+    A `dvc repro` that was killed can leave its stage running. It dies with its parent where the system can do that;
+    elsewhere the next run waits for it, as two writers would spoil each other's work.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    name = f"{Path(sys.argv[0]).stem}@{sys.argv[1]}"
+    scratch("locks").mkdir(parents=True, exist_ok=True)
+    with open(scratch("locks", name), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            stage(sys.argv[1])
+        except (ValueError, KeyError, FloatingPointError, OSError) as error:
+            if os.environ.get("EARSHOT_TRACEBACK"):
+                raise
+            sys.exit(f"{name}: {error}")
+
+
+def digest(*things: Any) -> str:
+    """Return a short hash of files (their bytes) and other things (their text): the name of resumable work."""
+    import hashlib
+
+    from earshot.files import sha256
+
+    texts = [sha256(thing) if isinstance(thing, Path) else repr(thing) for thing in things]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]

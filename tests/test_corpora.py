@@ -1,0 +1,290 @@
+"""Corpora and their manifest."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from earshot.corpora import CORPORA, SCHEMA, Clip, CorpusError, librispeech, read_manifest, synthetic_speech, world
+from earshot.corpora import write_manifest as write
+from earshot.params import LibriSpeech, Manifest, SyntheticSpeech
+
+RECORDINGS = Path(__file__).parents[2] / "shared/data/LibriSpeech"
+SOURCE = Path(__file__).parents[1] / "src"
+
+
+def clip(id: str, **changes) -> Clip:
+    return Clip(**({"id": id, "path": f"{id}.flac", "seconds": 1.0, "sample_rate": 16_000, "speaker": "s"} | changes))
+
+
+def record(path: Path, seconds: float = 0.5) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.full(int(16_000 * seconds), 0.1), 16_000)
+    return path
+
+
+# the manifest
+
+
+def test_manifest_comes_back_as_written(tmp_path):
+    clips = [
+        clip("a", split="test", text="hello", passage="p", wording="unseen"),
+        clip("b", split="pool", text=None, passage="p", device="s1", language="en"),
+    ]
+    assert write(iter(clips), tmp_path / "m.parquet") == 2
+    table = read_manifest(tmp_path / "m.parquet")
+    assert list(table.columns) == SCHEMA.names
+    assert [Clip(**row) for row in table.to_dict("records")] == clips
+    assert table["text"].iloc[1] is None and table["seconds"].dtype == np.float64
+
+
+def test_manifest_refuses_nothing_and_duplicates(tmp_path):
+    with pytest.raises(CorpusError, match="empty"):
+        write([], tmp_path / "m.parquet")
+    twice = [clip("a", split="test", text="x", passage="p", path=path) for path in ("one/a.flac", "two/a.flac")]
+    with pytest.raises(CorpusError, match="duplicate id 'a': one/a.flac and two/a.flac"):
+        write(twice, tmp_path / "m.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_what_is_no_manifest(tmp_path):
+    (tmp_path / "text").write_text("id,path")
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other")
+    for name in ("text", "other", "absent"):
+        with pytest.raises(CorpusError, match=f"{name}: not a"):
+            read_manifest(tmp_path / name)
+
+
+# synthetic speech
+
+SPLITS = ("teacher", "pool", "fewshot", "validation", "test", "pretrain")
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    return {split: list(synthetic_speech.script(split, 300, 4 if split == "fewshot" else 1, seed=3)) for split in SPLITS}
+
+
+def test_script_is_decided_by_its_seed(scripts):
+    assert list(synthetic_speech.script("test", 300, 1, seed=3)) == scripts["test"]
+    assert list(synthetic_speech.script("test", 300, 1, seed=4)) != scripts["test"]
+    ids = [u.id for script in scripts.values() for u in script]
+    assert len(set(ids)) == len(ids)
+
+
+def test_speakers_and_passages_are_disjoint(scripts):
+    groups = [["teacher", "pool", "pretrain"], ["fewshot"], ["validation"], ["test"]]
+    speakers = [{u.speaker for split in group for u in scripts[split]} for group in groups]
+    assert sum(map(len, speakers)) == len(set.union(*speakers))
+    closings = set(world.PLACES.values())
+    told = [{u.text for u in script if u.text not in closings} for script in scripts.values()]
+    assert sum(map(len, told)) == len(set.union(*told))
+    buckets = [set(span) for span in synthetic_speech.BUCKETS.values()]
+    assert sum(map(len, buckets)) == len(set.union(*buckets))
+
+
+def test_unseen_wordings_occur_in_test_alone(scripts):
+    wordings = {split: Counter(u.wording for u in script) for split, script in scripts.items()}
+    assert all(set(count) == {"seen"} for split, count in wordings.items() if split != "test")
+    assert 0.3 < wordings["test"]["unseen"] / wordings["test"].total() < 0.5
+    unseen = {u.text for u in scripts["test"] if u.wording == "unseen"} - set(world.PLACES.values())
+    assert all(t.startswith(("The ", "Do you remember how ", "Near our ")) for t in unseen)
+
+
+def test_retellings_share_voice_and_passage(scripts):
+    passage = [u for u in scripts["fewshot"] if u.passage == "fewshot-00007"]
+    assert [u.id for u in passage] == [f"fewshot-00007-{n:02d}" for n in range(5)]
+    assert len({u.voice for u in passage}) == 1 and len({u.text for u in passage}) == 5
+
+
+SMALL = SyntheticSpeech(
+    name="synthetic_speech",
+    passages={"teacher": 3, "pool": 3, "fewshot": 2, "validation": 2, "test": 3},
+    fewshot_retellings=2,
+)
+
+
+def build(folder: Path, seed: int = 1) -> tuple[list[Clip], str]:
+    clips = list(CORPORA["synthetic_speech"](SMALL, folder, seed))
+    return clips, sha256(b"".join(Path(c.path).read_bytes() for c in clips)).hexdigest()
+
+
+def test_speech_has_the_same_bytes_on_every_run(tmp_path, monkeypatch):
+    built = []
+    for workers in ("1", "3", "3"):
+        monkeypatch.setenv("EARSHOT_WORKERS", workers)
+        built.append(build(tmp_path / "speech"))
+    assert built[0] == built[1] == built[2]
+    assert build(tmp_path / "speech", seed=2)[1] != built[0][1]
+
+
+def test_speech_is_what_its_manifest_says(tmp_path):
+    clips, _ = build(tmp_path / "speech")
+    assert Counter(c.split for c in clips) == {"teacher": 6, "pool": 3, "fewshot": 6, "validation": 4, "test": 6}
+    assert {c.path for c in clips} == {str(p) for p in (tmp_path / "speech").rglob("*") if p.is_file()}
+    for c in clips:
+        info = soundfile.info(c.path)
+        assert (info.samplerate, info.subtype, info.channels) == (c.sample_rate, "PCM_16", 1)
+        assert info.frames == c.seconds * 16_000 > 8_000
+        assert Path(c.path).stem == c.id and c.text and c.id.startswith(c.passage)
+
+
+def test_an_utterance_is_the_same_in_every_process():
+    code = """
+from hashlib import sha256
+from earshot.corpora.espeak import Voice, speak
+text = "Julia went to the harbor on a snowy day and painted a guitar."
+print(sha256(speak(text, Voice("en-gb-x-gbcwmd+Andrea", 151, 61)).tobytes()).hexdigest())
+"""
+    hashes = set()
+    for number in range(4):
+        environment = os.environ | {"PYTHONPATH": str(SOURCE), "PADDING": "x" * 1000 * number}
+        hashes.add(subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True).stdout)
+    assert len(hashes) == 1
+
+
+# LibriSpeech
+
+
+@pytest.fixture
+def tree(tmp_path):
+    root = tmp_path / "LibriSpeech"
+    for chapter in ("dev/1/10", "dev/1/11", "dev/2/20", "dev-clean/3/30", "train/4/40"):
+        _, speaker, number = chapter.split("/")
+        for utterance in (1, 0):
+            record(root / chapter / f"{speaker}-{number}-{utterance:04d}.flac", 0.5 + utterance)
+    (root / "dev/1/10/1-10.trans.txt").write_text("1-10-0000 HELLO THERE\n1-10-0009 NOT HERE\n")
+    (root / "dev/1/10/notes.txt").write_text("no audio")
+    return root
+
+
+def librispeech_clips(root: Path, splits: dict, seed: int = 1, **more) -> list[Clip]:
+    params = LibriSpeech(name="librispeech", root=str(root), splits=splits, **more)
+    return list(CORPORA["librispeech"](params, Path("unused"), seed))
+
+
+def test_librispeech_tree(tree):
+    clips = librispeech_clips(tree, {"dev": "test", "dev/1/11": "validation", "dev/1": "fewshot", "train": "pool"})
+    assert [(c.id, c.split) for c in clips] == [
+        ("1-10-0000", "fewshot"),
+        ("1-10-0001", "fewshot"),
+        ("1-11-0000", "validation"),
+        ("1-11-0001", "validation"),
+        ("2-20-0000", "test"),
+        ("2-20-0001", "test"),
+        ("4-40-0000", "pool"),
+        ("4-40-0001", "pool"),
+    ]
+    assert clips[0] == Clip(
+        "1-10-0000", str(tree / "dev/1/10/1-10-0000.flac"), 0.5, 16_000, "1", "fewshot", "hello there", "1-10"
+    )
+    assert all(c.text is None for c in clips[1:])
+
+
+def test_librispeech_keeps_unreadable_files(tree):
+    (tree / "train/4/40/4-40-0000.flac").write_text("not audio")
+    bad, good = librispeech_clips(tree, {"train": "pool"})
+    assert (bad.id, bad.seconds, bad.sample_rate) == ("4-40-0000", 0.0, 0) and good.seconds == 1.5
+
+
+def test_librispeech_errors(tree):
+    with pytest.raises(CorpusError, match=r"no \.flac file under 'test' "):
+        librispeech_clips(tree, {"dev": "test", "test": "pool"})
+    with pytest.raises(CorpusError, match=r"no \.flac file under 'trai' "):
+        librispeech_clips(tree, {"trai": "pool"})
+    with pytest.raises(CorpusError, match="absent: no such folder"):
+        librispeech_clips(tree / "absent", {"dev": "test"})
+
+
+def test_auto_deals_whole_speakers_in_shares():
+    speakers = {str(n) for n in range(200)}
+    shares = {"teacher": 2.0, "pool": 1.0, "test": 1.0}
+    dealt = librispeech.deal(speakers, shares, seed=1)
+    assert Counter(dealt.values()) == {"teacher": 100, "pool": 50, "test": 50}
+    assert dealt == librispeech.deal(set(sorted(speakers, reverse=True)), dict(reversed(shares.items())), seed=1)
+    assert dealt != librispeech.deal(speakers, shares, seed=2)
+
+
+def test_auto_in_a_tree(tree):
+    clips = librispeech_clips(tree, {".": "auto", "train": "pool"}, auto={"test": 1.0, "teacher": 2.0})
+    of_speaker = {speaker: {c.split for c in clips if c.speaker == speaker} for speaker in "1234"}
+    assert all(len(splits) == 1 for splits in of_speaker.values()) and of_speaker["4"] == {"pool"}
+    assert Counter(next(iter(of_speaker[s])) for s in "123") == {"teacher": 2, "test": 1}
+
+
+def test_librispeech_recordings(tmp_path):
+    if not RECORDINGS.is_dir():
+        pytest.skip("no recordings in ../shared/data/LibriSpeech")
+    clips = librispeech_clips(RECORDINGS, {"train-clean-100": "pool", "dev-clean": "test", "test-other": "validation"})
+    assert Counter(c.split for c in clips) == {"pool": 251, "test": 29, "validation": 50}
+    first = next(c for c in clips if c.id == "84-121123-0000")
+    assert (first.speaker, first.passage, first.sample_rate) == ("84", "84-121123", 16_000)
+    assert first.text.islower() and all((c.text is None) == (c.split == "pool") for c in clips)
+    assert write(clips, tmp_path / "m.parquet") == 330
+
+
+# the user's own table
+
+COLUMNS = "path,speaker,split,text,label"
+
+
+def own_clips(folder: Path, *lines: str, columns: str = COLUMNS) -> list[Clip]:
+    (folder / "mine.csv").write_text("\n".join([columns, *lines]) + "\n", encoding="utf-8-sig")
+    return list(CORPORA["manifest"](Manifest(name="manifest", path=str(folder / "mine.csv")), Path("unused"), 1))
+
+
+def test_own_csv(tmp_path):
+    record(tmp_path / "audio/one.wav")
+    elsewhere = record(tmp_path / "elsewhere/two.flac")
+    one, two, three = own_clips(
+        tmp_path, 'audio/one.wav,ann,test,"Yes, please",', f"{elsewhere},bob,teacher,,park", "audio/gone.wav,bob,pool,,"
+    )
+    assert one == Clip("one", str(tmp_path / "audio/one.wav"), 0.5, 16_000, "ann", "test", "Yes, please", "ann")
+    assert (two.path, two.label, two.text, two.passage) == (str(elsewhere), "park", None, "bob")
+    assert (three.seconds, three.sample_rate, three.text, three.label) == (0.0, 0, None, None)
+
+
+def test_own_parquet_with_every_column(tmp_path):
+    record(tmp_path / "x.wav")
+    row = {"path": "x.wav", "speaker": 7, "split": "test", "text": "hi", "id": 12, "passage": "p"}
+    row |= {"language": "en", "device": "a", "location": "hall"}
+    pd.DataFrame([row]).to_parquet(tmp_path / "mine.parquet")
+    (c,) = CORPORA["manifest"](Manifest(name="manifest", path=str(tmp_path / "mine.parquet")), Path("unused"), 1)
+    assert (c.id, c.speaker, c.passage, c.language, c.device, c.location) == ("12", "7", "p", "en", "a", "hall")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a.wav,ann,dev,hi,", "row 1: split 'dev' is not one of teacher, pool, fewshot, validation, test"),
+        ("a.wav,ann,test,hi,park", "row 1: both text and label"),
+        ("a.wav,ann,test, ,", "row 1: neither text nor label"),
+        ("a.wav,,test,hi,", "row 1: speaker is blank"),
+        (",ann,test,hi,", "row 1: path is blank"),
+        ("a.wav", "row 1: speaker is blank"),
+        ("a.wav,ann,test,hi,,there", "row 1: more fields than columns"),
+        ("a.wav,ann,test,hi,\nb/a.wav,ann,test,ho,", "row 2: id 'a' is that of row 1"),
+    ],
+)
+def test_own_table_errors(tmp_path, line, message):
+    with pytest.raises(CorpusError) as error:
+        own_clips(tmp_path, line)
+    assert message in str(error.value) and "mine.csv" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_own_table_needs_its_columns(tmp_path):
+    with pytest.raises(CorpusError, match="missing column speaker, split"):
+        own_clips(tmp_path, "a.wav,hi", columns="path,text")
+    with pytest.raises(CorpusError, match="missing column text or label"):
+        own_clips(tmp_path, "a.wav,ann,test", columns="path,speaker,split")
+    with pytest.raises(CorpusError, match="not a readable CSV or Parquet"):
+        list(CORPORA["manifest"](Manifest(name="manifest", path=str(tmp_path / "absent.csv")), Path("unused"), 1))

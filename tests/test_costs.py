@@ -1,0 +1,131 @@
+"""Costs against counts done by hand."""
+
+import os
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from earshot import costs
+
+
+def test_parameters_count_frozen_and_shared_weights_once_and_no_buffers():
+    first = nn.Linear(4, 3)  # 15
+    first.requires_grad_(False)
+    norm = nn.BatchNorm1d(3)  # 6, and three buffers
+    assert costs.parameters(nn.Sequential(first, norm, first)) == 21
+
+
+def test_parameters_of_the_papers_bilstm():
+    # per direction 4·512·(inputs + 512) weights and 8·512 biases; inputs 40, then 1024
+    expected = 2 * (4 * 512 * (40 + 512) + 8 * 512) + 2 * (4 * 512 * (1024 + 512) + 8 * 512)
+    assert costs.parameters(nn.LSTM(40, 512, 2, bidirectional=True)) == expected == 8_568_832
+
+
+def test_macs_of_linear_and_convolution():
+    assert costs.macs(nn.Linear(4, 3), torch.zeros(2, 5, 4)) == 2 * 5 * 4 * 3
+    # 8 = 10 - 3 + 1 positions, 6 outputs, 4/2 inputs of each group, 3 taps
+    assert costs.macs(nn.Conv1d(4, 6, 3, groups=2), torch.zeros(1, 4, 10)) == 8 * 6 * 2 * 3
+
+
+@pytest.mark.filterwarnings("ignore:TF32")  # setting the flags talks of Intel GPUs
+@pytest.mark.parametrize("kernel", [True, False], ids=["one kernel", "step by step"])
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_macs_of_lstm(kernel, mode):
+    lstm = nn.LSTM(4, 3, 2, bidirectional=True, batch_first=True)
+    # batch 2, 5 frames, two directions, four gates; the second layer reads both directions
+    expected = 2 * 5 * 2 * (4 * 3 * (4 + 3) + 4 * 3 * (6 + 3))
+    with mode(), torch.backends.mkldnn.flags(enabled=kernel):
+        assert costs.macs(lstm, torch.zeros(2, 5, 4)) == expected
+
+
+def test_macs_of_gru():
+    assert costs.macs(nn.GRU(4, 3, batch_first=True), torch.zeros(2, 5, 4)) == 2 * 5 * 3 * 3 * (4 + 3)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.1], ids=["flash", "composed"])
+def test_macs_of_attention(masked, dropout):
+    query, key = torch.zeros(2, 3, 5, 4), torch.zeros(2, 3, 7, 4)
+    mask = torch.ones(5, 7, dtype=torch.bool) if masked else None
+
+    def attend(q, k):
+        return nn.functional.scaled_dot_product_attention(q, k, k, attn_mask=mask, dropout_p=dropout)
+
+    assert costs.macs(attend, query, key) == 2 * 3 * 5 * 7 * (4 + 4)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_macs_of_an_encoder_layer(training):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).train(training)
+    frames = 2 * 5
+    expected = frames * 8 * 24 + frames * 8 * 8 + 2 * frames * 8 * 16 + 2 * 2 * 5 * 5 * (4 + 4)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    assert costs.macs(layer, torch.zeros(2, 5, 8)) == expected
+    assert torch.backends.mha.get_fastpath_enabled() == fused
+
+
+def test_macs_of_products_with_a_vector():
+    assert costs.macs(lambda a, b: a @ b, torch.zeros(5, 4), torch.zeros(4)) == 20
+    assert costs.macs(lambda a, b: a @ b, torch.zeros(4), torch.zeros(4)) == 4
+
+
+def test_file_bytes_of_a_file_and_a_folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a").write_bytes(b"12345")
+    (tmp_path / "sub" / "b").write_bytes(b"123")
+    assert costs.file_bytes(tmp_path / "a") == 5
+    assert costs.file_bytes(tmp_path) == 8
+    with pytest.raises(FileNotFoundError, match="absent"):
+        costs.file_bytes(tmp_path / "absent")
+
+
+def test_onnx_parameters_count_packed_weights_scales_zero_points_and_branches(tmp_path):
+    weights = numpy_helper.from_array(np.zeros((3, 4), np.int8), "w")
+    scale = helper.make_tensor("s", TensorProto.FLOAT, [2], [0.1, 0.2])  # not raw: a typed field
+    zero = numpy_helper.from_array(np.zeros(2, np.uint8), "z")
+    constant = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.zeros(5, np.float32)))
+    inner = numpy_helper.from_array(np.zeros(6, np.float16), "i")
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT16, [6])
+    branch = helper.make_graph([helper.make_node("Identity", ["i"], ["y"])], "branch", [], [output], [inner])
+    condition = helper.make_tensor_value_info("x", TensorProto.BOOL, [])
+    choice = helper.make_node("If", ["x"], ["out"], then_branch=branch, else_branch=branch)
+    result = helper.make_tensor_value_info("out", TensorProto.FLOAT16, [6])
+    graph = helper.make_graph([constant, choice], "g", [condition], [result], [weights, scale, zero])
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    count, size = costs.onnx_parameters(tmp_path / "m.onnx")
+    assert count == 12 + 2 + 2 + 5 + 2 * 6
+    assert size == 12 * 1 + 2 * 4 + 2 * 1 + 5 * 4 + 2 * 6 * 2
+
+
+def test_latency_is_of_the_rounds_after_the_warmup(monkeypatch):
+    spent = iter([0, 1, 10, 12, 20, 23, 30, 34, 40, 45])  # milliseconds: 1, 2, 3, 4, 5
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(spent) * 1_000_000)
+    calls = []
+    measured = costs.latency(lambda: calls.append(1), rounds=5, warmup=2)
+    assert len(calls) == 7
+    assert measured == pytest.approx({"median_ms": 3, "low_ms": 1.4, "high_ms": 4.6})
+    with pytest.raises(ValueError, match="rounds=0"):
+        costs.latency(lambda: None, rounds=0)
+
+
+def test_peak_memory_adds_the_children(monkeypatch):
+    peaks = {costs.resource.RUSAGE_SELF: 1_000_000, costs.resource.RUSAGE_CHILDREN: 500_000}
+    monkeypatch.setattr(costs.resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=peaks[who]))
+    monkeypatch.setattr(costs.sys, "platform", "linux")
+    assert costs.peak_memory_mb() == pytest.approx(1_500_000 * 1024 / 1e6)
+    assert costs.peak_memory_mb(children=0) == pytest.approx(1024)
+    assert costs.peak_memory_mb(children=2) == pytest.approx(2048)
+    monkeypatch.setattr(costs.sys, "platform", "darwin")
+    assert costs.peak_memory_mb(children=0) == pytest.approx(1)
+
+
+def test_peak_memory_lies_between_what_is_held_and_what_there_is():
+    array = np.ones(5_000_000)  # 40 MB, touched
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert array.nbytes / 1e6 < costs.peak_memory_mb(children=0) < installed / 1e6

@@ -1,0 +1,249 @@
+"""A student's ONNX files, float and int8, against PyTorch."""
+
+import json
+import logging
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import soxr
+import torch
+from onnx import helper
+
+from earshot import quantization
+from earshot.export import FRONT_END, export, save
+from earshot.features import log_mel
+from earshot.models.bilstm import BiLSTMStudent
+from earshot.models.heads import ABSENT
+from earshot.params import BiLSTM, Features, Text
+from earshot.predict import Student
+from earshot.quantization import QuantizationError, agreement, check, quantize
+from earshot.text import encode_item, pad
+
+TEXT = Text(buckets=64, dim=6)
+FEATURES = Features()
+
+
+def student(stack: int = 4, layers: int = 2, hidden: int = 8, n_mels: int = 40) -> tuple[BiLSTMStudent, BiLSTM]:
+    params = BiLSTM(name="bilstm", hidden=hidden, stack=stack, layers=layers, dropout=0.5, text=TEXT)
+    torch.manual_seed(3)
+    return BiLSTMStudent(params, n_mels).eval(), params
+
+
+def noise(samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+
+
+def items() -> tuple[np.ndarray, np.ndarray]:
+    """Two questions of unlike length; the second has two options only."""
+    first, first_options = encode_item("what did Mary buy", ["a bike", "a very long coat", "lamps"], TEXT.buckets)
+    second, second_options = encode_item("where", ["here", "there"], TEXT.buckets)
+    options = np.zeros((2, 3, first_options.shape[1]), np.int64)
+    options[0] = first_options
+    options[1, :2, : second_options.shape[1]] = second_options
+    return pad([first.tolist(), second.tolist()]), options
+
+
+@torch.inference_mode()
+def by_torch(model: BiLSTMStudent, features: Features, samples: np.ndarray, questions, options) -> np.ndarray:
+    mel = torch.from_numpy(log_mel(samples, features))[None]
+    pooled = model.pool(mel, torch.tensor([mel.shape[1]])).expand(len(questions), -1)
+    return model.head(pooled, torch.from_numpy(questions), torch.from_numpy(options)).numpy()
+
+
+def exported(folder, features: Features = FEATURES, name: str = "float.onnx", **shape):
+    model, params = student(**shape)
+    export(model, features, params, folder / name, {"recipe": "kd"})
+    return model, folder / name
+
+
+# 1 and 159 samples are a single frame; 160·k and its neighbours are on either side of a hop; frames are not all
+# multiples of the stack
+@pytest.mark.parametrize("stack", [1, 3, 4])
+@pytest.mark.parametrize("samples", [1, 159, 160, 161, 3_199, 16_000, 40_123])
+def test_float_file_computes_what_pytorch_does(tmp_path, stack, samples):
+    model, path = exported(tmp_path, stack=stack)
+    clip, (questions, options) = noise(samples), items()
+    expected = by_torch(model, FEATURES, clip, questions, options)
+    logits = Student(path).logits(clip, questions, options)
+    assert logits.dtype == np.float32
+    assert logits.shape == (2, 3)
+    assert logits[1, 2] == ABSENT
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    assert np.ptp(expected[0]) > 1e-3  # a constant would agree too
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        Features(norm="none"),
+        Features(norm="mean"),
+        Features(n_fft=512, win_length=300, hop_length=128, window="hamming"),
+        Features(sample_rate=8000, n_fft=201, win_length=200, hop_length=80, n_mels=23, fmin=50.0, fmax=3800.0),
+        Features(n_fft=400, hop_length=500),
+    ],
+    ids=["none", "mean", "short hamming", "8 kHz, odd size", "hop beyond window"],
+)
+def test_every_feature_setting_is_in_the_file(tmp_path, features):
+    model, path = exported(tmp_path, features, n_mels=features.n_mels)
+    clip, (questions, options) = noise(7_001), items()
+    np.testing.assert_allclose(
+        Student(path).logits(clip, questions, options), by_torch(model, features, clip, questions, options), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_any_number_of_layers(tmp_path, layers):
+    model, path = exported(tmp_path, layers=layers)
+    clip, (questions, options) = noise(5_000), items()
+    expected = by_torch(model, FEATURES, clip, questions, options)
+    np.testing.assert_allclose(Student(path).logits(clip, questions, options), expected, atol=1e-5)
+    assert quantize(path, tmp_path / "int8.onnx")["DynamicQuantizeLSTM"] == layers
+
+
+def test_bands_that_stay_at_the_floor_count_as_nothing(tmp_path):
+    """Telephone recordings have nothing above 4 kHz: those bands are constant, and zero once centred."""
+    model, path = exported(tmp_path)
+    clip = soxr.resample(noise(12_000) * np.hanning(12_000).astype(np.float32) * 0.1, 8_000, 16_000)
+    constant = np.ptp(log_mel(clip, Features(norm="none")), axis=0) == 0
+    assert constant.sum() > 3
+    mel = torch.from_numpy(log_mel(clip, FEATURES) * ~constant)[None]
+    questions, options = items()
+    with torch.inference_mode():
+        pooled = model.pool(mel, torch.tensor([mel.shape[1]])).expand(2, -1)
+        expected = model.head(pooled, torch.from_numpy(questions), torch.from_numpy(options)).numpy()
+    np.testing.assert_allclose(Student(path).logits(clip, questions, options), expected, atol=1e-3)
+
+
+def test_a_question_is_answered_alike_alone_and_among_others(tmp_path):
+    _, path = exported(tmp_path)
+    clip, (questions, options) = noise(9_000), items()
+    together = Student(path).logits(clip, questions, options)
+    alone = Student(path).logits(clip, questions[1:, :8], options[1:, :2])
+    assert questions[1, 8:].sum() == 0
+    np.testing.assert_allclose(alone[0], together[1, :2], atol=1e-6)
+
+
+def test_signature_and_metadata(tmp_path):
+    _, path = exported(tmp_path)
+    session = onnxruntime.InferenceSession(path)
+    assert {entry.name: (entry.type, len(entry.shape)) for entry in session.get_inputs()} == {
+        "waveform": ("tensor(float)", 1),
+        "question": ("tensor(int64)", 2),
+        "options": ("tensor(int64)", 3),
+    }
+    assert all(isinstance(size, str) for entry in session.get_inputs() for size in entry.shape)
+    metadata = Student(path).metadata
+    assert metadata["task"] == "choice"
+    assert metadata["recipe"] == "kd"
+    assert metadata["sample_rate"] == "16000"
+    assert metadata["buckets"] == "64"
+    assert Features.model_validate(json.loads(metadata["features"])) == Features()
+    assert BiLSTM.model_validate(json.loads(metadata["student"])).hidden == 8
+    quantize(path, tmp_path / "int8.onnx")
+    assert Student(tmp_path / "int8.onnx").metadata == metadata
+
+
+def test_same_weights_same_bytes_and_no_more_files(tmp_path):
+    for name in ("a", "b"):  # two exports in one process
+        exported(tmp_path, name=f"{name}.onnx")
+        quantize(tmp_path / f"{name}.onnx", tmp_path / f"{name}.int8.onnx")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert (tmp_path / "a.int8.onnx").read_bytes() == (tmp_path / "b.int8.onnx").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_int8_file_is_int8_but_for_the_front_end(tmp_path):
+    _, path = exported(tmp_path)
+    counts = quantize(path, tmp_path / "int8.onnx")
+    assert counts["DynamicQuantizeLSTM"] == 2
+    assert counts["MatMulInteger"] == 3  # question, options, rows
+    assert counts["Conv"] == counts["MatMul"] == 1  # Fourier transform and mel filters
+    assert "LSTM" not in counts
+    assert counts == check(tmp_path / "int8.onnx")
+    model = onnx.load(tmp_path / "int8.onnx")
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) > 1}
+    in_float = {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT}
+    scales = {f"{weights}_{layer}_scale" for weights in "wr" for layer in (1, 2)}
+    assert in_float == {"circle", "filters", "b_1", "b_2"} | scales
+    assert (tmp_path / "int8.onnx").stat().st_size < path.stat().st_size
+
+
+def test_weights_keep_to_seven_bits(tmp_path):
+    _, path = exported(tmp_path)
+    quantize(path, tmp_path / "int8.onnx")
+    model = onnx.load(tmp_path / "int8.onnx")
+    weights = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1]
+    largest = [int(np.abs(onnx.numpy_helper.to_array(t).astype(int)).max()) for t in weights]
+    assert len(largest) >= 8
+    assert max(largest) == 64
+
+
+def test_quantizing_is_silent(tmp_path, caplog, capfd):
+    _, path = exported(tmp_path)
+    with caplog.at_level(logging.DEBUG):
+        quantize(path, tmp_path / "int8.onnx")
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
+
+
+def test_agreement(tmp_path):
+    model, path = exported(tmp_path, hidden=16)
+    quantize(path, tmp_path / "int8.onnx")
+    options = ["a bike", "a lamp", "the long coat", "nothing at all"]
+    clips = [(noise(8_000 + 77 * n, n), *encode_item(f"question {n}", options, 64)) for n in range(20)]
+    found = agreement(model, FEATURES, path, tmp_path / "int8.onnx", clips)
+    assert 0 < found["float_max_difference"] < 1e-5
+    assert found["float_same_answers"] == 1
+    assert 1e-6 < found["int8_mean_difference"] < found["int8_max_difference"] < 0.05
+    assert found["int8_same_answers"] >= 0.85
+    same = agreement(model, FEATURES, path, path, clips)
+    assert same["int8_max_difference"] == 0
+    assert same["int8_same_answers"] == 1
+    other = exported(tmp_path, name="other.onnx", hidden=12)[0]  # not the student in the file
+    assert agreement(other, FEATURES, path, path, clips)["float_max_difference"] > 1e-2
+    with pytest.raises(QuantizationError, match="no clips"):
+        agreement(model, FEATURES, path, path, [])
+
+
+def test_a_float_file_is_refused(tmp_path):
+    _, path = exported(tmp_path)
+    with pytest.raises(QuantizationError, match=r"float\.onnx: not int8.*: both_1 \(LSTM\), both_2 \(LSTM\), "):
+        check(path)
+
+
+def rewritten(path, change):
+    model = onnx.load(path)
+    change(model.graph)
+    save(model, path)
+
+
+def test_an_lstm_that_cannot_be_quantized_is_refused_and_nothing_written(tmp_path):
+    _, path = exported(tmp_path)
+
+    def through_identity(graph):  # its weights are no longer constants, and the quantizer passes it by in silence
+        node = next(node for node in graph.node if node.name == "both_2")
+        node.input[1] = "computed"
+        graph.node.insert(0, helper.make_node("Identity", ["w_2"], ["computed"], "computed"))
+
+    rewritten(path, through_identity)
+    with pytest.raises(QuantizationError, match=r"float\.onnx: not int8, left in float: both_2 \(LSTM\)"):
+        quantize(path, tmp_path / "int8.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["float.onnx"]
+
+
+def test_a_quantizer_that_does_nothing_is_refused(tmp_path, monkeypatch):
+    _, path = exported(tmp_path)
+    monkeypatch.setattr(quantization, "quantize_dynamic", lambda model, raw, **_: onnx.save(model, raw))
+    with pytest.raises(QuantizationError, match=r"both_1 \(LSTM\), both_2 \(LSTM\)"):
+        quantize(path, tmp_path / "int8.onnx")
+
+
+def test_other_files_are_refused(tmp_path):
+    _, path = exported(tmp_path)
+    (tmp_path / "text.onnx").write_text("hello")
+    rewritten(path, lambda graph: setattr(next(n for n in graph.node if n.name == FRONT_END), "name", "x"))
+    for name, message in {"none": "not a readable", "text": "not a readable", "float": "not an Earshot"}.items():
+        with pytest.raises(QuantizationError, match=rf"{name}\.onnx: {message}"):
+            quantize(tmp_path / f"{name}.onnx", tmp_path / "int8.onnx")

@@ -1,0 +1,228 @@
+"""Log-mel features against librosa, and their extraction from a whole corpus."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from earshot import features
+from earshot.params import Features
+from earshot.store import Store
+
+RECORDINGS = Path(__file__).parents[2] / "shared/data/LibriSpeech"
+SOURCE = Path(__file__).parents[1] / "src"
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, int(seconds * 16_000)).astype(np.float32)
+
+
+def by_librosa(samples: np.ndarray, p: Features) -> np.ndarray:
+    power = librosa.feature.melspectrogram(
+        y=samples,
+        sr=p.sample_rate,
+        n_fft=p.n_fft,
+        win_length=p.win_length,
+        hop_length=p.hop_length,
+        window=p.window,
+        n_mels=p.n_mels,
+        fmin=p.fmin,
+        fmax=p.fmax,
+    )
+    return np.log(np.maximum(power, 1e-10)).T
+
+
+@pytest.mark.filterwarnings("ignore:n_fft=")  # librosa, of clips shorter than a window
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"n_fft": 512},
+        {"n_fft": 512, "win_length": 320, "hop_length": 200},
+        {"n_fft": 1024, "win_length": 1024, "hop_length": 256, "n_mels": 80, "window": "hamming"},
+        {"n_fft": 401, "win_length": 400},
+        {"n_mels": 37, "fmin": 50.0, "fmax": 7600.0},
+        {"sample_rate": 8000, "n_fft": 256, "win_length": 200, "hop_length": 80, "fmax": 4000.0, "n_mels": 23},
+    ],
+)
+def test_equals_librosa(settings):
+    params = Features(**settings, norm="none")
+    for samples in (noise(3.21), noise(0.02), np.zeros(1000, np.float32)):
+        ours = features.log_mel(samples, params)
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, by_librosa(samples, params), rtol=1e-5, atol=2e-5)
+
+
+def test_equals_librosa_on_recordings():
+    files = sorted(RECORDINGS.glob("test-other/*/*/*.flac"))[:5]
+    if not files:
+        pytest.skip("no recordings in ../shared/data/LibriSpeech")
+    params = Features(norm="none")
+    for file in files:
+        samples = features.audio.decode(file, 16_000)
+        ours, theirs = np.exp(features.log_mel(samples, params)), np.exp(by_librosa(samples, params))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-11)  # near the floor, rounding of loud bins shows
+
+
+@pytest.mark.parametrize("length", [1, 159, 160, 161, 16_000, 20_480, 20_481])
+def test_number_of_frames(length):
+    assert features.log_mel(np.ones(length, np.float32), Features()).shape == (1 + length // 160, 40)
+
+
+def test_normalize_by_hand():
+    mel = np.array([[1.0, 5.0], [3.0, 5.0]], np.float32)
+    np.testing.assert_array_equal(features.normalize(mel, "none"), mel)
+    np.testing.assert_array_equal(features.normalize(mel, "mean"), [[-1, 0], [1, 0]])
+    np.testing.assert_allclose(features.normalize(mel, "meanvar"), [[-1 / (1 + 1e-5), 0], [1 / (1 + 1e-5), 0]], rtol=1e-6)
+
+
+def test_import_leaves_torch_alone():
+    code = "import sys, earshot.features, earshot.corpora.synthetic_speech; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(SOURCE)})
+
+
+def make_corpus(folder: Path, clips: int) -> pd.DataFrame:
+    for number in range(clips):
+        soundfile.write(folder / f"c{number:02d}.flac", noise(0.3 + 0.01 * number, number), 16_000)
+    files = sorted(folder.glob("c*.flac"))
+    return pd.DataFrame({"id": [file.stem for file in files], "path": [str(file) for file in files]})
+
+
+def spoil(corpus: pd.DataFrame) -> dict[str, str]:
+    """Damage five of the clips; return their ids and why they are bad."""
+    corrupt, empty, silent, text, short = (Path(path) for path in corpus["path"].iloc[[2, 3, 9, 11, 12]])
+    corrupt.write_bytes(corrupt.read_bytes()[:500])
+    empty.write_bytes(b"")
+    soundfile.write(silent, np.zeros(16_000), 16_000)
+    text.write_text("not audio, but a text")
+    soundfile.write(short, noise(0.1), 16_000)
+    return {
+        corrupt.stem: "not readable audio (flac decoder lost sync)",
+        empty.stem: "empty file",
+        silent.stem: "silent",
+        text.stem: "not readable audio (Format not recognised)",
+        short.stem: "too short",
+    }
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(features, "PART", 4)
+
+
+def outputs(folder: Path) -> tuple[Path, Path, Path]:
+    return folder / "out/mel.parquet", folder / "out/rejected.csv", folder / "scratch"
+
+
+def test_bad_clips_are_listed_and_the_rest_goes_on(tmp_path, small_parts):
+    corpus, params = make_corpus(tmp_path, 14), Features(max_bad_share=5 / 14)
+    reasons = spoil(corpus)
+    mel, rejected, scratch = outputs(tmp_path)
+    features.extract(corpus, params, mel, rejected, scratch)
+    listed = pd.read_csv(rejected)
+    assert list(listed.columns) == ["id", "path", "reason"]
+    assert dict(zip(listed["id"], listed["reason"], strict=True)) == reasons
+    assert set(listed["path"]) < set(corpus["path"])
+    store = Store(mel)
+    good = [id for id in corpus["id"] if id not in reasons]
+    assert list(store) == [(id, 0) for id in good]
+    for id, path in zip(corpus["id"], corpus["path"], strict=True):
+        if id in good:
+            expected = features.log_mel(features.audio.decode(path, 16_000), params)
+            np.testing.assert_allclose(store[id], expected, atol=2e-3)
+    assert store.width == 40 and store.metadata["features"] == params.model_dump()
+    assert store.metadata["versions"]["librosa"] == librosa.__version__
+    assert not scratch.exists()
+
+
+def test_too_many_bad_clips_stop_the_stage(tmp_path, small_parts):
+    corpus = make_corpus(tmp_path, 14)
+    spoil(corpus)
+    mel, rejected, scratch = outputs(tmp_path)
+    with pytest.raises(features.FeatureError) as error:
+        features.extract(corpus, Features(max_bad_share=0.3), mel, rejected, scratch)
+    assert str(error.value).startswith("5 of 14 clips are unusable, 35.7%; max_bad_share allows 30.0%: ")
+    assert "c02.flac (not readable audio" in str(error.value) and "\n" not in str(error.value)
+    assert len(pd.read_csv(rejected)) == 5 and not mel.exists()
+
+
+def test_a_clean_corpus_has_an_empty_list(tmp_path):
+    mel, rejected, scratch = outputs(tmp_path)
+    features.extract(make_corpus(tmp_path, 3), Features(), mel, rejected, scratch)
+    assert rejected.read_text() == "id,path,reason\n"
+
+
+def test_result_does_not_depend_on_workers(tmp_path, small_parts, monkeypatch):
+    corpus, written = make_corpus(tmp_path, 10), []
+    for workers in ("1", "3"):
+        monkeypatch.setenv("EARSHOT_WORKERS", workers)
+        mel, rejected, scratch = outputs(tmp_path / workers)
+        features.extract(corpus, Features(), mel, rejected, scratch)
+        written.append(mel.read_bytes())
+    assert written[0] == written[1]
+
+
+SLOW_EXTRACT = """
+import json, sys, time
+from pathlib import Path
+import pandas as pd
+from earshot import audio, features
+from earshot.params import Features
+decode = audio.decode
+def slow(path, rate):
+    time.sleep(0.05)
+    return decode(path, rate)
+audio.decode = slow
+features.PART = 4
+corpus, mel, rejected, scratch = json.loads(sys.argv[1])
+features.extract(pd.DataFrame(corpus), Features(max_bad_share=0.2), Path(mel), Path(rejected), Path(scratch))
+"""
+
+
+def test_killed_and_continued_gives_the_same_bytes(tmp_path, small_parts, monkeypatch):
+    corpus = make_corpus(tmp_path, 40)
+    spoil(corpus)
+    params = Features(max_bad_share=0.2)
+    whole, whole_rejected, scratch = outputs(tmp_path / "whole")
+    features.extract(corpus, params, whole, whole_rejected, scratch)
+
+    mel, rejected, scratch = outputs(tmp_path / "killed")
+    arguments = json.dumps([corpus.to_dict("list"), str(mel), str(rejected), str(scratch)])
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "EARSHOT_WORKERS": "2"}
+    stage = subprocess.Popen([sys.executable, "-c", SLOW_EXTRACT, arguments], env=environment)
+    deadline = time.monotonic() + 60
+    while len(list(scratch.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        assert stage.poll() is None
+        time.sleep(0.01)
+    workers = Path(f"/proc/{stage.pid}/task/{stage.pid}/children")
+    pids = [int(pid) for pid in workers.read_text().split()] if workers.exists() else []
+    stage.send_signal(signal.SIGKILL)
+    stage.wait()
+    for pid in pids:  # no worker goes on alone
+        while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not mel.exists() and 2 <= len(list(scratch.glob("*.json"))) < 10
+
+    done = {id for part in scratch.glob("*.parquet") for id, _ in Store(part) if part.with_suffix(".json").exists()}
+    log, decode = tmp_path / "decoded", features.audio.decode
+
+    def logged(path, rate):
+        with open(log, "a") as file:
+            file.write(f"{Path(path).stem}\n")
+        return decode(path, rate)
+
+    monkeypatch.setattr(features.audio, "decode", logged)
+    features.extract(corpus, params, mel, rejected, scratch)
+    assert done and not done & set(log.read_text().split())  # finished parts are taken over
+    assert mel.read_bytes() == whole.read_bytes()
+    assert rejected.read_bytes() == whole_rejected.read_bytes()

@@ -1,0 +1,205 @@
+"""Using a student: from Python, and from the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+import torch
+
+from earshot import cli
+from earshot.export import export
+from earshot.models.bilstm import BiLSTMStudent
+from earshot.params import BiLSTM, Features, Text
+from earshot.predict import PredictError, Student
+from earshot.quantization import quantize
+from earshot.text import encode_item
+
+SOURCE = Path(__file__).parents[1] / "src"
+QUESTION, OPTIONS = "What did Mary buy?", ["a bike", "a very long coat", "lamps"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """An int8 student of random weights and strong opinions, where the command line looks for it."""
+    root = tmp_path_factory.mktemp("project")
+    params = BiLSTM(name="bilstm", hidden=8, stack=4, text=Text(buckets=64, dim=6))
+    torch.manual_seed(3)
+    student = BiLSTMStudent(params, 40)
+    student.head.embed[2].weight.data *= 60
+    export(student, Features(), params, root / "float.onnx", {})
+    quantize(root / "float.onnx", root / cli.STUDENT)
+    return root / cli.STUDENT
+
+
+def tone(seconds: float = 1.5, rate: int = 16_000) -> np.ndarray:
+    """A tone that glides from 200 to 1400 Hz: the same sound at any rate."""
+    time = np.arange(int(seconds * rate)) / rate
+    return (0.3 * np.sin(2 * np.pi * (200 + 400 * time) * time)).astype(np.float32)
+
+
+def test_answer_is_the_softmax_of_the_logits(model):
+    student = Student(model)
+    found = student.answer(tone(), QUESTION, OPTIONS)
+    question, options = encode_item(QUESTION, OPTIONS, student.buckets)
+    logits = student.logits(tone(), question[None], options[None])[0].astype(float)
+    expected = np.exp(logits) / np.exp(logits).sum()
+    assert found.probabilities == pytest.approx(expected.tolist())
+    assert found.option == int(expected.argmax())
+    assert expected.max() > 0.334
+    assert 0 < found.milliseconds < 10_000
+
+
+def test_the_order_of_options_does_not_matter(model):
+    student = Student(model, threads=2)
+    found = student.answer(tone(), QUESTION, OPTIONS)
+    turned = student.answer(tone(), QUESTION, OPTIONS[::-1])
+    assert turned.probabilities[::-1] == pytest.approx(found.probabilities, abs=1e-3)
+    assert OPTIONS[::-1][turned.option] == OPTIONS[found.option]
+
+
+@pytest.mark.parametrize(
+    ("samples", "question", "options", "message"),
+    [
+        (np.zeros(0, np.float32), QUESTION, OPTIONS, "the audio is too short"),
+        (tone(0.19), QUESTION, OPTIONS, "the audio is too short"),
+        (np.zeros(16_000, np.float32), QUESTION, OPTIONS, "the audio is silent"),
+        (np.full(16_000, np.nan, np.float32), QUESTION, OPTIONS, "the audio is non-finite"),
+        (tone(), " ?", OPTIONS, "the question ' \\?' has no words"),
+        (tone(), QUESTION, [], "0 option"),
+        (tone(), QUESTION, ["one"], "1 option"),
+        (tone(), QUESTION, ["a bike", "…"], "the option '…' has no words"),
+        (tone(), QUESTION, ["a bike", "lamps", "A  bike."], "two of the options are the same"),
+    ],
+)
+def test_what_cannot_be_answered(model, samples, question, options, message):
+    with pytest.raises(PredictError, match=message):
+        Student(model).answer(samples, question, options)
+
+
+def test_files_that_are_no_student(model, tmp_path):
+    (tmp_path / "text.onnx").write_text("hello")
+    (tmp_path / "cut.onnx").write_bytes(model.read_bytes()[:20_000])
+    other = onnx.load(model)
+    onnx.helper.set_model_props(other, {})
+    onnx.save(other, tmp_path / "bare.onnx")
+    onnx.helper.set_model_props(other, {"task": "choice", "sample_rate": "16000", "buckets": "many"})
+    onnx.save(other, tmp_path / "damaged.onnx")
+    messages = {
+        "absent": "no such file",
+        "text": "not a readable ONNX file",
+        "cut": "not a readable ONNX file",
+        "bare": "not an Earshot student for multiple choice",
+        "damaged": "its metadata are damaged",
+    }
+    for name, message in messages.items():
+        with pytest.raises(PredictError, match=rf"{name}\.onnx: {message}"):
+            Student(tmp_path / f"{name}.onnx")
+
+
+def earshot(*arguments: str | Path, folder: Path, code: str = "import earshot.cli as c; raise SystemExit(c.main())"):
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def asking(clip: Path) -> list[str]:
+    return ["answer", str(clip), "--question", QUESTION, *[part for o in OPTIONS for part in ("--option", o)]]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """One sound in several files."""
+    folder = tmp_path_factory.mktemp("clips")
+    high = tone(rate=44_100)
+    soundfile.write(folder / "plain.wav", tone(), 16_000, subtype="FLOAT")
+    soundfile.write(folder / "stereo.wav", np.stack([1.5 * high, 0.5 * high], axis=1), 44_100)
+    soundfile.write(folder / "mono.ogg", high, 44_100)
+    soundfile.write(folder / "mono.mp3", high, 44_100)
+    soundfile.write(folder / "silent.wav", np.zeros(16_000), 16_000)
+    soundfile.write(folder / "short.flac", tone(0.1), 16_000)
+    (folder / "text.wav").write_text("no audio at all")
+    return folder
+
+
+def test_command_line_answers_without_torch(model, clips):
+    code = """
+import sys, earshot.cli
+status = earshot.cli.main()
+print(sorted({"torch", "transformers", "librosa"} & set(sys.modules)), file=sys.stderr)
+raise SystemExit(status)
+"""
+    done = earshot(*asking(clips / "stereo.wav"), folder=model.parents[4], code=code)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    *lines, last = done.stdout.splitlines()
+    assert [line[2:18].rstrip() for line in lines] == OPTIONS
+    shares = [float(line[18:].rstrip("%")) for line in lines]
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+    assert [line[0] for line in lines] == [">" if share == max(shares) else " " for share in shares]
+    assert last.startswith("answered in ")
+    assert last.endswith(" ms, 1.50 s of audio")
+    expected = Student(model).answer(tone(), QUESTION, OPTIONS)
+    assert shares == pytest.approx([100 * p for p in expected.probabilities], abs=7)  # at a wrong rate off by 40
+
+
+@pytest.mark.parametrize("name", ["stereo.wav", "mono.ogg", "mono.mp3"])
+def test_any_format_and_rate(model, clips, name, capsys):
+    assert cli.main([*asking(clips / name), "--model", str(model), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = Student(model).answer(tone(), QUESTION, OPTIONS)
+    assert found["probabilities"] == pytest.approx(expected.probabilities, abs=0.07)  # at a wrong rate off by 0.4
+    assert found["answer"] == OPTIONS[found["option"]]
+    assert found["options"] == OPTIONS
+    assert found["seconds"] == pytest.approx(1.5, abs=0.1)
+    assert found["milliseconds"] > 0
+
+
+def test_bar_on_a_terminal_only(model, clips, capsys, monkeypatch):
+    arguments = [*asking(clips / "plain.wav"), "--model", str(model)]
+    cli.main(arguments)
+    assert "#" not in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    cli.main(arguments)
+    shares = Student(model).answer(tone(), QUESTION, OPTIONS).probabilities
+    assert [line.count("#") for line in capsys.readouterr().out.splitlines()] == [*(round(30 * p) for p in shares), 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.wav", "none.wav: no such file"),
+        ("text.wav", "text.wav: not readable audio"),
+        ("silent.wav", "silent.wav: the audio is silent"),
+        ("short.flac", "short.flac: the audio is too short"),
+    ],
+)
+def test_a_bad_clip_is_one_line_and_exit_code_2(model, clips, name, message, capsys):
+    assert cli.main([*asking(clips / name), "--model", str(model)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("earshot: ")
+    assert message in output.err
+    assert output.err.count("\n") == 1
+
+
+def test_without_a_student_it_says_what_to_do(clips, tmp_path):
+    done = earshot(*asking(clips / "plain.wav"), folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "make repro" in done.stderr
+    assert "--model" in done.stderr
+
+
+def test_help_has_an_example(capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["answer", "--help"])
+    assert left.value.code == 0
+    assert 'earshot answer clip.wav --question "What did Mary buy?"' in capsys.readouterr().out
+    with pytest.raises(SystemExit) as left:
+        cli.main(["answer", "clip.wav"])
+    assert left.value.code == 2
