@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: repro test test-all pretrain bench readme lint lock
+.PHONY: repro test test-all pretrain bench readme profile lint lock
 
 repro: .venv/ready
 	dvc repro
@@ -19,7 +19,10 @@ pretrain: .venv/ready  ## remake the checkpoint in checkpoints/ (about half an h
 	dvc repro --force --single-item pretrain@listening
 
 bench: .venv/ready
-	python bench/run.py
+	PYTHONPATH=src python bench/run.py --write docs/bench.md
+
+profile: .venv/ready  ## make profile NAME=paper
+	earshot profile $(NAME)
 
 readme: .venv/ready
 	earshot table --write README.md README.zh-CN.md

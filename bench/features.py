@@ -1,35 +1,33 @@
 """From FLAC to normalised log-mel on one thread: ours, librosa, torchaudio, kaldi-native-fbank, and decoding alone.
 
-`python bench/features.py [--folder DIR] [--rounds N]`. All decode with the same function and end with the same log and
-normalisation; 40 bands, 25-ms windows every 10 ms. Rounds are interleaved, so that a slow moment hits everyone.
+All decode with the same function and end with the same log and normalisation; 40 bands, 25-ms windows every 10 ms.
 """
 
-import argparse
-import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+import soundfile
 
+from bench.rounds import Result, Target, interleave, rows
 from earshot import audio, features
 from earshot.params import Features
 
-CLIPS, SENTENCES = 60, 4  # made clips, and sentences in each: 10–15 s
 PARAMS = Features()
+RIVALS = ("librosa", "torchaudio", "kaldi-native-fbank")
 
 
-def _make(folder: Path) -> None:
-    import soundfile
-
+def make_clips(folder: Path, clips: int, sentences: int) -> list[Path]:
+    """Speak clips of so many sentences, 3–4 s each, to 16-kHz FLAC files; return their paths."""
     from earshot.corpora import synthetic_speech
 
-    spoken = [samples for samples, _ in synthetic_speech.spoken("test", CLIPS * SENTENCES, seed=1)]
-    for number in range(CLIPS):
-        clip = np.concatenate(spoken[number * SENTENCES : (number + 1) * SENTENCES])
-        soundfile.write(folder / f"{number:02d}.flac", clip, PARAMS.sample_rate)
+    spoken = [samples for samples, _ in synthetic_speech.spoken("test", clips * sentences, seed=1)]
+    paths = [folder / f"{number:02d}.flac" for number in range(clips)]
+    for number, path in enumerate(paths):
+        clip = np.concatenate(spoken[number * sentences : (number + 1) * sentences])
+        soundfile.write(path, clip, PARAMS.sample_rate)
+    return paths
 
 
 def _finish(power: np.ndarray) -> np.ndarray:
@@ -71,50 +69,28 @@ def _contenders() -> dict[str, Callable[[np.ndarray], object]]:
     }
 
 
-def measure(folder: Path | None = None, rounds: int = 7) -> dict[str, dict[str, float]]:
-    """Return, for each contender, seconds per hour of audio (median, low, high) and `ratio`, its time over ours.
-
-    `folder` holds FLAC files, at any depth; without one, 60 clips are made.
-    """
-    with TemporaryDirectory() as made, threadpool_limits(1):
-        if folder is None:
-            _make(Path(made))
-        files = sorted((folder or Path(made)).rglob("*.flac"))
+def measure(rounds: int = 7, folder: Path | None = None, clips: int = 60) -> Result:
+    """Return seconds per hour of audio. `folder` holds FLAC files, at any depth; without one, `clips` are made."""
+    with TemporaryDirectory() as made:
+        files = sorted(folder.rglob("*.flac")) if folder else make_clips(Path(made), clips, sentences=4)
         if not files:
             raise SystemExit(f"{folder}: no .flac file")
         hours = sum(audio.header(file)[0] for file in files) / 3600
-        contenders = _contenders()
-        times: dict[str, list[float]] = {name: [] for name in contenders}
-        for number in range(rounds + 1):  # round 0 warms up
-            for name, compute in contenders.items():
-                start = time.perf_counter()
-                for file in files:
-                    compute(audio.decode(file, PARAMS.sample_rate))
-                if number:
-                    times[name].append((time.perf_counter() - start) / hours)
-    ours = times["earshot"]
-    return {
-        name: {
-            "seconds_per_hour": median(spent),
-            "low": min(spent),
-            "high": max(spent),
-            "ratio": median(theirs / own for theirs, own in zip(spent, ours, strict=True)),
-        }
-        for name, spent in times.items()
-    }
 
+        def over_all(compute: Callable[[np.ndarray], object]) -> Callable[[], None]:
+            return lambda: [compute(audio.decode(file, PARAMS.sample_rate)) for file in files] and None
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--rounds", type=int, default=7)
-    arguments = parser.parse_args()
-    print(f"{'decode + log-mel':20} {'hours/s':>8} {'s/hour':>8} {'min–max':>13} {'time ÷ ours':>12}")
-    for name, row in measure(arguments.folder, arguments.rounds).items():
-        spread = f"{row['low']:.3f}–{row['high']:.3f}"
-        seconds = row["seconds_per_hour"]
-        print(f"{name:20} {1 / seconds:8.2f} {seconds:8.3f} {spread:>13} {row['ratio']:12.2f}")
-
-
-if __name__ == "__main__":
-    main()
+        spent = interleave({name: over_all(compute) for name, compute in _contenders().items()}, rounds, "features")
+    table = rows({name: [seconds / hours for seconds in each] for name, each in spent.items()}, base="earshot")
+    best = min(RIVALS, key=lambda rival: table[rival].ratio.median)
+    ours, theirs, floor = (table[name].value.median for name in ("earshot", best, "decoding alone"))
+    without = (theirs - floor) / (ours - floor)
+    return Result(
+        title="Features: decoding and log-mel",
+        note=f"{len(files)} FLAC clips, {60 * hours:.0f} minutes; normalised 40-band log-mel. "
+        f"Decoding takes {floor / ours:.0%} of our time; without it, {best} takes {without:.2f}× ours.",
+        unit="seconds per hour of audio",
+        ratio="time ÷ ours",
+        rows=table,
+        targets=[Target(f"the best of the others ({best}), time ÷ ours", table[best].ratio.median, 2)],
+    )

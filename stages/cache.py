@@ -16,7 +16,7 @@ def cache(track: str) -> None:
     torch.set_num_threads(1)
     folder, out = Path(f"models/{track}/teacher"), Path(f"data/{track}/cache")
     asked = items.read(f"data/{track}/items.parquet", "fewshot", "pool")
-    identity, manifest = teacher.identity(folder), Path(f"data/{track}/manifest.parquet")
+    identity, manifest = teacher_cache.identity(folder), Path(f"data/{track}/manifest.parquet")
     unfinished = scratch(track, "cache", digest(teacher_cache.key(asked, identity, params), manifest))
     model = teacher.load(tuned, folder)
     teacher_cache.write(unfinished, model, identity, asked, read_manifest(manifest), tuned.text.buckets, params)

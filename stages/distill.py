@@ -5,10 +5,9 @@ import statistics
 from functools import partial
 from pathlib import Path
 
-from earshot import checkpoint, distillation, items, parallel, teacher
+from earshot import checkpoint, distillation, items, parallel, teacher_cache
 from earshot.files import write_json
 from earshot.store import Store
-from earshot.teacher_cache import TeacherCache
 
 from declared import digest, read, run, scratch
 
@@ -23,9 +22,9 @@ def distil_seed(recipe_key: str, seed: int) -> tuple[float, float]:
     track = recipe.track
     student, params, cache_params = (read(f"tracks.{track}.{part}") for part in ("student", "distill", "cache"))
     table, mel = Path(f"data/{track}/items.parquet"), Path(f"data/{track}/mel.parquet")
-    identity = teacher.identity(Path(f"models/{track}/teacher"))
+    identity = teacher_cache.identity(Path(f"models/{track}/teacher"))
     asked = items.read(table, "fewshot", "pool")
-    cache = TeacherCache(Path(f"data/{track}/cache"), asked, identity, cache_params)
+    cache = teacher_cache.TeacherCache(Path(f"data/{track}/cache"), asked, identity, cache_params)
     training = [item for item in asked if item.role in recipe.data]
     settings = (recipe, student, params, read("seed"), seed)
     unfinished = scratch(track, "distill", recipe_key, digest(table, mel, Path(f"data/{track}/cache/index.json"), *settings))

@@ -14,9 +14,15 @@ from safetensors.torch import load_file, save_file
 from earshot.files import atomic
 
 
+def trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return copies of a model's weights without its frozen parameters, which may be most of it."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items() if name not in frozen}
+
+
 def save(path: str | Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
-    """Write model, Adam state and JSON-able progress to one atomic safetensors file."""
-    tensors = {f"model.{name}": tensor.contiguous() for name, tensor in model.state_dict().items()}
+    """Write what trains of a model, its Adam state and JSON-able progress to one atomic safetensors file."""
+    tensors = {f"model.{name}": tensor for name, tensor in trained(model).items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor.contiguous() for name, tensor in state.items()}
     with atomic(path) as partial:
@@ -38,7 +44,7 @@ def load(path: str | Path, model: torch.nn.Module, optimizer: torch.optim.Optimi
                 index, field = name.split(".", 1)
                 states.setdefault(int(index), {})[field] = file.get_tensor(key)
         progress = json.loads(file.metadata()["progress"])
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, strict=False)
     optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
     return progress
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from earshot import audio
+from earshot import audio, table
 from earshot.predict import PredictError, Student
 
 STUDENT = Path("models/listening/onnx/listening-kd_pool/student.int8.onnx")
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         chosen.run(chosen)
-    except (PredictError, audio.AudioError) as error:
+    except (ValueError, OSError) as error:
         print(f"earshot: {error}", file=sys.stderr)
         return 2
     return 0
@@ -46,6 +46,23 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--model", type=Path, help=f"student as ONNX file (default: {STUDENT})")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=answer)
+
+    command = commands.add_parser(
+        "table",
+        help="print a track's results as Markdown",
+        description="Print a track's results as Markdown tables, or put them between the markers of READMEs.",
+    )
+    command.add_argument("--track", default="listening")
+    command.add_argument("--write", nargs="+", type=Path, metavar="README", help="*.zh-CN.md gets Chinese headings")
+    command.set_defaults(run=results)
+
+    command = commands.add_parser(
+        "profile",
+        help="write a preset into params.yaml",
+        description="Write a preset of profiles/ into params.yaml; `git checkout params.yaml` goes back.",
+    )
+    command.add_argument("name", help="paper, embedded, …")
+    command.set_defaults(run=preset)
     return parser
 
 
@@ -76,6 +93,23 @@ def answer(chosen: argparse.Namespace) -> None:
         bar = "#" * round(_BAR * probability) if sys.stdout.isatty() else ""
         print(f"{'>' if index == result.option else ' '} {option:{width}}  {probability:6.1%}  {bar}".rstrip())
     print(f"answered in {result.milliseconds:.1f} ms, {seconds:.2f} s of audio")
+
+
+def results(chosen: argparse.Namespace) -> None:
+    """Print the results table, or write it into READMEs."""
+    quality, cost = table.load(chosen.track)
+    if not chosen.write:
+        print(table.render(quality, cost))
+    for readme in chosen.write or []:
+        table.insert(readme, table.render(quality, cost, "zh" if ".zh" in readme.name else "en"))
+
+
+def preset(chosen: argparse.Namespace) -> None:
+    """Write a profile into params.yaml and print what changed."""
+    from earshot import profile
+
+    changes = profile.apply(Path("profiles", f"{chosen.name}.yaml"), Path("params.yaml"))
+    print("\n".join(changes) or "params.yaml says so already")
 
 
 if __name__ == "__main__":

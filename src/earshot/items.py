@@ -1,5 +1,6 @@
 """Items: what is asked about which audio. One Parquet table serves every stage after `fewshot`."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
             f"missing utterance {', '.join(missing)}": bool(missing),
             "no question": not item.question.strip(),
             "fewer than two options": len(item.options) < 2,
-            "empty option": not all(o.strip() for o in item.options),
+            "an option without words": not all(re.search(r"\w", option) for option in item.options),
             "duplicate option": len({o.strip().lower() for o in item.options}) < len(item.options),
             f"answer {item.answer} is out of range 0–{len(item.options) - 1}": (
                 not 0 <= item.answer < len(item.options) and not (item.answer == UNKNOWN and item.role == "pool")

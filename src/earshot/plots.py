@@ -128,7 +128,7 @@ def draw_curves(path: str | Path, curves: dict[str, pd.DataFrame], metric: str, 
             mean = seeds.dropna().mean(axis=1)  # only where every seed has arrived
             marks = {"marker": marker, "markersize": 6, "markevery": max(len(mean) // 8, 1)}
             axes.plot(mean.index, mean, color=colour, linewidth=2.4, label=name, **marks)
-        axes.set(xlabel="step", ylabel=metric.replace("_", " "))
+        axes.set(xlabel="epoch", ylabel=metric.replace("_", " "))
         axes.margins(x=0.02)
         _legend(axes)
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from earshot import audio, checkpoint, losses, store
 from earshot.batches import Batch, Loader, by_audio, collate
 from earshot.files import sha256, write_json
 from earshot.items import Item
-from earshot.models.teacher import Teacher
+from earshot.models.heads import masked_mean
+from earshot.models.teacher import CheckpointError, Teacher
 from earshot.params import Teacher as TeacherParams
 from earshot.progress import chunks, track, workers
 from earshot.training import OnEpoch, accuracy, fit, predict
@@ -98,15 +100,33 @@ def save(teacher: Teacher, params: TeacherParams, folder: Path) -> None:
 
 
 def load(params: TeacherParams, folder: Path) -> Teacher:
-    """Return the fine-tuned teacher that `save` wrote, ready to answer."""
+    """Return the fine-tuned teacher that `save` wrote, ready to answer; CheckpointError when its checkpoint has changed."""
     teacher = Teacher(params)
+    if json.loads((folder / "identity.json").read_text())["frozen_sha256"] != teacher.frozen_hash():
+        raise CheckpointError(f"{params.checkpoint}: not the checkpoint that {folder} was tuned on")
     teacher.load_state_dict(checkpoint.load_weights(folder / "tuned.safetensors"), strict=False)
     return teacher.eval()
 
 
-def identity(folder: Path) -> str:
-    """Return the text that tells this teacher from any other."""
-    return json.dumps(json.loads((folder / "identity.json").read_text()), sort_keys=True)
+@torch.inference_mode()
+def cache_rows(
+    teacher: Teacher,
+    groups: Sequence[tuple[tuple[str, ...], list[Item]]],
+    manifest: pd.DataFrame,
+    buckets: int,
+    layers: list[int],
+) -> Iterator[dict[str, Any]]:
+    """Yield cache rows for passages: logits of each item, and the chosen layers' means over time."""
+    utterances = heard([item for _, items in groups for item in items])
+    states = {id: hidden for id, _, hidden in lower_states(teacher, manifest, utterances)}
+    for some in chunks(groups, BATCH_PASSAGES):
+        batch = collate(some, states, buckets)
+        outputs = teacher.upper(batch.sequences, batch.lengths)
+        pooled = [masked_mean(outputs[layer], batch.lengths)[batch.passage] for layer in [0, *layers]]
+        logits = teacher.head(pooled[0], batch.questions, batch.options)
+        kept = torch.stack(pooled[1:], dim=1).numpy().astype(np.float16)
+        for item, row, hidden in zip(batch.items, logits.numpy(), kept, strict=True):
+            yield {"item": item.id, "view": 0, "logits": row[: len(item.options)], "hidden": hidden.tobytes()}
 
 
 @torch.inference_mode()

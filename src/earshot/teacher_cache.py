@@ -6,28 +6,32 @@ that is damaged, incomplete, or made by another teacher or for other items.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
-from earshot.batches import by_audio, collate
+from earshot.batches import by_audio
 from earshot.files import atomic, sha256, write_json
 from earshot.items import Item
-from earshot.models.heads import masked_mean
-from earshot.models.teacher import Teacher
 from earshot.params import Cache
 from earshot.progress import chunks, track
-from earshot.teacher import BATCH_PASSAGES, heard, lower_states
+
+if TYPE_CHECKING:
+    from earshot.models.teacher import Teacher
 
 SCHEMA = pa.schema(
     [("item", pa.string()), ("view", pa.int32()), ("logits", pa.list_(pa.float32())), ("hidden", pa.binary())]
 )
+
+
+def identity(folder: Path) -> str:
+    """Return the text that tells the teacher saved in `folder` from any other."""
+    return json.dumps(json.loads((folder / "identity.json").read_text()), sort_keys=True)
 
 
 class CacheError(ValueError):
@@ -40,30 +44,9 @@ def key(items: Sequence[Item], identity: str, params: Cache) -> str:
     return hashlib.sha256(json.dumps([asked, identity, params.model_dump()]).encode()).hexdigest()
 
 
-@torch.inference_mode()
-def _answers(
-    teacher: Teacher,
-    groups: Sequence[tuple[tuple[str, ...], list[Item]]],
-    manifest: pd.DataFrame,
-    buckets: int,
-    layers: list[int],
-) -> Iterator[dict[str, Any]]:
-    """Yield cache rows for passages: logits of each item, and the chosen layers' means over time."""
-    utterances = heard([item for _, items in groups for item in items])
-    states = {id: hidden for id, _, hidden in lower_states(teacher, manifest, utterances)}
-    for some in chunks(groups, BATCH_PASSAGES):
-        batch = collate(some, states, buckets)
-        outputs = teacher.upper(batch.sequences, batch.lengths)
-        pooled = [masked_mean(outputs[layer], batch.lengths)[batch.passage] for layer in [0, *layers]]
-        logits = teacher.head(pooled[0], batch.questions, batch.options)
-        kept = torch.stack(pooled[1:], dim=1).numpy().astype(np.float16)
-        for item, row, hidden in zip(batch.items, logits.numpy(), kept, strict=True):
-            yield {"item": item.id, "view": 0, "logits": row[: len(item.options)], "hidden": hidden.tobytes()}
-
-
 def write(
     folder: Path,
-    teacher: Teacher,
+    teacher: "Teacher",
     identity: str,
     items: Sequence[Item],
     manifest: pd.DataFrame,
@@ -71,15 +54,19 @@ def write(
     params: Cache,
 ) -> None:
     """Ask the teacher all `items` and write `folder`: parts first, `index.json` last. Whole parts found there are kept."""
+    from earshot.teacher import cache_rows  # only who writes a cache needs a teacher
+
     groups = sorted(by_audio(items).items(), key=lambda group: (len(group[0]), group[0]))
     whole = key(items, identity, params)
     parts: dict[str, str] = {}
     pieces = list(chunks(groups, params.part_passages))
+    for left in folder.glob(".*.partial-*"):  # by a killed run
+        left.unlink()
     for number, piece in enumerate(track(pieces, "teacher answers", unit="part")):
         path = folder / f"part-{number:05d}.parquet"
-        if not path.exists():
-            rows = list(_answers(teacher, piece, manifest, buckets, params.layers))
-            described = SCHEMA.with_metadata({"earshot": json.dumps({"teacher": identity, "key": whole})})
+        described = SCHEMA.with_metadata({"earshot": json.dumps({"teacher": identity, "key": whole})})
+        if not path.exists() or pq.read_schema(path).metadata != described.metadata:
+            rows = list(cache_rows(teacher, piece, manifest, buckets, params.layers))
             with atomic(path) as partial:
                 pq.write_table(pa.Table.from_pylist(rows, schema=described), partial, compression="none")
         parts[path.name] = sha256(path)
@@ -97,16 +84,17 @@ class TeacherCache:
     def __init__(self, folder: Path, items: Sequence[Item], identity: str, params: Cache):
         try:
             index = json.loads((folder / "index.json").read_text())
-        except (OSError, ValueError):
+            made_by, made_for, parts, layers = (index[field] for field in ("teacher", "key", "parts", "layers"))
+        except (OSError, ValueError, KeyError, TypeError):
             raise CacheError(f"{folder}: incomplete cache, it has no readable index.json") from None
-        if index["teacher"] != identity:
+        if made_by != identity:
             raise CacheError(f"{folder}: stale cache, made by another teacher than {folder.parent.name} has now")
-        if index["key"] != key(items, identity, params):
+        if made_for != key(items, identity, params):
             raise CacheError(f"{folder}: stale cache, made for other items or settings")
         self._logits: dict[str, np.ndarray] = {}
         self._hidden: dict[str, np.ndarray] = {}
-        for name, checksum in index["parts"].items():
-            self._read(folder / name, checksum, index["layers"])
+        for name, checksum in parts.items():
+            self._read(folder / name, checksum, layers)
         missing = [item.id for item in items if item.id not in self._logits]
         if missing:
             raise CacheError(f"{folder}: incomplete cache, {len(missing)} items are missing, {missing[0]} first")

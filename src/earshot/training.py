@@ -99,11 +99,11 @@ def fit(
             raise FloatingPointError(f"loss is {scores['loss']} in epoch {epoch + 1}; try a lower learning_rate")
         if progress["best"] is None or scores["validation"] > progress["history"][progress["best"]]["validation"]:
             progress["best"] = epoch
-            best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            best = checkpoint.trained(model)
             checkpoint.save_weights(scratch / "best.safetensors", best)
         progress["history"].append(scores)
         progress["seconds"] += time.monotonic() - begun
         checkpoint.save(scratch / "last.safetensors", trained, optimizer, progress)
         on_epoch(epoch, scores)
-    model.load_state_dict(best)
+    model.load_state_dict(best, strict=False)
     return progress["seconds"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoFeatureExtractor, AutoModel
 from transformers.masking_utils import create_bidirectional_mask
@@ -12,6 +13,8 @@ from transformers.utils import logging
 
 from earshot.models.heads import OptionHead, masked_mean
 from earshot.params import Teacher as TeacherParams
+
+UNUSED = "masked_spec_embed"  # recognisers come without it; left to chance, it is no part of a teacher
 
 
 class CheckpointError(ValueError):
@@ -28,12 +31,17 @@ def load_backbone(checkpoint: str, revision: str | None) -> tuple[nn.Module, boo
     try:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        backbone = AutoModel.from_pretrained(checkpoint, revision=revision, use_safetensors=True, dtype=torch.float32)
+        backbone, found = AutoModel.from_pretrained(
+            checkpoint, revision=revision, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
         extractor = AutoFeatureExtractor.from_pretrained(checkpoint, revision=revision)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"teacher.checkpoint={checkpoint!r}: {str(error).splitlines()[0]}") from None
     if not hasattr(backbone, "feature_extractor") or not hasattr(backbone, "encoder"):
         raise CheckpointError(f"teacher.checkpoint={checkpoint!r}: {type(backbone).__name__} is no wav2vec 2.0 or HuBERT")
+    missing = sorted(found["missing_keys"] - {UNUSED})
+    if missing:
+        raise CheckpointError(f"teacher.checkpoint={checkpoint!r} lacks {len(missing)} weights, {missing[0]} first")
     return backbone.eval(), extractor.do_normalize
 
 
@@ -61,7 +69,8 @@ class Teacher(nn.Module):
         if self.unit_variance:
             wave = (wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt()
         encoder = self.backbone.encoder
-        hidden, _ = self.backbone.feature_projection(self.backbone.feature_extractor(wave[None]).transpose(1, 2))
+        hidden = self.backbone.feature_projection(self.backbone.feature_extractor(wave[None]).transpose(1, 2))
+        hidden = hidden[0] if isinstance(hidden, tuple) else hidden  # wav2vec 2.0 returns a pair, HuBERT does not
         hidden = hidden + encoder.pos_conv_embed(hidden)
         if not self.backbone.config.do_stable_layer_norm:
             hidden = encoder.layer_norm(hidden)
@@ -89,7 +98,7 @@ class Teacher(nn.Module):
         """Return the SHA-256 of all weights that fine-tuning leaves alone."""
         digest, tuned = hashlib.sha256(), self.tuned_state()
         for name, tensor in sorted(self.state_dict().items()):
-            if name not in tuned:
+            if name not in tuned and not name.endswith(UNUSED):
                 digest.update(name.encode())
                 digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()

@@ -1,0 +1,65 @@
+"""A training epoch with soft labels and feature alignment, from the teacher cache, against one with hard labels alone."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from bench.reading import CACHE, IDENTITY, random_cache, random_mel
+from bench.rounds import Result, Target, interleave, rows
+from bench.teacher import ask
+from earshot.batches import Batch, Loader
+from earshot.distillation import Objective, with_teacher
+from earshot.models.bilstm import BiLSTMStudent
+from earshot.params import KD, BiLSTM, CrossEntropy, FeatureMSE, Terms
+from earshot.teacher_cache import TeacherCache
+from earshot.training import fit
+
+HARD = Terms(ce=CrossEntropy(weight=1.0))
+SOFT = Terms(ce=CrossEntropy(weight=0.6), kd=KD(weight=0.3, temperature=2.0), feature=FeatureMSE(weight=0.1))
+OPTIONS, BATCH = 3, 16
+
+
+def measure(rounds: int = 7, passages: int = 256, width: int = 768, hidden: int = 96) -> Result:
+    """Return seconds an epoch, checkpoints included, of a student of size `hidden` under a teacher of `width`."""
+    torch.set_num_threads(1)
+    student = BiLSTM(name="bilstm", hidden=hidden, stack=4)
+    with TemporaryDirectory() as made:
+        mel = random_mel(Path(made, "mel.parquet"), passages)
+        items = ask([id for id, _ in mel], "fewshot", OPTIONS)
+        cache = TeacherCache(random_cache(Path(made), items, width), items, IDENTITY, CACHE)
+        loader = Loader(items, mel, student.text.buckets, BATCH)
+
+        def train(terms: Terms, batches: Callable[[int], Iterator[Batch]]) -> None:
+            torch.manual_seed(0)
+            model = BiLSTMStudent(student, mel.width)
+            with TemporaryDirectory() as scratch:
+                fit(
+                    model,
+                    batches,
+                    steps_per_epoch=len(loader),
+                    epochs=1,
+                    objective=Objective(terms, model.width, width),
+                    validate=lambda _: 0.0,
+                    base_rate=1e-3,
+                    schedule="constant",
+                    seed=0,
+                    scratch=Path(scratch),
+                )
+
+        contenders = {
+            "CE": lambda: train(HARD, lambda epoch: loader.shuffled(0, epoch)),
+            "CE + KD + features": lambda: train(SOFT, lambda epoch: with_teacher(loader.shuffled(0, epoch), cache)),
+        }
+        table = rows(interleave(contenders, rounds, "epoch"), base="CE")
+        minutes = sum(mel.frames(key) for key in mel) / 6000
+    return Result(
+        title="Epoch: training with the teacher cache",
+        note=f"{passages} passages, {minutes:.0f} minutes, {len(items)} items; BiLSTM, hidden {hidden}, stack 4; "
+        f"teacher vectors of {width}.",
+        unit="seconds per epoch",
+        ratio="÷ CE",
+        rows=table,
+        targets=[Target("CE + KD + features ÷ CE", table["CE + KD + features"].ratio.median, 1.1, at_least=False)],
+    )

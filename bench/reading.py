@@ -1,0 +1,85 @@
+"""Reading stores and the teacher cache against reading the bytes of the same store in order, all from memory."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+from transformers import Wav2Vec2Config
+
+from bench.rounds import Result, interleave, rows
+from bench.teacher import ask, random_teacher
+from earshot import store, teacher_cache
+from earshot.items import Item
+from earshot.models.teacher import Teacher
+from earshot.params import Cache
+from earshot.store import Store
+from earshot.teacher import SAMPLE_RATE, heard
+from earshot.teacher_cache import TeacherCache
+
+BLOCK = 1 << 20  # bytes
+IDENTITY, CACHE = "random", Cache()
+
+
+def random_mel(path: Path, sequences: int, width: int = 40) -> Store:
+    """Write a store of noise, 2.5–4.5 s a sequence, and open it."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(250, 450, sequences)
+    noise = ((f"{i:05d}", 0, rng.standard_normal((length, width), np.float32)) for i, length in enumerate(lengths))
+    store.write(path, noise, "mel", width, {})
+    return Store(path)
+
+
+def random_cache(folder: Path, items: Sequence[Item], width: int) -> Path:
+    """Have a one-layer random teacher of `width` answer items, all about short noises; return the cache's folder."""
+    narrow = {"num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 16, "conv_dim": (8,) * 7}
+    params = random_teacher(folder / "teacher", Wav2Vec2Config(hidden_size=width, **narrow), tuned_layers=1)
+    rng, ids = np.random.default_rng(0), heard(items)
+    manifest = pd.DataFrame({"id": ids, "path": [str(folder / f"{id}.wav") for id in ids]})
+    for path in manifest["path"]:
+        soundfile.write(path, np.clip(rng.normal(0, 0.1, SAMPLE_RATE // 5), -1, 1), SAMPLE_RATE)
+    out = folder / "cache"
+    teacher_cache.write(out, Teacher(params).eval(), IDENTITY, items, manifest, params.text.buckets, CACHE)
+    return out
+
+
+def measure(rounds: int = 7, sequences: int = 2000, cached: int = 500, width: int = 192) -> Result:
+    """Return megabytes per second, for a mel store and for the cache of a teacher of `width`."""
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as made:
+        path = Path(made, "mel.parquet")
+        mel = random_mel(path, sequences)
+        keys = list(mel)
+        shuffled = [keys[place] for place in np.random.default_rng(1).permutation(len(keys))]
+        items = ask([f"{i:05d}" for i in range(cached)])
+        folder = random_cache(Path(made), items, width)
+
+        def in_blocks() -> None:
+            with open(path, "rb", buffering=0) as file:
+                while file.read(BLOCK):
+                    pass
+
+        def through(order: Iterable[tuple[str, int]]) -> None:
+            for key in order:
+                mel[key]
+
+        contenders = {
+            "bytes, 1-MB blocks": in_blocks,
+            "store, in order": lambda: through(keys),
+            "store, shuffled": lambda: through(shuffled),
+            "teacher cache, opened and checked": lambda: TeacherCache(folder, items, IDENTITY, CACHE),
+        }
+        spent = interleave(contenders, rounds, "reading")
+        sizes = dict.fromkeys(contenders, path.stat().st_size)
+    sizes["teacher cache, opened and checked"] = arrays = len(items) * (4 * len(items[0].options) + 2 * width)
+    return Result(
+        title="Reading: stores and the teacher cache",
+        note=f"{sequences} mel sequences, {sizes['store, shuffled'] / 1e6:.0f} MB; a teacher cache of {len(items)} items, "
+        f"{arrays / 1e6:.1f} MB of arrays; all in the page cache.",
+        unit="MB per second",
+        ratio="÷ bytes in order",
+        rows=rows({name: [sizes[name] / 1e6 / s for s in each] for name, each in spent.items()}, base="bytes, 1-MB blocks"),
+    )

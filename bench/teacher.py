@@ -1,0 +1,91 @@
+"""Caching a full-size teacher's answers against a bare loop over the same passages.
+
+Both decode, run all layers and the head. The cache adds batches with padding, float16, Parquet, checksums and syncing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+from transformers.utils import logging
+
+from bench.features import make_clips
+from bench.rounds import Result, Target, interleave, rows
+from earshot import audio, teacher_cache
+from earshot.batches import by_audio, collate
+from earshot.items import Item
+from earshot.models.teacher import Teacher
+from earshot.params import Cache
+from earshot.params import Teacher as TeacherParams
+from earshot.teacher import SAMPLE_RATE
+from earshot.training import answer
+
+BASE = Wav2Vec2Config()  # its defaults are wav2vec2-base
+QUESTIONS = 4  # a passage, as in the pool
+OPTIONS = "a red bike|two lamps|rain boots|an old map|green tea|a wool coat|warm bread|a tin drum".split("|")
+
+
+def random_teacher(folder: Path, config: Wav2Vec2Config = BASE, tuned_layers: int = 2) -> TeacherParams:
+    """Save a random wav2vec 2.0 encoder; return the parameters that load it."""
+    logging.disable_progress_bar()
+    torch.manual_seed(0)
+    Wav2Vec2Model(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return TeacherParams(checkpoint=str(folder), tuned_layers=tuned_layers, epochs=1)
+
+
+def ask(utterances: Sequence[str], role: str = "pool", options: int = len(OPTIONS)) -> list[Item]:
+    """Return QUESTIONS items about each utterance, with answers in turn."""
+    return [
+        Item(
+            id=f"{role}/{utterance}/{number}",
+            role=role,
+            skill="detail",
+            passage=utterance,
+            utterances=(utterance,),
+            question="Which of these words do you hear?",
+            options=tuple(OPTIONS[:options]),
+            answer=number % options,
+        )
+        for utterance in utterances
+        for number in range(QUESTIONS)
+    ]
+
+
+def measure(rounds: int = 5, passages: int = 8, config: Wav2Vec2Config = BASE) -> Result:
+    """Return passages per second for a random teacher of this shape."""
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as made:
+        paths = make_clips(Path(made), passages, sentences=1)
+        manifest = pd.DataFrame({"id": [path.stem for path in paths], "path": list(map(str, paths))})
+        params = random_teacher(Path(made, "teacher"), config)
+        model = Teacher(params).eval()
+        items = ask(list(manifest["id"]))
+        groups, where = list(by_audio(items).items()), dict(zip(manifest["id"], manifest["path"], strict=True))
+
+        @torch.inference_mode()
+        def bare() -> None:
+            for group in groups:
+                (utterance,) = group[0]
+                hidden = model.lower(audio.decode(where[utterance], SAMPLE_RATE))
+                answer(model, collate([group], {utterance: hidden.numpy()}, params.text.buckets))
+
+        def cached() -> None:
+            with TemporaryDirectory() as out:
+                teacher_cache.write(Path(out), model, "random", items, manifest, params.text.buckets, Cache())
+
+        spent = interleave({"bare loop": bare, "teacher cache": cached}, rounds, "teacher")
+        seconds = sum(audio.header(path)[0] for path in paths)
+    table = rows({name: [passages / s for s in each] for name, each in spent.items()}, base="bare loop")
+    return Result(
+        title="Teacher: caching its answers",
+        note=f"{passages} passages, {seconds:.0f} s of speech, {QUESTIONS} questions each; random weights, "
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.0f} M parameters.",
+        unit="passages per second",
+        ratio="÷ bare loop",
+        rows=table,
+        targets=[Target("teacher cache ÷ bare loop", table["teacher cache"].ratio.median, 0.9)],
+    )

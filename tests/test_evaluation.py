@@ -1,0 +1,144 @@
+"""What is said about models, from made-up answers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from earshot import evaluation, text
+from earshot.items import Item
+from earshot.params import Evaluate
+
+PARAMS = Evaluate(recipes=["hard", "kd"], gains=["kd_vs_hard", "kd_vs_teacher"], resamples=200)
+SEED = 3
+
+
+def make(role: str, number: int) -> list[Item]:
+    """Items two to a passage, with balanced answers and nothing in the options that tells."""
+    rng = np.random.default_rng([5, *role.encode()])
+    words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "bdfgklmnprst"]
+    return [
+        Item(
+            id=f"{role}-{i}",
+            role=role,
+            skill=("detail", "main_idea", "inference")[i % 3],
+            passage=f"{role}-passage-{i // 2}",
+            utterances=(f"{role}-{i // 2}",),
+            question="Which word?",
+            options=tuple(str(word) for word in rng.choice(words, 3, replace=False)),
+            answer=int(rng.integers(3)),
+            wording="unseen" if i // 2 % 3 == 0 else "seen",
+        )
+        for i in range(number)
+    ]
+
+
+TEST, PAPER = make("test", 60), make("paper", 12)
+TRAINING = make("teacher", 60) + make("fewshot", 10)
+
+
+def answering(right: float, items: list[Item], seeds: int = 2, sure: float = 0.8) -> list[evaluation.Answers]:
+    """Answers of which the first share `right` is right."""
+    found: list[evaluation.Answers] = []
+    for _ in range(seeds):
+        one = {}
+        for number, item in enumerate(items):
+            picked = item.answer if number < right * len(items) else (item.answer + 1) % 3
+            one[item.id] = np.where(np.arange(3) == picked, sure, (1 - sure) / 2)
+        found.append(one)
+    return found
+
+
+def models(items: list[Item]) -> dict[str, list[evaluation.Answers]]:
+    shares = {"hard": 0.5, "hard_int8": 0.45, "kd": 0.8, "kd_int8": 0.75}
+    return {"teacher": answering(0.9, items, 1)} | {name: answering(share, items) for name, share in shares.items()}
+
+
+@pytest.fixture(scope="module")
+def quality() -> dict:
+    return evaluation.quality(models(TEST + PAPER), TRAINING, TEST + PAPER, PARAMS, SEED)
+
+
+def numbers(content: dict, path: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in content.items():
+        flat |= numbers(value, f"{path}.{key}") if isinstance(value, dict) else {f"{path}.{key}": value}
+    return flat
+
+
+def test_all_leaves_are_finite_numbers(quality):
+    flat = numbers(quality)
+    assert len(flat) > 100
+    assert [path for path, value in flat.items() if type(value) not in (int, float) or not np.isfinite(value)] == []
+
+
+def test_every_model_and_the_control_are_scored(quality):
+    assert set(quality) == {"teacher", "hard", "hard_int8", "kd", "kd_int8", "audio_blind", "gain"}
+    for name in set(quality) - {"gain"}:
+        scores = quality[name]
+        assert scores["accuracy_low"] <= scores["accuracy"] <= scores["accuracy_high"]
+        assert set(scores["skill"]) == {"detail", "main_idea", "inference"} and set(scores["wording"]) == {"seen", "unseen"}
+        assert {"macro_f1", "ece", "nll"} <= set(scores) and scores["items"] == 60
+        assert scores["seeds"] == (1 if name in ("teacher", "audio_blind") else 2)
+    assert 0.1 < quality["audio_blind"]["accuracy"] < 0.6
+
+
+def test_scores_are_those_of_the_test_items_alone():
+    only = evaluation.quality(models(TEST), TRAINING, TEST, PARAMS, SEED)
+    for name, share in {"teacher": 0.9, "hard": 0.5, "hard_int8": 0.45, "kd": 0.8, "kd_int8": 0.75}.items():
+        assert only[name]["accuracy"] == pytest.approx(share)
+    assert not [path for path in numbers(only) if "paper_protocol" in path]
+
+
+def test_the_papers_protocol_stands_beside_and_not_in_the_score(quality):
+    # of the 72 items the first 65 are the teacher's right ones: all 60 of the test, and 5 of the paper's 12
+    assert quality["teacher"]["accuracy"] == 1.0
+    assert quality["teacher"]["paper_protocol"]["accuracy"] == pytest.approx(5 / 12)
+    for name in set(quality) - {"gain"}:
+        assert quality[name]["paper_protocol"]["items"] == 12
+        assert "skill" not in quality[name]["paper_protocol"]
+    alone = evaluation.quality(models(TEST), TRAINING, TEST, PARAMS, SEED)
+    both = {
+        name: [one | other for one, other in zip(answers, models(PAPER)[name], strict=True)]
+        for name, answers in models(TEST).items()
+    }
+    mixed = evaluation.quality(both, TRAINING, TEST + PAPER, PARAMS, SEED)
+    assert {path: v for path, v in numbers(mixed).items() if "paper_protocol" not in path} == numbers(alone)
+
+
+def test_gains_are_differences_of_accuracy(quality):
+    assert set(quality["gain"]) == {"kd_vs_hard", "kd_vs_teacher", "hard_int8_vs_hard", "kd_int8_vs_kd"}
+    for pair, gain in quality["gain"].items():
+        a, b = pair.split("_vs_")
+        assert gain["accuracy"] == pytest.approx(quality[a]["accuracy"] - quality[b]["accuracy"])
+        assert gain["accuracy_low"] <= gain["accuracy"] <= gain["accuracy_high"]
+    assert quality["gain"]["kd_vs_hard"]["accuracy"] > 0 > quality["gain"]["hard_int8_vs_hard"]["accuracy"]
+
+
+def test_a_seed_decides_the_intervals(quality):
+    again = evaluation.quality(models(TEST + PAPER), TRAINING, TEST + PAPER, PARAMS, SEED)
+    assert again == quality
+    other = evaluation.quality(models(TEST + PAPER), TRAINING, TEST + PAPER, PARAMS, SEED + 1)
+    assert other != quality and other["kd"]["accuracy"] == quality["kd"]["accuracy"]
+
+
+def test_answers_are_stacked_by_seed_then_item_then_option():
+    rows = {item.id: np.array([number, 0.5, -number]) for number, item in enumerate(TEST)}
+    twice = {name: row + 100 for name, row in reversed(rows.items())}  # the order of a dictionary does not matter
+    chosen = [TEST[4], TEST[0], TEST[9]]
+    stacked = evaluation.stack([rows, twice], chosen)
+    assert stacked.shape == (2, 3, 3) and stacked.dtype == np.float64
+    np.testing.assert_array_equal(stacked[0], [[4, 0.5, -4], [0, 0.5, 0], [9, 0.5, -9]])
+    np.testing.assert_array_equal(stacked[1], stacked[0] + 100)
+    with pytest.raises(KeyError):
+        evaluation.stack([rows], [replace(TEST[0], id="unknown")])
+
+
+def test_items_are_encoded_and_padded_together():
+    items = [replace(TEST[0], question="Which one?", options=("a", "bell")), replace(TEST[1], options=("a door", "it"))]
+    questions, options = evaluation.encode(items, 512)
+    longest = max(len(text.encode(item.question, 512, "question")) for item in items)
+    assert questions.shape == (2, longest) and options.shape == (2, 2, 7) and options.dtype == np.int64
+    assert options[0, 1].tolist() == [*text.encode("bell", 512, "option"), 0, 0]
+    assert options[1, 0].tolist() == text.encode("a door", 512, "option")
+    assert (options[0, 0, 2:] == 0).all()

@@ -1,0 +1,60 @@
+"""Items: one schema, and a name for every fault."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from earshot import items
+from earshot.items import SCHEMA, Item, ItemError, check
+
+GOOD = Item("i1", "test", "detail", "p", ("u1", "u2"), "Which word?", ("red", "blue", "green"), 2, "unseen")
+POOL = Item("i2", "pool", "inference", "q", ("u3",), "What next?", ("Yes.", "No."), items.UNKNOWN)
+KNOWN = ("u1", "u2", "u3")
+
+
+def test_items_come_back_as_written_by_role_and_in_order(tmp_path):
+    written = [POOL, GOOD, replace(GOOD, id="i3", role="paper"), replace(GOOD, id="i0")]
+    items.write(written, tmp_path / "items.parquet")
+    assert items.read(tmp_path / "items.parquet") == written
+    assert [item.id for item in items.read(tmp_path / "items.parquet", "test")] == ["i1", "i0"]
+    assert [item.id for item in items.read(tmp_path / "items.parquet", "paper", "pool")] == ["i2", "i3"]
+    assert items.read(tmp_path / "items.parquet", "validation") == []
+    assert pq.read_schema(tmp_path / "items.parquet").equals(SCHEMA)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_another_table_is_refused_by_name(tmp_path):
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "other.parquet")
+    with pytest.raises(ItemError, match=r"other\.parquet: not a table of items"):
+        items.read(tmp_path / "other.parquet")
+
+
+def test_good_items_pass():
+    check([GOOD, POOL, replace(POOL, id="i3", answer=1), replace(GOOD, id="i4", answer=0)], KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"id": "i2"}, "duplicate id"),
+        ({"role": "exam"}, "role 'exam' is not one of teacher, pool, fewshot, validation, test, paper"),
+        ({"skill": "guess"}, "skill 'guess' is not one of detail, main_idea, inference"),
+        ({"utterances": ()}, "no utterances"),
+        ({"utterances": ("u1", "u8", "u9")}, "missing utterance u8, u9"),
+        ({"question": " "}, "no question"),
+        ({"options": ("red",), "answer": 0}, "fewer than two options"),
+        ({"options": (), "answer": 0}, "fewer than two options"),
+        ({"options": ("red", "  ", "green")}, "empty option"),
+        ({"options": ("red", "blue", "Red ")}, "duplicate option"),
+        ({"answer": 3}, "answer 3 is out of range 0–2"),
+        ({"answer": -1}, "answer -1 is out of range 0–2"),
+        ({"role": "pool", "answer": -2}, "answer -2 is out of range 0–2"),
+    ],
+)
+def test_a_fault_is_named_with_its_item(changes, fault):
+    bad = replace(GOOD, **changes)
+    with pytest.raises(ItemError) as raised:
+        check([POOL, bad], KNOWN)
+    assert str(raised.value) == f"item {bad.id}: {fault}"

@@ -1,0 +1,197 @@
+"""The student and the head that reads options: padding, order and presence of options, sizes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from earshot.models.bilstm import BiLSTMStudent, reverse_within, stack_frames
+from earshot.models.heads import ABSENT, OptionHead, masked_mean
+from earshot.params import BiLSTM, Text
+from earshot.text import PADDING, encode, encode_item
+
+TEXT = Text(buckets=256, dim=8)
+
+
+def student(stack: int = 1, layers: int = 2, hidden: int = 12, n_mels: int = 5, **changes) -> BiLSTMStudent:
+    torch.manual_seed(0)
+    params = BiLSTM(name="bilstm", hidden=hidden, layers=layers, stack=stack, text=changes.pop("text", TEXT), **changes)
+    return BiLSTMStudent(params, n_mels).eval()
+
+
+def mels(*lengths: int, width: int = 5) -> list[torch.Tensor]:
+    torch.manual_seed(1)
+    return [torch.randn(length, width) for length in lengths]
+
+
+def batch(sequences: list[torch.Tensor], extra: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    padded = torch.zeros(len(sequences), int(lengths.max()) + extra, sequences[0].shape[1])
+    for row, sequence in enumerate(sequences):
+        padded[row, : len(sequence)] = sequence
+    return padded, lengths
+
+
+def head(width: int = 6) -> OptionHead:
+    torch.manual_seed(2)
+    return OptionHead(width, TEXT).eval()
+
+
+def asked(question: str, *options: str) -> tuple[torch.Tensor, torch.Tensor]:
+    ids, option_ids = encode_item(question, options, TEXT.buckets)
+    return torch.from_numpy(ids)[None], torch.from_numpy(option_ids)[None]
+
+
+def test_masked_mean_by_hand():
+    frames = torch.tensor([[[1.0, 2], [3, 6], [1e9, 1e9]], [[5, 5], [7, 9], [0, 4]]])
+    assert masked_mean(frames, torch.tensor([2, 3])).tolist() == [[2, 4], [4, 6]]
+
+
+def test_frames_are_stacked_in_order_and_the_last_stack_filled_with_zeros():
+    mel = torch.arange(1.0, 11).reshape(1, 5, 2)
+    stacked, lengths = stack_frames(mel, torch.tensor([5]), 2)
+    assert stacked.tolist() == [[[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 0, 0]]]
+    assert lengths.tolist() == [3]
+    assert stack_frames(mel, torch.tensor([4]), 4)[1].tolist() == [1]
+    assert torch.equal(stack_frames(mel, torch.tensor([5]), 1)[0], mel)
+
+
+def test_sequences_are_reversed_within_their_length():
+    frames = torch.arange(8.0).reshape(2, 4, 1)
+    assert reverse_within(frames, torch.tensor([4, 2]))[..., 0].tolist() == [[3, 2, 1, 0], [5, 4, 6, 7]]
+
+
+@pytest.mark.parametrize("stack", [1, 2, 4, 8])
+def test_padding_changes_nothing(stack):
+    model, sequences = student(stack), mels(13, 16, 1, 7, 31)
+    together = model.pool(*batch(sequences, extra=9))
+    assert together.shape == (5, 24)
+    for sequence, pooled in zip(sequences, together, strict=True):
+        assert torch.allclose(model.pool(*batch([sequence]))[0], pooled, atol=1e-6)
+
+
+def test_padding_changes_no_gradient():
+    sequences = mels(13, 4, 31)
+    together, alone = student(4), student(4)
+    together.pool(*batch(sequences, extra=9)).square().sum().backward()
+    for sequence in sequences:
+        alone.pool(*batch([sequence])).square().sum().backward()
+    for (name, one), other in zip(together.ahead.named_parameters(), alone.ahead.parameters(), strict=True):
+        assert one.grad.abs().max() > 0, name
+        assert torch.allclose(one.grad, other.grad, atol=1e-5), name
+    for (name, one), other in zip(together.behind.named_parameters(), alone.behind.parameters(), strict=True):
+        assert one.grad.abs().max() > 0, name
+        assert torch.allclose(one.grad, other.grad, atol=1e-5), name
+
+
+@pytest.mark.parametrize("stack", [1, 4])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_it_is_torchs_own_bidirectional_lstm(stack, layers):
+    model, sequences = student(stack, layers), mels(13, 16, 4, 7)
+    torchs = nn.LSTM(5 * stack, 12, num_layers=layers, bidirectional=True, batch_first=True)
+    for layer in range(layers):
+        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            getattr(torchs, f"{kind}_l{layer}").data = getattr(model.ahead[layer], f"{kind}_l0").data
+            getattr(torchs, f"{kind}_l{layer}_reverse").data = getattr(model.behind[layer], f"{kind}_l0").data
+    stacked, lengths = stack_frames(*batch(sequences), stack)
+    packed = pack_padded_sequence(stacked, lengths, batch_first=True, enforce_sorted=False)
+    frames, _ = pad_packed_sequence(torchs(packed)[0], batch_first=True)  # padding is zero here
+    assert torch.allclose(model.pool(*batch(sequences)), frames.sum(1) / lengths[:, None], atol=1e-6)
+
+
+def test_every_frame_is_heard_in_order():
+    model, sequence = student(2), mels(12)[0]
+    pooled = model.pool(*batch([sequence]))
+    assert not torch.allclose(model.pool(*batch([sequence.flip(0)])), pooled, atol=1e-3)
+    for frame in range(12):
+        changed = sequence.clone()
+        changed[frame] += 1
+        assert not torch.allclose(model.pool(*batch([changed])), pooled, atol=1e-5), frame
+
+
+def test_the_papers_student_has_the_papers_size():
+    paper = student(stack=1, layers=2, hidden=512, n_mels=40, text=Text())
+    lstm = sum(p.numel() for layers in (paper.ahead, paper.behind) for p in layers.parameters())
+    # a direction of a layer: 4·512·(inputs + 512) weights and 2·4·512 biases, inputs 40, then 1024
+    assert lstm == 2 * (2048 * (40 + 512) + 4096) + 2 * (2048 * (1024 + 512) + 4096) == 8_568_832
+    assert sum(p.numel() for p in paper.parameters()) == pytest.approx(9.2e6, rel=0.03)
+
+
+def test_dropout_acts_in_training_alone():
+    model, sequence = student(dropout=0.5), mels(20)[0]
+    assert torch.equal(model.pool(*batch([sequence])), model.pool(*batch([sequence])))
+    model.train()
+    assert not torch.equal(model.pool(*batch([sequence])), model.pool(*batch([sequence])))
+
+
+def test_head_by_hand():
+    reader = OptionHead(2, Text(buckets=16, dim=1))
+    reader.tokens.weight.data = torch.arange(16.0)[:, None]  # the embedding of id i is i
+    first, _, last = reader.embed
+    first.weight.data, first.bias.data = torch.eye(2), torch.tensor([0.0, -3.5])
+    last.weight.data, last.bias.data = torch.tensor([[1.0, 0], [0, 2]]), torch.tensor([0.5, 0.0])
+    questions = torch.tensor([[2, 4, PADDING]])  # mean 3
+    options = torch.tensor([[[5, PADDING], [3, 1]]])  # means 5 and 2
+    # e(q, o) = (3 + ½, 2·max(0, o − 3.5)) = (3.5, 3) and (3.5, 0); with h = (−1, 1), of mean 0 and variance 1: −½, −3½
+    logits = reader(torch.tensor([[-1.0, 1]]), questions, options)
+    assert logits.tolist()[0] == pytest.approx([-0.5, -3.5], rel=1e-4)
+
+
+def test_permuted_options_are_permuted_logits():
+    reader, pooled = head(), torch.randn(1, 6, generator=torch.Generator().manual_seed(3))
+    options = ("a red bike", "lamps", "two very warm coats", "rain")
+    questions, ids = asked("what did Mary buy", *options)
+    logits = reader(pooled, questions, ids)
+    assert len(set(logits[0].tolist())) == 4
+    for order in ([3, 0, 2, 1], [1, 2, 3, 0]):
+        assert torch.allclose(reader(pooled, questions, ids[:, order]), logits[:, order], atol=1e-6)
+
+
+def test_an_absent_option_has_probability_zero_and_changes_no_other():
+    reader, pooled = head(), torch.randn(1, 6, generator=torch.Generator().manual_seed(3))
+    questions, ids = asked("what did Mary buy", "a red bike", "lamps")
+    padded = torch.full((1, 4, ids.shape[2] + 3), PADDING)
+    padded[:, :2, : ids.shape[2]] = ids
+    logits = reader(pooled, nn.functional.pad(questions, (0, 5)), padded)
+    assert torch.allclose(logits[:, :2], reader(pooled, questions, ids), atol=1e-6)
+    assert logits[0, 2:].tolist() == [ABSENT, ABSENT]
+    assert logits.softmax(-1)[0, 2:].tolist() == [0, 0]
+    logits.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in reader.parameters())
+    assert reader.tokens.weight.grad[PADDING].abs().max() == 0
+
+
+def test_question_options_and_audio_all_matter():
+    reader = head()
+    pooled = torch.randn(2, 6, generator=torch.Generator().manual_seed(3))
+    questions, ids = asked("what did Mary buy", "a bike", "lamps")
+    logits = reader(pooled[:1], questions, ids)
+    assert not torch.allclose(reader(pooled[:1], asked("what did Mary lose", "x")[0], ids), logits, atol=1e-4)
+    assert not torch.allclose(reader(pooled[:1], questions, asked("x", "a bike", "coats")[1]), logits, atol=1e-4)
+    assert not torch.allclose(reader(pooled[1:], questions, ids), logits, atol=1e-4)
+
+
+def test_the_vocabulary_is_open():
+    reader, pooled = head(), torch.randn(1, 6, generator=torch.Generator().manual_seed(3))
+    questions, ids = asked("Où est Zbyszek?", "Qwyjibo", "Βιβλίο", "図書館", "bikes", "bike")
+    assert ids.min() >= 0 and ids.max() < TEXT.buckets
+    assert not (ids[..., 0] == PADDING).any()
+    logits = reader(pooled, questions, ids)[0]
+    assert torch.isfinite(logits).all() and (logits > ABSENT / 2).all()
+    assert len(set(logits.tolist())) == 5
+
+
+def test_spelling_counts_but_case_and_punctuation_do_not():
+    assert encode("a cat", 4096, "option") == encode("  A -- Cat! ", 4096, "option")
+    assert encode("cat", 4096, "option") != encode("cart", 4096, "option")
+    assert encode("cat", 4096, "option") != encode("cat", 4096, "question")
+    shared = set(encode("bike", 2**20, "option")) & set(encode("bikes", 2**20, "option"))
+    assert len(shared) == 3  # <bi, bik, ike: a word never seen still resembles its kin
+
+
+def test_an_item_is_encoded_whole():
+    question, options = encode_item("who?", ("a b", "cde"), 4096)
+    assert question.tolist() == encode("who", 4096, "question")
+    assert options.shape == (2, 4)  # a, <a>, b, <b> · cde, <cd, cde, de>
+    assert np.array_equal(options[1], encode("cde", 4096, "option"))

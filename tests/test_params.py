@@ -1,0 +1,129 @@
+"""params.yaml: what it may say, and one line about what it may not."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT
+from pydantic import BaseModel, ValidationError
+
+from earshot.params import ParameterError, parse
+
+TRACK, KD = "tracks.listening", "recipes.listening-kd.terms.kd"
+
+
+def spoil(content: dict, key: str, value: object) -> None:
+    """Set a dotted key."""
+    *path, last = key.split(".")
+    for part in path:
+        content = content[part]
+    content[last] = value
+
+
+def sections(value: object) -> list[BaseModel]:
+    if isinstance(value, BaseModel):
+        return [value, *(s for _, inner in value for s in sections(inner))]
+    return [s for inner in value.values() for s in sections(inner)] if isinstance(value, dict) else []
+
+
+def test_the_repositorys_parameters_parse_and_are_what_the_file_says(content):
+    params = parse(content)
+    assert set(params.tracks) == set(content["tracks"]) and set(params.recipes) == set(content["recipes"])
+    assert params.recipes["listening-kd"].terms.kd.temperature == 2.0
+    assert params.recipes["listening-hard"].terms.kd is None
+    assert params.tracks["listening"].corpus.passages == content["tracks"]["listening"]["corpus"]["passages"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        (f"{TRACK}.features.mels", 64, [f"{TRACK}.features.mels=64", "no such parameter"]),
+        ("speed", 3, ["speed=3", "no such parameter"]),
+        (f"{TRACK}.features.n_mels", "40", [f"{TRACK}.features.n_mels='40'", "valid integer"]),
+        (f"{TRACK}.features.n_mels", 40.0, [f"{TRACK}.features.n_mels=40.0", "valid integer"]),
+        (f"{TRACK}.distill.seeds", True, [f"{TRACK}.distill.seeds=True", "valid integer"]),
+        (f"{TRACK}.distill.learning_rate", "5e-4", [f"{TRACK}.distill.learning_rate='5e-4'", "valid number"]),
+        ("seed", -1, ["seed=-1", "greater than or equal to 0"]),
+        (f"{KD}.temperature", 0, [f"{KD}.temperature=0", "greater than 0"]),
+        (f"{KD}.temperature", -2.0, [f"{KD}.temperature=-2.0", "greater than 0"]),
+        (f"{KD}.temperature", float("inf"), [f"{KD}.temperature=inf", "finite"]),
+        (f"{KD}.weight", float("nan"), [f"{KD}.weight=nan"]),
+        (f"{KD}.weight", -0.1, [f"{KD}.weight=-0.1", "greater than or equal to 0"]),
+        ("recipes.listening-hard.terms.ce.weight", 0.0, ["recipes.listening-hard.terms", "weights are zero", "> 0"]),
+        ("recipes.listening-hard.terms", {}, ["recipes.listening-hard.terms", "weights are zero", "> 0"]),
+        ("recipes.listening-hard.data", ["pool"], ["recipes.listening-hard", "data=['pool']", "kd or feature"]),
+        ("recipes.listening-hard.data", ["test"], ["recipes.listening-hard.data.0='test'", "'fewshot' or 'pool'"]),
+        ("recipes.listening-hard.epochs", 0, ["recipes.listening-hard.epochs=0", "greater than or equal to 1"]),
+        ("recipes.listening-hard.track", "scenes", ["recipes.listening-hard", "track='scenes'", "['listening']"]),
+        (f"{TRACK}.fewshot.questions", 11, ["fewshot.questions=11", "at most", f"{TRACK}.corpus.passages.fewshot=10"]),
+        (f"{TRACK}.fewshot.paper_share", 1.5, [f"{TRACK}.fewshot.paper_share=1.5", "less than or equal to 1"]),
+        (f"{TRACK}.features.max_bad_share", -0.1, [f"{TRACK}.features.max_bad_share=-0.1", "greater than or equal to 0"]),
+        (f"{TRACK}.fewshot.options", 1, [f"{TRACK}.fewshot.options=1", "greater than or equal to 2"]),
+        (f"{TRACK}.fewshot.skills", [], [f"{TRACK}.fewshot.skills=[]", "at least 1"]),
+        (f"{TRACK}.fewshot.source", "authored", [f"{TRACK}.fewshot", "authored must name a YAML file"]),
+        (f"{TRACK}.corpus.name", "tau", [f"{TRACK}.corpus", "'tau'", "'synthetic_speech', 'librispeech', 'manifest'"]),
+        (f"{TRACK}.corpus.passages.dev", 5, [f"{TRACK}.corpus", "passages.dev", "'validation' or 'test'"]),
+        (f"{TRACK}.student.dropout", 1.0, [f"{TRACK}.student.dropout=1.0", "less than 1"]),
+        (f"{TRACK}.features.win_length", 401, [f"{TRACK}.features", "win_length=401", "at most n_fft=400"]),
+        (f"{TRACK}.features.fmax", 8001.0, [f"{TRACK}.features", "fmax=8001.0", "8000.0"]),
+        (f"{TRACK}.evaluate.recipes", ["hard", "kd"], ["evaluate.recipes=['hard', 'kd']", "['hard', 'kd', 'kd_pool']"]),
+        (f"{TRACK}.evaluate.gains", ["kd_over_hard"], [f"{TRACK}.evaluate.gains", "'kd_over_hard'", "A_vs_B", "'teacher'"]),
+        (f"{TRACK}.evaluate.gains", ["kd_vs_best"], ["evaluate.gains", "'kd_vs_best'", "'kd_pool', 'teacher'"]),
+        (f"{TRACK}.evaluate.gains", ["kd_vs_hard_vs_kd"], [f"{TRACK}.evaluate.gains", "'kd_vs_hard_vs_kd'"]),
+    ],
+)  # fmt: skip
+def test_one_line_names_key_value_and_range(content, key, value, told):
+    spoil(content, key, value)
+    with pytest.raises(ParameterError) as raised:
+        parse(content)
+    message = str(raised.value)
+    assert "\n" not in message and message.startswith("params.yaml: ")
+    assert [part for part in told if part not in message] == []
+
+
+def test_what_is_missing_is_named(content):
+    del content["tracks"]["listening"]["teacher"]["epochs"]
+    with pytest.raises(ParameterError, match=r"^params.yaml: tracks.listening.teacher.epochs is missing$"):
+        parse(content)
+
+
+@pytest.mark.parametrize("other", [None, [], "seed", {}])
+def test_content_that_is_no_parameters_is_one_line(other):
+    with pytest.raises(ParameterError, match=r"^params.yaml: [^\n]+$"):
+        parse(other)
+
+
+def test_several_offences_are_all_named_on_one_line(content):
+    spoil(content, "seed", -1)
+    spoil(content, f"{KD}.temperature", 0)
+    with pytest.raises(ParameterError, match=r"^params.yaml: seed=-1[^\n]*; params.yaml: [^\n]*temperature=0[^\n]*$"):
+        parse(content)
+
+
+def test_nothing_can_be_set_afterwards(content):
+    found = sections(parse(content))
+    assert len(found) > 15
+    for section in found:
+        for name in type(section).model_fields:
+            with pytest.raises(ValidationError, match="frozen"):
+                setattr(section, name, None)
+
+
+def test_a_stage_prints_that_line_alone_and_fails(content, tmp_path):
+    for name in ("src", "stages"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    spoil(content, f"{KD}.temperature", 0)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    done = subprocess.run(
+        [sys.executable, "stages/features.py", "listening"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    line = f"features@listening: params.yaml: {KD}.temperature=0: Input should be greater than 0\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+    assert not (tmp_path / "data").exists() and not (tmp_path / "metrics").exists()

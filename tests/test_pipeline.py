@@ -1,0 +1,339 @@
+"""The pipeline as a user meets it: `dvc repro` on a shrunk corpus, in a temporary copy of the repository."""
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import yaml
+from conftest import ROOT
+
+from earshot.store import Store
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+TEMPERATURE = "recipes.listening-kd.terms.kd.temperature"
+RECIPES = ("hard", "kd", "kd_pool")
+TABLES = {
+    "accuracy": {"model", "accuracy", "low", "high"},
+    "confusion": {"actual", "predicted"},
+    "reliability": {"confidence", "accuracy", "count"},
+    "curves": {"step", "validation", "model", "seed"},
+}
+BAD = {"corrupt": "corrupt.flac", "empty": "empty.wav", "notes": "notes.wav", "silent": "silent.wav"}
+SHRUNK = {
+    "tracks.listening.corpus.passages": {"teacher": 60, "pool": 60, "fewshot": 10, "validation": 20, "test": 60},
+    "tracks.listening.corpus.fewshot_retellings": 4,
+    "tracks.listening.fewshot.teacher_rounds": 1,
+    "tracks.listening.teacher.epochs": 2,
+    "tracks.listening.cache.part_passages": 8,
+    "tracks.listening.student.hidden": 32,
+    "tracks.listening.distill.seeds": 2,
+    "tracks.listening.quantize.agreement_items": 6,
+    "tracks.listening.evaluate.resamples": 200,
+    "tracks.listening.evaluate.latency_clips": 2,
+    "recipes.listening-hard.epochs": 2,
+    "recipes.listening-kd.epochs": 2,
+    "recipes.listening-kd_pool.epochs": 3,
+}
+
+
+class Project:
+    """A copy of the repository, committed, with some parameters changed."""
+
+    def __init__(self, root: Path, parameters: dict[str, object]):
+        self.root = root
+        own = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"), "PYTHONDONTWRITEBYTECODE": "1"}
+        names = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | own | names | {"PATH": path}
+        listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, text=True)
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file():
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, root / name)
+        if not (root / "checkpoints/listening").exists():
+            _random_checkpoint(root)
+        for key, value in parameters.items():
+            self.set(key, value)
+        self.git("init", "--quiet")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "start")
+
+    def run(self, *command: str) -> str:
+        """Run a command; return what it printed on both streams."""
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
+        return done.stdout
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments)
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run("dvc", *arguments)
+
+    def json(self, *arguments: str) -> dict:
+        """Return what a dvc command prints as JSON, warnings left out."""
+        return json.loads(subprocess.check_output(["dvc", *arguments], cwd=self.root, env=self.environment))
+
+    def set(self, key: str, value: object) -> None:
+        """Change a parameter in params.yaml."""
+        content = yaml.safe_load((self.root / "params.yaml").read_text())
+        *path, last = key.split(".")
+        part = content
+        for name in path:
+            part = part[name]
+        part[last] = value
+        (self.root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def restore(self) -> None:
+        """Go back to what is committed."""
+        self.git("reset", "--quiet", "--hard")
+        self.dvc("checkout", "--quiet", "--force")
+
+    def quality(self) -> bytes:
+        return (self.root / "metrics/listening/quality.json").read_bytes()
+
+
+def _random_checkpoint(root: Path) -> None:
+    """Make a tiny wav2vec 2.0 with random weights, where the repository does not have its own yet."""
+    import torch
+    from transformers import Wav2Vec2ForCTC
+
+    from earshot import pretrain
+    from earshot.params import Pretrain
+
+    torch.manual_seed(0)
+    sizes = Pretrain(passages=1, hidden=48, layers=3, heads=4, steps=1, batch_clips=1, learning_rate=0.001)
+    pretrain.save(Wav2Vec2ForCTC(pretrain.config(sizes)), root / "checkpoints/listening")
+    (root / "metrics/listening").mkdir(parents=True, exist_ok=True)
+    (root / "metrics/listening/pretrain.json").write_text("{}\n")
+
+
+def ran(output: str) -> set[str]:
+    """Return the stages that `dvc repro` says it ran (or would run)."""
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
+
+
+def bytes_under(*paths: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file under files and folders."""
+    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*"))) if file.is_file()]
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def numbers(content: dict, path: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in content.items():
+        name = f"{path}.{key}" if path else key
+        if isinstance(value, dict):
+            yield from numbers(value, name)
+        else:
+            yield name, value
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    """The shrunk repository after its first `dvc repro`."""
+    made = Project(tmp_path_factory.mktemp("repository"), SHRUNK)
+    made.dvc("repro")
+    made.git("add", "--all")
+    made.git("commit", "--quiet", "--message", "results")
+    return made
+
+
+# the result of a run
+
+
+def test_metrics_are_complete_finite_and_without_lists(project):
+    quality = json.loads(project.quality())
+    models = {"teacher", "audio_blind", *RECIPES, *(f"{recipe}_int8" for recipe in RECIPES)}
+    assert set(quality) == models | {"gain"}
+    for name in models:
+        assert {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece", "skill", "wording"} <= set(quality[name])
+        assert set(quality[name]["wording"]) == {"seen", "unseen"} and "accuracy" in quality[name]["paper_protocol"]
+        assert quality[name]["items"] > 150
+    assert {"kd_vs_hard", "kd_pool_vs_hard", "kd_pool_int8_vs_kd_pool"} <= set(quality["gain"])
+    cost = json.loads((project.root / "metrics/listening/cost.json").read_text())
+    assert set(cost) == models - {"audio_blind"}
+    assert all({"bytes", "timing"} <= set(one) for one in cost.values())
+    assert all({"parameters", "macs"} <= set(cost[name]) for name in ("teacher", *RECIPES))
+    for file in (project.root / "metrics").rglob("*.json"):
+        for path, value in numbers(json.loads(file.read_text())):
+            assert type(value) in (int, float) and math.isfinite(value), f"{file.name}: {path}={value!r}"
+
+
+def test_no_time_stands_in_the_deterministic_metrics(project):
+    assert [path for path, _ in numbers(json.loads(project.quality())) if re.search("tim|minute|second|_ms", path)] == []
+
+
+def test_a_second_run_runs_nothing(project):
+    assert ran(project.dvc("repro")) == set()
+    assert project.git("status", "--porcelain") == ""
+
+
+def test_metrics_and_plots_are_shown(project):
+    shown = project.json("metrics", "show", "--json")[""]["data"]
+    assert shown["metrics/listening/quality.json"]["data"] == json.loads(project.quality())
+    folder = project.root / "plots/listening"
+    for name, columns in TABLES.items():
+        table = pd.read_csv(folder / f"{name}.csv")
+        assert columns <= set(table.columns) and len(table) > 0, name
+        assert not table[sorted(columns)].isna().any(axis=None), name
+    for name in ("accuracy", "gains", "reliability", "curves"):
+        assert matplotlib.image.imread(folder / f"{name}.png").std() > 0.01, name
+    plots = project.json("plots", "show", "--json", "--out", "scratch/plots")
+    assert "errors" not in plots
+    for name in TABLES:
+        drawn = plots["data"][f"plots/listening/{name}.csv"]
+        assert len(drawn) == 1 and drawn[0]["type"] == "vega" and "$schema" in json.dumps(drawn[0]["content"]), name
+
+
+def test_a_temperature_concerns_its_recipe_alone(project):
+    project.set(TEMPERATURE, 5.0)
+    assert ran(project.dvc("repro", "--dry")) == {"distill@listening-kd"}
+    project.restore()
+    assert ran(project.dvc("repro", "--dry")) == set()
+
+
+# experiments
+
+
+def test_an_experiment_runs_what_it_changes(project):
+    before = json.loads(project.quality())
+    printed = project.dvc("exp", "run", "--set-param", f"{TEMPERATURE}=4.0")
+    assert ran(printed) == {"distill@listening-kd", "quantize@listening-kd", "evaluate@listening"}
+    after = json.loads(project.quality())
+    assert after["kd"] != before["kd"]
+    assert all(after[name] == before[name] for name in ("teacher", "hard", "kd_pool", "kd_pool_int8", "audio_blind"))
+    project.restore()
+    assert ran(project.dvc("repro")) == set() and json.loads(project.quality()) == before
+
+
+def test_a_queued_experiment_runs_its_own_code_elsewhere(project):
+    """It is queued with a changed library, which the workspace no longer has when the queue runs."""
+    before = project.quality()
+    with open(project.root / "src/earshot/plots.py", "a") as file:
+        file.write(
+            "\n\n_as_it_was = write_accuracy\n\n\n"
+            "def write_accuracy(path, rows):\n    _as_it_was(path, [('own_code', 1, 1, 1), *rows])\n"
+        )
+    project.dvc("exp", "run", "--queue", "--name", "queued", "--set-param", f"{TEMPERATURE}=8.0")
+    project.restore()
+    project.dvc("exp", "run", "--run-all")
+    assert project.git("status", "--porcelain") == "" and project.quality() == before
+    listed = project.git("for-each-ref", "--format=%(refname)", "refs/exps").split()
+    (reference,) = (one for one in listed if one.endswith("/queued"))
+    assert "own_code,1" in project.git("show", f"{reference}:plots/listening/accuracy.csv")
+    quality = json.loads(project.git("show", f"{reference}:metrics/listening/quality.json"))
+    assert quality["kd"] != json.loads(before)["kd"] and quality["hard"] == json.loads(before)["hard"]
+
+
+# interruption
+
+
+def kill_when(project: Project, sign: str, **environment: str) -> None:
+    """Run `dvc repro`; SIGKILL it and all it started as soon as a file matches `sign` in `scratch`."""
+    environment = project.environment | environment
+    with open(project.root / ".dvc/tmp/killed.log", "w") as log:
+        process = subprocess.Popen(
+            ["dvc", "repro"], cwd=project.root, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            while process.poll() is None and not next((project.root / "scratch").glob(sign), None):
+                time.sleep(0.001)
+        finally:
+            if running := process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    assert running, f"dvc repro ended without {sign}:\n{Path(log.name).read_text()}"
+
+
+def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
+    """Everything DVC knows is deleted; then features, cache and distill are each killed midway."""
+    expected, root = project.quality(), project.root
+    outputs = [root / name for name in ("data/listening/mel.parquet", "data/listening/cache", "models")]
+    before = bytes_under(*outputs)
+    for name in (".dvc/cache", "data", "models", "plots", "scratch"):
+        shutil.rmtree(root / name)
+    for file in [root / "dvc.lock", *(root / "metrics").rglob("*.*")]:
+        if file.name != "pretrain.json":
+            file.unlink()
+
+    kill_when(project, "listening/features/*/part-00000.json", EARSHOT_WORKERS="1")
+    assert (root / "data/listening/manifest.parquet").exists() and not (root / "data/listening/mel.parquet").exists()
+    kill_when(project, "listening/cache/*/part-00002.parquet")
+    assert (root / "data/listening/mel.parquet").exists() and not (root / "data/listening/cache").exists()
+    (kept,) = (root / "scratch/listening/cache").glob("*/part-00000.parquet")
+    written = kept.stat().st_mtime_ns
+    kept.with_name(".part-00003.parquet.partial-1").write_bytes(b"half")  # what a kill in the middle of writing leaves
+    kill_when(project, "listening/distill/listening-kd_pool/*/last.safetensors")
+    assert (root / "data/listening/cache/part-00000.parquet").stat().st_mtime_ns == written  # taken over, not made again
+    assert not (root / "models/listening/students/listening-kd_pool/validation.json").exists()
+    left = ran(project.dvc("repro"))
+    assert "distill@listening-kd_pool" in left and not left & {"features@listening", "cache@listening"}
+
+    assert project.quality() == expected
+    assert bytes_under(*outputs) == before
+    assert ran(project.dvc("repro")) == set()
+
+
+# one's own recordings, some of them unusable
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> Project:
+    """A project on a user's table of twelve good recordings and four that cannot be used."""
+    root = tmp_path_factory.mktemp("own")
+    clips = root / "recordings"
+    clips.mkdir()
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(12):
+        soundfile.write(clips / f"good{number}.flac", rng.normal(0, 0.1, 8000), 16_000)
+        rows.append((f"good{number}.flac", f"voice{number % 3}", "teacher", f"words number {number}"))
+    whole = (clips / "good0.flac").read_bytes()
+    (clips / "corrupt.flac").write_bytes(whole[:60] + rng.bytes(len(whole) // 2))
+    (clips / "empty.wav").write_bytes(b"")
+    (clips / "notes.wav").write_text("Buy milk.\n")
+    soundfile.write(clips / "silent.wav", np.zeros(16_000), 16_000)
+    rows += [(name, "voice9", "teacher", "words") for name in BAD.values()]
+    pd.DataFrame(rows, columns=["path", "speaker", "split", "text"]).to_csv(clips / "clips.csv", index=False)
+    corpus = {"name": "manifest", "path": "recordings/clips.csv"}
+    return Project(root, {"tracks.listening.corpus": corpus, "tracks.listening.features.max_bad_share": 0.25})
+
+
+def rejected(project: Project) -> dict[str, str]:
+    table = pd.read_csv(project.root / "metrics/listening/rejected.csv")
+    assert all(isinstance(reason, str) and len(reason) > 5 for reason in table["reason"])
+    return {id: Path(path).name for id, path in zip(table["id"], table["path"], strict=True)}
+
+
+def test_unusable_recordings_are_listed_and_the_rest_goes_on(own):
+    assert ran(own.dvc("repro", "features@listening")) == {"download@listening", "features@listening"}
+    assert rejected(own) == BAD
+    assert {id for id, _ in Store(own.root / "data/listening/mel.parquet")} == {f"good{i}" for i in range(12)}
+
+
+def test_too_many_unusable_recordings_stop_the_stage_with_one_line(own):
+    own.set("tracks.listening.features.max_bad_share", 0.24)
+    done = subprocess.run(
+        ["dvc", "repro", "features@listening"], cwd=own.root, env=own.environment, capture_output=True, text=True
+    )
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("features@listening: ")]
+    assert done.returncode != 0 and len(said) == 1 and "Traceback" not in done.stdout + done.stderr
+    assert "4 of 16 clips are unusable, 25.0%; max_bad_share allows 24.0%" in said[0] and "corrupt.flac" in said[0]
+    assert rejected(own) == BAD and not (own.root / "data/listening/mel.parquet").exists()

@@ -1,0 +1,75 @@
+"""The READMEs say what the repository says: tables from metrics, commands that exist, files that are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from earshot import profile, table
+from earshot.params import ParameterError, parse
+
+ROOT = Path(__file__).parents[1]
+READMES = {"README.md": "en", "README.zh-CN.md": "zh"}
+
+
+@pytest.mark.parametrize(("name", "language"), READMES.items())
+def test_results_are_those_of_the_metrics(name: str, language: str):
+    text = (ROOT / name).read_text()
+    shown = text.split(table.BEGIN)[1].split(table.END)[0].strip()
+    assert shown == table.render(*table.load("listening", ROOT), language)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_named_files_and_targets_exist(name: str):
+    text = (ROOT / name).read_text()
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    assert set(re.findall(r"make ([a-z-]+)", text)) <= set(targets)
+
+
+def test_both_readmes_show_the_same_code():
+    english, chinese = ((ROOT / name).read_text() for name in READMES)
+
+    def output(text: str) -> list[str]:
+        return [block for block in re.findall(r"```console\n(.*?)```", text, re.S)]
+
+    assert output(english) == output(chinese)
+
+
+def test_insert_replaces_between_markers_only(tmp_path: Path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    table.insert(readme, "| new |")
+    assert readme.read_text() == f"before\n{table.BEGIN}\n| new |\n{table.END}\nafter\n"
+    readme.write_text("no markers")
+    with pytest.raises(ValueError, match="results:begin"):
+        table.insert(readme, "x")
+
+
+def test_profiles_apply_and_go_back(tmp_path: Path):
+    params = tmp_path / "params.yaml"
+    params.write_text((ROOT / "params.yaml").read_text())
+    original = parse(yaml.safe_load(params.read_text()))
+    assert profile.apply(ROOT / "profiles/embedded.yaml", params) == []
+    changes = profile.apply(ROOT / "profiles/paper.yaml", params)
+    paper = parse(yaml.safe_load(params.read_text()))
+    assert any(line.startswith("tracks.listening.student.hidden: ") for line in changes)
+    assert paper.tracks["listening"].student.hidden == 512
+    assert paper.tracks["listening"].distill.learning_rate == 1e-4
+    assert {recipe.epochs for recipe in paper.recipes.values()} == {50}
+    assert "# " in params.read_text()  # comments survive
+    profile.apply(ROOT / "profiles/embedded.yaml", params)
+    assert parse(yaml.safe_load(params.read_text())) == original
+
+
+def test_a_wrong_profile_leaves_the_file_alone(tmp_path: Path):
+    params, wrong = tmp_path / "params.yaml", tmp_path / "wrong.yaml"
+    params.write_text((ROOT / "params.yaml").read_text())
+    before = params.read_bytes()
+    for content, complaint in (("seeed: 1", "seeed"), ("seed: -1", "seed=-1")):
+        wrong.write_text(content)
+        with pytest.raises(ParameterError, match=complaint):
+            profile.apply(wrong, params)
+        assert params.read_bytes() == before

@@ -1,0 +1,445 @@
+"""The teacher: its own architecture cut in two, what is tuned, what is cached, who it is."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from learning import LAYERS, TEXT, WIDTH, clips, copied, item, noise, same, teacher_params, tiny_checkpoint
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModel, BertConfig, BertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+from earshot import audio, losses, teacher, teacher_cache
+from earshot.batches import Loader
+from earshot.models.teacher import CheckpointError, Teacher, load_backbone
+from earshot.params import Cache, Text
+from earshot.params import Teacher as TeacherParams
+from earshot.training import accuracy
+
+SECONDS = {"u0": 0.30, "u1": 0.41, "u2": 0.35, "u3": 0.5, "u4": 0.28, "u5": 0.33}
+TRAINING = [
+    *[item(f"t{i}", [f"u{i}"], i % 3) for i in range(4)],
+    item("t4", ["u1", "u2"], 2, question="which words are said"),
+    item("t5", ["u3"], 1, options=("yes", "no")),
+]
+VALIDATION = [item("v0", ["u4"], 0), item("v1", ["u5"], 1)]
+IDLE = ("k_proj.bias", "head.embed.2.bias")  # without gradient: they shift all scores of a query, all options, alike
+
+
+@pytest.fixture(params=["group", "layer", "hubert"])
+def style(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def manifest(tmp_path) -> pd.DataFrame:
+    return clips(tmp_path / "clips", SECONDS)
+
+
+def random_teacher(checkpoint: str, **changes) -> Teacher:
+    torch.manual_seed(7)
+    return Teacher(teacher_params(checkpoint, **changes))
+
+
+def tune(model, params, states, scratch, seed=3) -> list[dict[str, float]]:
+    history = []
+    teacher.fine_tune(model, params, states, TRAINING, VALIDATION, seed, scratch, lambda _, scores: history.append(scores))
+    return history
+
+
+# the encoder, cut in two
+
+
+@pytest.mark.parametrize("tuned_layers", [0, 1, 2, 3])
+@pytest.mark.parametrize("unit_variance", [True, False])
+def test_lower_then_upper_is_transformers_own_forward(tmp_path, style, tuned_layers, unit_variance):
+    checkpoint = tiny_checkpoint(tmp_path, style, unit_variance)
+    model = random_teacher(checkpoint, tuned_layers=tuned_layers).eval()
+    wave = noise(1)
+    values = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)(
+        wave, sampling_rate=16_000, return_tensors="pt"
+    ).input_values
+    with torch.inference_mode():
+        whole = AutoModel.from_pretrained(checkpoint).eval()(values, output_hidden_states=True)
+        lower = model.lower(wave)
+        outputs = model.upper(lower[None], torch.tensor([len(lower)]))
+    assert lower.shape == (14, WIDTH)  # 4800 samples, 50 frames a second
+    assert len(outputs) == tuned_layers + 1
+    assert lower.std() > 0.05
+    assert torch.allclose(lower, whole.hidden_states[LAYERS - tuned_layers][0], atol=1e-5)
+    assert torch.allclose(outputs[0], whole.last_hidden_state, atol=1e-5)
+    for depth in range(1, tuned_layers + 1):
+        assert torch.allclose(outputs[depth], whole.hidden_states[LAYERS - depth], atol=1e-5), depth
+
+
+def test_normalisation_is_the_checkpoints_choice(tmp_path):
+    quiet, loud = noise(1), 3 * noise(1) + 0.1
+    for unit_variance in (True, False):
+        model = random_teacher(tiny_checkpoint(tmp_path / str(unit_variance), "layer", unit_variance)).eval()
+        assert torch.allclose(model.lower(quiet), model.lower(loud), atol=1e-4) == unit_variance
+
+
+def test_upper_in_a_padded_batch_is_upper_alone(tmp_path, style):
+    model = random_teacher(tiny_checkpoint(tmp_path, style)).eval()
+    states = [torch.randn(length, WIDTH, generator=torch.Generator().manual_seed(length)) for length in (5, 17, 9)]
+    padded = torch.full((3, 20, WIDTH), 1e3)  # whatever lies in the padding is not heard
+    for row, state in enumerate(states):
+        padded[row, : len(state)] = state
+    lengths = torch.tensor([5, 17, 9])
+    with torch.inference_mode():
+        together, pooled = model.upper(padded, lengths), model.pool(padded, lengths)
+        for row, state in enumerate(states):
+            alone = model.upper(state[None], lengths[row : row + 1])
+            for one, other in zip(alone, together, strict=True):
+                assert torch.allclose(one[0], other[row, : len(state)], atol=1e-5)
+            assert torch.allclose(pooled[row], alone[0][0].mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("tuned_layers", [0, 1, 2])
+def test_only_the_top_layers_and_the_head_have_gradients(tmp_path, manifest, style, tuned_layers):
+    model = random_teacher(tiny_checkpoint(tmp_path / "encoder", style), tuned_layers=tuned_layers)
+    expected = {name for name, _ in model.named_parameters() if name.startswith("head.")} | {
+        name
+        for name, _ in model.named_parameters()
+        if any(name.startswith(f"backbone.encoder.layers.{layer}.") for layer in range(LAYERS - tuned_layers, LAYERS))
+    }
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == expected == set(model.tuned_state())
+    before = copied(model)
+    states = teacher.cache_lower(model, manifest, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    tune(model, teacher_params("", tuned_layers=tuned_layers, epochs=1), states, tmp_path / "scratch")
+    assert {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0} <= expected
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    idle = {name for name in expected if name.endswith(IDLE)}
+    assert changed - idle == expected - idle
+
+
+# training from cached states
+
+
+class InMemory:
+    """A stand-in for the store: float32 states, never rounded to float16."""
+
+    def __init__(self, model: Teacher, manifest: pd.DataFrame):
+        self.states = {id: model.lower(audio.decode(path, 16_000)).numpy() for id, path in manifest.values}
+
+    def frames(self, id: str) -> int:
+        return len(self.states[id])
+
+    def __getitem__(self, id: str) -> np.ndarray:
+        return self.states[id]
+
+
+@pytest.fixture
+def double():
+    """Train in float64: gradients that cancel would else leave rounding errors, which Adam blows up to full steps."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def tune_naively(checkpoint, manifest, params, seed, order) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """Fine-tune without any cache: every step runs the whole encoder by transformers' own forward, clip by clip."""
+    head = random_teacher(checkpoint).head.double()
+    whole = AutoModel.from_pretrained(checkpoint).eval().requires_grad_(False).double()
+    tuned = whole.encoder.layers[LAYERS - params.tuned_layers :].requires_grad_(True)
+    parameters = [*tuned.parameters(), *head.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=params.learning_rate)
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)
+    waves = {
+        id: extractor(audio.decode(path, 16_000), sampling_rate=16_000, return_tensors="pt").input_values.double()
+        for id, path in manifest.values
+    }
+    seen = []
+    for epoch in range(params.epochs):
+        for batch in order.shuffled(seed, epoch):
+            pooled = [whole(waves[asked.utterances[0]]).last_hidden_state[0].mean(0) for asked in batch.items]
+            loss = losses.cross_entropy(head(torch.stack(pooled), batch.questions, batch.options), batch.answers)
+            share = len(seen) / (params.epochs * len(order))
+            optimizer.param_groups[0]["lr"] = params.learning_rate * 0.5 * (1 + np.cos(np.pi * share))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 5.0)
+            optimizer.step()
+            seen.append(loss.item())
+    weights = {f"backbone.{name}": tensor for name, tensor in whole.state_dict().items()}
+    return weights | {f"head.{name}": tensor for name, tensor in head.state_dict().items()}, seen
+
+
+def test_training_from_cached_states_is_training_that_recomputes_them(tmp_path, manifest, style, double, monkeypatch):
+    training = [asked for asked in TRAINING if len(asked.utterances) == 1]
+    epochs = iter(range(100))  # let the last epoch be the best
+    monkeypatch.setattr(teacher, "accuracy", lambda *_: next(epochs))
+    checkpoint = tiny_checkpoint(tmp_path / "encoder", style)
+    params = teacher_params(checkpoint, learning_rate=1e-3)
+
+    def tuned(name: str, states) -> tuple[dict[str, torch.Tensor], list[float]]:
+        model, seen = random_teacher(checkpoint).double(), []
+        teacher.fine_tune(
+            model, params, states, training, VALIDATION, 3, tmp_path / name, lambda _, scores: seen.append(scores["loss"])
+        )
+        return copied(model), seen
+
+    fresh = random_teacher(checkpoint)
+    exact_states = InMemory(fresh, manifest)
+    order = Loader(training, exact_states, TEXT.buckets, params.batch_passages)
+    naive, naive_losses = tune_naively(checkpoint, manifest, params, 3, order)
+    exact, exact_losses = tuned("exact", exact_states)
+    states = teacher.cache_lower(fresh, manifest, training + VALIDATION, tmp_path / "lower.parquet")
+    rounded, _ = tuned("rounded", states)
+
+    assert exact_losses == pytest.approx(np.reshape(naive_losses, (params.epochs, -1)).mean(1).tolist(), rel=1e-5)
+    assert naive.keys() == exact.keys()
+    before, trainable = fresh.state_dict(), set(fresh.tuned_state())
+    travelled = {name: (naive[name] - before[name]).norm().item() for name in naive}
+    assert {name for name, distance in travelled.items() if distance > 1e-3} == {
+        name for name in trainable if not name.endswith(IDLE)
+    }
+    for name, distance in travelled.items():
+        assert torch.allclose(exact[name], naive[name], atol=1e-5), name
+        assert (rounded[name] - naive[name]).norm().item() <= 0.05 * distance + 1e-6, name  # states in float16
+
+
+def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, manifest, style):
+    model = random_teacher(tiny_checkpoint(tmp_path / "encoder", style))
+    calls: dict[str, int] = {}
+
+    def count(name):
+        return lambda *_: calls.update({name: calls.get(name, 0) + 1})
+
+    model.backbone.feature_extractor.register_forward_hook(count("convolutions"))
+    for number, layer in enumerate(model.backbone.encoder.layers):
+        layer.register_forward_hook(count(number))
+    states = teacher.cache_lower(model, manifest, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS)}
+    params = teacher_params("", epochs=4)
+    tune(model, params, states, tmp_path / "scratch")
+    # an epoch is 3 training batches of up to two passages (5 in all) and 1 of validation
+    assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS), 1: 4 * (3 + 1), 2: 4 * (3 + 1)}
+
+    again = teacher.cache_lower(model, manifest, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    assert calls[0] == len(SECONDS)
+    assert np.array_equal(again["u3"], states["u3"])
+
+
+def test_cached_states_are_the_frozen_layers(tmp_path, manifest):
+    model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
+    states = teacher.cache_lower(model, manifest, TRAINING[:2] + TRAINING[4:5], tmp_path / "lower.parquet")
+    assert sorted(states) == [("u0", 0), ("u1", 0), ("u2", 0)]
+    for id in ("u0", "u1", "u2"):
+        wave = audio.decode(manifest.set_index("id")["path"][id], 16_000)
+        assert np.array_equal(states[id], model.eval().lower(wave).numpy().astype(np.float16))
+
+
+def test_killed_while_caching_leaves_no_half_store(tmp_path, manifest, monkeypatch):
+    model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
+    whole, lower, calls = teacher.cache_lower(model, manifest, TRAINING, tmp_path / "whole.parquet"), model.lower, []
+
+    def failing(samples):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("killed")
+        return lower(samples)
+
+    model.lower = failing
+    with pytest.raises(RuntimeError, match="killed"):
+        teacher.cache_lower(model, manifest, TRAINING, tmp_path / "lower.parquet")
+    assert not (tmp_path / "lower.parquet").exists()
+    states = teacher.cache_lower(model, manifest, TRAINING, tmp_path / "lower.parquet")
+    assert (tmp_path / "lower.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert len(states) == len(whole)
+
+
+def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, manifest):
+    checkpoint = tiny_checkpoint(tmp_path / "encoder", "layer", hidden_dropout=0.1, attention_dropout=0.1)
+    params = teacher_params(checkpoint, epochs=25, learning_rate=5e-3)
+    straight, killed = random_teacher(checkpoint), random_teacher(checkpoint)
+    states = teacher.cache_lower(straight, manifest, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    history = tune(straight, params, states, tmp_path / "straight")
+    assert min(scores["loss"] for scores in history) < 0.3 * history[0]["loss"]
+    held_out = Loader(VALIDATION, states, TEXT.buckets, 2)
+    assert accuracy(straight, held_out) == max(scores["validation"] for scores in history)
+
+    def kill(epoch, _):
+        if epoch == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        teacher.fine_tune(killed, params, states, TRAINING, VALIDATION, 3, tmp_path / "killed", kill)
+    resumed = random_teacher(checkpoint)
+    assert tune(resumed, params, states, tmp_path / "killed") == history
+    assert same(copied(resumed), copied(straight))
+
+
+# who it is
+
+
+def saved(model: Teacher, params: TeacherParams, folder) -> str:
+    teacher.save(model, params, folder)
+    return teacher_cache.identity(folder)
+
+
+def test_a_saved_teacher_loads_and_answers_the_same(tmp_path, manifest, style):
+    checkpoint = tiny_checkpoint(tmp_path / "encoder", style)
+    params = teacher_params(checkpoint)
+    model = random_teacher(checkpoint)
+    states = teacher.cache_lower(model, manifest, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    tune(model, params, states, tmp_path / "scratch")
+    teacher.save(model, params, tmp_path / "saved")
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["identity.json", "tuned.safetensors"]
+    torch.manual_seed(1234)
+    loaded = teacher.load(params, tmp_path / "saved")
+    assert not any(module.training for module in loaded.modules())
+    assert same(copied(loaded), copied(model))
+    expected = teacher.answers(model.eval(), manifest, TRAINING, TEXT.buckets)
+    found = teacher.answers(loaded, manifest, TRAINING, TEXT.buckets)
+    assert found.keys() == {asked.id for asked in TRAINING}
+    for asked in TRAINING:
+        assert np.array_equal(found[asked.id], expected[asked.id])
+        assert found[asked.id].shape == (len(asked.options),)
+        assert found[asked.id].sum() == pytest.approx(1)
+
+
+def test_identity_is_stable_and_tells_every_weight(tmp_path):
+    checkpoint = tiny_checkpoint(tmp_path / "encoder")
+    params = teacher_params(checkpoint)
+    first = saved(random_teacher(checkpoint), params, tmp_path / "one")
+    assert saved(random_teacher(checkpoint), params, tmp_path / "two") == first
+    seen = {first}
+    for name in (
+        "backbone.feature_extractor.conv_layers.0.conv.weight",  # frozen
+        "backbone.encoder.layers.0.attention.q_proj.weight",  # frozen
+        "backbone.encoder.layer_norm.bias",  # frozen
+        "backbone.encoder.layers.1.attention.q_proj.weight",  # tuned
+        "head.tokens.weight",  # tuned
+    ):
+        model = random_teacher(checkpoint)
+        model.state_dict()[name].view(-1)[-1] += 0.25
+        seen.add(saved(model, params, tmp_path / name))
+    assert len(seen) == 6
+
+
+def test_identity_tells_another_checkpoint_and_another_depth(tmp_path):
+    one, other = tiny_checkpoint(tmp_path / "one"), tiny_checkpoint(tmp_path / "other", "layer")
+    identities = {
+        saved(random_teacher(one), teacher_params(one), tmp_path / "a"),
+        saved(random_teacher(other), teacher_params(other), tmp_path / "b"),
+        saved(random_teacher(one, tuned_layers=1), teacher_params(one, tuned_layers=1), tmp_path / "c"),
+    }
+    assert len(identities) == 3
+
+
+# checkpoints that cannot serve
+
+
+def test_a_hub_id_without_a_revision_is_refused():
+    with pytest.raises(CheckpointError, match=r"'nobody/nothing' is no local folder.*teacher\.revision"):
+        load_backbone("nobody/nothing", None)
+
+
+def test_an_empty_folder_is_refused_by_name(tmp_path):
+    with pytest.raises(CheckpointError, match=str(tmp_path)) as error:
+        load_backbone(str(tmp_path), None)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("with_preprocessor", [False, True])
+def test_another_architecture_is_refused_by_name(tmp_path, with_preprocessor):
+    config = BertConfig(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    BertModel(config).save_pretrained(tmp_path)
+    if with_preprocessor:
+        Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="BertModel is no wav2vec" if with_preprocessor else str(tmp_path)):
+        load_backbone(str(tmp_path), None)
+
+
+def test_more_tuned_layers_than_layers_are_refused(tmp_path):
+    checkpoint = tiny_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match=r"teacher\.tuned_layers=4 must be at most 3"):
+        Teacher(teacher_params(checkpoint, tuned_layers=4))
+
+
+def test_pickled_weights_are_never_read(tmp_path):
+    checkpoint = tiny_checkpoint(tmp_path)
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        load_backbone(checkpoint, None)
+
+
+def test_a_checkpoint_without_preprocessor_is_refused(tmp_path):
+    checkpoint = tiny_checkpoint(tmp_path)
+    for path in tmp_path.glob("*preprocessor*"):
+        path.unlink()
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        load_backbone(checkpoint, None)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
+    checkpoint = tiny_checkpoint(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        load_backbone(checkpoint, None)
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused_not_filled_with_chance(tmp_path):
+    checkpoint = tiny_checkpoint(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file(
+        {name: t for name, t in weights.items() if "layers.2." not in name}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        load_backbone(checkpoint, None)
+
+
+def test_a_checkpoint_without_a_mask_embedding_serves(tmp_path):
+    """Checkpoints fine-tuned for recognition, such as wav2vec2-base-960h, come without it; it is not used here."""
+    checkpoint = tiny_checkpoint(tmp_path, mask_time_prob=0.05)
+    weights = load_file(tmp_path / "model.safetensors")
+    assert weights.pop("masked_spec_embed").shape == (WIDTH,)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    identities = set()
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        identities.add(Teacher(teacher_params(checkpoint)).frozen_hash())
+    assert len(identities) == 1  # chance is no part of who a teacher is
+
+
+# the paper's teacher
+
+
+@pytest.mark.slow
+def test_the_full_size_teacher_takes_the_same_path(tmp_path):
+    torch.manual_seed(0)
+    full = Wav2Vec2Model(Wav2Vec2Config())  # wav2vec 2.0 base, 12 layers of 768
+    assert sum(parameter.numel() for parameter in full.parameters()) == 94_371_712
+    full.save_pretrained(tmp_path / "base")
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path / "base")
+    del full
+
+    params = TeacherParams(checkpoint=str(tmp_path / "base"), tuned_layers=2, epochs=1, text=Text())
+    manifest = clips(tmp_path / "clips", {"u0": 1.0, "u1": 1.0})
+    items = [item("a", ["u0"], 0), item("b", ["u1"], 1)]
+    model = Teacher(params)
+    states = teacher.cache_lower(model, manifest, items, tmp_path / "lower.parquet")
+    assert (states.width, states.frames("u0"), states.metadata["layer"]) == (768, 49, 10)
+    history = []
+    teacher.fine_tune(model, params, states, items, items, 0, tmp_path / "scratch", lambda _, scores: history.append(scores))
+    assert len(history) == 1 and np.isfinite(history[0]["loss"])
+    shutil.rmtree(tmp_path / "scratch")
+    teacher.save(model, params, tmp_path / "teacher")
+    tuned = copied(model)
+    del model
+
+    loaded = teacher.load(params, tmp_path / "teacher")
+    assert same(copied(loaded), tuned)
+    identity, cache = teacher_cache.identity(tmp_path / "teacher"), Cache(layers=[0, 2])
+    teacher_cache.write(tmp_path / "cache", loaded, identity, items, manifest, params.text.buckets, cache)
+    read = teacher_cache.TeacherCache(tmp_path / "cache", items, identity, cache)
+    answers = teacher.answers(loaded, manifest, items, params.text.buckets)
+    for asked in items:
+        probabilities = torch.from_numpy(read.logits(asked.id)).double().softmax(-1).numpy()
+        assert probabilities == pytest.approx(answers[asked.id], abs=1e-6)
+        assert read.hidden(asked.id).shape == (2, 768)

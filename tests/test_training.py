@@ -1,0 +1,340 @@
+"""Batches and the one training loop: order, schedule, choice of the best epoch, exact resume."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from learning import TEXT, copied, item, mel_store, same
+from torch import nn
+
+from earshot import checkpoint, losses
+from earshot.batches import Loader, collate
+from earshot.models.bilstm import BiLSTMStudent
+from earshot.models.heads import ABSENT
+from earshot.params import BiLSTM
+from earshot.training import accuracy, answer, fit, learning_rate, predict
+
+EPOCHS = 5
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def mel(tmp_path):
+    rng = np.random.default_rng(0)
+    sequences = {f"u{i}": rng.normal(size=(6 + 3 * i, 4)).astype(np.float16) for i in range(8)}
+    return mel_store(tmp_path / "mel.parquet", sequences)
+
+
+@pytest.fixture
+def items():
+    several = [
+        item(f"q{i}-{j}", [f"u{i}"], (i + j) % 3, question=f"question {j}") for i in range(7) for j in range(1 + i % 2)
+    ]
+    return [*several, item("two", ["u7", "u0"], 1, options=("yes it is", "no"))]
+
+
+def student(dropout: float = 0.3) -> BiLSTMStudent:
+    torch.manual_seed(4)
+    return BiLSTMStudent(BiLSTM(name="bilstm", hidden=6, stack=2, dropout=dropout, text=TEXT), 4)
+
+
+class CrossEntropy(nn.Module):
+    """An objective with a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, batch, logits, pooled):
+        ce = losses.cross_entropy(self.scale * logits, batch.answers)
+        return {"ce": ce, "loss": 2 * ce}
+
+
+def train(model, loader, scratch, objective=None, validate=None, on_epoch=lambda epoch, scores: None, **changes) -> float:
+    settings = {"epochs": EPOCHS, "base_rate": 0.01, "schedule": "cosine", "seed": 3} | changes
+    return fit(
+        model,
+        batches=lambda epoch: loader.shuffled(settings["seed"], epoch),
+        steps_per_epoch=len(loader),
+        objective=objective or CrossEntropy(),
+        validate=validate or (lambda model: accuracy(model, loader)),
+        scratch=scratch,
+        on_epoch=on_epoch,
+        **settings,
+    )
+
+
+# batches
+
+
+def test_a_batch_holds_each_passage_once_and_all_its_items(mel, items):
+    groups = [(("u3",), [items[4], items[5]]), (("u7", "u0"), [items[-1]])]
+    batch = collate(groups, mel, TEXT.buckets)
+    assert batch.lengths.tolist() == [15, 33]
+    assert batch.sequences.shape == (2, 33, 4)
+    assert np.array_equal(batch.sequences[0, :15].numpy(), mel["u3"].astype(np.float32))
+    assert batch.sequences[0, 15:].abs().max() == 0
+    assert np.array_equal(batch.sequences[1].numpy(), np.concatenate([mel["u7"], mel["u0"]]).astype(np.float32))
+    assert batch.passage.tolist() == [0, 0, 1]
+    assert batch.items == [items[4], items[5], items[-1]]
+    assert batch.answers.tolist() == [0, 1, 1]
+    assert batch.options.shape[:2] == (3, 3)
+    assert batch.options[2, 2].abs().max() == 0  # the last item has two options
+
+
+def test_batching_changes_no_logit(mel, items):
+    model = student().eval()
+    whole = {
+        i.id: row for b in Loader(items, mel, TEXT.buckets, 8) for i, row in zip(b.items, answer(model, b)[0], strict=True)
+    }
+    for batch in Loader(items, mel, TEXT.buckets, 1):
+        for asked, row in zip(batch.items, answer(model, batch)[0], strict=True):
+            assert torch.allclose(row, whole[asked.id][: len(row)], atol=1e-6)
+    assert whole["two"][2] == ABSENT
+
+
+def test_an_epoch_is_every_item_once_in_an_order_of_its_own(mel, items):
+    loader = Loader(items, mel, TEXT.buckets, 3)
+    assert len(loader) == 3  # eight passages
+    orders = {
+        key: [asked.id for batch in loader.shuffled(*key) for asked in batch.items] for key in ((0, 0), (0, 1), (1, 0))
+    }
+    for order in orders.values():
+        assert sorted(order) == sorted(asked.id for asked in items)
+    assert len({tuple(asked.id for batch in loader.shuffled(0, e) for asked in batch.items) for e in range(20)}) > 1
+    again = [asked.id for batch in Loader(items, mel, TEXT.buckets, 3).shuffled(1, 0) for asked in batch.items]
+    assert again == orders[1, 0]
+    assert [batch.lengths.tolist() for batch in loader] == [[6, 9, 12], [15, 18, 21], [24, 33]]
+
+
+# schedule
+
+
+def test_learning_rate_by_hand():
+    assert [learning_rate(0.5, step, 10, "constant") for step in (0, 5, 9)] == [0.5, 0.5, 0.5]
+    # 100 steps, warm-up 5: step 0 → 1/5 · ½(1 + cos 0); step 4 → 5/5 · ½(1 + cos 0.04π); step 50 → ½(1 + cos 0.5π)
+    expected = [0.2, 0.5 * (1 + math.cos(0.04 * math.pi)), 0.5, 0.5 * (1 + math.cos(0.99 * math.pi))]
+    assert [learning_rate(1.0, step, 100, "cosine") for step in (0, 4, 50, 99)] == pytest.approx(expected)
+    assert [learning_rate(2.0, step, 4, "cosine") for step in range(4)] == pytest.approx(
+        [2, 1 + math.cos(math.pi / 4), 1, 1 - math.cos(math.pi / 4)]  # no warm-up in so few
+    )
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule):
+    class Line(nn.Module):
+        """One weight whose gradient is always one, so that a step of Adam is the learning rate."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros((), dtype=torch.float64))
+            self.pool = lambda sequences, lengths: lengths[:, None]
+            self.head = lambda pooled, questions, options: self.weight.expand(options.shape[:2])
+
+    model, loader = Line(), Loader(items, mel, TEXT.buckets, 3)
+    train(
+        model, loader, tmp_path, schedule=schedule, base_rate=0.1,
+        objective=lambda batch, logits, pooled: {"loss": logits.mean()},
+        validate=lambda model: -model.weight.item(),
+    )  # fmt: skip
+    steps = EPOCHS * len(loader)
+    rates = [0.1 if schedule == "constant" else 0.1 * 0.5 * (1 + math.cos(math.pi * s / steps)) for s in range(steps)]
+    assert model.weight.item() == pytest.approx(-sum(rates), rel=1e-6)
+
+
+# the loop
+
+
+def test_it_learns(mel, items, tmp_path):
+    model, loader, history = student(dropout=0.0), Loader(items, mel, TEXT.buckets, 3), []
+    seconds = train(model, loader, tmp_path, epochs=40, base_rate=0.02, on_epoch=lambda _, scores: history.append(scores))
+    assert history[-1]["loss"] < 0.3 * history[0]["loss"]
+    assert accuracy(model, loader) == max(scores["validation"] for scores in history) >= 0.9
+    assert seconds > 0
+    assert all(scores.keys() == {"ce", "loss", "validation"} for scores in history)
+    assert [scores["loss"] for scores in history] == pytest.approx([2 * scores["ce"] for scores in history])
+
+
+def test_scores_are_means_over_the_steps_of_an_epoch(mel, items, tmp_path):
+    loader, seen, history = Loader(items, mel, TEXT.buckets, 3), [], []
+
+    def objective(batch, logits, pooled):
+        seen.append(float(len(batch.items)))
+        return {"loss": 0 * logits.sum(), "items": torch.tensor(seen[-1])}
+
+    train(student(), loader, tmp_path, objective, epochs=1, on_epoch=lambda _, scores: history.append(scores))
+    assert history[0]["items"] == pytest.approx(sum(seen) / 3) == pytest.approx(len(items) / 3)
+
+
+def test_an_objectives_own_parameters_train(mel, items, tmp_path):
+    objective, frozen = CrossEntropy(), student()
+    frozen.head.requires_grad_(False)
+    before = copied(frozen)
+    train(frozen, Loader(items, mel, TEXT.buckets, 3), tmp_path, objective, epochs=1)
+    assert objective.scale.item() != 1
+    after = frozen.state_dict()
+    assert all(torch.equal(before[name], after[name]) == name.startswith("head.") for name in after)
+
+
+def test_every_epoch_trains_with_dropout_and_validates_without(mel, items, tmp_path):
+    model, modes = student(), []
+
+    def objective(batch, logits, pooled):
+        modes.append(model.training)
+        return {"loss": losses.cross_entropy(logits, batch.answers)}
+
+    def validate(model):
+        value = accuracy(model, loader)
+        modes.append(("validated", model.training))
+        return value
+
+    loader = Loader(items, mel, TEXT.buckets, 8)  # one step an epoch
+    train(model, loader, tmp_path, objective, validate, epochs=3)
+    assert modes == [True, ("validated", False)] * 3
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"), [([0.5, 0.7, 0.7, 0.6], 1), ([0.9, 0.7, 0.9, 0.1], 0), ([0.1, 0.2, 0.3, 0.4], 3)]
+)
+@pytest.mark.parametrize("killed_after", [None, 0, 2])
+def test_the_best_epoch_is_kept_the_earliest_on_a_tie(mel, items, tmp_path, scores, best, killed_after):
+    weights, kills = {}, [killed_after] if killed_after is not None else []
+
+    def run():
+        model = student()
+
+        def validate(model):
+            epoch = len(weights)
+            weights[epoch] = copied(model)
+            return scores[epoch]
+
+        def on_epoch(epoch, _):
+            if epoch in kills:
+                kills.clear()
+                raise Killed
+
+        train(model, Loader(items, mel, TEXT.buckets, 3), tmp_path, validate=validate, on_epoch=on_epoch, epochs=4)
+        return model
+
+    if killed_after is not None:
+        with pytest.raises(Killed):
+            run()
+    model = run()
+    assert sorted(weights) == [0, 1, 2, 3]
+    assert same(copied(model), weights[best])
+    assert not any(same(weights[best], weights[epoch]) for epoch in range(4) if epoch != best)
+
+
+@pytest.mark.parametrize("where", ["in the first epoch", "within an epoch", "after an epoch", "before the checkpoint"])
+def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where):
+    loader = Loader(items, mel, TEXT.buckets, 3)
+    straight, objective, expected = student(), CrossEntropy(), []
+    train(straight, loader, tmp_path / "straight", objective, on_epoch=lambda *seen: expected.append(seen))
+
+    class Interrupted(CrossEntropy):
+        steps = 0
+
+        def forward(self, batch, logits, pooled):
+            self.steps += 1
+            if self.steps == {"in the first epoch": 2, "within an epoch": 2 * len(loader) + 2}.get(where):
+                raise Killed
+            return super().forward(batch, logits, pooled)
+
+    def on_epoch(epoch, _):
+        if where == "after an epoch" and epoch == 2:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        if where == "before the checkpoint":
+            saves, save = [], checkpoint.save
+
+            def third_fails(*arguments):
+                saves.append(1)
+                if len(saves) == 3:
+                    raise Killed
+                save(*arguments)
+
+            patch.setattr(checkpoint, "save", third_fails)
+        with pytest.raises(Killed):
+            train(student(), loader, tmp_path / "killed", Interrupted(), on_epoch=on_epoch)
+
+    torch.manual_seed(99)  # neither chance nor the initial weights of the second start may matter
+    resumed, resumed_objective, history = student(dropout=0.3), CrossEntropy(), []
+    if where != "in the first epoch":
+        for parameter in resumed.parameters():
+            nn.init.zeros_(parameter)
+    train(resumed, loader, tmp_path / "killed", resumed_objective, on_epoch=lambda *seen: history.append(seen))
+    assert same(copied(straight), copied(resumed))
+    assert torch.equal(objective.scale, resumed_objective.scale)
+    assert history == expected
+    assert [epoch for epoch, _ in history] == list(range(EPOCHS))
+
+
+def test_a_finished_run_is_not_trained_again(mel, items, tmp_path):
+    loader = Loader(items, mel, TEXT.buckets, 3)
+    first, second = student(), student()
+    train(first, loader, tmp_path)
+
+    def refuse(*_):
+        raise AssertionError("trained again")
+
+    objective = CrossEntropy()
+    objective.forward = refuse
+    train(second, loader, tmp_path, objective, refuse)
+    assert same(copied(first), copied(second))
+
+
+def test_another_seed_is_another_run(mel, items, tmp_path):
+    one, other = student(), student()
+    loader = Loader(items, mel, TEXT.buckets, 3)
+    train(one, loader, tmp_path / "one", seed=1, epochs=1)
+    train(other, loader, tmp_path / "other", seed=2, epochs=1)
+    assert not same(copied(one), copied(other))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_naming_the_epoch(mel, items, tmp_path, value):
+    loader, steps = Loader(items, mel, TEXT.buckets, 3), []
+
+    def objective(batch, logits, pooled):
+        steps.append(1)
+        loss = losses.cross_entropy(logits, batch.answers)
+        return {"loss": loss * value if len(steps) == 2 * len(loader) else loss}
+
+    seen = []
+    with pytest.raises(FloatingPointError, match=r"loss is (nan|inf) in epoch 2; try a lower learning_rate"):
+        train(student(), loader, tmp_path, objective, on_epoch=lambda epoch, _: seen.append(epoch))
+    assert seen == [0]
+    weights = checkpoint.load_weights(tmp_path / "last.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def test_predict_answers_without_dropout_and_names_items(mel, items):
+    model = student(dropout=0.5).train()
+    loader = Loader(items, mel, TEXT.buckets, 3)
+    first, second = predict(model, loader), predict(model.train(), loader)
+    assert not model.training
+    assert first.keys() == {asked.id for asked in items}
+    for asked in items:
+        assert np.array_equal(first[asked.id], second[asked.id])
+        assert first[asked.id].shape == (len(asked.options),)
+        assert first[asked.id].sum() == pytest.approx(1, abs=1e-12)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_accuracy_by_hand(mel):
+    class Fixed(nn.Module):
+        """Always prefers option 1 over 0 over 2."""
+
+        def pool(self, sequences, lengths):
+            return lengths[:, None].float()
+
+        def head(self, pooled, questions, options):
+            return torch.tensor([2.0, 3.0, 1.0]).expand(options.shape[:2])
+
+    asked = [item("a", ["u0"], 1), item("b", ["u1"], 1), item("c", ["u2"], 0), item("d", ["u2"], 1), item("e", ["u3"], 2)]
+    assert accuracy(Fixed(), Loader(asked, mel, TEXT.buckets, 2)) == 3 / 5
