@@ -1,0 +1,1 @@
+"""Earshot distils large self-supervised speech models into small students, reproducibly."""

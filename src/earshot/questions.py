@@ -160,7 +160,7 @@ def few_shot(told: Sequence[Passage], params: FewShot, rng: np.random.Generator)
         for skill in [params.skills[(number + shift) % len(params.skills)] for shift in range(len(params.skills))]:
             bank = candidates(skill, chosen, 99, rng)
             own = candidates(skill, [heard], 99, rng)
-            if own and (others := _matched(skill, own[0], heard, bank, params.options - 1)):
+            if own and (others := _matched(skill, own[0], passage, bank, params.options - 1)):
                 question = _item("fewshot", skill, heard, 0, own[0].text, others, position, rng)
                 items.append(question)
                 items += [_repeat(question, passage, segment) for segment in range(kept, length)]
@@ -170,9 +170,9 @@ def few_shot(told: Sequence[Passage], params: FewShot, rng: np.random.Generator)
     return items
 
 
-def _matched(skill: str, own: Candidate, heard: Passage, bank: list[Candidate], size: int) -> list[str]:
+def _matched(skill: str, own: Candidate, passage: Passage, bank: list[Candidate], size: int) -> list[str]:
     """Return the `size` distractors most like the answer; none when there are too few."""
-    allowed = {c.text: c for c in bank if c.text.lower() != own.text.lower() and not _true_of(skill, c.text, heard)}
+    allowed = {c.text: c for c in bank if c.text.lower() != own.text.lower() and not _true_of(skill, c.text, passage)}
     frequency = max((c.frequency for c in bank if c.text == own.text), default=own.frequency)
     target = Candidate(own.passage, own.text, frequency).likeness
     near = sorted(allowed.values(), key=lambda c: sum(abs(a - b) for a, b in zip(c.likeness, target, strict=True)))
@@ -217,7 +217,7 @@ def authored(path: str | Path) -> list[Item]:
     """
     try:
         entries = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ItemError(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(entries, list):
         raise ItemError(f"{path}: expected a list of items")
@@ -234,14 +234,13 @@ def authored(path: str | Path) -> list[Item]:
         name = f"{path}: item {entry.get('id', number) if isinstance(entry, dict) else number}"
         if not isinstance(entry, dict) or set(entry) - {"role"} != set(kinds):
             raise ItemError(f"{name}: needs exactly the fields {', '.join(kinds)} and may have role")
-        for field, kind in kinds.items():
+        entry = {"role": "fewshot"} | entry
+        for field, kind in (kinds | {"role": str}).items():
             if not isinstance(entry[field], kind) or isinstance(entry[field], bool):
                 raise ItemError(f"{name}: {field}={entry[field]!r} is no {kind.__name__}")
         utterances, options = tuple(map(str, entry["utterances"])), tuple(map(str, entry["options"]))
         passage = utterances[0] if utterances else ""
-        items.append(
-            Item(**({"role": "fewshot"} | entry | {"utterances": utterances, "options": options, "passage": passage}))
-        )
+        items.append(Item(**(entry | {"utterances": utterances, "options": options, "passage": passage})))
     return items
 
 

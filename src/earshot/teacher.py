@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from earshot import audio, checkpoint, losses, store
-from earshot.batches import Batch, Loader, by_audio, collate
+from earshot.batches import Audio, Batch, Loader, by_audio, collate
 from earshot.files import sha256, write_json
 from earshot.items import Item
 from earshot.models.heads import masked_mean
@@ -21,7 +21,7 @@ from earshot.progress import chunks, track, workers
 from earshot.training import OnEpoch, accuracy, fit, predict
 
 SAMPLE_RATE = 16_000  # what wav2vec 2.0 and HuBERT were trained on
-CHUNK = 64  # clips or passages in memory
+CHUNK = 64  # clips in memory
 BATCH_PASSAGES = 16
 
 
@@ -108,19 +108,26 @@ def load(params: TeacherParams, folder: Path) -> Teacher:
     return teacher.eval()
 
 
+def heard_batches(
+    teacher: Teacher, manifest: pd.DataFrame, groups: Iterable[tuple[Audio, list[Item]]], buckets: int
+) -> Iterator[Batch]:
+    """Yield batches of passages with their frozen states, so many in memory as a batch has."""
+    for some in chunks(groups, BATCH_PASSAGES):
+        utterances = heard([item for _, items in some for item in items])
+        states = {id: hidden for id, _, hidden in lower_states(teacher, manifest, utterances)}
+        yield collate(some, states, buckets)
+
+
 @torch.inference_mode()
 def cache_rows(
     teacher: Teacher,
-    groups: Sequence[tuple[tuple[str, ...], list[Item]]],
+    groups: Sequence[tuple[Audio, list[Item]]],
     manifest: pd.DataFrame,
     buckets: int,
     layers: list[int],
 ) -> Iterator[dict[str, Any]]:
     """Yield cache rows for passages: logits of each item, and the chosen layers' means over time."""
-    utterances = heard([item for _, items in groups for item in items])
-    states = {id: hidden for id, _, hidden in lower_states(teacher, manifest, utterances)}
-    for some in chunks(groups, BATCH_PASSAGES):
-        batch = collate(some, states, buckets)
+    for batch in heard_batches(teacher, manifest, groups, buckets):
         outputs = teacher.upper(batch.sequences, batch.lengths)
         pooled = [masked_mean(outputs[layer], batch.lengths)[batch.passage] for layer in [0, *layers]]
         logits = teacher.head(pooled[0], batch.questions, batch.options)
@@ -129,12 +136,6 @@ def cache_rows(
             yield {"item": item.id, "view": 0, "logits": row[: len(item.options)], "hidden": hidden.tobytes()}
 
 
-@torch.inference_mode()
 def answers(teacher: Teacher, manifest: pd.DataFrame, items: Sequence[Item], buckets: int) -> dict[str, np.ndarray]:
-    """Return the teacher's option probabilities `(C,)` for each item, keyed by item id, a few passages in memory."""
-    found: dict[str, np.ndarray] = {}
-    for groups in chunks(by_audio(items).items(), CHUNK):
-        some = [item for _, group in groups for item in group]
-        states = {id: hidden for id, _, hidden in lower_states(teacher, manifest, heard(some))}
-        found |= predict(teacher, [collate(part, states, buckets) for part in chunks(groups, BATCH_PASSAGES)])
-    return found
+    """Return the teacher's option probabilities `(C,)` for each item, keyed by item id."""
+    return predict(teacher, heard_batches(teacher, manifest, by_audio(items).items(), buckets))
