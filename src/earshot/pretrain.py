@@ -120,7 +120,6 @@ def pretrain(clips: list[Clip], params: Pretrain, seed: int, scratch: Path, repo
 
 def save(recogniser: Wav2Vec2ForCTC, folder: Path) -> None:
     """Write the encoder and its preprocessor as a checkpoint folder: float16 safetensors, as transformers reads it."""
-    recogniser.wav2vec2.config.update({"hidden_dropout": 0.1, "attention_dropout": 0.1})  # for fine-tuning, as in the base model
     recogniser.wav2vec2.half().save_pretrained(folder)
     recogniser.wav2vec2.float()
     Wav2Vec2FeatureExtractor(return_attention_mask=True, do_normalize=True).save_pretrained(folder)
