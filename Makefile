@@ -15,8 +15,9 @@ test: .venv/ready
 test-all: .venv/ready
 	pytest
 
-pretrain: .venv/ready  ## remake the checkpoint in checkpoints/ (about half an hour on one core)
-	dvc repro --force --single-item pretrain@listening
+pretrain: .venv/ready  ## remake the checkpoint in checkpoints/; DVC itself never runs a frozen stage, not even by force
+	PYTHONPATH=src python stages/pretrain.py listening
+	dvc commit --force pretrain@listening
 
 bench: .venv/ready
 	PYTHONPATH=src python bench/run.py --write docs/bench.md

@@ -1,10 +1,11 @@
 """Pretrain the small wav2vec 2.0 checkpoint that the embedded default starts from (frozen; `make pretrain`)."""
 
+import shutil
 from pathlib import Path
 
 from earshot.corpora import synthetic_speech
 
-from declared import read, run
+from declared import digest, read, run, scratch
 
 
 def pretrain(track: str) -> None:
@@ -24,10 +25,11 @@ def pretrain(track: str) -> None:
                 live.step = step
                 live.log_metric("loss", loss)
 
-        recogniser = library.pretrain(spoken, params, seed, Path(f"scratch/{track}/pretrain"), report)
+        recogniser = library.pretrain(spoken, params, seed, scratch(track, "pretrain", digest(params, seed)), report)
     library.save(recogniser, Path(f"checkpoints/{track}"))
     error = library.letter_error_rate(recogniser, held_out)
     write_json(f"metrics/{track}/pretrain.json", {"letter_error_rate": error, "held_out_clips": len(held_out)})
+    shutil.rmtree(scratch(track, "pretrain"), ignore_errors=True)  # short runs leave none
 
 
 if __name__ == "__main__":

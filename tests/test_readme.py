@@ -1,6 +1,7 @@
 """The READMEs say what the repository says: tables from metrics, commands that exist, files that are there."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,11 @@ def test_a_wrong_profile_leaves_the_file_alone(tmp_path: Path):
         with pytest.raises(ParameterError, match=complaint):
             profile.apply(wrong, params)
         assert params.read_bytes() == before
+
+
+def test_make_pretrain_runs_the_stage_that_dvc_keeps_frozen():
+    command = ["make", "-n", "-o", ".venv/ready", "pretrain"]
+    asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    commands = asked.stdout.splitlines()
+    assert any("python stages/pretrain.py listening" in command for command in commands)
+    assert not any("dvc repro" in command for command in commands)
