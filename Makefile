@@ -15,9 +15,10 @@ test: .venv/ready
 test-all: .venv/ready
 	pytest
 
-pretrain: .venv/ready  ## remake the checkpoint in checkpoints/; DVC itself never runs a frozen stage, not even by force
-	PYTHONPATH=src python stages/pretrain.py listening
-	dvc commit --force pretrain@listening
+pretrain: TRACK ?= listening
+pretrain: .venv/ready  ## make pretrain TRACK=scenes: remake a checkpoint; DVC itself never runs a frozen stage, not even by force
+	PYTHONPATH=src python stages/pretrain.py $(TRACK)
+	dvc commit --force pretrain@$(TRACK)
 
 bench: .venv/ready
 	PYTHONPATH=src python bench/run.py --write docs/bench.md

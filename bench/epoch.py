@@ -1,17 +1,19 @@
 """A training epoch with soft labels and feature alignment, from the teacher cache, against one with hard labels alone."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
-from bench.reading import CACHE, IDENTITY, random_cache, random_mel
+from bench.reading import CACHE, IDENTITY, clean, random_cache, random_mel
 from bench.rounds import Result, Target, interleave, rows
-from bench.teacher import ask
+from bench.teacher import TEXT, ask
 from earshot.batches import Batch, Loader
-from earshot.distillation import Objective, with_teacher
+from earshot.distillation import with_lessons
 from earshot.models.bilstm import BiLSTMStudent
+from earshot.objective import Objective
 from earshot.params import KD, BiLSTM, CrossEntropy, FeatureMSE, Terms
 from earshot.teacher_cache import TeacherCache
 from earshot.training import fit
@@ -24,12 +26,13 @@ OPTIONS, BATCH = 3, 16
 def measure(rounds: int = 7, passages: int = 256, width: int = 768, hidden: int = 96) -> Result:
     """Return seconds an epoch, checkpoints included, of a student of size `hidden` under a teacher of `width`."""
     torch.set_num_threads(1)
-    student = BiLSTM(name="bilstm", hidden=hidden, stack=4)
+    student = BiLSTM(name="bilstm", hidden=hidden, stack=4, text=TEXT)
     with TemporaryDirectory() as made:
         mel = random_mel(Path(made, "mel.parquet"), passages)
         items = ask([id for id, _ in mel], "fewshot", OPTIONS)
-        cache = TeacherCache(random_cache(Path(made), items, width), items, IDENTITY, CACHE)
-        loader = Loader(items, mel, student.text.buckets, BATCH)
+        cache = TeacherCache(random_cache(Path(made), items, width), items, IDENTITY, CACHE, clean(items))
+        loader = Loader(items, mel, student.text, BATCH)
+        (example,) = with_lessons(islice(loader, 1), cache)
 
         def train(terms: Terms, batches: Callable[[int], Iterator[Batch]]) -> None:
             torch.manual_seed(0)
@@ -40,7 +43,7 @@ def measure(rounds: int = 7, passages: int = 256, width: int = 768, hidden: int 
                     batches,
                     steps_per_epoch=len(loader),
                     epochs=1,
-                    objective=Objective(terms, model.width, width),
+                    objective=Objective(terms, model, example, example.lesson, None, len(loader), seed=0),
                     validate=lambda _: 0.0,
                     base_rate=1e-3,
                     schedule="constant",
@@ -50,7 +53,7 @@ def measure(rounds: int = 7, passages: int = 256, width: int = 768, hidden: int 
 
         contenders = {
             "CE": lambda: train(HARD, lambda epoch: loader.shuffled(0, epoch)),
-            "CE + KD + features": lambda: train(SOFT, lambda epoch: with_teacher(loader.shuffled(0, epoch), cache)),
+            "CE + KD + features": lambda: train(SOFT, lambda epoch: with_lessons(loader.shuffled(0, epoch), cache)),
         }
         table = rows(interleave(contenders, rounds, "epoch"), base="CE")
         minutes = sum(mel.frames(key) for key in mel) / 6000

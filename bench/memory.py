@@ -39,9 +39,10 @@ print(peak_memory_mb(workers()))
 def _prepare(folder: Path, hours: float) -> None:
     """Write what the two stages read: parameters, manifest, items, teacher."""
     from bench.teacher import ask, random_teacher
-    from earshot import items, params, pretrain, teacher
+    from earshot import items, params, teacher
     from earshot.corpora import CORPORA, write_manifest
     from earshot.models.teacher import Teacher
+    from earshot.pretraining import ctc
 
     data = folder / "data" / TRACK
     data.mkdir(parents=True)
@@ -61,7 +62,7 @@ def _prepare(folder: Path, hours: float) -> None:
     checkpoint = ROOT / "checkpoints" / TRACK
     if not (checkpoint / "config.json").exists():
         checkpoint = folder / "checkpoint"
-        random_teacher(checkpoint, pretrain.config(params.Pretrain(**own["pretrain"])))
+        random_teacher(checkpoint, ctc.config(params.CTCPretrain(**own["pretrain"])))
     own["teacher"]["checkpoint"] = str(checkpoint)
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     settings = params.parse(content).tracks[TRACK]

@@ -12,7 +12,7 @@ import torch
 from transformers import Wav2Vec2Config
 
 from bench.rounds import Result, Target, interleave, rows
-from bench.teacher import BASE, random_teacher
+from bench.teacher import BASE, TEXT, random_teacher
 from earshot.export import export
 from earshot.features import log_mel
 from earshot.models.bilstm import BiLSTMStudent
@@ -36,7 +36,7 @@ def _teacher(samples: np.ndarray, config: Wav2Vec2Config) -> Callable[[], None]:
 
     @torch.inference_mode()
     def respond() -> None:
-        hidden = model.lower(samples)
+        hidden = model.lower(samples).states[-1]
         pooled = model.pool(hidden[None], torch.tensor([len(hidden)]))
         model.head(pooled, torch.from_numpy(question)[None], torch.from_numpy(options)[None])
 
@@ -76,7 +76,7 @@ def measure(
     samples = np.random.default_rng(0).normal(0, 0.1, int(seconds * PARAMS.sample_rate)).astype(np.float32)
     contenders, megabytes = {TEACHER: _teacher(samples, config)}, {}
     for size, sides in sizes.items():
-        forms, megabytes[size] = _students(samples, BiLSTM(name="bilstm", **sides))
+        forms, megabytes[size] = _students(samples, BiLSTM(name="bilstm", **sides, text=TEXT))
         contenders |= {f"{size}, {form}": run for form, run in forms.items()}
     spent = interleave(contenders, rounds, "student", warm=True)
     table = rows({name: [1000 * s for s in each] for name, each in spent.items()}, base=TEACHER, inverse=True)

@@ -4,6 +4,7 @@ Both decode, run all layers and the head. The cache adds batches with padding, f
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,11 +19,13 @@ from earshot import audio, teacher_cache
 from earshot.batches import by_audio, collate
 from earshot.items import Item
 from earshot.models.teacher import Teacher
-from earshot.params import Cache
+from earshot.params import Cache, Text
 from earshot.params import Teacher as TeacherParams
-from earshot.teacher import SAMPLE_RATE
+from earshot.recordings import Recordings
+from earshot.teacher import cache_rows
 from earshot.training import answer
 
+TEXT = Text()
 BASE = Wav2Vec2Config()  # its defaults are wav2vec2-base
 QUESTIONS = 4  # a passage, as in the pool
 OPTIONS = "a red bike|two lamps|rain boots|an old map|green tea|a wool coat|warm bread|a tin drum".split("|")
@@ -34,7 +37,7 @@ def random_teacher(folder: Path, config: Wav2Vec2Config = BASE, tuned_layers: in
     torch.manual_seed(0)
     Wav2Vec2Model(config).save_pretrained(folder)
     Wav2Vec2FeatureExtractor().save_pretrained(folder)
-    return TeacherParams(checkpoint=str(folder), tuned_layers=tuned_layers, epochs=1)
+    return TeacherParams(checkpoint=str(folder), tuned_layers=tuned_layers, epochs=1, text=TEXT)
 
 
 def ask(utterances: Sequence[str], role: str = "pool", options: int = len(OPTIONS)) -> list[Item]:
@@ -64,18 +67,20 @@ def measure(rounds: int = 5, passages: int = 8, config: Wav2Vec2Config = BASE) -
         params = random_teacher(Path(made, "teacher"), config)
         model = Teacher(params).eval()
         items = ask(list(manifest["id"]))
-        groups, where = list(by_audio(items).items()), dict(zip(manifest["id"], manifest["path"], strict=True))
+        groups = [(utterances, 0, about) for utterances, about in by_audio(items).items()]
+        recordings = Recordings(manifest)
+        rows_of = partial(cache_rows, model, recordings, params.text, Cache())
 
         @torch.inference_mode()
         def bare() -> None:
             for group in groups:
                 (utterance,) = group[0]
-                hidden = model.lower(audio.decode(where[utterance], SAMPLE_RATE))
-                answer(model, collate([group], {utterance: hidden.numpy()}, params.text.buckets))
+                hidden = model.lower(recordings[utterance, 0]).states[-1]
+                answer(model, collate([group], {(utterance, 0): hidden.numpy()}, params.text))
 
         def cached() -> None:
             with TemporaryDirectory() as out:
-                teacher_cache.write(Path(out), model, "random", items, manifest, params.text.buckets, Cache())
+                teacher_cache.write(Path(out), rows_of, "random", items, recordings.views, Cache())
 
         spent = interleave({"bare loop": bare, "teacher cache": cached}, rounds, "teacher")
         seconds = sum(audio.header(path)[0] for path in paths)

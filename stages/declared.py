@@ -16,6 +16,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import yaml  # noqa: E402
+from threadpoolctl import threadpool_limits  # noqa: E402
 
 from earshot.params import Params, parse  # noqa: E402
 
@@ -52,11 +53,23 @@ def run(stage: Callable[[str], None]) -> None:
     with open(scratch("locks", name), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            stage(sys.argv[1])
+            with threadpool_limits(1):  # for libraries loaded before the variables above were set
+                stage(sys.argv[1])
         except (ValueError, KeyError, FloatingPointError, OSError) as error:
             if os.environ.get("EARSHOT_TRACEBACK"):
                 raise
             sys.exit(f"{name}: {error}")
+
+
+def curves(live: Any) -> Callable[[int, dict[str, float]], None]:
+    """Return a listener that writes every epoch's scores to a dvclive run."""
+
+    def log(epoch: int, scores: dict[str, float]) -> None:
+        live.step = epoch + 1
+        for name, value in scores.items():
+            live.log_metric(name, value)
+
+    return log
 
 
 def digest(*things: Any) -> str:

@@ -1,51 +1,65 @@
-"""Score teacher, students and int8 files on the test items; write metrics, costs and plots."""
+"""Score teacher, students and int8 files on the test items; write metrics, costs, answers and plots."""
 
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from earshot import evaluation, items, plots, teacher
+from earshot import evaluation, items, metrics, plots, teacher
 from earshot.corpora import read_manifest
 from earshot.files import write_json
+from earshot.recordings import Recordings
 from earshot.store import Store
+from earshot.tasks import TASKS
 
 from declared import read, run
 
 
 def evaluate(track: str) -> None:
     torch.set_num_threads(1)
+    task, seed = TASKS[read(f"tracks.{track}.task")], read("seed")
     params, student, tuned = (read(f"tracks.{track}.{part}") for part in ("evaluate", "student", "teacher"))
     features, seeds = read(f"tracks.{track}.features"), range(read(f"tracks.{track}.distill").seeds)
     manifest, mel = read_manifest(f"data/{track}/manifest.parquet"), Store(f"data/{track}/mel.parquet")
     table, models = f"data/{track}/items.parquet", Path(f"models/{track}")
-    asked, training = items.read(table, "test", "paper"), items.read(table, "teacher", "fewshot")
+    asked, training = items.read(table, "test", "paper"), items.read(table, "teacher", "fewshot", "pool")
+    test = [item for item in asked if item.role == "test"]
     minutes = {
-        path.stem: json.loads(path.read_text())["train_minutes"] for path in Path(f"metrics/{track}/timing").glob("*")
+        file.stem: json.loads(file.read_text())["train_minutes"] for file in Path(f"metrics/{track}/timing").glob("*")
     }
 
+    recordings = Recordings(manifest)
     model = teacher.load(tuned, models / "teacher")
-    answers = {"teacher": [teacher.answers(model, manifest, asked, tuned.text.buckets)]}
-    example = next(item for item in asked if item.role == "test")
-    cost = {"teacher": evaluation.teacher_cost(model, tuned.text.buckets, example, minutes["teacher"], params.latency_clips)}
+    answers = {"teacher": [teacher.answers(model, recordings, asked, tuned.text)]}
+    cost = {"teacher": evaluation.teacher_cost(model, tuned.text, test[0], minutes["teacher"], params)}
+    if tuned.control:
+        model = teacher.load(tuned, models / "teacher/scratch", seed)
+        answers["teacher_scratch"] = [teacher.answers(model, recordings, asked, tuned.text)]
+    validation, routing = {}, {}
     for recipe in params.recipes:
         key = f"{track}-{recipe}"
-        weights = [models / f"students/{key}/seed-{seed}.safetensors" for seed in seeds]
-        files = [models / f"onnx/{key}/seed-{seed}.int8.onnx" for seed in seeds]
-        answers[recipe] = evaluation.student_answers(student, mel, asked, weights)
-        answers[f"{recipe}_int8"] = evaluation.int8_answers(files, asked, manifest)
-        both = [models / f"onnx/{key}/student.{kind}.onnx" for kind in ("float", "int8")]
-        costs = evaluation.student_cost(student, features, weights[0], *both, example, minutes[key], params.latency_clips)
-        cost |= {recipe: costs["float"], f"{recipe}_int8": costs["int8"]}
+        weights, onnx = models / f"students/{key}", models / f"onnx/{key}"
+        floats = [weights / f"seed-{number}.safetensors" for number in seeds]
+        answers[recipe] = evaluation.student_answers(student, mel, asked, floats)
+        for kind in evaluation.quantized(onnx):
+            files = [onnx / f"seed-{number}.{kind}.onnx" for number in seeds]
+            answers[f"{recipe}_{kind}"] = evaluation.int8_answers(files, asked, manifest)
+        cost |= evaluation.student_cost(recipe, student, features, floats[0], onnx, test[0], minutes[key], params)
+        validation[recipe] = json.loads((weights / "validation.json").read_text())
+        if (weights / "routing.json").exists():
+            routing[recipe] = json.loads((weights / "routing.json").read_text())
 
-    quality = evaluation.quality(answers, training, asked, params, read("seed"))
+    quality = task.quality(answers, training, asked, manifest, params, seed)
     write_json(f"metrics/{track}/quality.json", quality)
     write_json(f"metrics/{track}/cost.json", cost)
-    test = [item for item in asked if item.role == "test"]
-    stacked = {name: evaluation.stack(each, test) for name, each in answers.items()}
-    live, right = Path(f"plots/{track}/live"), np.array([item.answer for item in test])
-    plots.draw_all(Path(f"plots/{track}"), quality, stacked, right, live, track)
+    best, number = evaluation.shipped(validation)
+    evaluation.write_answers(models / "answers.csv", test, manifest, answers[f"{best}_int8"][number])
+    folder, live = Path(f"plots/{track}/test"), Path(f"plots/{track}/live")
+    stacked = {name: metrics.stack(each, [item.id for item in test]) for name, each in answers.items()}
+    groups = task.device_groups(training, test, manifest)
+    plots.draw_all(folder, quality, stacked, test, f"{best}_int8", live, track, groups, routing)
+    evaluation.write_layers(folder / "layers.csv", student, features, floats[0], len(test[0].options), params)
+    evaluation.check_limits(cost, params.limits)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Turn every clip into 40-dim log-mel frames; list by name the clips that cannot be used."""
+"""Turn every clip, and its views, into log-mel frames; list by name the clips that cannot be used."""
 
 from pathlib import Path
 
@@ -10,12 +10,15 @@ from declared import digest, read, run, scratch
 
 def features(track: str) -> None:
     params, path = read(f"tracks.{track}.features"), Path(f"data/{track}/manifest.parquet")
+    views, seed = read(f"tracks.{track}.views"), read("seed")
     extract(
         read_manifest(path),
         params,
+        views,
+        seed,
         out=Path(f"data/{track}/mel.parquet"),
         rejected=Path(f"metrics/{track}/rejected.csv"),
-        scratch=scratch(track, "features", digest(path, params)),
+        scratch=scratch(track, "features", digest(path, params, views, seed)),
     )
 
 

@@ -1,34 +1,32 @@
-"""Pretrain the small wav2vec 2.0 checkpoint that the embedded default starts from (frozen; `make pretrain`)."""
+"""Make the small checkpoint that a track's teacher starts from (frozen; `make pretrain TRACK=…` runs it)."""
 
 import shutil
 from pathlib import Path
 
-from earshot.corpora import synthetic_speech
+from dvclive import Live
+
+from earshot.files import write_json
+from earshot.pretraining import PRETRAIN
 
 from declared import digest, read, run, scratch
+
+EVERY = 20  # steps between points of the curves
 
 
 def pretrain(track: str) -> None:
     params, seed = read(f"tracks.{track}.pretrain"), read("seed")
-    spoken = synthetic_speech.spoken("pretrain", params.passages, seed)  # forks: before torch is loaded
-    held_out = synthetic_speech.spoken("validation", 60, seed)
-
-    from dvclive import Live
-
-    from earshot import pretrain as library
-    from earshot.files import write_json
-
+    unfinished = scratch(track, "pretrain", digest(params, seed))
+    manifest, folder = Path(getattr(params, "manifest", None) or ""), Path(f"checkpoints/{track}")
     with Live(f"plots/{track}/pretrain", save_dvc_exp=False, dvcyaml=None) as live:
 
-        def report(step: int, loss: float) -> None:
-            if step % 20 == 0:
+        def report(step: int, figures: dict[str, float]) -> None:
+            if step % EVERY == 0:
                 live.step = step
-                live.log_metric("loss", loss)
+                for name, value in figures.items():
+                    live.log_metric(name, value)
 
-        recogniser = library.pretrain(spoken, params, seed, scratch(track, "pretrain", digest(params, seed)), report)
-    library.save(recogniser, Path(f"checkpoints/{track}"))
-    error = library.letter_error_rate(recogniser, held_out)
-    write_json(f"metrics/{track}/pretrain.json", {"letter_error_rate": error, "held_out_clips": len(held_out)})
+        metrics = PRETRAIN[params.name](params, seed, manifest, unfinished, folder, report)
+    write_json(f"metrics/{track}/pretrain.json", metrics)
     shutil.rmtree(scratch(track, "pretrain"), ignore_errors=True)  # short runs leave none
 
 

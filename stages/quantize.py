@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from earshot import evaluation, export, items, quantization
+from earshot import evaluation, export, fake_quant, items, quantization
 from earshot.corpora import read_manifest
 from earshot.files import atomic, write_json
 
@@ -17,18 +17,26 @@ def quantize(recipe_key: str) -> None:
     weights, out = Path(f"models/{track}/students/{recipe_key}"), Path(f"models/{track}/onnx/{recipe_key}")
     validation = json.loads((weights / "validation.json").read_text())
     held_out = items.read(f"data/{track}/items.parquet", "validation")[: params.agreement_items]
-    clips = evaluation.clips(held_out, read_manifest(f"data/{track}/manifest.parquet"), features, student.text.buckets)
-    agreements = []
+    text, labels, agreements = evaluation.read_text(student), held_out[0].options, []
+    clips = evaluation.clips(held_out, read_manifest(f"data/{track}/manifest.parquet"), features, text and text.buckets)
+    qat = (weights / "seed-0.qat.safetensors").exists()  # then the merely calibrated form is kept to compare
+    forms = {"int8": "qat", "ptq": "ptq"} if qat else {"int8": "ptq"}
     for seed in validation:
-        model = evaluation.load_student(student, features.n_mels, weights / f"{seed}.safetensors")
+        named, simulated = {"track": track, "recipe": recipe_key, "seed": seed}, {}
+        model = evaluation.load_student(student, features.n_mels, len(labels), weights / f"{seed}.safetensors")
         in_float, in_int8 = out / f"{seed}.float.onnx", out / f"{seed}.int8.onnx"
-        export.export(model, features, student, in_float, {"track": track, "recipe": recipe_key, "seed": seed})
-        operators = quantization.quantize(in_float, in_int8)
-        agreements.append(quantization.agreement(model, features, in_float, in_int8, clips))
-    best = max(validation, key=validation.get)  # the one to ship: chosen on validation items
+        export.export(model, features, student, in_float, named, labels)
+        if not fake_quant.is_static(model):
+            quantization.quantize(in_float, in_int8)
+        for kind, form in forms.items() if fake_quant.is_static(model) else ():
+            file = weights / f"{seed}.{form}.safetensors"
+            simulated[kind] = fake_quant.load(student, features.n_mels, len(labels), file)
+            export.export(simulated[kind], features, student, out / f"{seed}.{kind}.onnx", named, labels)
+        operators = quantization.check(in_int8)
+        agreements.append(quantization.agreement(model, features, in_float, in_int8, clips, simulated.get("int8")))
     for kind in ("float", "int8"):
-        with atomic(out / f"student.{kind}.onnx") as partial:
-            shutil.copyfile(out / f"{best}.{kind}.onnx", partial)
+        with atomic(out / f"student.{kind}.onnx") as partial:  # the one to ship: chosen on validation items
+            shutil.copyfile(out / f"{max(validation, key=validation.get)}.{kind}.onnx", partial)
     report = {key: sum(one[key] for one in agreements) / len(agreements) for key in agreements[0]}
     write_json(f"metrics/{track}/quantize/{recipe_key}.json", {"agreement": report, "int8_operators": operators})
 

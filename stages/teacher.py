@@ -10,28 +10,36 @@ from earshot import items, teacher
 from earshot.corpora import read_manifest
 from earshot.files import write_json
 from earshot.models.teacher import Teacher
+from earshot.recordings import Recordings
 
-from declared import digest, read, run, scratch
+from declared import curves, digest, read, run, scratch
 
 
 def tune(track: str) -> None:
-    params, seed = read(f"tracks.{track}.teacher"), read("seed")
+    params, views, seed = read(f"tracks.{track}.teacher"), read(f"tracks.{track}.views"), read("seed")
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    model = Teacher(params)
     table, manifest = Path(f"data/{track}/items.parquet"), Path(f"data/{track}/manifest.parquet")
-    training, validation = items.read(table, "teacher"), items.read(table, "validation")
-    unfinished = scratch(track, "teacher", digest(table, manifest, params, model.frozen_hash(), seed))
+    recordings = Recordings(read_manifest(manifest), views, seed)
+    training, validation = items.read(table, params.data), items.read(table, "validation")
+    labels = () if params.text else training[0].options
+    unfinished = scratch(track, "teacher", digest(table, manifest, params, views, seed))
+
+    def train(random: int | None, folder: Path, on_epoch: teacher.OnEpoch) -> float:
+        torch.manual_seed(seed)
+        model = Teacher(params, len(labels), random)
+        own = unfinished / digest(model.frozen_hash())
+        lower = teacher.cache_lower(model, recordings, training + validation, own / "lower.parquet")
+        seconds = teacher.fine_tune(model, params, lower, training, validation, seed, own, on_epoch)
+        if params.auxiliary:
+            teacher.fit_auxiliary(model, recordings, training, params.text)
+        teacher.save(model, params, folder, labels)
+        return seconds
+
+    folder = Path(f"models/{track}/teacher")
     with Live(f"plots/{track}/live/teacher", save_dvc_exp=False, dvcyaml=None) as live:
-
-        def log(epoch: int, scores: dict[str, float]) -> None:
-            live.step = epoch + 1
-            for name, value in scores.items():
-                live.log_metric(name, value)
-
-        lower = teacher.cache_lower(model, read_manifest(manifest), training + validation, unfinished / "lower.parquet")
-        seconds = teacher.fine_tune(model, params, lower, training, validation, seed, unfinished, log)
-    teacher.save(model, params, Path(f"models/{track}/teacher"))
+        seconds = train(None, folder, curves(live))
+    if params.control:
+        train(seed, folder / "scratch", lambda epoch, scores: None)
     write_json(f"metrics/{track}/timing/teacher.json", {"train_minutes": seconds / 60})
     shutil.rmtree(scratch(track, "teacher"))
 

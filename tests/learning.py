@@ -1,25 +1,27 @@
 """What the tests of learning share: items, noise, tiny checkpoints, and a teacher cache written by hand."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import soundfile
 import torch
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from earshot import store, teacher_cache
-from earshot.files import sha256, write_json
+from earshot.batches import Group
 from earshot.items import Item
+from earshot.models import teacher as teacher_model
 from earshot.params import Cache, Teacher, Text
+from earshot.recordings import Key
+from earshot.routing import attention
 
 torch.set_num_threads(1)
 
 TEXT = Text(buckets=64, dim=8)
+SCENES = ("airport", "bus", "park")
 LAYERS, WIDTH = 3, 32
 STYLES = {  # style: (config, model, what differs from wav2vec 2.0 base)
     "group": (Wav2Vec2Config, Wav2Vec2Model, {}),  # as facebook/wav2vec2-base
@@ -39,6 +41,24 @@ def item(id: str, utterances: Sequence[str], answer: int = 0, **changes) -> Item
     )
 
 
+def scene(id: str, answer: int, role: str = "fewshot", *more: str) -> Item:
+    """A clip of one of three classes, unlabelled in the pool."""
+    known = -1 if role == "pool" else answer
+    return replace(item(id, [id, *more], known, role=role, question="", options=SCENES), skill="scene")
+
+
+ABOUT_EIGHT = [  # one or two items about each of seven passages, one about two utterances
+    *[item(f"q{i}-{j}", [f"u{i}"], (i + j) % 3, question=f"question {j}") for i in range(7) for j in range(1 + i % 2)],
+    item("two", ["u7", "u0"], 1, options=("yes it is", "no")),
+]
+
+
+def eight_sequences(path: Path) -> store.Store:
+    """Write u0 … u7, noise of 6 to 27 frames of 4 bands, and open them."""
+    rng = np.random.default_rng(0)
+    return mel_store(path, {f"u{i}": rng.normal(size=(6 + 3 * i, 4)).astype(np.float16) for i in range(8)})
+
+
 def noise(seed: int, seconds: float = 0.3) -> np.ndarray:
     """Noise with a slow swell and an offset, so that neither time nor normalisation is lost."""
     rng = np.random.default_rng(seed)
@@ -47,11 +67,12 @@ def noise(seed: int, seconds: float = 0.3) -> np.ndarray:
 
 
 def clips(folder: Path, seconds: dict[str, float]) -> pd.DataFrame:
-    """Write a clip of noise per id; return the manifest."""
+    """Write a clip of noise per id; return the manifest: all may be trained on, and device a made every other one."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, (id, length) in enumerate(seconds.items()):
         soundfile.write(folder / f"{id}.wav", np.clip(noise(number, length), -1, 1), 16_000, subtype="PCM_16")
-    return pd.DataFrame({"id": list(seconds), "path": [str(folder / f"{id}.wav") for id in seconds]})
+    columns = {"id": list(seconds), "path": [str(folder / f"{id}.wav") for id in seconds]}
+    return pd.DataFrame(columns | {"split": "pool", "device": [("a", "b")[n % 2] for n in range(len(seconds))]})
 
 
 def tiny_checkpoint(folder: Path, style: str = "group", unit_variance: bool = True, **changes) -> str:
@@ -80,37 +101,105 @@ def tiny_checkpoint(folder: Path, style: str = "group", unit_variance: bool = Tr
 
 
 def teacher_params(checkpoint: str, **changes) -> Teacher:
-    return Teacher(**{"checkpoint": checkpoint, "tuned_layers": 2, "epochs": 3, "batch_passages": 2, "text": TEXT} | changes)
+    return Teacher(**{"checkpoint": checkpoint, "tuned_layers": 2, "epochs": 3, "batch": 2, "text": TEXT} | changes)
 
 
-def mel_store(path: Path, sequences: dict[str, np.ndarray]) -> store.Store:
-    rows = [(id, 0, array) for id, array in sequences.items()]
+def mel_store(path: Path, sequences: Mapping[str | Key, np.ndarray]) -> store.Store:
+    """Write sequences, of view 0 where no view is given, and open them."""
+    rows = [((key, 0) if isinstance(key, str) else key) + (array,) for key, array in sequences.items()]
     store.write(path, rows, "mel", rows[0][2].shape[1], {})
     return store.Store(path)
 
 
 def cache_by_hand(
-    folder: Path, items: Sequence[Item], logits: dict[str, np.ndarray], hidden: dict[str, np.ndarray]
+    folder: Path,
+    items: Sequence[Item],
+    said: Mapping[Key, Mapping[str, np.ndarray]],
+    fronts: Mapping[Key, np.ndarray] | None = None,
 ) -> teacher_cache.TeacherCache:
-    """Write what a teacher might have said, no teacher at hand, and open it."""
-    params, identity = Cache(), "an oracle"
-    rows = [
-        {
-            "item": item.id,
-            "view": 0,
-            "logits": logits[item.id].tolist(),
-            "hidden": hidden[item.id].astype(np.float16).tobytes(),
-        }
-        for item in items
-    ]
-    key = teacher_cache.key(items, identity, params)
-    described = teacher_cache.SCHEMA.with_metadata({"earshot": json.dumps({"teacher": identity, "key": key})})
-    folder.mkdir(parents=True)
-    part = folder / "part-00000.parquet"
-    pq.write_table(pa.Table.from_pylist(rows, schema=described), part)
-    index = {"key": key, "teacher": identity, "items": len(items), "layers": 1, "parts": {part.name: sha256(part)}}
-    write_json(folder / "index.json", index)
-    return teacher_cache.TeacherCache(folder, items, identity, params)
+    """Write what a teacher might have said of each (item, view), no teacher at hand, and open it.
+
+    With `fronts`, by utterance and view, it is a layered cache.
+    """
+    params, identity = Cache(layered=fronts is not None), "an oracle"
+    types = {"hidden": np.float16, "layer_logits": np.float32, "attention": np.float16}
+    views: dict[str, list[int]] = {}
+    for item in items:
+        for utterance in item.utterances:
+            views[utterance] = sorted(view for id, view in said if id == item.id)
+
+    def rows(groups: Sequence[Group]) -> Iterator:
+        for audio, view, about in groups:
+            answers = [
+                {"item": item.id, "view": view, "logits": said[item.id, view]["logits"].tolist()}
+                | {
+                    name: said[item.id, view][name].astype(t).tobytes()
+                    for name, t in types.items()
+                    if name in said[item.id, view]
+                }
+                for item in about
+            ]
+            yield answers, [(utterance, view, fronts[utterance, view]) for utterance in audio] if fronts else []
+
+    teacher_cache.write(folder, rows, identity, items, views, params)
+    return teacher_cache.TeacherCache(folder, items, identity, params, views)
+
+
+class SceneWorld:
+    """Scenes as log-mel, 30 to 40 frames long: in each class bands swell at paces of their own; views are tilted.
+
+    A teacher of three layers knows them all, the higher the better, and hears a front end of five units at half the pace.
+    """
+
+    MELS, FRONT = 8, 5
+
+    def __init__(self, folder: Path, seed: int = 0, **sizes: int):
+        rng = np.random.default_rng(seed)
+        paces = np.array([[0.3] * 4 + [1.6] * 4, [1.6] * 4 + [0.3] * 4, [0.8] * 8])
+        turn = rng.normal(size=(LAYERS, self.MELS, self.MELS))
+        ear = rng.normal(size=(self.MELS, self.FRONT))
+        self.items: dict[str, list[Item]] = {}
+        self.right: dict[str, int] = {}
+        mel, said, fronts = {}, {}, {}
+        for role, count in ({"fewshot": 9, "pool": 48, "validation": 24, "test": 60} | sizes).items():
+            self.items[role] = [scene(f"{role}-{n}", n % len(SCENES), role) for n in range(count)]
+            for n, clip in enumerate(self.items[role]):
+                self.right[clip.id] = n % len(SCENES)
+                swell = np.sin(
+                    np.arange(rng.integers(30, 41))[:, None] * paces[n % len(SCENES)] + rng.uniform(0, 2, self.MELS)
+                )
+                frames = 2 * swell + 0.5 * rng.normal(size=swell.shape)
+                for view in range(3 if role in ("fewshot", "pool") and n % 2 else 1):
+                    heard = frames + view * np.linspace(-0.3, 0.3, self.MELS)
+                    mel[clip.id, view] = heard.astype(np.float16)
+                    right = np.arange(len(SCENES)) == n % len(SCENES)
+                    layers = right * np.arange(1, LAYERS + 1)[:, None] + rng.normal(0, 0.3, (LAYERS, len(SCENES)))
+                    maps = [
+                        attention(torch.from_numpy((heard @ one).cumsum(0))[None], torch.tensor([len(heard)]))
+                        for one in turn
+                    ]
+                    said[clip.id, view] = {
+                        "logits": (2 * layers[-1]).astype(np.float32),
+                        "hidden": heard.mean(0)[None],
+                        "layer_logits": layers,
+                        "attention": torch.cat(maps).numpy(),
+                    }
+                    fronts[clip.id, view] = (heard[::2] @ ear + 1).astype(np.float16)
+        self.mel = mel_store(folder / "mel.parquet", mel)
+        self.asked = self.items["fewshot"] + self.items["pool"]
+        known = {(clip.id, view) for clip in self.asked for view in self.mel.views()[clip.id]}
+        self.cache = cache_by_hand(folder / "cache", self.asked, {key: said[key] for key in known}, fronts)
+
+
+def forbid_teacher(monkeypatch) -> None:
+    """Let whoever makes or asks a teacher fail."""
+
+    def refuse(*_, **__):
+        raise AssertionError("the teacher was asked")
+
+    monkeypatch.setattr(teacher_model, "load_backbone", refuse)
+    for name in ("__init__", "lower", "upper", "encode", "pool"):
+        monkeypatch.setattr(teacher_model.Teacher, name, refuse)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

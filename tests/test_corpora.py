@@ -39,8 +39,9 @@ def test_manifest_comes_back_as_written(tmp_path):
     clips = [
         clip("a", split="test", text="hello", passage="p", wording="unseen"),
         clip("b", split="pool", text=None, passage="p", device="s1", language="en"),
+        clip("c", split="pool", text=None, passage="p", label="park", subset=10),
     ]
-    assert write(iter(clips), tmp_path / "m.parquet") == 2
+    assert write(iter(clips), tmp_path / "m.parquet") == 3
     table = read_manifest(tmp_path / "m.parquet")
     assert list(table.columns) == SCHEMA.names
     assert [Clip(**row) for row in table.to_dict("records")] == clips
@@ -260,6 +261,19 @@ def test_own_parquet_with_every_column(tmp_path):
     pd.DataFrame([row]).to_parquet(tmp_path / "mine.parquet")
     (c,) = CORPORA["manifest"](Manifest(name="manifest", path=str(tmp_path / "mine.parquet")), Path("unused"), 1)
     assert (c.id, c.speaker, c.passage, c.language, c.device, c.location) == ("12", "7", "p", "en", "a", "hall")
+
+
+def test_own_labelled_training_clips(tmp_path):
+    columns = "path,speaker,split,label,device,location,subset"
+    lines = ("a.wav,ann,pool,park,a,oslo-1,10", "b.wav,ann,pool,bus,a,oslo-1,", "c.wav,bob,test,bus,s4,oslo-2,")
+    one, two, three = own_clips(tmp_path, *lines, columns=columns)
+    assert (one.label, one.device, one.location, one.subset) == ("park", "a", "oslo-1", 10)
+    assert (two.split, two.label, two.subset, three.subset) == ("pool", "bus", None, None)
+    pd.read_csv(tmp_path / "mine.csv").to_parquet(tmp_path / "mine.parquet")  # 10 beside blanks is 10.0 there
+    params = Manifest(name="manifest", path=str(tmp_path / "mine.parquet"))
+    assert list(CORPORA["manifest"](params, Path("unused"), 1)) == [one, two, three]
+    with pytest.raises(CorpusError, match="row 1: subset '15' is not one of 5, 10, 25, 50, 100"):
+        own_clips(tmp_path, "a.wav,ann,pool,park,a,oslo-1,15", columns=columns)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,12 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from students import cp_mobile, mobilenet
 from torch import nn
 
 from earshot import costs
+from earshot.models.bilstm import BiLSTMStudent
+from earshot.params import BiLSTM
 
 
 def test_parameters_count_frozen_and_shared_weights_once_and_no_buffers():
@@ -73,6 +76,46 @@ def test_macs_of_an_encoder_layer(training):
 def test_macs_of_products_with_a_vector():
     assert costs.macs(lambda a, b: a @ b, torch.zeros(5, 4), torch.zeros(4)) == 20
     assert costs.macs(lambda a, b: a @ b, torch.zeros(4), torch.zeros(4)) == 4
+
+
+def test_a_layer_table_by_hand():
+    inner = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, bias=False), nn.ReLU())
+    model = nn.Sequential(inner, nn.Flatten(), nn.Linear(3 * 4 * 5, 7))
+    maps = torch.zeros(1, 2, 4, 5)
+    assert costs.layers(model, maps) == [
+        ("0.0", "Conv2d", (1, 3, 4, 5), 2 * 3 * 9, 2 * 3 * 9 * 4 * 5),
+        ("0.1", "ReLU", (1, 3, 4, 5), 0, 0),
+        ("1", "Flatten", (1, 60), 0, 0),
+        ("2", "Linear", (1, 7), 60 * 7 + 7, 60 * 7),
+    ]
+    assert sum(row.macs for row in costs.layers(model, maps)) == costs.macs(model, maps)
+    assert [row.name for row in costs.layers(model, maps, call=inner)] == ["0.0", "0.1"]
+
+
+def test_what_a_part_does_itself_is_not_what_its_parts_do():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.weight = nn.Linear(4, 4, bias=False), nn.Parameter(torch.zeros(4, 3))
+
+        def forward(self, rows):
+            return self.linear(self.linear(rows)) @ self.weight
+
+    rows = costs.layers(Twice(), torch.zeros(2, 4))
+    assert rows == [("linear", "Linear", (2, 4), 16, 2 * 2 * 16), ("", "Twice", (2, 3), 12, 2 * 12)]
+
+
+@pytest.mark.parametrize("kind", ["mobilenet", "cp_mobile", "bilstm"])
+def test_a_students_layers_add_up(kind):
+    frames = torch.zeros(1, 51, 40), torch.tensor([51])
+    if kind == "bilstm":
+        model = BiLSTMStudent(BiLSTM(name="bilstm", hidden=8), 40, 10)
+    else:
+        model = {"mobilenet": mobilenet, "cp_mobile": cp_mobile}[kind]()
+    rows = costs.layers(model, *frames, call=lambda *inputs: model.head(model.pool(*inputs), None, None))
+    assert sum(row.macs for row in rows) == costs.macs(model.pool, *frames) + model.width * 10
+    assert sum(row.parameters for row in rows) == costs.parameters(model)
+    assert len({row.name for row in rows}) == len(rows)
 
 
 def test_file_bytes_of_a_file_and_a_folder(tmp_path):

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from earshot import evaluation, text
+from earshot import evaluation, metrics, text
 from earshot.items import Item
 from earshot.params import Evaluate
+from earshot.tasks import choice
 
 PARAMS = Evaluate(recipes=["hard", "kd"], gains=["kd_vs_hard", "kd_vs_teacher"], resamples=200)
 SEED = 3
@@ -33,13 +35,14 @@ def make(role: str, number: int) -> list[Item]:
     ]
 
 
+MANIFEST = pd.DataFrame()  # who recorded a passage is not looked at
 TEST, PAPER = make("test", 60), make("paper", 12)
 TRAINING = make("teacher", 60) + make("fewshot", 10)
 
 
-def answering(right: float, items: list[Item], seeds: int = 2, sure: float = 0.8) -> list[evaluation.Answers]:
+def answering(right: float, items: list[Item], seeds: int = 2, sure: float = 0.8) -> list[metrics.Answers]:
     """Answers of which the first share `right` is right."""
-    found: list[evaluation.Answers] = []
+    found: list[metrics.Answers] = []
     for _ in range(seeds):
         one = {}
         for number, item in enumerate(items):
@@ -49,14 +52,14 @@ def answering(right: float, items: list[Item], seeds: int = 2, sure: float = 0.8
     return found
 
 
-def models(items: list[Item]) -> dict[str, list[evaluation.Answers]]:
+def models(items: list[Item]) -> dict[str, list[metrics.Answers]]:
     shares = {"hard": 0.5, "hard_int8": 0.45, "kd": 0.8, "kd_int8": 0.75}
     return {"teacher": answering(0.9, items, 1)} | {name: answering(share, items) for name, share in shares.items()}
 
 
 @pytest.fixture(scope="module")
 def quality() -> dict:
-    return evaluation.quality(models(TEST + PAPER), TRAINING, TEST + PAPER, PARAMS, SEED)
+    return choice.quality(models(TEST + PAPER), TRAINING, TEST + PAPER, MANIFEST, PARAMS, SEED)
 
 
 def numbers(content: dict, path: str = "") -> dict[str, object]:
@@ -84,7 +87,7 @@ def test_every_model_and_the_control_are_scored(quality):
 
 
 def test_scores_are_those_of_the_test_items_alone():
-    only = evaluation.quality(models(TEST), TRAINING, TEST, PARAMS, SEED)
+    only = choice.quality(models(TEST), TRAINING, TEST, MANIFEST, PARAMS, SEED)
     for name, share in {"teacher": 0.9, "hard": 0.5, "hard_int8": 0.45, "kd": 0.8, "kd_int8": 0.75}.items():
         assert only[name]["accuracy"] == pytest.approx(share)
     assert not [path for path in numbers(only) if "paper_protocol" in path]
@@ -97,12 +100,12 @@ def test_the_papers_protocol_stands_beside_and_not_in_the_score(quality):
     for name in set(quality) - {"gain"}:
         assert quality[name]["paper_protocol"]["items"] == 12
         assert "skill" not in quality[name]["paper_protocol"]
-    alone = evaluation.quality(models(TEST), TRAINING, TEST, PARAMS, SEED)
+    alone = choice.quality(models(TEST), TRAINING, TEST, MANIFEST, PARAMS, SEED)
     both = {
         name: [one | other for one, other in zip(answers, models(PAPER)[name], strict=True)]
         for name, answers in models(TEST).items()
     }
-    mixed = evaluation.quality(both, TRAINING, TEST + PAPER, PARAMS, SEED)
+    mixed = choice.quality(both, TRAINING, TEST + PAPER, MANIFEST, PARAMS, SEED)
     assert {path: v for path, v in numbers(mixed).items() if "paper_protocol" not in path} == numbers(alone)
 
 
@@ -116,22 +119,21 @@ def test_gains_are_differences_of_accuracy(quality):
 
 
 def test_a_seed_decides_the_intervals(quality):
-    again = evaluation.quality(models(TEST + PAPER), TRAINING, TEST + PAPER, PARAMS, SEED)
+    again = choice.quality(models(TEST + PAPER), TRAINING, TEST + PAPER, MANIFEST, PARAMS, SEED)
     assert again == quality
-    other = evaluation.quality(models(TEST + PAPER), TRAINING, TEST + PAPER, PARAMS, SEED + 1)
+    other = choice.quality(models(TEST + PAPER), TRAINING, TEST + PAPER, MANIFEST, PARAMS, SEED + 1)
     assert other != quality and other["kd"]["accuracy"] == quality["kd"]["accuracy"]
 
 
 def test_answers_are_stacked_by_seed_then_item_then_option():
     rows = {item.id: np.array([number, 0.5, -number]) for number, item in enumerate(TEST)}
     twice = {name: row + 100 for name, row in reversed(rows.items())}  # the order of a dictionary does not matter
-    chosen = [TEST[4], TEST[0], TEST[9]]
-    stacked = evaluation.stack([rows, twice], chosen)
+    stacked = metrics.stack([rows, twice], [TEST[4].id, TEST[0].id, TEST[9].id])
     assert stacked.shape == (2, 3, 3) and stacked.dtype == np.float64
     np.testing.assert_array_equal(stacked[0], [[4, 0.5, -4], [0, 0.5, 0], [9, 0.5, -9]])
     np.testing.assert_array_equal(stacked[1], stacked[0] + 100)
     with pytest.raises(KeyError):
-        evaluation.stack([rows], [replace(TEST[0], id="unknown")])
+        metrics.stack([rows], ["unknown"])
 
 
 def test_items_are_encoded_and_padded_together():
@@ -142,3 +144,14 @@ def test_items_are_encoded_and_padded_together():
     assert options[0, 1].tolist() == [*text.encode("bell", 512, "option"), 0, 0]
     assert options[1, 0].tolist() == text.encode("a door", 512, "option")
     assert (options[0, 0, 2:] == 0).all()
+
+
+def test_without_options_to_read_nothing_is_encoded():
+    assert evaluation.encode(TEST[:2], None) == ()
+
+
+def test_gains_are_those_asked_for_and_those_of_int8_files():
+    models = ["teacher", "hard", "hard_int8", "layered_ptq", "layered", "layered_int8"]
+    assert metrics.pairs(["layered_vs_hard", "hard_int8_vs_hard"], models) == [
+        *("layered_vs_hard", "hard_int8_vs_hard", "layered_int8_vs_layered", "layered_int8_vs_layered_ptq")
+    ]

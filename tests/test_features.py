@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from earshot import features
-from earshot.params import Features
+from earshot import augment, features
+from earshot.params import Features, Views
 from earshot.store import Store
 
 RECORDINGS = Path(__file__).parents[2] / "shared/data/LibriSpeech"
@@ -127,7 +127,7 @@ def test_bad_clips_are_listed_and_the_rest_goes_on(tmp_path, small_parts):
     corpus, params = make_corpus(tmp_path, 14), Features(max_bad_share=5 / 14)
     reasons = spoil(corpus)
     mel, rejected, scratch = outputs(tmp_path)
-    features.extract(corpus, params, mel, rejected, scratch)
+    features.extract(corpus, params, Views(), 0, mel, rejected, scratch)
     listed = pd.read_csv(rejected)
     assert list(listed.columns) == ["id", "path", "reason"]
     assert dict(zip(listed["id"], listed["reason"], strict=True)) == reasons
@@ -149,7 +149,7 @@ def test_too_many_bad_clips_stop_the_stage(tmp_path, small_parts):
     spoil(corpus)
     mel, rejected, scratch = outputs(tmp_path)
     with pytest.raises(features.FeatureError) as error:
-        features.extract(corpus, Features(max_bad_share=0.3), mel, rejected, scratch)
+        features.extract(corpus, Features(max_bad_share=0.3), Views(), 0, mel, rejected, scratch)
     assert str(error.value).startswith("5 of 14 clips are unusable, 35.7%; max_bad_share allows 30.0%: ")
     assert "c02.flac (not readable audio" in str(error.value) and "\n" not in str(error.value)
     assert len(pd.read_csv(rejected)) == 5 and not mel.exists()
@@ -157,7 +157,7 @@ def test_too_many_bad_clips_stop_the_stage(tmp_path, small_parts):
 
 def test_a_clean_corpus_has_an_empty_list(tmp_path):
     mel, rejected, scratch = outputs(tmp_path)
-    features.extract(make_corpus(tmp_path, 3), Features(), mel, rejected, scratch)
+    features.extract(make_corpus(tmp_path, 3), Features(), Views(), 0, mel, rejected, scratch)
     assert rejected.read_text() == "id,path,reason\n"
 
 
@@ -166,7 +166,7 @@ def test_result_does_not_depend_on_workers(tmp_path, small_parts, monkeypatch):
     for workers in ("1", "3"):
         monkeypatch.setenv("EARSHOT_WORKERS", workers)
         mel, rejected, scratch = outputs(tmp_path / workers)
-        features.extract(corpus, Features(), mel, rejected, scratch)
+        features.extract(corpus, Features(), Views(), 0, mel, rejected, scratch)
         written.append(mel.read_bytes())
     assert written[0] == written[1]
 
@@ -176,7 +176,7 @@ import json, sys, time
 from pathlib import Path
 import pandas as pd
 from earshot import audio, features
-from earshot.params import Features
+from earshot.params import Features, Views
 decode = audio.decode
 def slow(path, rate):
     time.sleep(0.05)
@@ -184,7 +184,7 @@ def slow(path, rate):
 audio.decode = slow
 features.PART = 4
 corpus, mel, rejected, scratch = json.loads(sys.argv[1])
-features.extract(pd.DataFrame(corpus), Features(max_bad_share=0.2), Path(mel), Path(rejected), Path(scratch))
+features.extract(pd.DataFrame(corpus), Features(max_bad_share=0.2), Views(), 0, *map(Path, (mel, rejected, scratch)))
 """
 
 
@@ -193,7 +193,7 @@ def test_killed_and_continued_gives_the_same_bytes(tmp_path, small_parts, monkey
     spoil(corpus)
     params = Features(max_bad_share=0.2)
     whole, whole_rejected, scratch = outputs(tmp_path / "whole")
-    features.extract(corpus, params, whole, whole_rejected, scratch)
+    features.extract(corpus, params, Views(), 0, whole, whole_rejected, scratch)
 
     mel, rejected, scratch = outputs(tmp_path / "killed")
     arguments = json.dumps([corpus.to_dict("list"), str(mel), str(rejected), str(scratch)])
@@ -222,7 +222,59 @@ def test_killed_and_continued_gives_the_same_bytes(tmp_path, small_parts, monkey
         return decode(path, rate)
 
     monkeypatch.setattr(features.audio, "decode", logged)
-    features.extract(corpus, params, mel, rejected, scratch)
+    features.extract(corpus, params, Views(), 0, mel, rejected, scratch)
     assert done and not done & set(log.read_text().split())  # finished parts are taken over
     assert mel.read_bytes() == whole.read_bytes()
     assert rejected.read_bytes() == whole_rejected.read_bytes()
+
+
+VIEWS = Views(count=2, devices=["a"])
+
+
+@pytest.fixture
+def scenes(tmp_path) -> pd.DataFrame:
+    corpus = make_corpus(tmp_path, 9)
+    return corpus.assign(split=["pool"] * 6 + ["test"] * 3, device=["a", "a", "s1"] * 3)
+
+
+def test_views_are_the_clip_through_its_devices(tmp_path, scenes, small_parts):
+    mel, rejected, scratch = outputs(tmp_path)
+    features.extract(scenes, Features(norm="none"), VIEWS, 5, mel, rejected, scratch)
+    store = Store(mel)
+    assert list(store) == augment.keys(scenes, VIEWS) and len(store) == 9 + 2 * 4
+    assert store.metadata["views"] == VIEWS.model_dump() and store.metadata["seed"] == 5
+    paths = dict(zip(scenes["id"], scenes["path"], strict=True))
+    for id, view in store:
+        heard = augment.heard(paths[id], id, view, 16_000, VIEWS, 5)
+        np.testing.assert_allclose(store[id, view], features.log_mel(heard, Features(norm="none")), atol=2e-2)
+        assert view == 0 or np.abs(store[id, view] - store[id]).max() > 0.5
+    assert np.abs(store["c00", 1] - store["c00", 2]).max() > 0.5
+
+
+def test_a_bad_clip_is_rejected_once_with_all_its_views(tmp_path, scenes, small_parts):
+    soundfile.write(scenes["path"].iloc[1], np.zeros(16_000), 16_000)
+    mel, rejected, scratch = outputs(tmp_path)
+    features.extract(scenes, Features(max_bad_share=0.12), VIEWS, 5, mel, rejected, scratch)  # of 9 clips, not of 17 views
+    assert pd.read_csv(rejected)["id"].tolist() == ["c01"]
+    assert list(Store(mel)) == [key for key in augment.keys(scenes, VIEWS) if key[0] != "c01"]
+
+
+def test_views_depend_on_the_seed_alone(tmp_path, scenes, small_parts, monkeypatch):
+    written = []
+    for number, (workers, seed) in enumerate([("1", 5), ("3", 5), ("1", 6)]):
+        monkeypatch.setenv("EARSHOT_WORKERS", workers)
+        mel, rejected, scratch = outputs(tmp_path / str(number))
+        features.extract(scenes, Features(), VIEWS, seed, mel, rejected, scratch)
+        written.append(mel)
+    assert written[0].read_bytes() == written[1].read_bytes()
+    assert not np.array_equal(Store(written[0])["c00", 1], Store(written[2])["c00", 1])
+    np.testing.assert_array_equal(Store(written[0])["c00"], Store(written[2])["c00"])
+
+
+def test_without_views_nothing_else_is_read_or_written(tmp_path, scenes):
+    written = []
+    for corpus, seed in ((scenes[["id", "path"]], 5), (scenes, 6)):
+        mel, rejected, scratch = outputs(tmp_path / str(seed))
+        features.extract(corpus, Features(), Views(devices=["a"]), seed, mel, rejected, scratch)
+        written.append(mel.read_bytes())
+    assert written[0] == written[1] and Store(mel).metadata.keys() == {"column", "width", "features", "versions"}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -35,12 +36,25 @@ def test_good_items_pass():
     check([GOOD, POOL, replace(POOL, id="i3", answer=1), replace(GOOD, id="i4", answer=0)], KNOWN)
 
 
+def test_a_scene_is_not_asked_about():
+    scene = replace(GOOD, id="i5", skill="scene", question="", passage="lyon-1")
+    check([scene, replace(scene, id="i6", role="pool", answer=items.UNKNOWN)], KNOWN)
+    with pytest.raises(ItemError, match="^item i6: answer -1 is out of range 0–2$"):
+        check([scene, replace(scene, id="i6", role="fewshot", answer=items.UNKNOWN)], KNOWN)
+
+
+def test_minutes_count_every_clip_of_a_role_once():
+    manifest = pd.DataFrame({"id": list(KNOWN), "seconds": [30.0, 12.0, 6.0]})
+    asked = [GOOD, replace(GOOD, id="i3", utterances=("u2",)), POOL]
+    assert items.minutes(asked, manifest, ("test", "pool", "paper")) == {"test": 0.7, "pool": 0.1, "paper": 0.0}
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
         ({"id": "i2"}, "duplicate id"),
         ({"role": "exam"}, "role 'exam' is not one of teacher, pool, fewshot, validation, test, paper"),
-        ({"skill": "guess"}, "skill 'guess' is not one of detail, main_idea, inference"),
+        ({"skill": "guess"}, "skill 'guess' is not one of detail, main_idea, inference, scene"),
         ({"utterances": ()}, "no utterances"),
         ({"utterances": ("u1", "u8", "u9")}, "missing utterance u8, u9"),
         ({"question": " "}, "no question"),

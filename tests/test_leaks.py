@@ -52,6 +52,20 @@ def test_a_shared_trait_is_named(role, trait, named):
 
 
 @pytest.mark.parametrize("role", ["teacher", "pool", "fewshot", "validation"])
+def test_a_shared_location_is_named_and_unknown_ones_are_not_shared(role):
+    places = {name: {"location": f"lyon-{name}"} for name in CLIPS}
+    check_splits(asked(), clips(**places))
+    check_splits(asked(), clips(**places | {"test": {"location": None}, role: {"location": None}}))
+    with pytest.raises(ItemError, match=r"^leak: 1 location\(s\) are in training and test: lyon-test$"):
+        check_splits(asked(), clips(**places | {role: {"location": "lyon-test"}}))
+
+
+def test_a_device_may_be_in_training_and_test_or_in_the_test_alone():
+    check_splits(asked(), clips(teacher={"device": "a"}, test={"device": "a"}))
+    check_splits(asked(), clips(teacher={"device": "a"}, test={"device": "s4"}))
+
+
+@pytest.mark.parametrize("role", ["teacher", "pool", "fewshot", "validation"])
 def test_a_shared_utterance_is_named(role):
     with pytest.raises(ItemError, match=r"^leak: 1 utterance\(s\) are in training and test: u-test$"):
         check_splits(asked(**{role: (f"u-{role}", "u-test")}), clips())

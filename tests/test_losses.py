@@ -1,11 +1,21 @@
 """Every loss against numbers worked out by hand, and what must hold whatever the numbers."""
 
-from math import log
+from math import e, log, sqrt
 
 import pytest
 import torch
 
-from earshot.losses import UNLABELLED, cross_entropy, feature_mse, kd
+from earshot.losses import (
+    UNLABELLED,
+    cross_entropy,
+    feature_mse,
+    fixed_projection,
+    front_alignment,
+    kd,
+    layered_kd,
+    resample,
+)
+from earshot.losses import temperature as annealed
 from earshot.models.heads import ABSENT
 
 
@@ -129,3 +139,133 @@ def test_feature_mse_by_hand():
     value.backward()
     assert value.item() == 15
     assert student.grad.tolist() == [[1, 2], [-3, -4]]  # 2 (F_S − F_T) / N
+
+
+def test_front_alignment_by_hand():
+    # W = identity, b = 0: LayerNorm(3, 1) = (1, −1), LayerNorm(1, 5) = (−1, 1). Student (1, 0): cos 1/√2; (−2, 2): cos 1
+    teacher = torch.tensor([[[3.0, 1.0], [1.0, 5.0]]], dtype=torch.float64)
+    student = torch.tensor([[[1.0, 0.0], [-2.0, 2.0]]], dtype=torch.float64)
+    value = front_alignment(student, teacher, torch.eye(2).double(), torch.zeros(2).double())
+    assert value.item() == pytest.approx((1 - 1 / sqrt(2)) / 2, abs=1e-5)
+
+
+def test_front_alignment_projects_then_resamples():
+    student, teacher, weight, bias = random(0, 3, 7, 4), random(1, 3, 11, 6), random(2, 4, 6), random(3, 4)
+    projected = torch.nn.functional.layer_norm(teacher @ weight.T + bias, (4,))
+    target = torch.nn.functional.interpolate(projected.mT, 7, mode="linear", align_corners=False).mT
+    expected = 1 - (student * target).sum(-1) / (student.norm(dim=-1) * target.norm(dim=-1))
+    value = front_alignment(student, teacher, weight, bias)
+    assert value.item() == pytest.approx(expected.mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.01, 100.0])
+def test_front_alignment_ignores_the_students_scale(scale):
+    student, teacher, weight, bias = random(0, 3, 7, 4), random(1, 3, 11, 6), random(2, 4, 6), random(3, 4)
+    value = front_alignment(student, teacher, weight, bias).item()
+    assert front_alignment(scale * student, teacher, weight, bias).item() == pytest.approx(value, rel=1e-6)
+
+
+def test_front_alignment_of_silent_frames_is_one_without_gradient():
+    student, teacher = random(0, 1, 2, 4), random(1, 1, 2, 4)
+    student[0, 1] = 0
+    value = front_alignment(student.requires_grad_(), teacher, torch.eye(4).double(), torch.zeros(4).double())
+    value.backward()
+    alone = front_alignment(student[:, :1], teacher[:, :1], torch.eye(4).double(), torch.zeros(4).double())
+    assert value.item() == pytest.approx((alone.item() + 1) / 2, rel=1e-6)
+    assert student.grad[0, 1].abs().max() == 0 and student.grad[0, 0].abs().max() > 0
+
+
+def test_front_alignment_leaves_padding_out():
+    student, teacher, weight, bias = random(0, 2, 7, 4), random(1, 2, 11, 6), random(2, 4, 6), random(3, 4)
+    short = front_alignment(student[:1, :3], teacher[:1, :5], weight, bias)
+    whole = front_alignment(student[1:], teacher[1:], weight, bias)
+    both = front_alignment(student, teacher, weight, bias, torch.tensor([3, 7]), torch.tensor([5, 11]))
+    assert both.item() == pytest.approx((3 * short + 7 * whole).item() / 10, rel=1e-6)
+
+
+@pytest.mark.parametrize("frames, to", [(5, 5), (4, 9), (9, 4), (1, 3), (3, 1), (49, 26)])
+def test_resampling_equals_torch(frames, to):
+    sequences = random(0, 2, frames, 3)
+    expected = torch.nn.functional.interpolate(sequences.mT, to, mode="linear", align_corners=False).mT
+    same = resample(sequences, torch.tensor([frames, frames]), to, torch.tensor([to, to]))
+    torch.testing.assert_close(same, expected, rtol=1e-5, atol=1e-6)
+
+
+def best_constant(teacher: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, learned: bool) -> float:
+    """Front alignment after training a student that says the same whatever it hears, with W_p or without."""
+    trained = [random(9, weight.shape[0]), *([weight.clone(), bias.clone()] if learned else [])]
+    for _ in range(300):
+        constant, *projection = [each.detach().requires_grad_() for each in trained]
+        said = constant.expand(*teacher.shape[:2], -1)
+        value = front_alignment(said, teacher, *(projection or (weight, bias)))
+        value.backward()
+        trained = [each - each.grad for each in (constant, *projection)]
+    return value.item()
+
+
+def test_a_learned_projection_lets_a_constant_student_win():
+    """The flaw of eqs. (14)–(15) as printed, and why our projection is fixed and centred."""
+    teacher = random(0, 8, 5, 12) + 3  # frames share a mean, as a network's do
+    weight, bias = fixed_projection(teacher.mean((0, 1)), 10, seed=0)
+    nothing, constant = torch.zeros_like(weight), random(1, 10)
+    same = constant.sub(constant.mean()).expand(8, 5, 10)
+    assert front_alignment(same, teacher, nothing, constant).item() == pytest.approx(0, abs=1e-5)
+    assert best_constant(teacher, weight, bias, learned=True) < 0.01  # and training finds it
+    fixed = best_constant(teacher, weight, bias, learned=False)
+    assert fixed > 0.7
+    assert best_constant(teacher, weight, torch.zeros_like(bias), learned=False) < fixed - 0.2  # why it is centred
+
+
+@pytest.mark.parametrize("width, teacher_width", [(4, 9), (9, 4), (6, 6)])
+def test_fixed_projection(width, teacher_width):
+    frames = random(0, 50, teacher_width) + 2
+    weight, bias = fixed_projection(frames.mean(0), width, seed=3)
+    assert weight.shape == (width, teacher_width) and bias.shape == (width,)
+    gram = weight @ weight.T if width <= teacher_width else weight.T @ weight
+    torch.testing.assert_close(gram, torch.eye(min(width, teacher_width), dtype=torch.float64))
+    torch.testing.assert_close((frames @ weight.T + bias).mean(0), torch.zeros(width, dtype=torch.float64))
+    assert torch.equal(fixed_projection(frames.mean(0), width, seed=3)[0], weight)
+    assert not torch.equal(fixed_projection(frames.mean(0), width, seed=4)[0], weight)
+
+
+def test_temperature_falls_from_the_highest_to_the_lowest():
+    assert annealed(0, 8.0, 2.0, 0.01) == 8  # as printed, eq. (16) would say 10
+    assert annealed(100, 8.0, 2.0, 0.01) == pytest.approx(2 + 6 / e)
+    assert annealed(10_000, 8.0, 2.0, 0.01) == pytest.approx(2)
+    assert annealed(500, 8.0, 2.0, 0.0) == 8
+
+
+def test_layered_kd_by_hand():
+    # T = 1. One item, one stage, p_S = (1, 1)/2; layers (3, 1)/4, (1, 1)/2 and (1, 3)/4; routes 0 and 1:
+    # KL((3, 1)/4 ‖ ½) = ¾ ln 3/2 + ¼ ln ½, and 0
+    teacher = torch.tensor([[[log(3), 0], [0, 0], [0, log(3)]]], dtype=torch.float64)
+    alone = 0.75 * log(1.5) + 0.25 * log(0.5)
+    value = layered_kd([logits([5, 5])], teacher, torch.tensor([[0, 1]]), 1.0)
+    assert value.item() == pytest.approx(alone, rel=1e-12)  # a sum over layers, not their mean
+    two = layered_kd([logits([5, 5]), logits([0, 0])], teacher, torch.tensor([[0, 1], [0, 2]]), 1.0)
+    assert two.item() == pytest.approx((alone + 2 * alone) / 2, rel=1e-12)  # the mean over stages
+
+
+def test_layered_kd_is_the_sum_of_what_each_stage_learns_from_each_layer():
+    student, teacher = [random(seed, 5, 3) for seed in (0, 1)], random(2, 5, 4, 3)
+    routes = torch.tensor([[3, 0, 2], [1, 3, 0]])
+    terms = [[kd(student[s], teacher[:, layer], 3.0) for layer in routes[s]] for s in range(2)]
+    value = layered_kd(student, teacher, routes, 3.0).item()
+    assert value == pytest.approx((sum(terms[0]) + sum(terms[1])).item() / 2, rel=1e-12)
+
+
+def test_layered_kd_vanishes_when_logits_agree():
+    agreed = random(0, 5, 3)
+    student = [(agreed + shift).requires_grad_() for shift in (0, 1)]
+    teacher = torch.stack([random(1, 5, 3), agreed], 1)
+    value = layered_kd(student, teacher, torch.tensor([[1], [1]]), 4.0)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-12)
+    assert max(s.grad.abs().max().item() for s in student) < 1e-12
+
+
+def test_layered_kd_scales_with_the_square_of_the_temperature():
+    student, teacher, routes = [random(0, 5, 3), random(1, 5, 3)], random(2, 5, 4, 3), torch.tensor([[3, 0], [1, 3]])
+    plain = layered_kd(student, teacher, routes, 1.0).item()
+    scaled = layered_kd([5 * s for s in student], 5 * teacher, routes, 5.0).item()
+    assert scaled == pytest.approx(25 * plain, rel=1e-10)

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from earshot.models import heads
 from earshot.models.bilstm import BiLSTMStudent, reverse_within, stack_frames
-from earshot.models.heads import ABSENT, OptionHead, masked_mean
+from earshot.models.heads import ABSENT, ClassHead, OptionHead, masked_mean
 from earshot.params import BiLSTM, Text
 from earshot.text import PADDING, encode, encode_item
 
@@ -136,6 +137,30 @@ def test_head_by_hand():
     # e(q, o) = (3 + ½, 2·max(0, o − 3.5)) = (3.5, 3) and (3.5, 0); with h = (−1, 1), of mean 0 and variance 1: −½, −3½
     logits = reader(torch.tensor([[-1.0, 1]]), questions, options)
     assert logits.tolist()[0] == pytest.approx([-0.5, -3.5], rel=1e-4)
+
+
+def test_a_head_reads_options_or_has_fixed_classes():
+    assert isinstance(heads.head(6, TEXT, 10), OptionHead)
+    fixed = heads.head(6, None, 10)
+    assert isinstance(fixed, ClassHead)
+    pooled = torch.randn(3, 6)
+    expected = pooled @ fixed.weight.T + fixed.bias
+    assert torch.allclose(fixed(pooled, torch.ones(3, 2), torch.ones(3, 4, 2)), expected, atol=1e-6)
+    assert torch.equal(fixed(pooled, None, None), fixed(pooled))
+    params = BiLSTM(name="bilstm", hidden=4)
+    assert BiLSTMStudent(params, 5, 10).head.weight.shape == (10, 8)
+
+
+@pytest.mark.parametrize("stack", [1, 4])
+def test_encoding_says_what_each_layer_said(stack):
+    model, sequences = student(stack, layers=3), mels(13, 7)
+    pooled, layers = model.encode(*batch(sequences))
+    assert [tuple(layer.shape) for layer in layers] == [(2, -(-13 // stack), 24)] * 3
+    assert torch.equal(model.pool(*batch(sequences)), pooled)
+    assert torch.allclose(layers[-1][0].mean(0), pooled[0], atol=1e-6)
+    shallow = student(stack, layers=3)
+    shallow.ahead, shallow.behind = shallow.ahead[:2], shallow.behind[:2]
+    assert torch.allclose(shallow.pool(*batch(sequences))[0], layers[1][0].mean(0), atol=1e-6)
 
 
 def test_permuted_options_are_permuted_logits():

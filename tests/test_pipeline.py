@@ -39,7 +39,7 @@ SHRUNK = {
     "tracks.listening.corpus.fewshot_retellings": 4,
     "tracks.listening.fewshot.teacher_rounds": 1,
     "tracks.listening.teacher.epochs": 2,
-    "tracks.listening.cache.part_passages": 8,
+    "tracks.listening.cache.part": 8,
     "tracks.listening.student.hidden": 32,
     "tracks.listening.distill.seeds": 2,
     "tracks.listening.quantize.agreement_items": 6,
@@ -48,6 +48,23 @@ SHRUNK = {
     "recipes.listening-hard.epochs": 2,
     "recipes.listening-kd.epochs": 2,
     "recipes.listening-kd_pool.epochs": 3,
+    "tracks.scenes.corpus.segments": {"train": 4, "test": 2},
+    "tracks.scenes.corpus.clips": {"train": 3, "test": 1},
+    "tracks.scenes.corpus.validation_share": 0.25,
+    "tracks.scenes.fewshot.share": 50,
+    "tracks.scenes.teacher.epochs": 2,
+    "tracks.scenes.cache.part": 16,
+    "tracks.scenes.distill.seeds": 2,
+    "tracks.scenes.quantize.agreement_items": 6,
+    "tracks.scenes.evaluate.resamples": 200,
+    "tracks.scenes.evaluate.latency_clips": 2,
+    "recipes.scenes-hard.epochs": 2,
+    "recipes.scenes-kd.epochs": 2,
+    "recipes.scenes-layered.epochs": 3,
+    "recipes.scenes-layered.terms.front.alone": 1,
+    "recipes.scenes-layered.qat.epochs": 2,
+    "recipes.scenes-layered_plain.epochs": 2,
+    "recipes.scenes-layered_plain.terms.front.alone": 1,
 }
 
 
@@ -104,8 +121,8 @@ class Project:
         self.git("reset", "--quiet", "--hard")
         self.dvc("checkout", "--quiet", "--force")
 
-    def quality(self) -> bytes:
-        return (self.root / "metrics/listening/quality.json").read_bytes()
+    def quality(self, track: str = "listening") -> bytes:
+        return (self.root / f"metrics/{track}/quality.json").read_bytes()
 
 
 def ran(output: str) -> set[str]:
@@ -159,8 +176,27 @@ def test_metrics_are_complete_finite_and_without_lists(project):
             assert type(value) in (int, float) and math.isfinite(value), f"{file.name}: {path}={value!r}"
 
 
+def test_the_scenes_are_scored_by_device_and_fit_their_device(project):
+    quality = json.loads(project.quality("scenes"))
+    students = {"hard", "kd", "layered", "layered_plain"}
+    models = {"teacher", "teacher_scratch", *students, *(f"{name}_int8" for name in students), "layered_ptq"}
+    assert set(quality) == models | {"gain"}
+    for name in models:
+        assert {"accuracy", "accuracy_low", "nll", "device_drop", "device_drop_low", "class"} <= set(quality[name])
+        assert set(quality[name]["device"]) == {"a", "b", "c", "s1", "s2", "s3", "s4", "s5", "s6"}
+        assert quality[name]["items"] == 10 * 2 * 9
+    cost = json.loads((project.root / "metrics/scenes/cost.json").read_text())
+    for name in students:
+        assert cost[f"{name}_int8"]["parameter_bytes"] <= 128_000 and cost[name]["macs"] <= 30_000_000
+    submission = pd.read_csv(project.root / "models/scenes/answers.csv", sep="\t")
+    assert list(submission.columns[:2]) == ["filename", "scene_label"] and len(submission) == 180
+    assert np.allclose(submission.iloc[:, 2:].sum(axis=1), 1, atol=1e-4)
+
+
 def test_no_time_stands_in_the_deterministic_metrics(project):
-    assert [path for path, _ in numbers(json.loads(project.quality())) if re.search("tim|minute|second|_ms", path)] == []
+    for track in ("listening", "scenes"):
+        named = [path for path, _ in numbers(json.loads(project.quality(track)))]
+        assert [path for path in named if re.search("tim|minute|second|_ms", path)] == []
 
 
 def test_a_second_run_runs_nothing(project):
@@ -171,18 +207,20 @@ def test_a_second_run_runs_nothing(project):
 def test_metrics_and_plots_are_shown(project):
     shown = project.json("metrics", "show", "--json")[""]["data"]
     assert shown["metrics/listening/quality.json"]["data"] == json.loads(project.quality())
-    folder = project.root / "plots/listening"
-    for name, columns in TABLES.items():
-        table = pd.read_csv(folder / f"{name}.csv")
-        assert columns <= set(table.columns) and len(table) > 0, name
-        assert not table[sorted(columns)].isna().any(axis=None), name
-    for name in ("accuracy", "gains", "reliability", "curves"):
-        assert matplotlib.image.imread(folder / f"{name}.png").std() > 0.01, name
+    for track, more in {"listening": (), "scenes": ("confusion", "devices", "drops", "routing")}.items():
+        folder = project.root / f"plots/{track}/test"
+        for name, columns in TABLES.items():
+            table = pd.read_csv(folder / f"{name}.csv")
+            assert columns <= set(table.columns) and len(table) > 0, name
+            assert not table[sorted(columns)].isna().any(axis=None), name
+        for name in ("accuracy", "gains", "reliability", "curves", *more):
+            assert matplotlib.image.imread(folder / f"{name}.png").std() > 0.01, name
     plots = project.json("plots", "show", "--json", "--out", "scratch/plots")
     assert "errors" not in plots
-    for name in TABLES:
-        drawn = plots["data"][f"plots/listening/{name}.csv"]
-        assert len(drawn) == 1 and drawn[0]["type"] == "vega" and "$schema" in json.dumps(drawn[0]["content"]), name
+    for track in ("listening", "scenes"):
+        for name in TABLES:
+            drawn = plots["data"][f"{track}_{name}"]
+            assert len(drawn) == 1 and drawn[0]["type"] == "vega" and "$schema" in json.dumps(drawn[0]["content"]), name
 
 
 def test_a_temperature_concerns_its_recipe_alone(project):
@@ -190,6 +228,14 @@ def test_a_temperature_concerns_its_recipe_alone(project):
     assert ran(project.dvc("repro", "--dry")) == {"distill@listening-kd"}
     project.restore()
     assert ran(project.dvc("repro", "--dry")) == set()
+
+
+def test_a_track_runs_without_the_other(project):
+    project.set("tracks.scenes.fewshot.share", 100)
+    project.set("tracks.listening.fewshot.teacher_rounds", 2)
+    stages = ran(project.dvc("repro", "--dry", "evaluate@scenes"))
+    assert "fewshot@scenes" in stages and [name for name in stages if "listening" in name] == []
+    project.restore()
 
 
 # experiments
@@ -220,7 +266,7 @@ def test_a_queued_experiment_runs_its_own_code_elsewhere(project):
     assert project.git("status", "--porcelain") == "" and project.quality() == before
     listed = project.git("for-each-ref", "--format=%(refname)", "refs/exps").split()
     (reference,) = (one for one in listed if one.endswith("/queued"))
-    assert "own_code,1" in project.git("show", f"{reference}:plots/listening/accuracy.csv")
+    assert "own_code,1" in project.git("show", f"{reference}:plots/listening/test/accuracy.csv")
     quality = json.loads(project.git("show", f"{reference}:metrics/listening/quality.json"))
     assert quality["kd"] != json.loads(before)["kd"] and quality["hard"] == json.loads(before)["hard"]
 
@@ -228,12 +274,12 @@ def test_a_queued_experiment_runs_its_own_code_elsewhere(project):
 # interruption
 
 
-def kill_when(project: Project, sign: str, **environment: str) -> None:
-    """Run `dvc repro`; SIGKILL it and all it started as soon as a file matches `sign` in `scratch`."""
+def kill_when(project: Project, target: str, sign: str, **environment: str) -> None:
+    """Run `dvc repro TARGET`; SIGKILL it and all it started as soon as a file matches `sign` in `scratch`."""
     environment = project.environment | environment
     with open(project.root / ".dvc/tmp/killed.log", "w") as log:
         process = subprocess.Popen(
-            ["dvc", "repro"], cwd=project.root, env=environment, stdout=log, stderr=log, start_new_session=True
+            ["dvc", "repro", target], cwd=project.root, env=environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
             while process.poll() is None and not next((project.root / "scratch").glob(sign), None):
@@ -246,9 +292,10 @@ def kill_when(project: Project, sign: str, **environment: str) -> None:
 
 
 def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
-    """Everything DVC knows is deleted; then features, cache and distill are each killed midway."""
-    expected, root = project.quality(), project.root
-    outputs = [root / name for name in ("data/listening/mel.parquet", "data/listening/cache", "models")]
+    """Everything DVC knows is deleted; then features, cache, distill and its QAT are each killed midway."""
+    expected, root = (project.quality(), project.quality("scenes")), project.root
+    data = [f"data/{track}/{name}" for track in ("listening", "scenes") for name in ("mel.parquet", "cache")]
+    outputs = [root / name for name in (*data, "models")]
     before = bytes_under(*outputs)
     for name in (".dvc/cache", "data", "models", "scratch"):
         shutil.rmtree(root / name)
@@ -256,20 +303,23 @@ def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
         if file.is_file() and "pretrain" not in str(file.relative_to(root)):  # frozen, and in Git
             file.unlink()
 
-    kill_when(project, "listening/features/*/part-00000.json", EARSHOT_WORKERS="1")
+    kill_when(project, "evaluate@listening", "listening/features/*/part-00000.json", EARSHOT_WORKERS="1")
     assert (root / "data/listening/manifest.parquet").exists() and not (root / "data/listening/mel.parquet").exists()
-    kill_when(project, "listening/cache/*/part-00002.parquet")
+    kill_when(project, "evaluate@listening", "listening/cache/*/part-00002.parquet")
     assert (root / "data/listening/mel.parquet").exists() and not (root / "data/listening/cache").exists()
     (kept,) = (root / "scratch/listening/cache").glob("*/part-00000.parquet")
     written = kept.stat().st_mtime_ns
     kept.with_name(".part-00003.parquet.partial-1").write_bytes(b"half")  # what a kill in the middle of writing leaves
-    kill_when(project, "listening/distill/listening-kd_pool/*/last.safetensors")
+    kill_when(project, "evaluate@listening", "listening/distill/listening-kd_pool/*/float/last.safetensors")
     assert (root / "data/listening/cache/part-00000.parquet").stat().st_mtime_ns == written  # taken over, not made again
     assert not (root / "models/listening/students/listening-kd_pool/validation.json").exists()
+    kill_when(project, "evaluate@scenes", "scenes/cache/*/part-00003.parquet")
+    kill_when(project, "evaluate@scenes", "scenes/distill/scenes-layered/*/qat/last.safetensors")
     left = ran(project.dvc("repro"))
-    assert "distill@listening-kd_pool" in left and not left & {"features@listening", "cache@listening"}
+    assert {"distill@listening-kd_pool", "distill@scenes-layered"} <= left
+    assert not left & {"features@listening", "cache@listening", "cache@scenes"}
 
-    assert project.quality() == expected
+    assert (project.quality(), project.quality("scenes")) == expected
     assert bytes_under(*outputs) == before
     assert ran(project.dvc("repro")) == set()
 

@@ -6,19 +6,28 @@ import torch
 from learning import copied, noise, same
 from safetensors import safe_open
 
-from earshot import pretrain
 from earshot.models.teacher import load_backbone
-from earshot.params import Pretrain
+from earshot.params import CTCPretrain
+from earshot.pretraining import ctc
 
 TEXTS = ["a red bike", "it rains", "Mary's lamp!", "two coats", "the old mill", "nobody knew"]
 
 
-def params(**changes) -> Pretrain:
-    few = {"passages": 6, "hidden": 24, "layers": 2, "heads": 4, "steps": 8, "batch_clips": 2, "learning_rate": 1e-3}
-    return Pretrain(**few | changes)
+def params(**changes) -> CTCPretrain:
+    few = {
+        "name": "ctc",
+        "passages": 6,
+        "hidden": 24,
+        "layers": 2,
+        "heads": 4,
+        "steps": 8,
+        "batch_clips": 2,
+        "learning_rate": 1e-3,
+    }
+    return CTCPretrain(**few | changes)
 
 
-def clips(count: int = 6) -> list[pretrain.Clip]:
+def clips(count: int = 6) -> list[ctc.Clip]:
     return [
         ((10_000 * noise(i, 0.5 + 0.05 * i)).astype(np.int16), text) for i, text in zip(range(count), TEXTS, strict=False)
     ]
@@ -29,34 +38,34 @@ def clips(count: int = 6) -> list[pretrain.Clip]:
     [("it rains", "it rains"), ("Mary's  LAMP!", "mary's lamp"), (" —a—b- 3 ", "a b"), ("", ""), ("?!", "")],
 )
 def test_letters_round_trip(text, said):
-    labels = pretrain.encode_letters(text)
+    labels = ctc.encode_letters(text)
     assert 0 not in labels  # the blank
     spread = [x for label in labels for x in (label, 0)]  # a CTC path: doubled letters need a blank between them
-    assert pretrain.decode_letters(torch.tensor(spread, dtype=torch.long)) == said
+    assert ctc.decode_letters(torch.tensor(spread, dtype=torch.long)) == said
 
 
 def test_letters_by_hand():
-    assert pretrain.encode_letters("a b'z") == [3, 1, 4, 2, 28]
-    assert max(pretrain.encode_letters(pretrain.LETTERS)) < pretrain.config(params()).vocab_size
+    assert ctc.encode_letters("a b'z") == [3, 1, 4, 2, 28]
+    assert max(ctc.encode_letters(ctc.LETTERS)) < ctc.config(params()).vocab_size
     # repeats merge, blanks part: h h _ e l l _ l o | | a
-    h, e, el, o, a = (pretrain.encode_letters(letter)[0] for letter in "heloa")
-    assert pretrain.decode_letters(torch.tensor([h, h, 0, e, el, el, 0, el, o, 1, 1, a, 0])) == "hello a"
+    h, e, el, o, a = (ctc.encode_letters(letter)[0] for letter in "heloa")
+    assert ctc.decode_letters(torch.tensor([h, h, 0, e, el, el, 0, el, o, 1, 1, a, 0])) == "hello a"
 
 
 def test_waves_are_normalised_padded_and_labelled():
     loud, quiet = clips()[3], (clips()[0][0] // 7 + 500, "it")
-    waves, mask, labels = pretrain._collate([loud, quiet])
+    waves, mask, labels = ctc._collate([loud, quiet])
     assert waves.shape == mask.shape == (2, len(loud[0]))
     assert mask.sum(1).tolist() == [len(loud[0]), len(quiet[0])]
     assert waves[1, len(quiet[0]) :].abs().max() == 0
     for row, (samples, _) in enumerate((loud, quiet)):
         assert waves[row, : len(samples)].mean().item() == pytest.approx(0, abs=1e-4)
         assert waves[row, : len(samples)].std().item() == pytest.approx(1, abs=1e-3)
-    assert labels[1].tolist() == [*pretrain.encode_letters("it"), *[-100] * (labels.shape[1] - 2)]
+    assert labels[1].tolist() == [*ctc.encode_letters("it"), *[-100] * (labels.shape[1] - 2)]
 
 
 def test_an_epoch_is_every_clip_once():
-    endless = pretrain._batches(clips(), 2, seed=0)
+    endless = ctc._batches(clips(), 2, seed=0)
     epochs = [[text for _ in range(3) for _, text in next(endless)] for _ in range(4)]
     assert all(sorted(epoch) == sorted(TEXTS) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
@@ -64,9 +73,9 @@ def test_an_epoch_is_every_clip_once():
 
 @pytest.mark.parametrize("killed_at", [1, 3, 6])
 def test_a_killed_run_ends_in_the_same_weights(tmp_path, monkeypatch, killed_at):
-    monkeypatch.setattr(pretrain, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(ctc, "CHECKPOINT_EVERY", 2)
     expected: dict[int, float] = {}
-    straight = pretrain.pretrain(clips(), params(), 5, tmp_path / "straight", expected.__setitem__)
+    straight = ctc.pretrain(clips(), params(), 5, tmp_path / "straight", expected.__setitem__)
     assert sorted(expected) == list(range(8))
 
     def kill(step, _):
@@ -74,10 +83,10 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path, monkeypatch, killed_at)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pretrain.pretrain(clips(), params(), 5, tmp_path / "killed", kill)
+        ctc.pretrain(clips(), params(), 5, tmp_path / "killed", kill)
     np.random.seed(1)
     seen: dict[int, float] = {}
-    resumed = pretrain.pretrain(clips(), params(), 5, tmp_path / "killed", seen.__setitem__)
+    resumed = ctc.pretrain(clips(), params(), 5, tmp_path / "killed", seen.__setitem__)
     assert seen == {step: loss for step, loss in expected.items() if step >= killed_at // 2 * 2}
     assert same(copied(straight), copied(resumed))
     assert not resumed.training
@@ -86,23 +95,21 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path, monkeypatch, killed_at)
 def test_another_seed_is_another_run(tmp_path):
     losses: list[list[float]] = [[], []]
     for seed in (0, 1):
-        pretrain.pretrain(
-            clips(), params(steps=2), seed, tmp_path / str(seed), lambda _, loss, s=seed: losses[s].append(loss)
-        )
+        ctc.pretrain(clips(), params(steps=2), seed, tmp_path / str(seed), lambda _, loss, s=seed: losses[s].append(loss))
     assert losses[0] != losses[1]
 
 
 def test_it_learns_four_clips(tmp_path):
     seen: list[float] = []
     settings = params(steps=120, batch_clips=4, learning_rate=3e-3)
-    pretrain.pretrain(clips(4), settings, 0, tmp_path, lambda _, loss: seen.append(loss))
+    ctc.pretrain(clips(4), settings, 0, tmp_path, lambda _, loss: seen.append(loss))
     assert all(np.isfinite(seen))
     assert np.mean(seen[-10:]) < 0.4 * seen[0]
 
 
 def test_the_checkpoint_is_one_a_teacher_can_load(tmp_path):
-    recogniser = pretrain.pretrain(clips(), params(steps=2), 0, tmp_path / "scratch", lambda *_: None)
-    pretrain.save(recogniser, tmp_path / "checkpoint")
+    recogniser = ctc.pretrain(clips(), params(steps=2), 0, tmp_path / "scratch", lambda *_: None)
+    ctc.save(recogniser, tmp_path / "checkpoint")
     backbone, unit_variance = load_backbone(str(tmp_path / "checkpoint"), None)
     assert unit_variance is True
     assert backbone.config.hidden_size == 24 and len(backbone.encoder.layers) == 2
@@ -116,14 +123,14 @@ def test_the_checkpoint_is_one_a_teacher_can_load(tmp_path):
 
 def test_the_same_seed_writes_the_same_checkpoint(tmp_path):
     for name in ("one", "two"):
-        recogniser = pretrain.pretrain(clips(), params(steps=2), 0, tmp_path / name, lambda *_: None)
-        pretrain.save(recogniser, tmp_path / name / "checkpoint")
+        recogniser = ctc.pretrain(clips(), params(steps=2), 0, tmp_path / name, lambda *_: None)
+        ctc.save(recogniser, tmp_path / name / "checkpoint")
     for path in (tmp_path / "one" / "checkpoint").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / "checkpoint" / path.name).read_bytes(), path.name
 
 
 def test_letter_error_rate_by_hand(monkeypatch):
-    said = iter([torch.tensor(pretrain.encode_letters("it rained")), torch.tensor(pretrain.encode_letters("two coat"))])
+    said = iter([torch.tensor(ctc.encode_letters("it rained")), torch.tensor(ctc.encode_letters("two coat"))])
 
     class Recogniser:
         def __call__(self, waves, attention_mask):
@@ -132,4 +139,4 @@ def test_letter_error_rate_by_hand(monkeypatch):
             return self
 
     # "it rained" for "it rains": 2 errors in 8 letters; "two coat" for "two coats": 1 in 9
-    assert pretrain.letter_error_rate(Recogniser(), [clips()[1], clips()[3]]) == pytest.approx(3 / 17)
+    assert ctc.letter_error_rate(Recogniser(), [clips()[1], clips()[3]]) == pytest.approx(3 / 17)

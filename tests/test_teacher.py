@@ -1,9 +1,9 @@
 """The teacher: its own architecture cut in two, what is tuned, what is cached, who it is."""
 
 import shutil
+from functools import partial
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from learning import LAYERS, TEXT, WIDTH, clips, copied, item, noise, same, teacher_params, tiny_checkpoint
@@ -11,11 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModel, BertConfig, BertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from earshot import audio, losses, teacher, teacher_cache
+from earshot import losses, teacher, teacher_cache
 from earshot.batches import Loader
 from earshot.models.teacher import CheckpointError, Teacher, load_backbone
 from earshot.params import Cache, Text
 from earshot.params import Teacher as TeacherParams
+from earshot.recordings import Key, Recordings
 from earshot.training import accuracy
 
 SECONDS = {"u0": 0.30, "u1": 0.41, "u2": 0.35, "u3": 0.5, "u4": 0.28, "u5": 0.33}
@@ -34,8 +35,8 @@ def style(request) -> str:
 
 
 @pytest.fixture
-def manifest(tmp_path) -> pd.DataFrame:
-    return clips(tmp_path / "clips", SECONDS)
+def recordings(tmp_path) -> Recordings:
+    return Recordings(clips(tmp_path / "clips", SECONDS))
 
 
 def random_teacher(checkpoint: str, **changes) -> Teacher:
@@ -62,10 +63,20 @@ def test_lower_then_upper_is_transformers_own_forward(tmp_path, style, tuned_lay
         wave, sampling_rate=16_000, return_tensors="pt"
     ).input_values
     with torch.inference_mode():
-        whole = AutoModel.from_pretrained(checkpoint).eval()(values, output_hidden_states=True)
-        lower = model.lower(wave)
+        encoder, fronts = AutoModel.from_pretrained(checkpoint).eval(), []
+        encoder.feature_projection.projection.register_forward_hook(lambda *call: fronts.append(call[2][0]))
+        whole = encoder(values, output_hidden_states=True)
+        front, states = model.lower(wave)
+        lower = states[-1]
         outputs = model.upper(lower[None], torch.tensor([len(lower)]))
-    assert lower.shape == (14, WIDTH)  # 4800 samples, 50 frames a second
+        pooled, stages = model.encode(lower[None], torch.tensor([len(lower)]))
+    assert lower.shape == front.shape == (14, WIDTH)  # 4800 samples, 50 frames a second
+    assert torch.allclose(front, fronts[0], atol=1e-5)
+    assert len(states) == LAYERS - tuned_layers + 1
+    for depth, state in enumerate(states):
+        assert torch.allclose(state, whole.hidden_states[depth][0], atol=1e-5), depth
+    assert torch.equal(pooled, outputs[0].mean(1))
+    assert all(torch.equal(one, other) for one, other in zip(stages, outputs[::-1], strict=True))
     assert len(outputs) == tuned_layers + 1
     assert lower.std() > 0.05
     assert torch.allclose(lower, whole.hidden_states[LAYERS - tuned_layers][0], atol=1e-5)
@@ -78,7 +89,7 @@ def test_normalisation_is_the_checkpoints_choice(tmp_path):
     quiet, loud = noise(1), 3 * noise(1) + 0.1
     for unit_variance in (True, False):
         model = random_teacher(tiny_checkpoint(tmp_path / str(unit_variance), "layer", unit_variance)).eval()
-        assert torch.allclose(model.lower(quiet), model.lower(loud), atol=1e-4) == unit_variance
+        assert torch.allclose(model.lower(quiet).states[-1], model.lower(loud).states[-1], atol=1e-4) == unit_variance
 
 
 def test_upper_in_a_padded_batch_is_upper_alone(tmp_path, style):
@@ -98,7 +109,7 @@ def test_upper_in_a_padded_batch_is_upper_alone(tmp_path, style):
 
 
 @pytest.mark.parametrize("tuned_layers", [0, 1, 2])
-def test_only_the_top_layers_and_the_head_have_gradients(tmp_path, manifest, style, tuned_layers):
+def test_only_the_top_layers_and_the_head_have_gradients(tmp_path, recordings, style, tuned_layers):
     model = random_teacher(tiny_checkpoint(tmp_path / "encoder", style), tuned_layers=tuned_layers)
     expected = {name for name, _ in model.named_parameters() if name.startswith("head.")} | {
         name
@@ -107,7 +118,7 @@ def test_only_the_top_layers_and_the_head_have_gradients(tmp_path, manifest, sty
     }
     assert {name for name, p in model.named_parameters() if p.requires_grad} == expected == set(model.tuned_state())
     before = copied(model)
-    states = teacher.cache_lower(model, manifest, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    states = teacher.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
     tune(model, teacher_params("", tuned_layers=tuned_layers, epochs=1), states, tmp_path / "scratch")
     assert {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0} <= expected
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
@@ -121,14 +132,17 @@ def test_only_the_top_layers_and_the_head_have_gradients(tmp_path, manifest, sty
 class InMemory:
     """A stand-in for the store: float32 states, never rounded to float16."""
 
-    def __init__(self, model: Teacher, manifest: pd.DataFrame):
-        self.states = {id: model.lower(audio.decode(path, 16_000)).numpy() for id, path in manifest.values}
+    def __init__(self, model: Teacher, recordings: Recordings):
+        self.states = {(id, 0): model.lower(recordings[id, 0]).states[-1].numpy() for id in recordings.views}
+
+    def views(self) -> dict[str, list[int]]:
+        return {id: [view] for id, view in self.states}
 
     def frames(self, id: str) -> int:
-        return len(self.states[id])
+        return len(self.states[id, 0])
 
-    def __getitem__(self, id: str) -> np.ndarray:
-        return self.states[id]
+    def __getitem__(self, key: Key) -> np.ndarray:
+        return self.states[key]
 
 
 @pytest.fixture
@@ -139,7 +153,7 @@ def double():
     torch.set_default_dtype(torch.float32)
 
 
-def tune_naively(checkpoint, manifest, params, seed, order) -> tuple[dict[str, torch.Tensor], list[float]]:
+def tune_naively(checkpoint, recordings, params, seed, order) -> tuple[dict[str, torch.Tensor], list[float]]:
     """Fine-tune without any cache: every step runs the whole encoder by transformers' own forward, clip by clip."""
     head = random_teacher(checkpoint).head.double()
     whole = AutoModel.from_pretrained(checkpoint).eval().requires_grad_(False).double()
@@ -148,8 +162,8 @@ def tune_naively(checkpoint, manifest, params, seed, order) -> tuple[dict[str, t
     optimizer = torch.optim.Adam(parameters, lr=params.learning_rate)
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)
     waves = {
-        id: extractor(audio.decode(path, 16_000), sampling_rate=16_000, return_tensors="pt").input_values.double()
-        for id, path in manifest.values
+        id: extractor(recordings[id, 0], sampling_rate=16_000, return_tensors="pt").input_values.double()
+        for id in recordings.views
     }
     seen = []
     for epoch in range(params.epochs):
@@ -167,7 +181,7 @@ def tune_naively(checkpoint, manifest, params, seed, order) -> tuple[dict[str, t
     return weights | {f"head.{name}": tensor for name, tensor in head.state_dict().items()}, seen
 
 
-def test_training_from_cached_states_is_training_that_recomputes_them(tmp_path, manifest, style, double, monkeypatch):
+def test_training_from_cached_states_is_training_that_recomputes_them(tmp_path, recordings, style, double, monkeypatch):
     training = [asked for asked in TRAINING if len(asked.utterances) == 1]
     epochs = iter(range(100))  # let the last epoch be the best
     monkeypatch.setattr(teacher, "accuracy", lambda *_: next(epochs))
@@ -182,11 +196,11 @@ def test_training_from_cached_states_is_training_that_recomputes_them(tmp_path, 
         return copied(model), seen
 
     fresh = random_teacher(checkpoint)
-    exact_states = InMemory(fresh, manifest)
-    order = Loader(training, exact_states, TEXT.buckets, params.batch_passages)
-    naive, naive_losses = tune_naively(checkpoint, manifest, params, 3, order)
+    exact_states = InMemory(fresh, recordings)
+    order = Loader(training, exact_states, TEXT, params.batch)
+    naive, naive_losses = tune_naively(checkpoint, recordings, params, 3, order)
     exact, exact_losses = tuned("exact", exact_states)
-    states = teacher.cache_lower(fresh, manifest, training + VALIDATION, tmp_path / "lower.parquet")
+    states = teacher.cache_lower(fresh, recordings, training + VALIDATION, tmp_path / "lower.parquet")
     rounded, _ = tuned("rounded", states)
 
     assert exact_losses == pytest.approx(np.reshape(naive_losses, (params.epochs, -1)).mean(1).tolist(), rel=1e-5)
@@ -201,7 +215,7 @@ def test_training_from_cached_states_is_training_that_recomputes_them(tmp_path, 
         assert (rounded[name] - naive[name]).norm().item() <= 0.05 * distance + 1e-6, name  # states in float16
 
 
-def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, manifest, style):
+def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, recordings, style):
     model = random_teacher(tiny_checkpoint(tmp_path / "encoder", style))
     calls: dict[str, int] = {}
 
@@ -211,30 +225,29 @@ def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, manifest, s
     model.backbone.feature_extractor.register_forward_hook(count("convolutions"))
     for number, layer in enumerate(model.backbone.encoder.layers):
         layer.register_forward_hook(count(number))
-    states = teacher.cache_lower(model, manifest, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    states = teacher.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
     assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS)}
     params = teacher_params("", epochs=4)
     tune(model, params, states, tmp_path / "scratch")
-    # an epoch is 3 training batches of up to two passages (5 in all) and 1 of validation
-    assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS), 1: 4 * (3 + 1), 2: 4 * (3 + 1)}
+    # an epoch is training batches of two and three passages, 5 in all, and 1 of validation
+    assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS), 1: 4 * (2 + 1), 2: 4 * (2 + 1)}
 
-    again = teacher.cache_lower(model, manifest, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    again = teacher.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
     assert calls[0] == len(SECONDS)
     assert np.array_equal(again["u3"], states["u3"])
 
 
-def test_cached_states_are_the_frozen_layers(tmp_path, manifest):
+def test_cached_states_are_the_frozen_layers(tmp_path, recordings):
     model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
-    states = teacher.cache_lower(model, manifest, TRAINING[:2] + TRAINING[4:5], tmp_path / "lower.parquet")
+    states = teacher.cache_lower(model, recordings, TRAINING[:2] + TRAINING[4:5], tmp_path / "lower.parquet")
     assert sorted(states) == [("u0", 0), ("u1", 0), ("u2", 0)]
     for id in ("u0", "u1", "u2"):
-        wave = audio.decode(manifest.set_index("id")["path"][id], 16_000)
-        assert np.array_equal(states[id], model.eval().lower(wave).numpy().astype(np.float16))
+        assert np.array_equal(states[id], model.eval().lower(recordings[id, 0]).states[-1].numpy().astype(np.float16))
 
 
-def test_killed_while_caching_leaves_no_half_store(tmp_path, manifest, monkeypatch):
+def test_killed_while_caching_leaves_no_half_store(tmp_path, recordings, monkeypatch):
     model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
-    whole, lower, calls = teacher.cache_lower(model, manifest, TRAINING, tmp_path / "whole.parquet"), model.lower, []
+    whole, lower, calls = teacher.cache_lower(model, recordings, TRAINING, tmp_path / "whole.parquet"), model.lower, []
 
     def failing(samples):
         calls.append(1)
@@ -244,21 +257,21 @@ def test_killed_while_caching_leaves_no_half_store(tmp_path, manifest, monkeypat
 
     model.lower = failing
     with pytest.raises(RuntimeError, match="killed"):
-        teacher.cache_lower(model, manifest, TRAINING, tmp_path / "lower.parquet")
+        teacher.cache_lower(model, recordings, TRAINING, tmp_path / "lower.parquet")
     assert not (tmp_path / "lower.parquet").exists()
-    states = teacher.cache_lower(model, manifest, TRAINING, tmp_path / "lower.parquet")
+    states = teacher.cache_lower(model, recordings, TRAINING, tmp_path / "lower.parquet")
     assert (tmp_path / "lower.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert len(states) == len(whole)
 
 
-def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, manifest):
+def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, recordings):
     checkpoint = tiny_checkpoint(tmp_path / "encoder", "layer", hidden_dropout=0.1, attention_dropout=0.1)
     params = teacher_params(checkpoint, epochs=25, learning_rate=5e-3)
     straight, killed = random_teacher(checkpoint), random_teacher(checkpoint)
-    states = teacher.cache_lower(straight, manifest, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    states = teacher.cache_lower(straight, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
     history = tune(straight, params, states, tmp_path / "straight")
     assert min(scores["loss"] for scores in history) < 0.3 * history[0]["loss"]
-    held_out = Loader(VALIDATION, states, TEXT.buckets, 2)
+    held_out = Loader(VALIDATION, states, TEXT, 2)
     assert accuracy(straight, held_out) == max(scores["validation"] for scores in history)
 
     def kill(epoch, _):
@@ -280,11 +293,11 @@ def saved(model: Teacher, params: TeacherParams, folder) -> str:
     return teacher_cache.identity(folder)
 
 
-def test_a_saved_teacher_loads_and_answers_the_same(tmp_path, manifest, style):
+def test_a_saved_teacher_loads_and_answers_the_same(tmp_path, recordings, style):
     checkpoint = tiny_checkpoint(tmp_path / "encoder", style)
     params = teacher_params(checkpoint)
     model = random_teacher(checkpoint)
-    states = teacher.cache_lower(model, manifest, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    states = teacher.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
     tune(model, params, states, tmp_path / "scratch")
     teacher.save(model, params, tmp_path / "saved")
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["identity.json", "tuned.safetensors"]
@@ -292,8 +305,8 @@ def test_a_saved_teacher_loads_and_answers_the_same(tmp_path, manifest, style):
     loaded = teacher.load(params, tmp_path / "saved")
     assert not any(module.training for module in loaded.modules())
     assert same(copied(loaded), copied(model))
-    expected = teacher.answers(model.eval(), manifest, TRAINING, TEXT.buckets)
-    found = teacher.answers(loaded, manifest, TRAINING, TEXT.buckets)
+    expected = teacher.answers(model.eval(), recordings, TRAINING, TEXT)
+    found = teacher.answers(loaded, recordings, TRAINING, TEXT)
     assert found.keys() == {asked.id for asked in TRAINING}
     for asked in TRAINING:
         assert np.array_equal(found[asked.id], expected[asked.id])
@@ -420,10 +433,10 @@ def test_the_full_size_teacher_takes_the_same_path(tmp_path):
     del full
 
     params = TeacherParams(checkpoint=str(tmp_path / "base"), tuned_layers=2, epochs=1, text=Text())
-    manifest = clips(tmp_path / "clips", {"u0": 1.0, "u1": 1.0})
+    recordings = Recordings(clips(tmp_path / "clips", {"u0": 1.0, "u1": 1.0}))
     items = [item("a", ["u0"], 0), item("b", ["u1"], 1)]
     model = Teacher(params)
-    states = teacher.cache_lower(model, manifest, items, tmp_path / "lower.parquet")
+    states = teacher.cache_lower(model, recordings, items, tmp_path / "lower.parquet")
     assert (states.width, states.frames("u0"), states.metadata["layer"]) == (768, 49, 10)
     history = []
     teacher.fine_tune(model, params, states, items, items, 0, tmp_path / "scratch", lambda _, scores: history.append(scores))
@@ -436,10 +449,11 @@ def test_the_full_size_teacher_takes_the_same_path(tmp_path):
     loaded = teacher.load(params, tmp_path / "teacher")
     assert same(copied(loaded), tuned)
     identity, cache = teacher_cache.identity(tmp_path / "teacher"), Cache(layers=[0, 2])
-    teacher_cache.write(tmp_path / "cache", loaded, identity, items, manifest, params.text.buckets, cache)
-    read = teacher_cache.TeacherCache(tmp_path / "cache", items, identity, cache)
-    answers = teacher.answers(loaded, manifest, items, params.text.buckets)
+    rows = partial(teacher.cache_rows, loaded, recordings, params.text, cache)
+    teacher_cache.write(tmp_path / "cache", rows, identity, items, recordings.views, cache)
+    read = teacher_cache.TeacherCache(tmp_path / "cache", items, identity, cache, recordings.views)
+    answers = teacher.answers(loaded, recordings, items, params.text)
     for asked in items:
-        probabilities = torch.from_numpy(read.logits(asked.id)).double().softmax(-1).numpy()
+        probabilities = torch.from_numpy(read.said(asked.id)["logits"]).double().softmax(-1).numpy()
         assert probabilities == pytest.approx(answers[asked.id], abs=1e-6)
-        assert read.hidden(asked.id).shape == (2, 768)
+        assert read.said(asked.id)["hidden"].shape == (2, 768)

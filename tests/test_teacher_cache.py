@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,16 @@ import pytest
 import torch
 from learning import TEXT, WIDTH, clips, item, teacher_params, tiny_checkpoint
 
-from earshot import audio, teacher, teacher_cache
+from earshot import teacher, teacher_cache
 from earshot.files import sha256, write_json
 from earshot.items import Item
 from earshot.models.teacher import Teacher
 from earshot.params import Cache
+from earshot.recordings import Recordings
 from earshot.teacher_cache import CacheError, TeacherCache, write
 from earshot.text import encode_item
 
-PARAMS = Cache(layers=[0, 2], part_passages=2)
+PARAMS = Cache(layers=[0, 2], part=2)
 SECONDS = {f"u{i}": 0.25 + 0.03 * i for i in range(8)}
 ITEMS = [
     *[item(f"q{i}", [f"u{i}"], i % 3, role="fewshot") for i in range(6)],
@@ -44,21 +46,23 @@ class Setting:
             clips(root / "clips", SECONDS)
             torch.manual_seed(seed)
             teacher.save(Teacher(teacher_params(self.checkpoint)), teacher_params(self.checkpoint), root / "teacher")
-        self.manifest = pd.DataFrame({"id": list(SECONDS), "path": [str(root / "clips" / f"{id}.wav") for id in SECONDS]})
+        paths = [str(root / "clips" / f"{id}.wav") for id in SECONDS]
+        self.recordings = Recordings(pd.DataFrame({"id": list(SECONDS), "path": paths}))
         self.teacher = teacher.load(teacher_params(self.checkpoint), root / "teacher")
         self.identity = teacher_cache.identity(root / "teacher")
 
     def write(self, folder: Path, items: list[Item] = ITEMS, params: Cache = PARAMS) -> None:
-        write(folder, self.teacher, self.identity, items, self.manifest, TEXT.buckets, params)
+        rows = partial(teacher.cache_rows, self.teacher, self.recordings, TEXT, params)
+        write(folder, rows, self.identity, items, self.recordings.views, params)
 
     def read(self, folder: Path, items: list[Item] = ITEMS, params: Cache = PARAMS) -> TeacherCache:
-        return TeacherCache(folder, items, self.identity, params)
+        return TeacherCache(folder, items, self.identity, params, self.recordings.views)
 
     @torch.inference_mode()
     def ask(self, asked: Item) -> tuple[np.ndarray, np.ndarray]:
         """Return logits `(C,)` and the means of layers 0 and 2 from the top, without batch, store or cache."""
-        paths = dict(zip(self.manifest["id"], self.manifest["path"], strict=True))
-        states = torch.cat([self.teacher.lower(audio.decode(paths[u], 16_000)).half().float() for u in asked.utterances])
+        heard = [self.teacher.lower(self.recordings[u, 0]).states[-1] for u in asked.utterances]
+        states = torch.cat(heard).half().float()
         outputs = self.teacher.upper(states[None], torch.tensor([len(states)]))
         question, options = encode_item(asked.question, asked.options, TEXT.buckets)
         logits = self.teacher.head(outputs[0].mean(1), torch.from_numpy(question)[None], torch.from_numpy(options)[None])
@@ -115,14 +119,14 @@ def test_it_holds_what_the_teacher_says(setting, folder):
     cache = setting.read(folder)
     for asked in ITEMS:
         logits, hidden = setting.ask(asked)
-        assert cache.logits(asked.id).shape == (len(asked.options),)
-        assert cache.logits(asked.id) == pytest.approx(logits, abs=1e-5)
-        assert cache.hidden(asked.id).shape == (2, WIDTH)
-        assert cache.hidden(asked.id).dtype == np.float16
-        assert np.allclose(cache.hidden(asked.id), hidden, rtol=1e-3, atol=1e-4)
-    assert np.ptp([cache.logits(asked.id)[0] for asked in ITEMS[:6]]) > 1e-3
+        assert cache.said(asked.id)["logits"].shape == (len(asked.options),)
+        assert cache.said(asked.id)["logits"] == pytest.approx(logits, abs=1e-5)
+        assert cache.said(asked.id)["hidden"].shape == (2, WIDTH)
+        assert cache.said(asked.id)["hidden"].dtype == np.float16
+        assert np.allclose(cache.said(asked.id)["hidden"], hidden, rtol=1e-3, atol=1e-4)
+    assert np.ptp([cache.said(asked.id)["logits"][0] for asked in ITEMS[:6]]) > 1e-3
     with pytest.raises(KeyError, match="nobody"):
-        cache.logits("nobody")
+        cache.said("nobody")
 
 
 def test_parts_follow_the_documented_schema(setting, whole, folder):
@@ -132,7 +136,8 @@ def test_parts_follow_the_documented_schema(setting, whole, folder):
     assert index["teacher"] == setting.identity
     for part in PARTS:
         table = pq.read_table(folder / part)
-        assert table.column_names == ["item", "view", "logits", "hidden"]
+        assert table.column_names == ["item", "view", "logits", "hidden", "layer_logits", "attention"]
+        assert table["layer_logits"].null_count == table["attention"].null_count == len(table)  # not asked for
         assert table.schema.field("logits").type == pa.list_(pa.float32())
         assert table.schema.field("hidden").type == pa.binary()
         assert set(table["view"].to_pylist()) == {0}
@@ -145,25 +150,36 @@ def test_answers_belong_to_items_not_to_rows(setting, folder, tmp_path):
     setting.write(tmp_path / "shuffled", shuffled)
     other = setting.read(tmp_path / "shuffled", shuffled)
     for asked in ITEMS:
-        assert np.array_equal(cache.logits(asked.id), other.logits(asked.id))
-        assert np.array_equal(cache.hidden(asked.id), other.hidden(asked.id))
+        assert np.array_equal(cache.said(asked.id)["logits"], other.said(asked.id)["logits"])
+        assert np.array_equal(cache.said(asked.id)["hidden"], other.said(asked.id)["hidden"])
 
 
 def test_rows_may_lie_in_any_order(setting, folder):
-    before = {asked.id: setting.read(folder).logits(asked.id) for asked in ITEMS}
+    before = {asked.id: setting.read(folder).said(asked.id)["logits"] for asked in ITEMS}
     for part in PARTS:
         forge(folder, part, lambda rows: rows[::-1])
     after = setting.read(folder)
-    assert all(np.array_equal(before[asked.id], after.logits(asked.id)) for asked in ITEMS)
+    assert all(np.array_equal(before[asked.id], after.said(asked.id)["logits"]) for asked in ITEMS)
 
 
 def test_cutting_into_other_parts_changes_no_answer(setting, folder, tmp_path):
-    one = Cache(layers=[0, 2], part_passages=100)
+    one = Cache(layers=[0, 2], part=100)
     setting.write(tmp_path / "one", params=one)
     assert sorted(contents(tmp_path / "one")) == ["index.json", PARTS[0]]
     cache, other = setting.read(folder), setting.read(tmp_path / "one", params=one)
     for asked in ITEMS:
-        assert cache.logits(asked.id) == pytest.approx(other.logits(asked.id), abs=1e-5)
+        assert cache.said(asked.id)["logits"] == pytest.approx(other.said(asked.id)["logits"], abs=1e-5)
+
+
+def test_layers_below_the_tuned_ones_can_be_kept_too(setting, tmp_path):
+    params, views = Cache(layers=[1, 2], part=2), setting.recordings.views
+    frozen = Teacher(teacher_params(setting.checkpoint, tuned_layers=0)).eval()
+    write(tmp_path, partial(teacher.cache_rows, frozen, setting.recordings, TEXT, params), "frozen", ITEMS, views, params)
+    cache = TeacherCache(tmp_path, ITEMS, "frozen", params, views)
+    for asked in ITEMS:
+        heard = [frozen.lower(setting.recordings[u, 0]).states for u in asked.utterances]  # input, then three layers
+        means = [torch.cat([states[layer] for states in heard]).mean(0) for layer in (2, 1)]
+        assert np.allclose(cache.said(asked.id)["hidden"], torch.stack(means).numpy(), rtol=1e-3, atol=1e-3)
 
 
 # what is refused, by name
@@ -204,7 +220,7 @@ def test_a_truncated_part_is_named(setting, folder):
 
 def test_another_teacher_is_stale(folder):
     with pytest.raises(CacheError, match=f"{folder}: stale cache, made by another teacher"):
-        TeacherCache(folder, ITEMS, "somebody else", PARAMS)
+        TeacherCache(folder, ITEMS, "somebody else", PARAMS, {id: [0] for id in SECONDS})
 
 
 @pytest.mark.parametrize(
@@ -224,8 +240,8 @@ def test_other_items_are_stale(setting, folder, items):
 
 
 def test_other_layers_are_stale(setting, folder):
-    with pytest.raises(CacheError, match=f"{folder}: stale cache, made for other items or settings"):
-        setting.read(folder, params=Cache(layers=[0, 1], part_passages=2))
+    with pytest.raises(CacheError, match=f"{folder}: stale cache, made for other items, views or settings"):
+        setting.read(folder, params=Cache(layers=[0, 1], part=2))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

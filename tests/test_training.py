@@ -5,15 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from learning import TEXT, copied, item, mel_store, same
+from learning import ABOUT_EIGHT, TEXT, copied, eight_sequences, item, same
 from torch import nn
 
 from earshot import checkpoint, losses
-from earshot.batches import Loader, collate
+from earshot.batches import Loader
 from earshot.models.bilstm import BiLSTMStudent
-from earshot.models.heads import ABSENT
 from earshot.params import BiLSTM
-from earshot.training import accuracy, answer, fit, learning_rate, predict
+from earshot.training import accuracy, fit, learning_rate, predict
 
 EPOCHS = 5
 
@@ -24,17 +23,12 @@ class Killed(Exception):
 
 @pytest.fixture
 def mel(tmp_path):
-    rng = np.random.default_rng(0)
-    sequences = {f"u{i}": rng.normal(size=(6 + 3 * i, 4)).astype(np.float16) for i in range(8)}
-    return mel_store(tmp_path / "mel.parquet", sequences)
+    return eight_sequences(tmp_path / "mel.parquet")
 
 
 @pytest.fixture
 def items():
-    several = [
-        item(f"q{i}-{j}", [f"u{i}"], (i + j) % 3, question=f"question {j}") for i in range(7) for j in range(1 + i % 2)
-    ]
-    return [*several, item("two", ["u7", "u0"], 1, options=("yes it is", "no"))]
+    return ABOUT_EIGHT.copy()
 
 
 def student(dropout: float = 0.3) -> BiLSTMStudent:
@@ -49,8 +43,8 @@ class CrossEntropy(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
 
-    def forward(self, batch, logits, pooled):
-        ce = losses.cross_entropy(self.scale * logits, batch.answers)
+    def forward(self, heard):
+        ce = losses.cross_entropy(self.scale * heard.logits, heard.batch.answers)
         return {"ce": ce, "loss": 2 * ce}
 
 
@@ -66,49 +60,6 @@ def train(model, loader, scratch, objective=None, validate=None, on_epoch=lambda
         on_epoch=on_epoch,
         **settings,
     )
-
-
-# batches
-
-
-def test_a_batch_holds_each_passage_once_and_all_its_items(mel, items):
-    groups = [(("u3",), [items[4], items[5]]), (("u7", "u0"), [items[-1]])]
-    batch = collate(groups, mel, TEXT.buckets)
-    assert batch.lengths.tolist() == [15, 33]
-    assert batch.sequences.shape == (2, 33, 4)
-    assert np.array_equal(batch.sequences[0, :15].numpy(), mel["u3"].astype(np.float32))
-    assert batch.sequences[0, 15:].abs().max() == 0
-    assert np.array_equal(batch.sequences[1].numpy(), np.concatenate([mel["u7"], mel["u0"]]).astype(np.float32))
-    assert batch.passage.tolist() == [0, 0, 1]
-    assert batch.items == [items[4], items[5], items[-1]]
-    assert batch.answers.tolist() == [0, 1, 1]
-    assert batch.options.shape[:2] == (3, 3)
-    assert batch.options[2, 2].abs().max() == 0  # the last item has two options
-
-
-def test_batching_changes_no_logit(mel, items):
-    model = student().eval()
-    whole = {
-        i.id: row for b in Loader(items, mel, TEXT.buckets, 8) for i, row in zip(b.items, answer(model, b)[0], strict=True)
-    }
-    for batch in Loader(items, mel, TEXT.buckets, 1):
-        for asked, row in zip(batch.items, answer(model, batch)[0], strict=True):
-            assert torch.allclose(row, whole[asked.id][: len(row)], atol=1e-6)
-    assert whole["two"][2] == ABSENT
-
-
-def test_an_epoch_is_every_item_once_in_an_order_of_its_own(mel, items):
-    loader = Loader(items, mel, TEXT.buckets, 3)
-    assert len(loader) == 3  # eight passages
-    orders = {
-        key: [asked.id for batch in loader.shuffled(*key) for asked in batch.items] for key in ((0, 0), (0, 1), (1, 0))
-    }
-    for order in orders.values():
-        assert sorted(order) == sorted(asked.id for asked in items)
-    assert len({tuple(asked.id for batch in loader.shuffled(0, e) for asked in batch.items) for e in range(20)}) > 1
-    again = [asked.id for batch in Loader(items, mel, TEXT.buckets, 3).shuffled(1, 0) for asked in batch.items]
-    assert again == orders[1, 0]
-    assert [batch.lengths.tolist() for batch in loader] == [[6, 9, 12], [15, 18, 21], [24, 33]]
 
 
 # schedule
@@ -132,13 +83,13 @@ def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule):
         def __init__(self):
             super().__init__()
             self.weight = nn.Parameter(torch.zeros((), dtype=torch.float64))
-            self.pool = lambda sequences, lengths: lengths[:, None]
+            self.encode = lambda sequences, lengths: (lengths[:, None], [])
             self.head = lambda pooled, questions, options: self.weight.expand(options.shape[:2])
 
-    model, loader = Line(), Loader(items, mel, TEXT.buckets, 3)
+    model, loader = Line(), Loader(items, mel, TEXT, 3)
     train(
         model, loader, tmp_path, schedule=schedule, base_rate=0.1,
-        objective=lambda batch, logits, pooled: {"loss": logits.mean()},
+        objective=lambda heard: {"loss": heard.logits.mean()},
         validate=lambda model: -model.weight.item(),
     )  # fmt: skip
     steps = EPOCHS * len(loader)
@@ -150,7 +101,7 @@ def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule):
 
 
 def test_it_learns(mel, items, tmp_path):
-    model, loader, history = student(dropout=0.0), Loader(items, mel, TEXT.buckets, 3), []
+    model, loader, history = student(dropout=0.0), Loader(items, mel, TEXT, 3), []
     seconds = train(model, loader, tmp_path, epochs=40, base_rate=0.02, on_epoch=lambda _, scores: history.append(scores))
     assert history[-1]["loss"] < 0.3 * history[0]["loss"]
     assert accuracy(model, loader) == max(scores["validation"] for scores in history) >= 0.9
@@ -160,11 +111,11 @@ def test_it_learns(mel, items, tmp_path):
 
 
 def test_scores_are_means_over_the_steps_of_an_epoch(mel, items, tmp_path):
-    loader, seen, history = Loader(items, mel, TEXT.buckets, 3), [], []
+    loader, seen, history = Loader(items, mel, TEXT, 3), [], []
 
-    def objective(batch, logits, pooled):
-        seen.append(float(len(batch.items)))
-        return {"loss": 0 * logits.sum(), "items": torch.tensor(seen[-1])}
+    def objective(heard):
+        seen.append(float(len(heard.batch.items)))
+        return {"loss": 0 * heard.logits.sum(), "items": torch.tensor(seen[-1])}
 
     train(student(), loader, tmp_path, objective, epochs=1, on_epoch=lambda _, scores: history.append(scores))
     assert history[0]["items"] == pytest.approx(sum(seen) / 3) == pytest.approx(len(items) / 3)
@@ -174,7 +125,7 @@ def test_an_objectives_own_parameters_train(mel, items, tmp_path):
     objective, frozen = CrossEntropy(), student()
     frozen.head.requires_grad_(False)
     before = copied(frozen)
-    train(frozen, Loader(items, mel, TEXT.buckets, 3), tmp_path, objective, epochs=1)
+    train(frozen, Loader(items, mel, TEXT, 3), tmp_path, objective, epochs=1)
     assert objective.scale.item() != 1
     after = frozen.state_dict()
     assert all(torch.equal(before[name], after[name]) == name.startswith("head.") for name in after)
@@ -183,16 +134,16 @@ def test_an_objectives_own_parameters_train(mel, items, tmp_path):
 def test_every_epoch_trains_with_dropout_and_validates_without(mel, items, tmp_path):
     model, modes = student(), []
 
-    def objective(batch, logits, pooled):
+    def objective(heard):
         modes.append(model.training)
-        return {"loss": losses.cross_entropy(logits, batch.answers)}
+        return {"loss": losses.cross_entropy(heard.logits, heard.batch.answers)}
 
     def validate(model):
         value = accuracy(model, loader)
         modes.append(("validated", model.training))
         return value
 
-    loader = Loader(items, mel, TEXT.buckets, 8)  # one step an epoch
+    loader = Loader(items, mel, TEXT, 8)  # one step an epoch
     train(model, loader, tmp_path, objective, validate, epochs=3)
     assert modes == [True, ("validated", False)] * 3
 
@@ -217,7 +168,7 @@ def test_the_best_epoch_is_kept_the_earliest_on_a_tie(mel, items, tmp_path, scor
                 kills.clear()
                 raise Killed
 
-        train(model, Loader(items, mel, TEXT.buckets, 3), tmp_path, validate=validate, on_epoch=on_epoch, epochs=4)
+        train(model, Loader(items, mel, TEXT, 3), tmp_path, validate=validate, on_epoch=on_epoch, epochs=4)
         return model
 
     if killed_after is not None:
@@ -231,18 +182,18 @@ def test_the_best_epoch_is_kept_the_earliest_on_a_tie(mel, items, tmp_path, scor
 
 @pytest.mark.parametrize("where", ["in the first epoch", "within an epoch", "after an epoch", "before the checkpoint"])
 def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where):
-    loader = Loader(items, mel, TEXT.buckets, 3)
+    loader = Loader(items, mel, TEXT, 3)
     straight, objective, expected = student(), CrossEntropy(), []
     train(straight, loader, tmp_path / "straight", objective, on_epoch=lambda *seen: expected.append(seen))
 
     class Interrupted(CrossEntropy):
         steps = 0
 
-        def forward(self, batch, logits, pooled):
+        def forward(self, heard):
             self.steps += 1
             if self.steps == {"in the first epoch": 2, "within an epoch": 2 * len(loader) + 2}.get(where):
                 raise Killed
-            return super().forward(batch, logits, pooled)
+            return super().forward(heard)
 
     def on_epoch(epoch, _):
         if where == "after an epoch" and epoch == 2:
@@ -275,7 +226,7 @@ def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where):
 
 
 def test_a_finished_run_is_not_trained_again(mel, items, tmp_path):
-    loader = Loader(items, mel, TEXT.buckets, 3)
+    loader = Loader(items, mel, TEXT, 3)
     first, second = student(), student()
     train(first, loader, tmp_path)
 
@@ -290,7 +241,7 @@ def test_a_finished_run_is_not_trained_again(mel, items, tmp_path):
 
 def test_another_seed_is_another_run(mel, items, tmp_path):
     one, other = student(), student()
-    loader = Loader(items, mel, TEXT.buckets, 3)
+    loader = Loader(items, mel, TEXT, 3)
     train(one, loader, tmp_path / "one", seed=1, epochs=1)
     train(other, loader, tmp_path / "other", seed=2, epochs=1)
     assert not same(copied(one), copied(other))
@@ -298,11 +249,11 @@ def test_another_seed_is_another_run(mel, items, tmp_path):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_naming_the_epoch(mel, items, tmp_path, value):
-    loader, steps = Loader(items, mel, TEXT.buckets, 3), []
+    loader, steps = Loader(items, mel, TEXT, 3), []
 
-    def objective(batch, logits, pooled):
+    def objective(heard):
         steps.append(1)
-        loss = losses.cross_entropy(logits, batch.answers)
+        loss = losses.cross_entropy(heard.logits, heard.batch.answers)
         return {"loss": loss * value if len(steps) == 2 * len(loader) else loss}
 
     seen = []
@@ -315,7 +266,7 @@ def test_a_loss_that_is_not_finite_stops_naming_the_epoch(mel, items, tmp_path, 
 
 def test_predict_answers_without_dropout_and_names_items(mel, items):
     model = student(dropout=0.5).train()
-    loader = Loader(items, mel, TEXT.buckets, 3)
+    loader = Loader(items, mel, TEXT, 3)
     first, second = predict(model, loader), predict(model.train(), loader)
     assert not model.training
     assert first.keys() == {asked.id for asked in items}
@@ -330,11 +281,11 @@ def test_accuracy_by_hand(mel):
     class Fixed(nn.Module):
         """Always prefers option 1 over 0 over 2."""
 
-        def pool(self, sequences, lengths):
-            return lengths[:, None].float()
+        def encode(self, sequences, lengths):
+            return lengths[:, None].float(), []
 
         def head(self, pooled, questions, options):
             return torch.tensor([2.0, 3.0, 1.0]).expand(options.shape[:2])
 
     asked = [item("a", ["u0"], 1), item("b", ["u1"], 1), item("c", ["u2"], 0), item("d", ["u2"], 1), item("e", ["u3"], 2)]
-    assert accuracy(Fixed(), Loader(asked, mel, TEXT.buckets, 2)) == 3 / 5
+    assert accuracy(Fixed(), Loader(asked, mel, TEXT, 2)) == 3 / 5

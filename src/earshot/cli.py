@@ -6,15 +6,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from earshot import audio, table
-from earshot.predict import PredictError, Student
+from earshot.predict import Classifier, PredictError, Student
 
 STUDENT = Path("models/listening/onnx/listening-kd_pool/student.int8.onnx")
+CLASSIFIER = Path("models/scenes/onnx/scenes-layered/student.int8.onnx")
 _BAR = 30  # characters
 
 ANSWER_EXAMPLE = """example:
   earshot answer clip.wav --question "What did Mary buy?" \\
       --option "a bike" --option "a lamp" --option "a coat"
+"""
+
+CLASSIFY_EXAMPLE = """example:
+  earshot classify street.wav --top 3
 """
 
 
@@ -48,11 +55,24 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=answer)
 
     command = commands.add_parser(
-        "table",
-        help="print a track's results as Markdown",
-        description="Print a track's results as Markdown tables, or put them between the markers of READMEs.",
+        "classify",
+        help="say what kind of place a recording was made in",
+        description="Classify a recording of any length, second by second and all in all, in any format libsndfile reads.",
+        epilog=CLASSIFY_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--track", default="listening")
+    command.add_argument("clip", help="recording: wav, flac, ogg, mp3, …")
+    command.add_argument("--model", type=Path, help=f"student as ONNX file (default: {CLASSIFIER})")
+    command.add_argument("--top", type=int, default=3, help="how many classes to show (default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=classify)
+
+    command = commands.add_parser(
+        "table",
+        help="print the results as Markdown",
+        description="Print the tracks' results as Markdown tables, or put them between the markers of READMEs.",
+    )
+    command.add_argument("--track", help="one track (default: every track that has results)")
     command.add_argument("--write", nargs="+", type=Path, metavar="README", help="*.zh-CN.md gets Chinese headings")
     command.set_defaults(run=results)
 
@@ -68,9 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def answer(chosen: argparse.Namespace) -> None:
     """Print each option with its probability, the chosen one marked, and the time taken."""
-    if chosen.model is None and not STUDENT.is_file():
-        raise PredictError(f"{STUDENT}: no such file; run `make repro` to train it, or pass --model")
-    student = Student(chosen.model or STUDENT)
+    student = Student(_model(chosen.model, STUDENT))
     samples = audio.decode(chosen.clip, student.sample_rate)
     try:
         result = student.answer(samples, chosen.question, chosen.options)
@@ -90,18 +108,73 @@ def answer(chosen: argparse.Namespace) -> None:
         return
     width = max(map(len, chosen.options))
     for index, (option, probability) in enumerate(zip(chosen.options, result.probabilities, strict=True)):
-        bar = "#" * round(_BAR * probability) if sys.stdout.isatty() else ""
-        print(f"{'>' if index == result.option else ' '} {option:{width}}  {probability:6.1%}  {bar}".rstrip())
+        print(_line(">" if index == result.option else " ", option, width, probability))
     print(f"answered in {result.milliseconds:.1f} ms, {seconds:.2f} s of audio")
 
 
+def classify(chosen: argparse.Namespace) -> None:
+    """Print the most probable classes of a recording, then the most probable one of each second."""
+    if chosen.top < 1:
+        raise PredictError(f"--top {chosen.top}: at least 1 is needed")
+    classifier = Classifier(_model(chosen.model, CLASSIFIER))
+    samples = audio.decode(chosen.clip, classifier.sample_rate)
+    try:
+        result = classifier.classify(samples)
+    except PredictError as error:
+        raise PredictError(f"{chosen.clip}: {error}") from None
+    seconds = len(samples) / classifier.sample_rate
+    labels, best = result.labels, result.windows.argmax(1)
+    if chosen.json:
+        content = {
+            "label": labels[int(result.pooled.argmax())],
+            "probabilities": dict(zip(labels, result.pooled.tolist(), strict=True)),
+            "windows": [
+                {"start": start, "label": labels[index], "probabilities": dict(zip(labels, row, strict=True))}
+                for start, index, row in zip(result.starts.tolist(), best, result.windows.tolist(), strict=True)
+            ],
+            "seconds": seconds,
+            "milliseconds": result.milliseconds,
+        }
+        print(json.dumps(content, ensure_ascii=False))
+        return
+    ranked = np.argsort(-result.pooled, kind="stable")[: chosen.top]
+    width = max(map(len, labels))
+    for place, index in enumerate(ranked):
+        print(_line(" " if place else ">", labels[index], width, result.pooled[index]))
+    print()
+    for start, index, row in zip(result.starts, best, result.windows, strict=True):
+        print(_line(f"{start:7.2f} s", labels[index], width, row[index]))
+    print(f"classified in {result.milliseconds:.1f} ms, {seconds:.2f} s of audio")
+
+
+def _model(given: Path | None, usual: Path) -> Path:
+    if given is None and not usual.is_file():
+        raise PredictError(f"{usual}: no such file; run `make repro` to train it, or pass --model")
+    return given or usual
+
+
+def _line(before: str, name: str, width: int, probability: float) -> str:
+    bar = "#" * round(_BAR * probability) if sys.stdout.isatty() else ""
+    return f"{before} {name:{width}}  {probability:6.1%}  {bar}".rstrip()
+
+
 def results(chosen: argparse.Namespace) -> None:
-    """Print the results table, or write it into READMEs."""
-    quality, cost = table.load(chosen.track)
-    if not chosen.write:
-        print(table.render(quality, cost))
-    for readme in chosen.write or []:
-        table.insert(readme, table.render(quality, cost, "zh" if ".zh" in readme.name else "en"))
+    """Print the results tables, or write them into READMEs."""
+    import yaml
+
+    from earshot import params
+
+    tracks = params.parse(yaml.safe_load(Path("params.yaml").read_text())).tracks
+    if chosen.track and chosen.track not in tracks:
+        raise ValueError(f"--track {chosen.track}: params.yaml has {', '.join(tracks)}")
+    done = [track for track in tracks if Path("metrics", track, "quality.json").is_file()]
+    for track in [chosen.track] if chosen.track else done:
+        scores = table.load(track)
+        seconds = tracks[track].evaluate.reference_seconds
+        if not chosen.write:
+            print(f"{track}\n\n{table.render(*scores, seconds=seconds)}\n")
+        for readme in chosen.write or []:
+            table.insert(readme, track, table.render(*scores, "zh" if ".zh" in readme.name else "en", seconds))
 
 
 def preset(chosen: argparse.Namespace) -> None:

@@ -3,16 +3,17 @@
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     import onnx
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameters(module: "torch.nn.Module") -> int:
@@ -26,6 +27,80 @@ def macs(module: Callable, *inputs: Any) -> int:
     Matrix products, convolutions, recurrent layers and attention count; additions, activations, norms, look-ups and the
     Fourier transform do not. PyTorch's counter halves to MACs, and is given the CPU kernels that it takes for free.
     """
+    return _count(module, *inputs).get_total_flops() // 2
+
+
+class Layer(NamedTuple):
+    """One part of a model: its path and class, the shape of its output, its own weights and multiply-accumulates."""
+
+    name: str
+    kind: str
+    output: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+def layers(module: "torch.nn.Module", *inputs: Any, call: Callable | None = None) -> list[Layer]:
+    """Return a row for each part of `module` that ran, in the order they finished, each without the parts within it.
+
+    `call(*inputs)`, by default `module(*inputs)`, runs once; the rows' MACs add up to `macs(call, *inputs)`. A part that
+    only holds others has no row.
+    """
+    import torch
+
+    class Whole(torch.nn.Module):  # the counter names parts by their path within the outermost module that runs
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = module
+
+        def forward(self, *inputs: Any) -> None:
+            (call or module)(*inputs)
+
+    whole, outputs = Whole(), dict[str, tuple[int, ...]]()
+    parts = dict(whole.named_modules())
+    hooks = [
+        part.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: _shape(output)}))
+        for name, part in parts.items()
+    ]
+    try:
+        counts = _count(whole, *inputs).get_flop_counts()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    total = {name: sum(counts.get(f"Whole.{name}".rstrip("."), {}).values()) // 2 for name in outputs}
+    own = dict(total)
+    for name in total:
+        above = name
+        while above:
+            above = above.rpartition(".")[0]
+            if above in own:
+                own[above] -= total[name]
+                break
+    rows = [
+        Layer(
+            name.removeprefix("part").removeprefix("."),
+            type(parts[name] if name else module).__name__,
+            outputs[name],
+            sum(weight.numel() for weight in parts[name].parameters(recurse=False)),
+            own[name],
+        )
+        for name in outputs
+    ]
+    return [row for row, name in zip(rows, outputs, strict=True) if row.parameters or row.macs or _is_leaf(name, outputs)]
+
+
+def _is_leaf(name: str, ran: Iterable[str]) -> bool:
+    return bool(name) and not any(other.startswith(f"{name}.") for other in ran)
+
+
+def _shape(output: Any) -> tuple[int, ...]:
+    """Return the shape of a tensor, or of the first of several."""
+    while isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    return tuple(getattr(output, "shape", ()))
+
+
+def _count(call: Callable, *inputs: Any) -> "FlopCounterMode":
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -40,10 +115,10 @@ def macs(module: Callable, *inputs: Any) -> int:
     torch.backends.mha.set_fastpath_enabled(False)  # one opaque kernel for a whole encoder layer
     try:
         with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=kernels) as counter:
-            module(*inputs)
+            call(*inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-    return counter.get_total_flops() // 2
+    return counter
 
 
 def _lstm_flops(frames: tuple, w_input: tuple, w_hidden: tuple, *_: Any, **__: Any) -> int:
@@ -71,6 +146,26 @@ def onnx_parameters(path: str | Path) -> tuple[int, int]:
     import onnx
 
     tensors = list(_tensors(onnx.load(path).graph))
+    return sum(prod(tensor.dims) for tensor in tensors), sum(map(_packed_bytes, tensors))
+
+
+def network_parameters(path: str | Path) -> tuple[int, int]:
+    """Return the same of what comes behind the front end in a student's file: what DCASE's limit of 128 kB is about.
+
+    Weights, biases, scales and zero points count. ValueError names a file without a front end.
+    """
+    import onnx
+
+    from earshot.export import FRONT_END
+
+    graph = onnx.load(path).graph
+    names = [node.name for node in graph.node]
+    if FRONT_END not in names:
+        raise ValueError(f"{path}: not an Earshot student, no node is called {FRONT_END!r}")
+    network = graph.node[names.index(FRONT_END) + 1 :]
+    used = {name for node in network for name in node.input}
+    tensors = [tensor for tensor in graph.initializer if tensor.name in used]
+    tensors += _tensors(onnx.GraphProto(node=network))
     return sum(prod(tensor.dims) for tensor in tensors), sum(map(_packed_bytes, tensors))
 
 

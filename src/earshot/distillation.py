@@ -1,61 +1,90 @@
-"""Distilling one student: the recipe's weighted sum of terms, the teacher's answers from the cache alone."""
+"""Distilling one student: in float, then with simulated 8-bit weights, the teacher's answers from the cache alone."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from earshot import losses
-from earshot.batches import Batch, Loader
+from earshot import fake_quant
+from earshot.batch_augment import augment_batch
+from earshot.batches import Batch, Lesson, Loader, pad_frames
 from earshot.items import Item
 from earshot.models.bilstm import BiLSTMStudent
+from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.heads import ABSENT
-from earshot.params import BiLSTM, Distill, Recipe, Terms
+from earshot.models.mobilenet import MobileNetStudent
+from earshot.objective import Objective
+from earshot.params import Augment, Distill, Recipe, Student
 from earshot.store import Store
 from earshot.teacher_cache import TeacherCache
 from earshot.training import OnEpoch, accuracy, fit
 
-STUDENTS: dict[str, Callable[[BiLSTM, int], nn.Module]] = {"bilstm": BiLSTMStudent}
-
-# One row per term: (its parameters, batch, student logits (N, C), student vectors projected to the teacher (N, D)) → scalar.
-TERMS: dict[str, Callable[..., torch.Tensor]] = {
-    "ce": lambda term, batch, logits, projected: losses.cross_entropy(logits, batch.answers),
-    "kd": lambda term, batch, logits, projected: losses.kd(logits, batch.teacher_logits, term.temperature),
-    "feature": lambda term, batch, logits, projected: losses.feature_mse(projected, batch.teacher_hidden),
+STUDENTS: dict[str, Callable[[Any, int, int], nn.Module]] = {
+    "bilstm": BiLSTMStudent,
+    "mobilenet": MobileNetStudent,
+    "cp_mobile": CPMobileStudent,
 }
+AS_IT_IS = Augment()
+CALIBRATION = 8  # batches from which activation ranges are taken
 
 
-class Objective(nn.Module):
-    """λ₁·CE + λ₂·KD + λ₃·feature, eq. (9), with the projection that eq. (8) needs between two widths."""
+@dataclass
+class Distilled:
+    """A student as trained, the forms of it that imitate int8 (`ptq`, `qat`), and how training went.
 
-    def __init__(self, terms: Terms, student_width: int, teacher_width: int):
-        super().__init__()
-        self.terms = {name: term for name, term in terms if term is not None and term.weight > 0}
-        self.project = nn.Linear(student_width, teacher_width)
+    `validation` is the best score of the form to ship, `seconds` what training took, `routing` as `Objective.routing`.
+    """
 
-    def forward(self, batch: Batch, logits: torch.Tensor, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each term unweighted, and their weighted sum as `loss`."""
-        projected = self.project(pooled)
-        values = {name: TERMS[name](term, batch, logits, projected) for name, term in self.terms.items()}
-        return values | {"loss": sum(self.terms[name].weight * value for name, value in values.items())}
+    student: nn.Module
+    validation: float = 0.0
+    int8: dict[str, nn.Module] = field(default_factory=dict)
+    seconds: float = 0.0
+    routing: dict[str, Any] | None = None
 
 
-def with_teacher(batches: Iterator[Batch], cache: TeacherCache) -> Iterator[Batch]:
-    """Attach the teacher's logits `(N, C)` and pooled vectors `(N, D)` to batches, by item id."""
+def lesson(batch: Batch, cache: TeacherCache) -> Lesson:
+    """Return what the teacher said about a batch, by item id and view."""
+    said = [cache.said(item.id, view) for item, view in zip(batch.items, batch.views, strict=True)]
+    logits = torch.full((len(batch.items), batch.choices), ABSENT)
+    for row, one in enumerate(said):
+        logits[row, : len(one["logits"])] = torch.from_numpy(one["logits"])
+    hidden = torch.from_numpy(np.stack([one["hidden"].reshape(-1) for one in said]).astype(np.float32))
+    if "attention" not in said[0]:
+        return Lesson(logits, hidden)
+    first = {int(passage): row for row, passage in reversed(list(enumerate(batch.passage)))}
+    frames = [cache.frames(batch.items[row], batch.views[row]) for _, row in sorted(first.items())]
+    return Lesson(
+        logits,
+        hidden,
+        torch.from_numpy(np.stack([one["layer_logits"] for one in said])),
+        torch.from_numpy(np.stack([one["attention"] for one in said]).astype(np.float32)),
+        pad_frames(frames),
+        torch.tensor([len(own) for own in frames]),
+    )
+
+
+def with_lessons(batches: Iterator[Batch], cache: TeacherCache, augment: Augment = AS_IT_IS) -> Iterator[Batch]:
+    """Attach the teacher's lesson to batches, and change what the student hears as `augment` says."""
     for batch in batches:
-        logits = torch.full(batch.options.shape[:2], ABSENT)
-        for row, item in enumerate(batch.items):
-            logits[row, : len(item.options)] = torch.from_numpy(cache.logits(item.id))
-        hidden = np.stack([cache.hidden(item.id).reshape(-1) for item in batch.items])
-        batch.teacher_logits, batch.teacher_hidden = logits, torch.from_numpy(hidden.astype(np.float32))
+        batch.lesson = lesson(batch, cache)
+        batch.sequences = augment_batch(batch.sequences, batch.lengths, augment)
         yield batch
+
+
+def mean_frame(cache: TeacherCache, items: Sequence[Item]) -> torch.Tensor:
+    """Return the mean `(D,)` of the teacher's front-end frames over items, as first heard."""
+    means = [cache.frames(item).astype(np.float32).mean(0) for item in items]
+    return torch.from_numpy(np.mean(means, 0))
 
 
 def distill(
     recipe: Recipe,
-    student_params: BiLSTM,
+    student_params: Student,
     params: Distill,
     mel: Store,
     items: Sequence[Item],
@@ -64,27 +93,64 @@ def distill(
     seed: int,
     scratch: Path,
     on_epoch: OnEpoch,
-) -> tuple[nn.Module, float]:
-    """Train one student on `items` by `recipe`; return it as of the epoch best on `validation`, and the seconds spent.
+) -> Distilled:
+    """Train one student on `items` by `recipe`; each form of it is as of the epoch best on `validation`.
 
     Students of one seed start from the same weights whatever the recipe, so recipes can be compared in pairs.
     """
     torch.manual_seed(seed)
-    student = STUDENTS[student_params.name](student_params, mel.width)
-    teacher_width = cache.hidden(items[0].id).size
-    train = Loader(items, mel, student_params.text.buckets, params.batch_passages)
-    held_out = Loader(validation, mel, student_params.text.buckets, 4 * params.batch_passages)
-    seconds = fit(
-        student,
-        batches=lambda epoch: with_teacher(train.shuffled(seed, epoch), cache),
-        steps_per_epoch=len(train),
-        epochs=recipe.epochs,
-        objective=Objective(recipe.terms, student.width, teacher_width),
-        validate=lambda model: accuracy(model, held_out),
-        base_rate=params.learning_rate,
-        schedule=params.schedule,
-        seed=seed,
-        scratch=scratch,
-        on_epoch=on_epoch,
-    )
-    return student.eval(), seconds
+    student = STUDENTS[student_params.name](student_params, mel.width, len(items[0].options))
+    read = getattr(student_params, "text", None)
+    train = Loader(items, mel, read, params.batch, recipe.augment.views)
+    held_out = Loader(validation, mel, read, 4 * params.batch)
+    labelled = [item for item in items if item.role == "fewshot"] or items
+    clean = Loader(labelled, mel, read, 4 * params.batch)
+    example = next(iter(train))
+    mean = mean_frame(cache, labelled) if recipe.terms.front else None
+    objective = Objective(recipe.terms, student, example, lesson(example, cache), mean, len(train), seed)
+
+    result = Distilled(student)
+
+    def phase(model: nn.Module, name: str, begin: int, epochs: int, rate: float, schedule: str) -> None:
+        result.validation = 0.0
+
+        def batches(epoch: int) -> Iterator[Batch]:
+            objective.epoch, objective.steps_before = begin + epoch, begin * len(train)
+            if model is not student:
+                fake_quant.freeze(model, epoch == epochs - 1)  # the last epoch adapts weights to settled ranges
+            if "layered" in objective.terms and objective.epoch >= objective.alone:
+                objective.route(model, with_lessons(iter(clean), cache))
+                model.train()
+            return with_lessons(train.shuffled(seed, begin + epoch), cache, recipe.augment)
+
+        def listener(epoch: int, scores: dict[str, float]) -> None:
+            result.validation = max(result.validation, scores["validation"])
+            on_epoch(begin + epoch, scores)
+
+        result.seconds += fit(
+            model,
+            batches,
+            steps_per_epoch=len(train),
+            epochs=epochs,
+            objective=objective,
+            validate=lambda model: accuracy(model, held_out),
+            base_rate=rate,
+            schedule=schedule,
+            seed=seed,
+            scratch=scratch / name,
+            on_epoch=listener,
+        )
+
+    phase(student, "float", 0, recipe.epochs, params.learning_rate, params.schedule)
+    student.eval()
+    if "layered" in objective.terms:
+        objective.route(student, with_lessons(iter(clean), cache))
+        result.routing = objective.routing()
+    if fake_quant.is_static(student):
+        heard = [(batch.sequences, batch.lengths) for batch in islice(train.shuffled(seed, 0), CALIBRATION)]
+        result.int8["ptq"] = fake_quant.calibrate(fake_quant.prepare(student), heard).eval()
+        if recipe.qat:
+            trained = fake_quant.calibrate(fake_quant.prepare(student), heard)
+            phase(trained, "qat", recipe.epochs, recipe.qat.epochs, recipe.qat.learning_rate, "cosine")
+            result.int8["qat"] = trained.eval()
+    return result

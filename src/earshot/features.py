@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from functools import lru_cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +20,9 @@ import scipy.fft
 import soundfile
 import soxr
 
-from earshot import audio, parallel, store
+from earshot import audio, augment, parallel, store
 from earshot.files import atomic, write_json
-from earshot.params import Features
+from earshot.params import Features, Views
 
 PART = 256  # clips a part
 COLUMN = "mel"
@@ -95,17 +96,22 @@ def normalize(mel: np.ndarray, norm: str) -> np.ndarray:
     return mel
 
 
-def extract(manifest: pd.DataFrame, params: Features, out: Path, rejected: Path, scratch: Path) -> None:
-    """Write the log-mel of every clip of a manifest to the store `out`, and (id, path, reason) of bad ones to a CSV.
+def extract(
+    manifest: pd.DataFrame, params: Features, views: Views, seed: int, out: Path, rejected: Path, scratch: Path
+) -> None:
+    """Write the log-mel of every view of every clip to the store `out`, and (id, path, reason) of bad clips to a CSV.
 
     Clips are worked off in parts of 256, each atomic in `scratch`; parts already there are taken over, so that an
     interrupted run continues. Use a folder of its own for each corpus and setting. The result does not depend on the
-    number of workers. Raises FeatureError when more than `params.max_bad_share` of the clips are bad.
+    number of workers. Raises FeatureError when more than `params.max_bad_share` of the clips are bad, ViewError when
+    `views` do not fit the manifest.
     """
     clips = list(zip(manifest["id"], manifest["path"], strict=True))
-    tasks = [(scratch / f"part-{i // PART:05d}.parquet", clips[i : i + PART]) for i in range(0, len(clips), PART)]
+    numbers = {id: [view for _, view in own] for id, own in groupby(augment.keys(manifest, views), lambda key: key[0])}
+    heard = [(id, path, numbers[id]) for id, path in clips]
+    tasks = [(scratch / f"part-{i // PART:05d}.parquet", heard[i : i + PART]) for i in range(0, len(heard), PART)]
     missing = [task for task in tasks if not _report(task[0]).exists()]
-    for _ in parallel.run(partial(_write_part, params), missing, "features", unit="part"):
+    for _ in parallel.run(partial(_write_part, params, views, seed), missing, "features", unit="part"):
         pass
     reasons = {}
     for part, _ in tasks:
@@ -128,26 +134,29 @@ def _report(part: Path) -> Path:
     return part.with_suffix(".json")
 
 
-def _write_part(params: Features, task: tuple[Path, list[tuple[str, str]]]) -> None:
+def _write_part(params: Features, views: Views, seed: int, task: tuple[Path, list[tuple[str, str, list[int]]]]) -> None:
     part, clips = task
     reasons: dict[str, str] = {}
 
     def rows() -> Iterator[store.Row]:
-        for id, path in clips:
+        for id, path, numbers in clips:
             try:
                 samples = audio.decode(path, params.sample_rate)
                 reason = audio.check(samples, params.sample_rate, params.min_seconds, params.min_rms)
             except audio.AudioError as error:
                 reason = str(error).removeprefix(f"{path}: ")
-            if reason is None:
-                yield id, 0, log_mel(samples, params)
-            else:
+            if reason is not None:
                 reasons[id] = reason
+                continue
+            for view in numbers:
+                heard = augment.through_device(samples, id, view, params.sample_rate, views, seed)
+                yield id, view, log_mel(heard, params)
 
-    store.write(part, rows(), COLUMN, params.n_mels, _metadata(params))
+    store.write(part, rows(), COLUMN, params.n_mels, _metadata(params, views, seed))
     write_json(_report(part), reasons)  # last: where it is, the part is complete
 
 
-def _metadata(params: Features) -> dict:
+def _metadata(params: Features, views: Views, seed: int) -> dict:
     libraries = {library.__name__: library.__version__ for library in (librosa, np, scipy, soundfile, soxr)}
-    return {"features": params.model_dump(), "versions": libraries}
+    made = {"views": views.model_dump(), "seed": seed} if views.count else {}
+    return {"features": params.model_dump(), "versions": libraries} | made

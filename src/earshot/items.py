@@ -5,14 +5,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from earshot.files import atomic
 
 UNKNOWN = -1
+CLASS_SKILL = "scene"  # nothing is asked: the options are the classes, the same for all items
 SKILLS = ("detail", "main_idea", "inference")
-# teacher: labelled items the teacher is tuned on · pool: no label · fewshot: the ten questions · validation: model
+KINDS = (*SKILLS, CLASS_SKILL)
+# teacher: labelled items the teacher is tuned on · pool: no label · fewshot: the few labels there are · validation: model
 # selection · test: the result · paper: the ten questions again, on other segments of their own passages
 ROLES = ("teacher", "pool", "fewshot", "validation", "test", "paper")
 
@@ -37,7 +41,10 @@ class ItemError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """One question about the audio of `utterances`, end to end; `answer` is −1 where it is unknown."""
+    """One question about the audio of `utterances`, end to end; `answer` is −1 where it is unknown.
+
+    Whole passages are resampled for intervals: of a scene it is the location.
+    """
 
     id: str
     role: str
@@ -58,10 +65,10 @@ def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
         faults = {
             "duplicate id": item.id in seen,
             f"role {item.role!r} is not one of {', '.join(ROLES)}": item.role not in ROLES,
-            f"skill {item.skill!r} is not one of {', '.join(SKILLS)}": item.skill not in SKILLS,
+            f"skill {item.skill!r} is not one of {', '.join(KINDS)}": item.skill not in KINDS,
             "no utterances": not item.utterances,
             f"missing utterance {', '.join(missing)}": bool(missing),
-            "no question": not item.question.strip(),
+            "no question": not item.question.strip() and item.skill != CLASS_SKILL,
             "fewer than two options": len(item.options) < 2,
             "an option without words": not all(re.search(r"\w", option) for option in item.options),
             "duplicate option": len({o.strip().lower() for o in item.options}) < len(item.options),
@@ -88,3 +95,10 @@ def read(path: str | Path, *roles: str) -> list[Item]:
         raise ItemError(f"{path}: not a table of items")
     rows = (row | {"utterances": tuple(row["utterances"]), "options": tuple(row["options"])} for row in table.to_pylist())
     return [Item(**row) for row in rows if not roles or row["role"] in roles]
+
+
+def minutes(items: Sequence[Item], manifest: pd.DataFrame, roles: Sequence[str] = ROLES) -> dict[str, float]:
+    """Return the minutes of audio that the items of each of their roles are about; every clip counts once."""
+    seconds = dict(zip(manifest["id"], manifest["seconds"], strict=True))
+    heard = {role: {u for item in items if item.role == role for u in item.utterances} for role in roles}
+    return {role: round(float(np.sum([seconds[u] for u in clips])) / 60, 3) for role, clips in heard.items()}

@@ -1,4 +1,4 @@
-"""What must not leak: speakers, passages, utterances and texts between training and test; answers without listening."""
+"""What must not leak: utterances, passages, places, speakers and texts into the test; answers without listening."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,11 @@ SEEN_IN_TRAINING = ("teacher", "pool", "fewshot", "validation")
 
 
 def check_splits(items: Sequence[Item], manifest: pd.DataFrame) -> None:
-    """Raise ItemError naming what training and test items share: an utterance, a passage, a speaker or a whole text."""
-    clips = manifest.set_index("id")
+    """Raise ItemError naming what training and test items share: an utterance, passage, location, speaker or whole text.
+
+    A passage is a segment where nobody speaks. A device of the test alone is no leak but what the test is about.
+    """
+    clips = manifest.set_index("id").reindex(columns=["passage", "location", "speaker", "text"])
     sides = {
         "training": {u for item in items if item.role in SEEN_IN_TRAINING for u in item.utterances},
         "test": {u for item in items if item.role == "test" for u in item.utterances},
@@ -25,6 +28,7 @@ def check_splits(items: Sequence[Item], manifest: pd.DataFrame) -> None:
     traits = {
         "utterance": lambda used: set(used.index),
         "passage": lambda used: set(used["passage"]),
+        "location": lambda used: set(used["location"].dropna()),
         "speaker": lambda used: set(used["speaker"]),
         "text": lambda used: {" ".join(words(text)) for text in used["text"].dropna() if len(words(text)) > 2},
     }

@@ -1,9 +1,16 @@
-"""The loss terms of the papers, one pure function each. N items, C options, D units."""
+"""The loss terms of the papers, one pure function each. N items, C options or classes, D units.
+
+Equations are the listening paper's where nothing else is said.
+"""
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
 
 UNLABELLED = -1
+_ZERO = 1e-8  # a shorter vector has no direction: cosine 0, and no gradient
 
 
 def cross_entropy(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
@@ -28,3 +35,80 @@ def kd(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torc
 def feature_mse(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Feature alignment, eq. (8): (1/N) Σⱼ ‖F_T⁽ʲ⁾ − F_S⁽ʲ⁾‖² of `(N, D)` vectors; the square is summed over units."""
     return (student - teacher).square().sum(-1).mean()
+
+
+def front_alignment(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    lengths: torch.Tensor | None = None,
+    teacher_lengths: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Front-end alignment, scenes paper eqs. (14)–(15): (1/N) Σᵢ (1 − cos(Z′_T(i), Z_S(i))).
+
+    Z′_T = LayerNorm(W_p Z_T + b_p), without gain or shift of its own. `student` `(B, T, D)`, `teacher` `(B, U, E)`, W_p =
+    `weight` `(D, E)`, b_p = `bias` `(D,)`. Z′_T is resampled linearly over time to the student's frames, of which N are
+    real: `lengths` and `teacher_lengths` `(B,)` say which; without them all are. See `fixed_projection` for why W_p must
+    not be learned.
+    """
+    if lengths is None:
+        lengths = torch.full((len(student),), student.shape[1])
+    if teacher_lengths is None:
+        teacher_lengths = torch.full((len(teacher),), teacher.shape[1])
+    lengths, teacher_lengths = lengths.to(student.device), teacher_lengths.to(student.device)
+    projected = F.layer_norm(F.linear(teacher, weight, bias), bias.shape)
+    target = F.normalize(resample(projected, teacher_lengths, student.shape[1], lengths), dim=-1)
+    norm = student.norm(dim=-1)
+    cosine = (student * target).sum(-1).masked_fill(norm < _ZERO, 0) / norm.clamp(min=_ZERO)
+    real = torch.arange(student.shape[1], device=student.device) < lengths[:, None]
+    return 1 - cosine[real].mean()
+
+
+def resample(frames: torch.Tensor, lengths: torch.Tensor, size: int, to: torch.Tensor) -> torch.Tensor:
+    """Return `(B, size, D)`: each clip's first `lengths[b]` of frames `(B, U, D)` stretched linearly to `to[b]` frames.
+
+    Frames stand for equal spans and are compared at their middles; the outermost hold beyond theirs.
+    """
+    middles = (torch.arange(size, device=frames.device) + 0.5).double() * (lengths.double() / to)[:, None] - 0.5
+    middles = torch.minimum(middles.clamp(min=0), (lengths - 1)[:, None])  # (B, size)
+    before = middles.long()
+    after = torch.minimum(before + 1, (lengths - 1)[:, None])
+    share = (middles - before).unsqueeze(-1).to(frames.dtype)
+    clip = torch.arange(len(frames), device=frames.device)[:, None]
+    return torch.lerp(frames[clip, before], frames[clip, after], share)
+
+
+def fixed_projection(teacher_mean: torch.Tensor, width: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return W_p `(D, E)` and b_p `(D,)` of eq. (14) for `width` = D, from the mean teacher frame `(E,)`.
+
+    W_p is semi-orthogonal: as far as D allows it keeps angles. b_p = −W_p · mean takes out what all frames share, which
+    a constant student could match. The paper learns W_p; then W_p = 0 with constant student features has loss 0, and
+    nothing was learned. A fixed W_p leaves the teacher's frames as the only way down.
+    """
+    weight = torch.empty(width, len(teacher_mean), dtype=teacher_mean.dtype)
+    torch.nn.init.orthogonal_(weight, generator=torch.Generator().manual_seed(seed))
+    return weight, -weight @ teacher_mean
+
+
+def temperature(step: int, t_max: float, t_min: float, beta: float) -> float:
+    """Annealed temperature, scenes paper eq. (16) made to agree with its text: (T_max − T_min)·e^(−β·step) + T_min.
+
+    As printed, T_max·e^(−βt) + T_min, it would start at 8 + 2 = 10, where the text says that 8 is its initial value.
+    """
+    return (t_max - t_min) * math.exp(-beta * step) + t_min
+
+
+def layered_kd(
+    student: Sequence[torch.Tensor], teacher: torch.Tensor, routes: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Layered soft labels, scenes paper eq. (17): Σₖ T² KL(softmax(z_Tᵏ/T) ‖ softmax(z_S/T)), mean over items and stages.
+
+    `student` holds each of S stages' logits `(N, C)`, `teacher` `(N, L, C)` each layer's, and `routes` `(S, K)` the
+    layers, from 0, that a stage learns from.
+    """
+    count = routes.shape[1]
+    sources = teacher.movedim(1, 0)[routes]  # (S, K, N, C)
+    answers = torch.stack(list(student)).unsqueeze(1).expand(-1, count, -1, -1)
+    classes = teacher.shape[-1]
+    return count * kd(answers.reshape(-1, classes), sources.reshape(-1, classes), temperature)

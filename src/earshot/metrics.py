@@ -12,7 +12,7 @@ drawn, and the interval says nothing about another training run. Where seeds dif
 cannot carry a 95% interval: in simulation it covers about 87%.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,25 @@ from scipy.stats import binomtest
 
 BINS = 15
 Statistic = Callable[[np.ndarray], np.ndarray]  # confusion tables (…, C, C) → one number per table (…)
+Answers = dict[str, np.ndarray]  # item id → probabilities (C,)
+
+
+def stack(answers: Sequence[Answers], ids: Sequence[str]) -> np.ndarray:
+    """Return probabilities `(S, N, C)` of S seeds' answers to the N items of these ids."""
+    return np.array([[one[id] for id in ids] for one in answers], np.float64)
+
+
+def pairs(gains: Iterable[str], models: Iterable[str]) -> list[str]:
+    """Return the gains `a_vs_b` asked for, and those of every int8 file over its float and its calibrated-only student."""
+    known = set(models)
+    students = sorted(model.removesuffix("_int8") for model in known if model.endswith("_int8"))
+    int8 = [f"{one}_int8_vs_{other}" for one in students for other in (one, f"{one}_ptq") if other in known]
+    return list(dict.fromkeys([*gains, *int8]))
 
 
 def accuracy(probabilities: np.ndarray, answers: np.ndarray) -> float:
     """Return the share of items answered right over seeds and items; of equal probabilities the first is the choice."""
-    _check(probabilities, answers)
+    check(probabilities, answers)
     return float((probabilities.argmax(-1) == answers).mean())
 
 
@@ -33,12 +47,12 @@ def macro_f1(probabilities: np.ndarray, answers: np.ndarray) -> float:
 
     Positions that occur neither as answer nor as prediction are left out, as in scikit-learn's `f1_score`.
     """
-    return float(_macro_f1(_confusions(probabilities, answers, np.zeros(len(answers))).sum(0)).mean())
+    return float(f1(confusions(probabilities, answers, np.zeros(len(answers))).sum(0)).mean())
 
 
 def negative_log_likelihood(probabilities: np.ndarray, answers: np.ndarray) -> float:
     """Return -mean ln p(answer) in nats over seeds and items; p is held above 1e-12 to stay finite."""
-    _check(probabilities, answers)
+    check(probabilities, answers)
     right = probabilities[:, np.arange(len(answers)), answers]
     return float(-np.log(np.maximum(right, 1e-12)).mean())
 
@@ -48,7 +62,7 @@ def calibration(probabilities: np.ndarray, answers: np.ndarray) -> tuple[np.ndar
 
     Confidence is the largest probability; bin b of 15 holds confidences in (b/15, (b+1)/15]. Empty bins are zero.
     """
-    _check(probabilities, answers)
+    check(probabilities, answers)
     confidence = probabilities.max(-1).ravel()
     right = (probabilities.argmax(-1) == answers).ravel()
     bins = np.clip(np.digitize(confidence, np.linspace(0, 1, BINS + 1), right=True) - 1, 0, BINS - 1)
@@ -81,10 +95,10 @@ def score(
     interval and its number of items. Shares are 0..1, `nll` is in nats. ValueError says why data cannot be scored.
     """
     answers, clusters = np.asarray(answers), np.asarray(clusters)
-    tables = _confusions(probabilities, answers, clusters)
+    tables = confusions(probabilities, answers, clusters)
     scores: dict[str, Any] = {
         **_interval("accuracy", tables, _accuracy, resamples, seed),
-        **_interval("macro_f1", tables, _macro_f1, resamples, seed),
+        **_interval("macro_f1", tables, f1, resamples, seed),
         "nll": negative_log_likelihood(probabilities, answers),
         "ece": calibration_error(probabilities, answers),
         "seeds": len(probabilities),
@@ -96,7 +110,7 @@ def score(
         scores[name] = {}
         for value in np.unique(values):
             inside = values == value
-            part = _confusions(probabilities[:, inside], answers[inside], clusters[inside])
+            part = confusions(probabilities[:, inside], answers[inside], clusters[inside])
             interval = _interval("accuracy", part, _accuracy, resamples, seed)
             scores[name][str(value)] = {**interval, "items": int(inside.sum())}
     return scores
@@ -112,17 +126,22 @@ def paired_gain(
     """
     if len(a) != len(b) and 1 not in (len(a), len(b)):
         raise ValueError(f"cannot pair {len(a)} seeds with {len(b)}: the numbers must agree, or one be 1")
-    both = np.broadcast_arrays(_confusions(a, answers, clusters), _confusions(b, answers, clusters))
+    both = np.broadcast_arrays(confusions(a, answers, clusters), confusions(b, answers, clusters))
     tables = np.stack(both, 2)  # (K, S, 2, C, C)
 
     def gain(counts: np.ndarray) -> np.ndarray:
         shares = _accuracy(counts)
         return shares[..., 0] - shares[..., 1]
 
-    draws = _draws(tables, gain, resamples, seed).round(12)  # a rounding error has no sign
+    draws = _draws(tables, gain, resamples, seed)
+    return {**_interval("accuracy", tables, gain, resamples, seed), "p_value": p_value(draws)}
+
+
+def p_value(draws: np.ndarray) -> float:
+    """Return the two-sided p-value of draws `(R,)` of a gain: 2 · min(share ≤ 0, share ≥ 0)."""
+    draws = draws.round(12)  # a rounding error has no sign
     tail = 1 + min((draws <= 0).sum(), (draws >= 0).sum())  # one added: no finite number of draws shows p = 0
-    p_value = min(1.0, float(2 * tail / (resamples + 1)))
-    return {**_interval("accuracy", tables, gain, resamples, seed), "p_value": p_value}
+    return min(1.0, float(2 * tail / (len(draws) + 1)))
 
 
 def exact_interval(successes: int, n: int) -> tuple[float, float]:
@@ -134,7 +153,7 @@ def exact_interval(successes: int, n: int) -> tuple[float, float]:
     return float(ends.low), float(ends.high)
 
 
-def _check(probabilities: np.ndarray, answers: np.ndarray) -> None:
+def check(probabilities: np.ndarray, answers: np.ndarray) -> None:
     shape = np.shape(probabilities)
     if len(shape) != 3 or 0 in shape or np.shape(answers) != shape[1:2]:
         raise ValueError(f"probabilities {shape} and answers {np.shape(answers)} must be (S, N, C) and (N,), not empty")
@@ -144,9 +163,9 @@ def _check(probabilities: np.ndarray, answers: np.ndarray) -> None:
         raise ValueError(f"answers must be 0..{shape[2] - 1}, found {np.min(answers)}..{np.max(answers)}")
 
 
-def _confusions(probabilities: np.ndarray, answers: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+def confusions(probabilities: np.ndarray, answers: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     """Count answers by predictions, `(K, S, C, C)` for cluster and seed: sums of these hold all a score needs."""
-    _check(probabilities, answers)
+    check(probabilities, answers)
     if len(clusters) != len(answers):
         raise ValueError(f"{len(clusters)} clusters for {len(answers)} items")
     seeds, _, options = probabilities.shape
@@ -160,21 +179,28 @@ def _accuracy(tables: np.ndarray) -> np.ndarray:
     return np.trace(tables, axis1=-2, axis2=-1) / tables.sum((-2, -1))
 
 
-def _macro_f1(tables: np.ndarray) -> np.ndarray:
+def f1(tables: np.ndarray) -> np.ndarray:
+    """Return the macro F1 `(…)` of confusion tables `(…, C, C)`."""
     hits, seen = np.diagonal(tables, axis1=-2, axis2=-1), tables.sum(-1) + tables.sum(-2)
     return (2 * hits / np.maximum(seen, 1)).sum(-1) / (seen > 0).sum(-1)
 
 
 def _draws(tables: np.ndarray, statistic: Statistic, resamples: int, seed: int) -> np.ndarray:
-    """Return the statistic `(resamples,)` of tables `(K, S, …)` under draws of clusters and seeds.
+    """Return the statistic `(resamples,)` of tables `(K, S, …)` under draws of clusters and seeds."""
+    drawn, times = resample(tables, resamples, seed)
+    return np.average(statistic(drawn), 1, times)
+
+
+def resample(tables: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return sums `(R, S, …)` of tables `(K, S, …)` over R draws of clusters, and how often each seed is drawn `(R, S)`.
 
     All counts are whole numbers, so the sums are exact and do not depend on threads.
     """
     rng = np.random.default_rng(seed)
     clusters, seeds = tables.shape[:2]
     times = _times(rng, resamples, clusters, clusters)
-    drawn = statistic((times @ tables.reshape(clusters, -1)).reshape(resamples, *tables.shape[1:]))
-    return np.average(drawn, 1, _times(rng, resamples, seeds, max(seeds - 1, 1)))
+    sums = (times @ tables.reshape(clusters, -1)).reshape(resamples, *tables.shape[1:])
+    return sums, _times(rng, resamples, seeds, max(seeds - 1, 1))
 
 
 def _times(rng: np.random.Generator, rows: int, things: int, draws: int) -> np.ndarray:

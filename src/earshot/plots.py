@@ -1,54 +1,85 @@
-"""Tables for `dvc plots`, and the same numbers drawn as PNG, 1200 pixels wide and readable at 800.
+"""Tables for `dvc plots`, and the same numbers drawn as PNG."""
 
-Colours are Okabe and Ito's, told apart by every kind of colour vision. The same numbers give the same bytes.
-"""
-
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from earshot import maps
+from earshot.figures import COLOURS, FAINT, INK, MARKERS
+from earshot.figures import figure as _figure
 from earshot.files import atomic
+from earshot.items import Item
+from earshot.maps import Routing
 from earshot.metrics import calibration
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
-INK, FAINT = "#222222", "#767676"
+GROUPS = ("real", "seen", "unseen")
+GAINS = {"accuracy": "gain in accuracy", "device_drop": "change in device drop (negative is better)"}
 
 
 def draw_all(
     folder: Path,
     quality: dict[str, Any],
     probabilities: dict[str, np.ndarray],
-    answers: np.ndarray,
+    test: Sequence[Item],
+    shipped: str,
     live: Path,
     title: str,
+    groups: dict[str, str],
+    routing: dict[str, Routing],
 ) -> None:
     """Write every table and picture of a track: `quality` as in quality.json, each model's probabilities `(S, N, C)`.
 
-    `live` holds the learning curves that training left, a folder per model and seed.
+    `shipped` is the model whose confusions are shown. `live` holds the learning curves that training left, a folder per
+    model and seed. `groups` maps devices to 'real', 'seen' or 'unseen', `routing` recipes to what their seeds chose;
+    either may be empty.
     """
-    models = ["teacher", *(m for m in probabilities if m != "teacher"), "audio_blind"]
-    scores = {model: quality[model] for model in models}
+    answers = np.array([item.answer for item in test])
+    scores = {model: quality[model] for model in (*probabilities, "audio_blind") if model in quality}
     bounds = ("accuracy", "accuracy_low", "accuracy_high")
     write_accuracy(folder / "accuracy.csv", [(m, *(score[b] for b in bounds)) for m, score in scores.items()])
-    shipped = models[-2]  # the last recipe's int8 file
     chosen = probabilities[shipped].argmax(-1)
-    write_confusion(folder / "confusion.csv", np.tile(answers, len(chosen)), chosen.ravel())
+    same = len({item.options for item in test}) == 1
+    names = np.array(test[0].options if same else range(probabilities[shipped].shape[2]))
+    write_confusion(folder / "confusion.csv", names[np.tile(answers, len(chosen))], names[chosen.ravel()])
     write_reliability(folder / "reliability.csv", probabilities[shipped], answers)
     curves = {model.name: _curves(model) for model in sorted(live.iterdir())}
     table = pd.concat([frame.assign(model=model) for model, frame in curves.items()])
     _write(folder / "curves.csv", table)
     draw_accuracy(folder / "accuracy.png", scores, 1 / probabilities["teacher"].shape[2], f"{title}: test accuracy")
     draw_gains(folder / "gains.png", quality["gain"], f"{title}: paired gains")
-    draw_reliability(folder / "reliability.png", probabilities, answers, f"{title}: calibration")
+    told = [model for model in probabilities if model == "teacher" or model.endswith("_int8")]
+    few = probabilities if len(probabilities) <= len(COLOURS) else {model: probabilities[model] for model in told}
+    draw_reliability(folder / "reliability.png", few, answers, f"{title}: calibration")
     draw_curves(folder / "curves.png", curves, "validation", f"{title}: validation accuracy")
+    if same:
+        maps.draw_confusion(folder / "confusion.png", names, answers, chosen, f"{title}: what {shipped} hears")
+    if groups:
+        devices = _devices(scores, groups)
+        _write(folder / "devices.csv", devices)
+        draw_devices(folder / "devices.png", devices[devices.model.isin(told)], f"{title}: accuracy by device")
+    if any("device_drop" in gain for gain in quality["gain"].values()):
+        draw_gains(folder / "drops.png", quality["gain"], f"{title}: change in device drop", "device_drop")
+    if routing:
+        _write(folder / "routing.csv", maps.routing_table(routing))
+        recipe = shipped.removesuffix("_int8")
+        recipe = recipe if recipe in routing else next(iter(routing))
+        maps.draw_routing(folder / "routing.png", routing[recipe], f"{title}: teacher layers for {recipe}")
+
+
+def _devices(scores: dict[str, Any], groups: dict[str, str]) -> pd.DataFrame:
+    """Return a row per model and device: its group, accuracy and interval; seen devices first."""
+    order = sorted(groups, key=lambda device: (GROUPS.index(groups[device]), device))
+    rows = [
+        (model, device, groups[device], *(score["device"][device][f"accuracy{end}"] for end in ("", "_low", "_high")))
+        for model, score in scores.items()
+        for device in order
+    ]
+    return pd.DataFrame(rows, columns=["model", "device", "group", "accuracy", "low", "high"])
 
 
 def _curves(model: Path) -> pd.DataFrame:
@@ -85,13 +116,15 @@ def draw_accuracy(path: str | Path, quality: dict[str, Any], chance: float, titl
         axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
 
 
-def draw_gains(path: str | Path, gains: dict[str, dict[str, float]], title: str = "Paired gains") -> None:
+def draw_gains(
+    path: str | Path, gains: dict[str, dict[str, float]], title: str = "Paired gains", metric: str = "accuracy"
+) -> None:
     """Draw gains `a_vs_b` of paired_gain in points against zero; hollow where the interval holds zero."""
     named = {name.replace("_vs_", " − "): gain for name, gain in gains.items()}
     with _figure(path, title, 1.1 + 0.36 * len(named)) as axes:
-        _intervals(axes, named, lambda share: f"{100 * share:+z.1f}", hollow_at=0)
+        _intervals(axes, named, lambda share: f"{100 * share:+z.1f}", metric, hollow_at=0)
         axes.axvline(0, color=FAINT, linestyle="--", linewidth=1.4, zorder=1)
-        axes.set(xlabel="gain in accuracy on the same items, points, with 95% interval")
+        axes.set(xlabel=f"{GAINS[metric]} on the same items, points, with 95% interval")
         axes.margins(x=0.08)
         axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:+.3g}" if share else "0")
 
@@ -133,6 +166,33 @@ def draw_curves(path: str | Path, curves: dict[str, pd.DataFrame], metric: str, 
         _legend(axes)
 
 
+def draw_devices(path: str | Path, table: pd.DataFrame, title: str) -> None:
+    """Draw accuracy with its interval of every model on every device; the unseen devices stand apart, on grey.
+
+    `table` has a row per model and device: model, device, group, accuracy, low, high.
+    """
+    devices = table.drop_duplicates("device")
+    unseen = (devices["group"] == "unseen").to_numpy()
+    place = dict(zip(devices["device"], np.arange(len(devices)) + 0.4 * unseen, strict=True))
+    models = list(table["model"].unique())
+    with _figure(path, title, 4.6) as axes:
+        for index, model in enumerate(models):
+            rows, (colour, marker) = table[table["model"] == model], _style(index)
+            x = np.array([place[device] for device in rows["device"]]) + 0.7 * ((index + 0.5) / len(models) - 0.5)
+            axes.vlines(x, rows["low"], rows["high"], color=colour, alpha=0.45, linewidth=2.5)
+            axes.plot(x, rows["accuracy"], linestyle="", color=colour, marker=marker, markersize=5, label=model)
+        edges = (-0.5, max(place.values()) + 0.5)
+        if unseen.any():
+            border = min(place[device] for device in devices["device"][unseen]) - 0.5
+            axes.axvspan(border, edges[1], color="#EEEEEE", zorder=0)
+            above = {"transform": axes.get_xaxis_transform(), "ha": "center", "color": FAINT, "fontsize": 10.5}
+            axes.text((border + edges[1]) / 2, 1.015, "not heard in training", **above)
+        axes.set(xticks=list(place.values()), xticklabels=list(place), xlim=edges, xlabel="device", ylabel="accuracy")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
+        axes.grid(axis="x", visible=False)
+        _legend(axes)
+
+
 def _reliability(probabilities: np.ndarray, answers: np.ndarray) -> pd.DataFrame:
     confidence, accuracy, count = calibration(probabilities, answers)
     return pd.DataFrame({"confidence": confidence, "accuracy": accuracy, "count": count})[count > 0]
@@ -143,28 +203,16 @@ def _write(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(partial, index=False, lineterminator="\n")
 
 
-@contextmanager
-def _figure(path: str | Path, title: str, height: float) -> Iterator[Axes]:
-    """Yield the axes of a figure 8 inches wide and `height` high, saved as PNG when the block ends."""
-    figure = Figure(figsize=(8, height), dpi=150, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", color=INK, fontsize=13, fontweight="bold", pad=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(color=FAINT, labelcolor=INK, labelsize=10.5)
-    axes.grid(color="#E4E4E4", linewidth=0.8)
-    axes.set_axisbelow(True)
-    yield axes
-    with atomic(path) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None})
-
-
 def _intervals(
-    axes: Axes, rows: dict[str, dict[str, float]], text: Callable[[float], str], hollow_at: float | None = None
+    axes: Axes,
+    rows: dict[str, dict[str, float]],
+    text: Callable[[float], str],
+    metric: str = "accuracy",
+    hollow_at: float | None = None,
 ) -> None:
     """Draw one row per name, first on top: estimate, interval, and both in figures on the right."""
     for row, scores in enumerate(rows.values()):
-        middle, low, high = (scores[f"accuracy{end}"] for end in ("", "_low", "_high"))
+        middle, low, high = (scores[f"{metric}{end}"] for end in ("", "_low", "_high"))
         hollow = hollow_at is not None and low <= hollow_at <= high
         axes.plot([low, high], [row, row], color="#80B8D9", linewidth=3, solid_capstyle="butt", clip_on=False)
         face = "white" if hollow else COLOURS[0]

@@ -1,6 +1,7 @@
 """Load a student's ONNX file and use it: ONNX Runtime and NumPy, no torch."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,45 @@ class Answer:
     milliseconds: float
 
 
-class Student:
+@dataclass(frozen=True)
+class Classification:
+    """Each window's probabilities `(W, C)` with the second it begins at `(W,)`, their mean `(C,)`, and the time taken."""
+
+    labels: tuple[str, ...]
+    windows: np.ndarray
+    starts: np.ndarray
+    pooled: np.ndarray
+    milliseconds: float
+
+
+class _Model:
+    """An ONNX file of one task: its session, metadata, sample rate in Hz, and what counts as audio."""
+
+    task: str
+    called: str
+
+    def __init__(self, path: str | Path, threads: int = 1):
+        self._session = _session(path, threads)
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        if (task := self.metadata.get("task")) != self.task:
+            raise PredictError(f"{path}: not an Earshot student for {self.called}, task={task!r}")
+        try:
+            self.sample_rate = int(self.metadata["sample_rate"])
+            features = json.loads(self.metadata["features"])
+            self._limits = float(features["min_seconds"]), float(features["min_rms"])
+            self._read()
+        except (KeyError, TypeError, ValueError) as error:
+            raise PredictError(f"{path}: its metadata are damaged ({type(error).__name__}: {error})") from None
+
+    def _read(self) -> None:
+        """Read what the metadata of the task hold besides."""
+
+    def _check(self, samples: np.ndarray) -> None:
+        if reason := audio.check(samples, self.sample_rate, *self._limits):
+            raise PredictError(f"the audio is {reason}")
+
+
+class Student(_Model):
     """A student for multiple choice, float or int8, on `threads` threads.
 
     >>> student = Student("models/listening/onnx/listening-kd_pool/student.int8.onnx")
@@ -38,18 +77,10 @@ class Student:
     Raises PredictError when the file is missing or is no student.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1):
-        self._session = _session(path, threads)
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        if (task := self.metadata.get("task")) != "choice":
-            raise PredictError(f"{path}: not an Earshot student for multiple choice, task={task!r}")
-        try:
-            self.sample_rate = int(self.metadata["sample_rate"])  # Hz
-            self.buckets = int(self.metadata["buckets"])
-            features = json.loads(self.metadata["features"])
-            self._limits = float(features["min_seconds"]), float(features["min_rms"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise PredictError(f"{path}: its metadata are damaged ({type(error).__name__}: {error})") from None
+    task, called = "choice", "multiple choice"
+
+    def _read(self) -> None:
+        self.buckets = int(self.metadata["buckets"])
 
     def answer(self, samples: np.ndarray, question: str, options: Sequence[str]) -> Answer:
         """Choose among options for mono samples `(N,)` at `sample_rate`, in [−1, 1].
@@ -58,8 +89,7 @@ class Student:
         than two options, and options that are the same.
         """
         begin = time.perf_counter()
-        if reason := audio.check(samples, self.sample_rate, *self._limits):
-            raise PredictError(f"the audio is {reason}")
+        self._check(samples)
         if len(options) < 2:
             raise PredictError(f"{len(options)} option given, at least 2 are needed")
         question_ids, option_ids = text.encode_item(question, options, self.buckets)
@@ -82,6 +112,52 @@ class Student:
         """
         inputs = {"waveform": samples, "question": questions, "options": options}
         return self._session.run(["logits"], inputs)[0]
+
+
+class Classifier(_Model):
+    """A student with fixed classes, float or int8, on `threads` threads; it hears one window of `window` samples at a time.
+
+    >>> classifier = Classifier("models/scenes/onnx/scenes-layered/student.int8.onnx")
+    >>> heard = classifier.classify(audio.decode("street.wav", classifier.sample_rate))
+    >>> classifier.labels[heard.pooled.argmax()]
+    'street_traffic'
+
+    Raises PredictError when the file is missing or is no such student.
+    """
+
+    task, called = "classes", "classification"
+    buckets = None  # there is nothing to read
+
+    def _read(self) -> None:
+        self.labels = tuple(map(str, json.loads(self.metadata["labels"])))
+        fixed = self._session.get_inputs()[0].shape[0]
+        self.window = fixed if isinstance(fixed, int) else self.sample_rate
+
+    def classify(self, samples: np.ndarray) -> Classification:
+        """Classify mono samples `(N,)` at `sample_rate`, in [−1, 1], of any length: window by window, and all in all.
+
+        The last window is moved back to end with the audio; a rest too short to be judged adds none. Audio shorter than
+        one window is repeated to fill it. Raises PredictError for audio that is empty, too short or silent.
+        """
+        begin = time.perf_counter()
+        self._check(samples)
+        rest = len(samples) - self._limits[0] * self.sample_rate
+        last = max(len(samples) - self.window, 0)
+        starts = np.minimum(np.arange(max(1, math.ceil(rest / self.window))) * self.window, last)
+        heard = np.resize(samples, max(len(samples), self.window))
+        windows = softmax(np.stack([self.logits(heard[start : start + self.window]) for start in starts]))
+        spent = (time.perf_counter() - begin) * 1000
+        return Classification(self.labels, windows, starts / self.sample_rate, windows.mean(0), spent)
+
+    def logits(self, samples: np.ndarray) -> np.ndarray:
+        """Return float32 logits `(C,)` for the samples of one clip `(N,)`, as they are."""
+        return self._session.run(["logits"], {"waveform": samples})[0]
+
+
+def load(path: str | Path, threads: int = 1) -> Student | Classifier:
+    """Return the student that an ONNX file holds, of whichever task; PredictError when it is missing or is none."""
+    task = _session(path, threads).get_modelmeta().custom_metadata_map.get("task")
+    return (Classifier if task == Classifier.task else Student)(path, threads)
 
 
 def _session(path: str | Path, threads: int) -> onnxruntime.InferenceSession:

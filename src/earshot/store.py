@@ -98,6 +98,13 @@ class Store:
     def __iter__(self) -> Iterator[tuple[str, int]]:
         return iter(self._place)
 
+    def views(self) -> dict[str, list[int]]:
+        """Return the views of each id, in ascending order."""
+        held: dict[str, list[int]] = {}
+        for id, view in sorted(self._place):
+            held.setdefault(id, []).append(view)
+        return held
+
     def frames(self, key: str | tuple[str, int]) -> int:
         """Return the length T of a sequence."""
         return self._frames[self._place[_full(key)]]

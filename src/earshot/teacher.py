@@ -1,40 +1,48 @@
 """Fine-tuning the teacher, from cached hidden states of its last frozen layer, and its identity on disk."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import nn
 
-from earshot import audio, checkpoint, losses, store
-from earshot.batches import Audio, Batch, Loader, by_audio, collate
+from earshot import checkpoint, losses, routing, store
+from earshot.batches import Audio, Batch, Group, Loader, by_audio, collate, common_views
 from earshot.files import sha256, write_json
 from earshot.items import Item
-from earshot.models.heads import masked_mean
-from earshot.models.teacher import CheckpointError, Teacher
+from earshot.models.heads import ABSENT, masked_mean
+from earshot.models.teacher import CheckpointError, Lower, Teacher
+from earshot.params import Cache, Text
 from earshot.params import Teacher as TeacherParams
 from earshot.progress import chunks, track, workers
-from earshot.training import OnEpoch, accuracy, fit, predict
+from earshot.recordings import Key, Recordings
+from earshot.training import Heard, OnEpoch, accuracy, fit, predict
 
-SAMPLE_RATE = 16_000  # what wav2vec 2.0 and HuBERT were trained on
 CHUNK = 64  # clips in memory
-BATCH_PASSAGES = 16
+BATCH = 16  # passages
+AUXILIARY_C = 0.1  # inverse strength of the auxiliary heads' penalty
 
 
-def lower_states(teacher: Teacher, manifest: pd.DataFrame, utterances: Iterable[str]) -> Iterator[store.Row]:
-    """Yield `(id, view, (T, D))`, the last frozen layer of each utterance, computed on all cores, a chunk in memory."""
-    paths = dict(zip(manifest["id"], manifest["path"], strict=True))
+def listen(
+    teacher: Teacher, recordings: Recordings, keys: Iterable[Key], whole: bool = False
+) -> Iterator[tuple[Key, Lower]]:
+    """Yield what the frozen part hears in each clip and view, computed on all cores, a chunk in memory.
 
-    def one(utterance: str) -> store.Row:
-        samples = audio.decode(paths[utterance], SAMPLE_RATE)
-        return utterance, 0, teacher.lower(samples).numpy().astype(np.float16)
+    Of the frozen layers only the last is kept, or with `whole` all of them.
+    """
+
+    def one(key: Key) -> tuple[Key, Lower]:
+        front, states = teacher.lower(recordings[key])
+        return key, Lower(front, states if whole else states[-1:])
 
     with ThreadPoolExecutor(workers()) as pool:  # torch leaves the GIL while it computes
-        for chunk in chunks(utterances, CHUNK):
+        for chunk in chunks(keys, CHUNK):
             yield from pool.map(one, chunk)
 
 
@@ -43,18 +51,19 @@ def heard(items: Sequence[Item]) -> list[str]:
     return sorted({utterance for item in items for utterance in item.utterances})
 
 
-def cache_lower(teacher: Teacher, manifest: pd.DataFrame, items: Sequence[Item], path: Path) -> store.Store:
-    """Write the last frozen layer of all utterances of `items` to a store, unless it is there, and open it."""
-    utterances = heard(items)
+def cache_lower(teacher: Teacher, recordings: Recordings, items: Sequence[Item], path: Path) -> store.Store:
+    """Write the last frozen layer of all utterances of `items`, in all their views, to a store, unless it is there."""
+    keys = [(id, view) for id in heard(items) for view in recordings.views[id]]
     if not path.exists():
-        rows = track(lower_states(teacher, manifest, utterances), "frozen layers", total=len(utterances), unit="clip")
+        rows = ((*key, lower.states[-1].numpy().astype(np.float16)) for key, lower in listen(teacher, recordings, keys))
+        rows = track(rows, "frozen layers", total=len(keys), unit="clip")
         store.write(path, rows, "hidden", teacher.width, {"layer": teacher.frozen_layers})
     return store.Store(path)
 
 
-def hard_labels(batch: Batch, logits: torch.Tensor, _pooled: torch.Tensor) -> dict[str, torch.Tensor]:
+def hard_labels(heard: Heard) -> dict[str, torch.Tensor]:
     """The teacher's objective: cross-entropy on labelled items."""
-    return {"loss": losses.cross_entropy(logits, batch.answers)}
+    return {"loss": losses.cross_entropy(heard.logits, heard.batch.answers)}
 
 
 def fine_tune(
@@ -68,8 +77,8 @@ def fine_tune(
     on_epoch: OnEpoch,
 ) -> float:
     """Tune the top layers and head on labelled items, keep the epoch best on `validation`, return the seconds spent."""
-    train = Loader(training, states, params.text.buckets, params.batch_passages)
-    held_out = Loader(validation, states, params.text.buckets, params.batch_passages)
+    train = Loader(training, states, params.text, params.batch, views=True)
+    held_out = Loader(validation, states, params.text, params.batch)
     return fit(
         teacher,
         batches=lambda epoch: train.shuffled(seed, epoch),
@@ -85,7 +94,35 @@ def fine_tune(
     )
 
 
-def save(teacher: Teacher, params: TeacherParams, folder: Path) -> None:
+@torch.inference_mode()
+def fit_auxiliary(teacher: Teacher, recordings: Recordings, training: Sequence[Item], read: Text | None) -> None:
+    """Give every layer a head of its own: logistic regression of the label on the layer's mean over time.
+
+    The encoder stays as it is. Clips count in all their views. The penalty is that of standardised inputs.
+    """
+    teacher.eval()
+    means, labels = [], []
+    groups = all_views(by_audio(training), recordings)
+    for batch, passages in heard_batches(teacher, recordings, groups, read, whole=True):
+        outputs = layers(teacher, batch, passages)
+        means.append(torch.stack([masked_mean(output, batch.lengths)[batch.passage] for output in outputs], 1))
+        labels.append(batch.answers)
+    inputs, answers = torch.cat(means).double().numpy(), torch.cat(labels).numpy()
+    for layer, linear in enumerate(teacher.auxiliary):
+        scaler = StandardScaler().fit(inputs[:, layer])
+        model = LogisticRegression(C=AUXILIARY_C, max_iter=300).fit(scaler.transform(inputs[:, layer]), answers)
+        coef, intercept = model.coef_, model.intercept_
+        if len(model.classes_) == 2:  # of two classes sklearn keeps the difference alone
+            coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
+        weight = np.zeros(linear.weight.shape)
+        weight[model.classes_] = coef / scaler.scale_
+        bias = np.full(len(weight), ABSENT)
+        bias[model.classes_] = intercept - coef @ (scaler.mean_ / scaler.scale_)
+        linear.weight.copy_(torch.from_numpy(weight))
+        linear.bias.copy_(torch.from_numpy(bias))
+
+
+def save(teacher: Teacher, params: TeacherParams, folder: Path, labels: Sequence[str] = ()) -> None:
     """Write what fine-tuning changed (safetensors) and the teacher's identity: hashes of those and of the checkpoint."""
     checkpoint.save_weights(folder / "tuned.safetensors", teacher.tuned_state())
     identity = {
@@ -95,47 +132,91 @@ def save(teacher: Teacher, params: TeacherParams, folder: Path) -> None:
         "tuned_sha256": sha256(folder / "tuned.safetensors"),
         "width": teacher.width,
         "tuned_layers": params.tuned_layers,
+        "labels": list(labels),
     }
     write_json(folder / "identity.json", identity)
 
 
-def load(params: TeacherParams, folder: Path) -> Teacher:
-    """Return the fine-tuned teacher that `save` wrote, ready to answer; CheckpointError when its checkpoint has changed."""
-    teacher = Teacher(params)
-    if json.loads((folder / "identity.json").read_text())["frozen_sha256"] != teacher.frozen_hash():
+def load(params: TeacherParams, folder: Path, scratch: int | None = None) -> Teacher:
+    """Return the fine-tuned teacher that `save` wrote, ready to answer; CheckpointError when its checkpoint has changed.
+
+    `scratch` is the seed of a control that began with random weights.
+    """
+    identity = json.loads((folder / "identity.json").read_text())
+    teacher = Teacher(params, len(identity["labels"]), scratch)
+    if identity["frozen_sha256"] != teacher.frozen_hash():
         raise CheckpointError(f"{params.checkpoint}: not the checkpoint that {folder} was tuned on")
     teacher.load_state_dict(checkpoint.load_weights(folder / "tuned.safetensors"), strict=False)
     return teacher.eval()
 
 
+def all_views(groups: Mapping[Audio, list[Item]], recordings: Recordings) -> Iterator[Group]:
+    """Yield each passage in every view that all its utterances have."""
+    for audio, items in groups.items():
+        for view in common_views(audio, recordings.views):
+            yield audio, view, items
+
+
+Passages = list[list[Lower]]  # what the frozen part heard in the utterances of each passage
+
+
 def heard_batches(
-    teacher: Teacher, manifest: pd.DataFrame, groups: Iterable[tuple[Audio, list[Item]]], buckets: int
-) -> Iterator[Batch]:
-    """Yield batches of passages with their frozen states, so many in memory as a batch has."""
-    for some in chunks(groups, BATCH_PASSAGES):
-        utterances = heard([item for _, items in some for item in items])
-        states = {id: hidden for id, _, hidden in lower_states(teacher, manifest, utterances)}
-        yield collate(some, states, buckets)
+    teacher: Teacher, recordings: Recordings, groups: Iterable[Group], read: Text | None, whole: bool = False
+) -> Iterator[tuple[Batch, Passages]]:
+    """Yield batches of passages on their last frozen layer, and all that was heard, so many in memory as a batch has."""
+    for some in chunks(groups, BATCH):
+        keys = sorted({(utterance, view) for audio, view, _ in some for utterance in audio})
+        lower = dict(listen(teacher, recordings, keys, whole))
+        last = {key: heard.states[-1].numpy().astype(np.float16) for key, heard in lower.items()}
+        yield collate(some, last, read), [[lower[(u, view)] for u in audio] for audio, view, _ in some]
+
+
+def layers(teacher: Teacher, batch: Batch, passages: Passages) -> list[torch.Tensor]:
+    """Return the outputs `(B, T, D)` of all layers that were kept, the lowest first, then those of the tuned ones."""
+    frozen = [
+        nn.utils.rnn.pad_sequence([torch.cat([heard.states[n] for heard in passage]) for passage in passages], True)
+        for n in range(1, len(passages[0][0].states) - 1)
+    ]
+    tuned = teacher.encode(batch.sequences, batch.lengths)[1]
+    return [*frozen, *(tuned if teacher.frozen_layers else tuned[1:])]  # without frozen layers the first is their input
 
 
 @torch.inference_mode()
 def cache_rows(
-    teacher: Teacher,
-    groups: Sequence[tuple[Audio, list[Item]]],
-    manifest: pd.DataFrame,
-    buckets: int,
-    layers: list[int],
-) -> Iterator[dict[str, Any]]:
-    """Yield cache rows for passages: logits of each item, and the chosen layers' means over time."""
-    for batch in heard_batches(teacher, manifest, groups, buckets):
-        outputs = teacher.upper(batch.sequences, batch.lengths)
-        pooled = [masked_mean(outputs[layer], batch.lengths)[batch.passage] for layer in [0, *layers]]
-        logits = teacher.head(pooled[0], batch.questions, batch.options)
-        kept = torch.stack(pooled[1:], dim=1).numpy().astype(np.float16)
-        for item, row, hidden in zip(batch.items, logits.numpy(), kept, strict=True):
-            yield {"item": item.id, "view": 0, "logits": row[: len(item.options)], "hidden": hidden.tobytes()}
+    teacher: Teacher, recordings: Recordings, read: Text | None, params: Cache, groups: Iterable[Group]
+) -> Iterator[tuple[list[dict[str, Any]], list[store.Row]]]:
+    """Yield batch by batch what `teacher_cache` keeps: a row per item and view, and front-end frames by utterance."""
+    tuned = len(teacher.backbone.encoder.layers) - teacher.frozen_layers
+    whole = params.layered or max(params.layers) > tuned
+    for batch, passages in heard_batches(teacher, recordings, groups, read, whole):
+        outputs = layers(teacher, batch, passages)
+        pooled = [masked_mean(output, batch.lengths)[batch.passage] for output in outputs]
+        logits = teacher.head(pooled[-1], batch.questions, batch.options).numpy()
+        kept = torch.stack([pooled[-1 - layer] for layer in params.layers], 1).numpy().astype(np.float16)
+        rows = [
+            {"item": item.id, "view": view, "logits": row[: len(item.options)], "hidden": hidden.tobytes()}
+            for item, view, row, hidden in zip(batch.items, batch.views, logits, kept, strict=True)
+        ]
+        if params.layered:
+            said = torch.stack([head(mean) for head, mean in zip(teacher.auxiliary, pooled, strict=True)], 1)
+            maps = torch.stack([routing.attention(output, batch.lengths)[batch.passage] for output in outputs], 1)
+            for row, own, attention in zip(rows, said.numpy(), maps.numpy().astype(np.float16), strict=True):
+                row |= {"layer_logits": own.tobytes(), "attention": attention.tobytes()}
+        yield rows, _fronts(batch, passages) if params.layered else []
 
 
-def answers(teacher: Teacher, manifest: pd.DataFrame, items: Sequence[Item], buckets: int) -> dict[str, np.ndarray]:
-    """Return the teacher's option probabilities `(C,)` for each item, keyed by item id."""
-    return predict(teacher, heard_batches(teacher, manifest, by_audio(items).items(), buckets))
+def _fronts(batch: Batch, passages: Passages) -> list[store.Row]:
+    """Return the front-end frames of a batch's utterances, each in its view."""
+    audio = {int(p): (item.utterances, view) for p, item, view in zip(batch.passage, batch.items, batch.views, strict=True)}
+    fronts = {
+        (utterance, audio[p][1]): heard.front.numpy()
+        for p, passage in enumerate(passages)
+        for utterance, heard in zip(audio[p][0], passage, strict=True)
+    }
+    return [(*key, front) for key, front in fronts.items()]
+
+
+def answers(teacher: Teacher, recordings: Recordings, items: Sequence[Item], read: Text | None) -> dict[str, np.ndarray]:
+    """Return the teacher's probabilities `(C,)` for each item, keyed by item id."""
+    groups = [(audio, 0, group) for audio, group in by_audio(items).items()]
+    return predict(teacher, (batch for batch, _ in heard_batches(teacher, recordings, groups, read)))

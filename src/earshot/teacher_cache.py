@@ -1,4 +1,4 @@
-"""What the teacher said, in Parquet: logits and pooled hidden vectors, keyed by item and view.
+"""What the teacher said, in Parquet: keyed by item and view, never by position.
 
 Parts are written one by one, each atomic, and an index with checksums comes last. A reader refuses, by name, a cache
 that is damaged, incomplete, or made by another teacher or for other items.
@@ -6,27 +6,33 @@ that is damaged, incomplete, or made by another teacher or for other items.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot.batches import by_audio
+from earshot import routing, store
+from earshot.batches import Group, by_audio, common_views
 from earshot.files import atomic, sha256, write_json
 from earshot.items import Item
 from earshot.params import Cache
 from earshot.progress import chunks, track
-
-if TYPE_CHECKING:
-    from earshot.models.teacher import Teacher
+from earshot.recordings import Key
 
 SCHEMA = pa.schema(
-    [("item", pa.string()), ("view", pa.int32()), ("logits", pa.list_(pa.float32())), ("hidden", pa.binary())]
+    [
+        ("item", pa.string()),
+        ("view", pa.int32()),
+        ("logits", pa.list_(pa.float32())),
+        ("hidden", pa.binary()),  # float16 (kept layers, D)
+        ("layer_logits", pa.binary()),  # float32 (L, C); null where not kept, as the next
+        ("attention", pa.binary()),  # float16 (L, 12, 12)
+    ]
 )
+Rows = Callable[[Sequence[Group]], Iterator[tuple[list[dict[str, Any]], list[store.Row]]]]
 
 
 def identity(folder: Path) -> str:
@@ -38,50 +44,67 @@ class CacheError(ValueError):
     """A teacher cache that must not be used."""
 
 
-def key(items: Sequence[Item], identity: str, params: Cache) -> str:
-    """Return the hash of all that a cache depends on."""
-    asked = [(item.id, item.utterances, item.question, item.options) for item in items]
+def key(items: Sequence[Item], identity: str, params: Cache, views: Mapping[str, Sequence[int]]) -> str:
+    """Return the hash of all that a cache depends on; `views` are those of each utterance."""
+    asked = [(item.id, item.utterances, item.question, item.options, common_views(item.utterances, views)) for item in items]
     return hashlib.sha256(json.dumps([asked, identity, params.model_dump()]).encode()).hexdigest()
 
 
 def write(
-    folder: Path,
-    teacher: "Teacher",
-    identity: str,
-    items: Sequence[Item],
-    manifest: pd.DataFrame,
-    buckets: int,
-    params: Cache,
+    folder: Path, rows: Rows, identity: str, items: Sequence[Item], views: Mapping[str, Sequence[int]], params: Cache
 ) -> None:
-    """Ask the teacher all `items` and write `folder`: parts first, `index.json` last. Whole parts found there are kept."""
-    from earshot.teacher import cache_rows  # only who writes a cache needs a teacher
+    """Ask the teacher all `items` in all views and write `folder`: parts first, `index.json` last.
 
-    groups = sorted(by_audio(items).items(), key=lambda group: (len(group[0]), group[0]))
-    whole = key(items, identity, params)
+    `rows` answers passages, as `teacher.cache_rows` does. Whole parts found in `folder` are kept.
+    """
+    passages = sorted(by_audio(items).items(), key=lambda group: (len(group[0]), group[0]))
+    pieces = list(chunks(passages, params.part))
+    whole = key(items, identity, params, views)
+    described = SCHEMA.with_metadata({"earshot": json.dumps({"teacher": identity, "key": whole})})
     parts: dict[str, str] = {}
-    pieces = list(chunks(groups, params.part_passages))
     for left in folder.glob(".*.partial-*"):  # by a killed run
         left.unlink()
     for number, piece in enumerate(track(pieces, "teacher answers", unit="part")):
-        path = folder / f"part-{number:05d}.parquet"
-        described = SCHEMA.with_metadata({"earshot": json.dumps({"teacher": identity, "key": whole})})
-        if not path.exists() or pq.read_schema(path).metadata != described.metadata:
-            rows = list(cache_rows(teacher, piece, manifest, buckets, params.layers))
-            with atomic(path) as partial:
-                pq.write_table(pa.Table.from_pylist(rows, schema=described), partial, compression="none")
-        parts[path.name] = sha256(path)
+        path, frames = folder / f"part-{number:05d}.parquet", folder / f"frames-{number:05d}.parquet"
+        files = [path, frames] if params.layered else [path]
+        if not all(file.exists() for file in files) or pq.read_schema(path).metadata != described.metadata:
+            path.unlink(missing_ok=True)  # a part of others must not stay beside our frames
+            groups = [(audio, view, group) for audio, group in piece for view in common_views(audio, views)]
+            _write_part(path, frames if params.layered else None, rows(groups), described)
+        parts |= {file.name: sha256(file) for file in files}
     index = {"key": whole, "teacher": identity, "items": len(items), "layers": len(params.layers), "parts": parts}
     write_json(folder / "index.json", index)
+
+
+def _write_part(path: Path, frames: Path | None, batches: Iterator, schema: pa.Schema) -> None:
+    """Write a part, its front-end frames before it: where the part is, they are complete."""
+    said: list[dict[str, Any]] = []
+
+    def fronts() -> Iterator[store.Row]:
+        for rows, own in batches:
+            said.extend(rows)
+            yield from own
+
+    if frames is None:
+        said.extend(row for rows, _ in batches for row in rows)
+    else:
+        own = fronts()
+        first = next(own)
+        store.write(frames, (row for some in ([first], own) for row in some), "front", first[2].shape[1], {})
+    with atomic(path) as partial:
+        pq.write_table(pa.Table.from_pylist(said, schema=schema), partial, compression="none")
 
 
 class TeacherCache:
     """Read what `write` wrote, after checking it against its items and its teacher.
 
-    Raises CacheError naming the first fault: no index, a missing or changed part, another teacher, other items or
+    Raises CacheError naming the first fault: no index, a missing or changed part, another teacher, other items, views or
     settings, a missing or doubled item, a value that is not finite.
     """
 
-    def __init__(self, folder: Path, items: Sequence[Item], identity: str, params: Cache):
+    def __init__(
+        self, folder: Path, items: Sequence[Item], identity: str, params: Cache, views: Mapping[str, Sequence[int]]
+    ):
         try:
             index = json.loads((folder / "index.json").read_text())
             made_by, made_for, parts, layers = (index[field] for field in ("teacher", "key", "parts", "layers"))
@@ -89,13 +112,15 @@ class TeacherCache:
             raise CacheError(f"{folder}: incomplete cache, it has no readable index.json") from None
         if made_by != identity:
             raise CacheError(f"{folder}: stale cache, made by another teacher than {folder.parent.name} has now")
-        if made_for != key(items, identity, params):
-            raise CacheError(f"{folder}: stale cache, made for other items or settings")
-        self._logits: dict[str, np.ndarray] = {}
-        self._hidden: dict[str, np.ndarray] = {}
+        if made_for != key(items, identity, params, views):
+            raise CacheError(f"{folder}: stale cache, made for other items, views or settings")
+        self._rows: dict[Key, dict[str, np.ndarray]] = {}
+        self._frames: dict[Key, store.Store] = {}
         for name, checksum in parts.items():
             self._read(folder / name, checksum, layers)
-        missing = [item.id for item in items if item.id not in self._logits]
+        missing = [
+            item.id for item in items for view in common_views(item.utterances, views) if (item.id, view) not in self._rows
+        ]
         if missing:
             raise CacheError(f"{folder}: incomplete cache, {len(missing)} items are missing, {missing[0]} first")
 
@@ -104,22 +129,32 @@ class TeacherCache:
             raise CacheError(f"{part}: missing part")
         if sha256(part) != checksum:
             raise CacheError(f"{part}: damaged part, its checksum is not the recorded one")
+        if part.name.startswith("frames"):
+            frames = store.Store(part)
+            self._frames |= dict.fromkeys(frames, frames)
+            return
         table = pq.read_table(part)
         if not table.schema.equals(SCHEMA):
             raise CacheError(f"{part}: damaged part, its columns are {', '.join(table.column_names)}")
         for row in table.to_pylist():
-            logits = np.array(row["logits"], np.float32)
-            hidden = np.frombuffer(row["hidden"], np.float16).reshape(layers, -1)
-            if not (np.isfinite(logits).all() and np.isfinite(hidden).all()):
+            said = {
+                "logits": np.array(row["logits"], np.float32),
+                "hidden": np.frombuffer(row["hidden"], np.float16).reshape(layers, -1),
+            }
+            if row["layer_logits"] is not None:
+                said["layer_logits"] = np.frombuffer(row["layer_logits"], np.float32).reshape(-1, len(said["logits"]))
+                said["attention"] = np.frombuffer(row["attention"], np.float16).reshape(-1, routing.SIZE, routing.SIZE)
+            if not all(np.isfinite(value).all() for value in said.values()):
                 raise CacheError(f"{part}: item {row['item']} has values that are not finite")
-            if row["item"] in self._logits:
+            if (row["item"], row["view"]) in self._rows:
                 raise CacheError(f"{part}: item {row['item']} is there twice")
-            self._logits[row["item"]], self._hidden[row["item"]] = logits, hidden
+            self._rows[row["item"], row["view"]] = said
 
-    def logits(self, item: str) -> np.ndarray:
-        """Return the teacher's logits `(C,)` for an item."""
-        return self._logits[item]
+    def said(self, item: str, view: int = 0) -> dict[str, np.ndarray]:
+        """Return `logits` (C,), `hidden` (kept layers, D), and if layered `layer_logits` (L, C), `attention` (L, 12, 12)."""
+        return self._rows[item, view]
 
-    def hidden(self, item: str) -> np.ndarray:
-        """Return the pooled teacher layers `(L, D)` for an item, as float16."""
-        return self._hidden[item]
+    def frames(self, item: Item, view: int = 0) -> np.ndarray:
+        """Return the front-end frames `(T, D)` of an item's utterances, end to end."""
+        keys = [(utterance, view) for utterance in item.utterances]
+        return np.concatenate([self._frames[key][key] for key in keys])

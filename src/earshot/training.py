@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,26 @@ from earshot import checkpoint
 from earshot.batches import Batch, Loader
 from earshot.progress import track
 
-Objective = Callable[[Batch, torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
+Objective = Callable[["Heard"], dict[str, torch.Tensor]]
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
-def answer(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits `(N, C)` and pooled vectors `(N, D)` of a batch's items."""
-    pooled = model.pool(batch.sequences, batch.lengths)[batch.passage]
-    return model.head(pooled, batch.questions, batch.options), pooled
+@dataclass
+class Heard:
+    """What a model makes of a batch at a training step: N items, B passages."""
+
+    batch: Batch
+    step: int  # since training began
+    logits: torch.Tensor  # (N, C)
+    pooled: torch.Tensor  # (N, D)
+    stages: list[torch.Tensor]  # (B, T_k, D_k) of each stage or layer, the lowest first
+
+
+def answer(model: nn.Module, batch: Batch, step: int = 0) -> Heard:
+    """Let a model hear a batch's passages and answer its items."""
+    pooled, stages = model.encode(batch.sequences, batch.lengths)
+    pooled = pooled[batch.passage]
+    return Heard(batch, step, model.head(pooled, batch.questions, batch.options), pooled, stages)
 
 
 @torch.inference_mode()
@@ -30,7 +43,7 @@ def predict(model: nn.Module, batches: Iterable[Batch]) -> dict[str, np.ndarray]
     model.eval()
     answers: dict[str, np.ndarray] = {}
     for batch in batches:
-        probabilities = answer(model, batch)[0].double().softmax(-1).numpy()
+        probabilities = answer(model, batch).logits.double().softmax(-1).numpy()
         answers |= {item.id: row[: len(item.options)] for item, row in zip(batch.items, probabilities, strict=True)}
     return answers
 
@@ -87,7 +100,7 @@ def fit(
         for number, batch in enumerate(track(batches(epoch), f"epoch {epoch + 1}/{epochs}", total=steps_per_epoch)):
             step = epoch * steps_per_epoch + number
             optimizer.param_groups[0]["lr"] = learning_rate(base_rate, step, epochs * steps_per_epoch, schedule)
-            terms = objective(batch, *answer(model, batch))
+            terms = objective(answer(model, batch, step))
             optimizer.zero_grad()
             terms["loss"].backward()
             nn.utils.clip_grad_norm_(trained.parameters(), 5.0)

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("language", pa.string()),
         ("device", pa.string()),
         ("location", pa.string()),
+        ("subset", pa.int32()),
     ]
 )
 
@@ -46,6 +47,7 @@ class Clip:
     """A row of the manifest. `seconds` and `sample_rate` (Hz) are 0 where the file's header cannot be read.
 
     `passage` names what consecutive utterances belong to; `wording` is 'seen' or 'unseen' where a corpus knows.
+    `subset` is the smallest labelled share (percent) of the training clips that holds the clip.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Clip:
     language: str | None = None
     device: str | None = None
     location: str | None = None
+    subset: int | None = None
 
 
 def _build(module: str, params: Any, folder: Path, seed: int) -> Iterator[Clip]:
@@ -69,7 +72,7 @@ def _build(module: str, params: Any, folder: Path, seed: int) -> Iterator[Clip]:
 
 # Loaded when used: a stage that reads manifests does not depend on how each corpus is made.
 CORPORA: dict[str, Callable[[Any, Path, int], Iterator[Clip]]] = {
-    name: partial(_build, name) for name in ("synthetic_speech", "librispeech", "manifest")
+    name: partial(_build, name) for name in ("synthetic_speech", "librispeech", "synthetic_scenes", "tau2022", "manifest")
 }
 
 

@@ -2,7 +2,8 @@
 
 Columns `path` (absolute, or relative to the table), `speaker`, `split`, and `text` or `label` or both (one of them per
 row; in split `pool` both may be blank). Optional: `id` (else the file's stem), `passage` (else the speaker),
-`language`, `device`, `location`.
+`language`, `device`, `location`, and `subset`: the smallest labelled share that holds the clip (5, 10, 25, 50 or 100, in
+percent).
 """
 
 import csv
@@ -18,13 +19,14 @@ from earshot.corpora import Clip, CorpusError
 from earshot.params import Manifest, Split
 
 REQUIRED = ("path", "speaker", "split")
+SUBSETS = ("5", "10", "25", "50", "100")
 
 
 def build(params: Manifest, folder: Path, seed: int) -> Iterator[Clip]:
     """Yield the table's clips in its order; nothing is written to `folder` and nothing drawn from `seed`.
 
-    Raises CorpusError, naming table and row, for a missing column or value, an unknown split, a row with both or
-    neither of text and label, and an id that occurs twice.
+    Raises CorpusError, naming table and row, for a missing column or value, an unknown split or subset, a row with both
+    or neither of text and label, and an id that occurs twice.
     """
     table = Path(params.path)
     columns, rows = _read(table)
@@ -51,6 +53,9 @@ def _clip(row: dict[str, str | None], folder: Path, where: str) -> Clip:
         raise CorpusError(f"{where}: both text and label are given; one of them is expected")
     if text is None and label is None and row["split"] != "pool":
         raise CorpusError(f"{where}: neither text nor label is given; only split 'pool' may do without")
+    subset = (row.get("subset") or "").removesuffix(".0") or None  # whole numbers beside blanks become fractions
+    if subset is not None and subset not in SUBSETS:
+        raise CorpusError(f"{where}: subset {subset!r} is not one of {', '.join(SUBSETS)}")
     path = folder / row["path"]
     return Clip(
         row.get("id") or path.stem,
@@ -62,6 +67,7 @@ def _clip(row: dict[str, str | None], folder: Path, where: str) -> Clip:
         passage=row.get("passage") or row["speaker"],
         label=label,
         **{column: row.get(column) for column in ("language", "device", "location")},
+        subset=None if subset is None else int(subset),
     )
 
 
@@ -84,4 +90,4 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
 
 
 def _value(value: Any) -> str | None:
-    return None if value is None else str(value).strip() or None
+    return None if value is None or value != value else str(value).strip() or None  # NaN differs from itself

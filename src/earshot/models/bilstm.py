@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from earshot.models.heads import OptionHead, masked_mean
+from earshot.models.heads import head, masked_mean
 from earshot.params import BiLSTM
 
 
@@ -31,7 +31,7 @@ class BiLSTMStudent(nn.Module):
     changes nothing, and CPUs are spared `pack_padded_sequence`, which is several times slower there.
     """
 
-    def __init__(self, params: BiLSTM, n_mels: int):
+    def __init__(self, params: BiLSTM, n_mels: int, classes: int = 0):
         super().__init__()
         self.stack = params.stack
         self.width = 2 * params.hidden
@@ -39,12 +39,21 @@ class BiLSTMStudent(nn.Module):
         self.ahead = nn.ModuleList(nn.LSTM(width, params.hidden, batch_first=True) for width in widths)
         self.behind = nn.ModuleList(nn.LSTM(width, params.hidden, batch_first=True) for width in widths)
         self.dropout = nn.Dropout(params.dropout)
-        self.head = OptionHead(self.width, params.text)
+        self.head = head(self.width, params.text, classes)
 
-    def pool(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return h_avg `(B, 2·hidden)` of log-mel `(B, T, n_mels)` with lengths `(B,)` in frames."""
+    def encode(self, mel: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return h_avg `(B, 2·hidden)` of log-mel `(B, T, n_mels)`, lengths `(B,)` in frames, and the layers' outputs.
+
+        Each layer's is `(B, ⌈T/stack⌉, 2·hidden)`; what lies beyond a clip's length means nothing.
+        """
         frames, lengths = stack_frames(mel, lengths, self.stack)
+        layers = []
         for ahead, behind in zip(self.ahead, self.behind, strict=True):
             backward = reverse_within(behind(reverse_within(frames, lengths))[0], lengths)
             frames = self.dropout(torch.cat([ahead(frames)[0], backward], dim=-1))
-        return masked_mean(frames, lengths)
+            layers.append(frames)
+        return masked_mean(frames, lengths), layers
+
+    def pool(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return h_avg alone, `(B, 2·hidden)`."""
+        return self.encode(mel, lengths)[0]

@@ -1,17 +1,18 @@
-"""The teacher: wav2vec 2.0 or HuBERT, frozen but for its top layers, with the option head on the pooled last layer."""
+"""The teacher: wav2vec 2.0 or HuBERT, frozen but for its top layers, with a head on the pooled last layer."""
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoFeatureExtractor, AutoModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
-from earshot.models.heads import OptionHead, masked_mean
+from earshot.models.heads import head, masked_mean
 from earshot.params import Teacher as TeacherParams
 
 UNUSED = "masked_spec_embed"  # recognisers come without it; left to chance, it is no part of a teacher
@@ -45,12 +46,26 @@ def load_backbone(checkpoint: str, revision: str | None) -> tuple[nn.Module, boo
     return backbone.eval(), extractor.do_normalize
 
 
-class Teacher(nn.Module):
-    """A frozen lower part, run once per clip, and a tuned top with its head, run on cached hidden states."""
+class Lower(NamedTuple):
+    """What the frozen part hears in a clip."""
 
-    def __init__(self, params: TeacherParams):
+    front: torch.Tensor  # (T, D) frames of the convolutional front end, projected to the encoder's width
+    states: list[torch.Tensor]  # (T, D) input of the encoder and output of each frozen layer, the lowest first
+
+
+class Teacher(nn.Module):
+    """A frozen lower part, run once per clip, and a tuned top with its head, run on cached hidden states.
+
+    `classes` is the number of outputs where no options are read. With `scratch`, all weights are random, drawn from that
+    seed: the control that shows what pretraining is worth.
+    """
+
+    def __init__(self, params: TeacherParams, classes: int = 0, scratch: int | None = None):
         super().__init__()
         self.backbone, self.unit_variance = load_backbone(params.checkpoint, params.revision)
+        if scratch is not None:
+            torch.manual_seed(scratch)
+            self.backbone = AutoModel.from_config(AutoConfig.for_model(**self.backbone.config.to_dict())).eval()
         layers = self.backbone.encoder.layers
         if params.tuned_layers > len(layers):
             raise CheckpointError(
@@ -58,25 +73,27 @@ class Teacher(nn.Module):
             )
         self.frozen_layers = len(layers) - params.tuned_layers
         self.width = self.backbone.config.hidden_size
-        self.head = OptionHead(self.width, params.text)
+        self.head = head(self.width, params.text, classes)
+        self.auxiliary = nn.ModuleList(nn.Linear(self.width, classes) for _ in layers if params.auxiliary)
         self.backbone.requires_grad_(False)
         layers[self.frozen_layers :].requires_grad_(True)
 
     @torch.inference_mode()
-    def lower(self, samples: np.ndarray) -> torch.Tensor:
-        """Return the last frozen layer `(T, D)` of 16 kHz samples `(N,)`, one clip at a time: nothing is padded."""
+    def lower(self, samples: np.ndarray) -> Lower:
+        """Run the frozen part on 16 kHz samples `(N,)`, one clip at a time: nothing is padded."""
         wave = torch.from_numpy(np.ascontiguousarray(samples, np.float32))
         if self.unit_variance:
             wave = (wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt()
         encoder = self.backbone.encoder
-        hidden = self.backbone.feature_projection(self.backbone.feature_extractor(wave[None]).transpose(1, 2))
-        hidden = hidden[0] if isinstance(hidden, tuple) else hidden  # wav2vec 2.0 returns a pair, HuBERT does not
-        hidden = hidden + encoder.pos_conv_embed(hidden)
+        front = self.backbone.feature_projection(self.backbone.feature_extractor(wave[None]).transpose(1, 2))
+        front = front[0] if isinstance(front, tuple) else front  # wav2vec 2.0 returns a pair, HuBERT does not
+        hidden = front + encoder.pos_conv_embed(front)
         if not self.backbone.config.do_stable_layer_norm:
             hidden = encoder.layer_norm(hidden)
+        states = [hidden]
         for layer in encoder.layers[: self.frozen_layers]:
-            hidden = layer(hidden)
-        return hidden[0]
+            states.append(layer(states[-1]))
+        return Lower(front[0], [state[0] for state in states])
 
     def upper(self, hidden: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """Return the outputs `(B, T, D)` of the tuned layers, the last first, for frozen states `(B, T, D)`."""
@@ -90,9 +107,14 @@ class Teacher(nn.Module):
             outputs[-1] = encoder.layer_norm(outputs[-1])
         return outputs[::-1]
 
+    def encode(self, hidden: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the mean over time `(B, D)` of the last layer, and the outputs of `upper`, the lowest first."""
+        outputs = self.upper(hidden, lengths)
+        return masked_mean(outputs[0], lengths), outputs[::-1]
+
     def pool(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the mean over time `(B, D)` of the last layer."""
-        return masked_mean(self.upper(hidden, lengths)[0], lengths)
+        return self.encode(hidden, lengths)[0]
 
     def frozen_hash(self) -> str:
         """Return the SHA-256 of all weights that fine-tuning leaves alone."""

@@ -12,7 +12,7 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
 from earshot import checkpoint
-from earshot.params import Pretrain
+from earshot.params import CTCPretrain
 from earshot.progress import track
 
 LETTERS = "|'abcdefghijklmnopqrstuvwxyz"  # "|" separates words; index 0 is the CTC blank
@@ -21,7 +21,7 @@ Clip = tuple[np.ndarray, str]  # int16 samples at 16 kHz, text
 Report = Callable[[int, float], None]  # step, loss
 
 
-def config(params: Pretrain) -> Wav2Vec2Config:
+def config(params: CTCPretrain) -> Wav2Vec2Config:
     """Return wav2vec 2.0 with narrow early convolutions: the same strides, 50 frames a second."""
     wide = params.hidden
     return Wav2Vec2Config(
@@ -87,7 +87,7 @@ def _batches(clips: list[Clip], size: int, seed: int) -> Iterator[list[Clip]]:
             yield [clips[j] for j in rows[row]]
 
 
-def pretrain(clips: list[Clip], params: Pretrain, seed: int, scratch: Path, report: Report) -> Wav2Vec2ForCTC:
+def pretrain(clips: list[Clip], params: CTCPretrain, seed: int, scratch: Path, report: Report) -> Wav2Vec2ForCTC:
     """Train a small wav2vec 2.0 on spoken `clips` with CTC on letters; `report` gets step and loss.
 
     Interrupted runs continue from `scratch` and end in the same weights.

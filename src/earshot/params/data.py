@@ -1,0 +1,138 @@
+"""What is heard, and how much of it is labelled: corpora, features, views, items."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from earshot.params.section import Count, Positive, Section, Share, Split, Weight
+
+
+class SyntheticSpeech(Section):
+    """The embedded corpus: passages per split, each few-shot passage told several times over."""
+
+    name: Literal["synthetic_speech"]
+    passages: dict[Split, Count]
+    fewshot_retellings: Count = 12
+
+
+class LibriSpeech(Section):
+    """A folder in LibriSpeech's layout; `splits` maps a path prefix (`dev-clean`, `test-other/367`) to a split or `auto`.
+
+    The longest prefix wins. Speakers under `auto` are dealt out to the splits in the shares of `auto`.
+    """
+
+    name: Literal["librispeech"]
+    root: str
+    splits: dict[str, Literal["teacher", "pool", "fewshot", "validation", "test", "auto"]] = Field(min_length=1)
+    auto: dict[Split, Positive] = {"teacher": 0.4, "pool": 0.35, "fewshot": 0.05, "validation": 0.05, "test": 0.15}
+
+
+class TAU2022(Section):
+    """A folder in the layout of TAU Urban Acoustic Scenes 2022 Mobile, the DCASE 2024 subset lists in it or beside it.
+
+    `meta` is the table of clips in `root`. `simulated` adds devices: their name (`s1` … `s6`) and a recording of their
+    impulse response, through which the clips of device `a` are heard again; `unseen_devices` are for the test alone.
+    """
+
+    name: Literal["tau2022"]
+    root: str
+    meta: str = "meta.csv"
+    validation_share: Share = 0.1
+    test_share: Share = 0.3
+    unseen_devices: list[str] = ["s4", "s5", "s6"]
+    simulated: dict[str, str] = {}
+
+
+class SyntheticScenes(Section):
+    """The embedded scenes: recordings (segments) of each class, and how many one-second clips each is cut into.
+
+    Test segments are heard through all nine devices, training segments through one of the six seen ones.
+    """
+
+    name: Literal["synthetic_scenes"]
+    segments: dict[Literal["train", "test"], Count]
+    clips: dict[Literal["train", "test"], Annotated[int, Field(ge=1, le=10)]]
+    sample_rate: Count = 16_000
+    validation_share: Share = 0.1
+
+
+class Manifest(Section):
+    """The user's own CSV or Parquet with columns path, text or label, speaker, split."""
+
+    name: Literal["manifest"]
+    path: str
+
+
+Corpus = Annotated[SyntheticSpeech | LibriSpeech | SyntheticScenes | TAU2022 | Manifest, Field(discriminator="name")]
+
+
+class Features(Section):
+    """Log-mel settings, and what counts as a bad clip."""
+
+    sample_rate: Count = 16_000
+    n_fft: Count = 400
+    win_length: Count = 400
+    hop_length: Count = 160
+    window: Literal["hann", "hamming"] = "hann"
+    n_mels: Count = 40
+    fmin: Weight = 0.0
+    fmax: Positive = 8000.0
+    norm: Literal["none", "mean", "meanvar"] = "meanvar"
+    min_seconds: Positive = 0.2
+    min_rms: Positive = 1e-4
+    max_bad_share: Share = 0.02
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> "Features":
+        if self.win_length > self.n_fft:
+            raise ValueError(f"win_length={self.win_length} must be at most n_fft={self.n_fft}")
+        if not self.fmin < self.fmax <= self.sample_rate / 2:
+            raise ValueError(f"fmax={self.fmax} must lie above fmin and at most at sample_rate/2={self.sample_rate / 2}")
+        return self
+
+
+class Views(Section):
+    """ADIR: numbered versions of training clips as other devices would have recorded them; version 0 is the clip itself.
+
+    Responses are the recordings in the folder `responses`, or parametric ones when it is null. Only clips of `devices`
+    get views; null means all.
+    """
+
+    count: Annotated[int, Field(ge=0)] = 0
+    responses: str | None = None
+    devices: list[str] | None = None
+
+
+class Pool(Section):
+    """Questions asked of unlabelled audio: their options come from the teacher's transcripts, their answer is unknown."""
+
+    questions: Count = 4
+    options: Annotated[int, Field(ge=2)] = 8
+
+
+class FewShot(Section):
+    """The 10-question set, and every other item built the same way."""
+
+    source: Literal["generated", "authored"] = "generated"
+    authored: str | None = None
+    questions: Count = 10
+    options: Annotated[int, Field(ge=2, le=9)] = 3
+    skills: list[Literal["detail", "main_idea", "inference"]] = Field(["detail", "main_idea", "inference"], min_length=1)
+    details_per_passage: Count = 2
+    teacher_rounds: Count = 1
+    passage_seconds: Positive = 60.0
+    paper_share: Share = 0.34
+    pool: Pool = Pool()
+
+    @model_validator(mode="after")
+    def _authored_has_file(self) -> "FewShot":
+        if (self.source == "authored") != (self.authored is not None):
+            raise ValueError("authored must name a YAML file exactly when source is 'authored'")
+        return self
+
+
+class Labels(Section):
+    """The labelled share of the training clips, in percent; the rest is the unlabelled pool. Shares are nested."""
+
+    source: Literal["labels"]
+    share: Literal[5, 10, 25, 50, 100] = 10

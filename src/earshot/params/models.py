@@ -1,0 +1,144 @@
+"""Who teaches and who learns: pretraining, teacher, cache, students."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from earshot.params.section import Count, Positive, Section, Weight
+
+
+class Text(Section):
+    """The hashed text encoder of questions and options."""
+
+    buckets: Annotated[int, Field(ge=16)] = 4096
+    dim: Count = 64
+
+
+class CTCPretrain(Section):
+    """A small wav2vec 2.0 made from scratch, with CTC on the letters of spoken passages."""
+
+    name: Literal["ctc"]
+    passages: Count
+    hidden: Count
+    layers: Count
+    heads: Count
+    steps: Count
+    batch_clips: Count
+    learning_rate: Positive
+
+
+class Iteration(Section):
+    """One round of HuBERT's training: k-means targets on MFCC (`layer: null`) or on a layer of the round before."""
+
+    layer: Count | None = None
+    clusters: Annotated[int, Field(ge=2)]
+    steps: Count
+
+
+class HubertPretrain(Section):
+    """HuBERT on unlabelled clips: from scratch in the given size, or onwards from the checkpoint `start`.
+
+    `clips` are made by the embedded generator; null takes the training clips of `manifest`, a corpus' table. The stage is
+    frozen and does not depend on that table: its checkpoint is there before any corpus is.
+    """
+
+    name: Literal["hubert"]
+    start: str | None = None
+    revision: str | None = None
+    clips: Count | None = None
+    manifest: str | None = None
+    hidden: Count
+    layers: Count
+    heads: Count
+    iterations: list[Iteration] = Field(min_length=1)
+    mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    mask_frames: Count = 5
+    temperature: Positive = 0.1
+    batch_clips: Count
+    learning_rate: Positive
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "HubertPretrain":
+        if (self.clips is None) == (self.manifest is None):
+            raise ValueError("give either clips, a number to be made, or manifest, the table of a corpus")
+        return self
+
+
+Pretrain = Annotated[CTCPretrain | HubertPretrain, Field(discriminator="name")]
+
+
+class Teacher(Section):
+    """Checkpoint (local folder or hub id with a pinned revision) and how its top is fine-tuned.
+
+    `data` names the labelled items it may see. `text` makes it read options; null gives it one output per class.
+    `auxiliary` adds a head to every layer, for layered distillation; `control` trains the same teacher from random weights.
+    """
+
+    checkpoint: str
+    revision: str | None = None
+    data: Literal["teacher", "fewshot"] = "teacher"
+    tuned_layers: Annotated[int, Field(ge=0)] = 2
+    epochs: Count
+    batch: Count = 16
+    learning_rate: Positive = 5e-4
+    auxiliary: bool = False
+    control: bool = False
+    text: Text | None = None
+
+
+class Cache(Section):
+    """Which pooled teacher layers are kept (counted from the top: 0 is the last), and passages per part.
+
+    `layered` also keeps what layered distillation reads: the front end's frames, each layer's logits and attention map.
+    """
+
+    layers: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    part: Count = 256
+    layered: bool = False
+
+
+class BiLSTM(Section):
+    """Two bidirectional layers over stacked mel frames; hidden 512 without stacking is the paper's student."""
+
+    name: Literal["bilstm"]
+    hidden: Count = 96
+    layers: Count = 2
+    stack: Annotated[int, Field(ge=1, le=8)] = 4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    text: Text | None = None
+
+
+class MobileNet(Section):
+    """MobileNetV2's inverted residuals behind residual normalisation: a stem, then stages of blocks.
+
+    `widths` and `blocks` are the stages' channels and lengths; every stage but the first halves time and frequency.
+    `residual` is λ of residual normalisation, `momentum` the weight of a batch in the batch norms' running mean (EMA).
+    """
+
+    name: Literal["mobilenet"]
+    stem: Count = 16
+    widths: list[Count] = Field([16, 24, 40], min_length=1)
+    blocks: list[Count] = Field([1, 2, 2], min_length=1)
+    expansion: Count = 4
+    residual: Weight = 0.1
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> "MobileNet":
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(f"widths={self.widths} and blocks={self.blocks} must be equally long: one entry a stage")
+        return self
+
+
+class CPMobile(Section):
+    """The DCASE 2024 baseline's CP-Mobile; base 32, multiplier 1.8 and expansion 2.1 are its 61,148 parameters."""
+
+    name: Literal["cp_mobile"]
+    base_channels: Count = 32
+    channels_multiplier: Positive = 1.8
+    expansion: Positive = 2.1
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+Student = Annotated[BiLSTM | MobileNet | CPMobile, Field(discriminator="name")]

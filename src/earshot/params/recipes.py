@@ -1,0 +1,118 @@
+"""How a student learns: the terms it minimises, what it hears, for how long."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from earshot.params.section import Count, Positive, Section, Share, Weight
+
+
+class CrossEntropy(Section):
+    """Hard labels, eq. (6)."""
+
+    weight: Weight
+
+
+class KD(Section):
+    """Soft labels at a temperature, eqs. (4)–(5)."""
+
+    weight: Weight
+    temperature: Positive
+
+
+class FeatureMSE(Section):
+    """Pooled teacher vector against the student's, through a projection, eq. (8)."""
+
+    weight: Weight
+
+
+class Front(Section):
+    """Front-end alignment, eqs. (14)–(15) of the scenes paper; `alone` epochs, the first ones, train on nothing else."""
+
+    weight: Weight
+    alone: Annotated[int, Field(ge=0)] = 0
+
+
+class Layered(Section):
+    """Layered distillation, eqs. (16)–(17) of the scenes paper: every student stage learns from `top` teacher layers.
+
+    They are chosen by attention similarity, or given as `layers` (1 is the lowest). The temperature falls from `t_max`
+    to `t_min` with rate `beta` a step; beta 0 leaves it at t_max.
+    """
+
+    weight: Weight
+    top: Count = 3
+    layers: list[Count] | None = Field(None, min_length=1)
+    t_max: Positive = 8.0
+    t_min: Positive = 2.0
+    beta: Weight = 0.01
+
+    @model_validator(mode="after")
+    def _falls(self) -> "Layered":
+        if self.t_min > self.t_max:
+            raise ValueError(f"t_min={self.t_min} must be at most t_max={self.t_max}")
+        return self
+
+
+class Terms(Section):
+    """The weighted sum that a recipe minimises; a term left out has weight zero."""
+
+    ce: CrossEntropy | None = None
+    kd: KD | None = None
+    feature: FeatureMSE | None = None
+    front: Front | None = None
+    layered: Layered | None = None
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> "Terms":
+        if not any(term.weight > 0 for _, term in self if term is not None):
+            raise ValueError("all weights are zero; at least one term needs a weight > 0")
+        return self
+
+
+class MixStyle(Section):
+    """Freq-MixStyle on a share `p` of the batches; mixing weights are Beta(alpha, alpha)."""
+
+    p: Share
+    alpha: Positive = 0.3
+
+
+class Masks(Section):
+    """SpecAugment: the widest time mask (frames) and frequency mask (mel bands), one of each per clip."""
+
+    time: Annotated[int, Field(ge=0)] = 0
+    frequency: Annotated[int, Field(ge=0)] = 0
+
+
+class Augment(Section):
+    """What a student hears beside clean clips: the device views (ADIR), and changes made batch by batch."""
+
+    views: bool = True
+    mixstyle: MixStyle | None = None
+    masks: Masks | None = None
+
+
+class QAT(Section):
+    """Training with simulated 8-bit weights and activations, after `epochs` in float."""
+
+    epochs: Count
+    learning_rate: Positive = 1e-4
+
+
+class Recipe(Section):
+    """One way to train a track's student: on which items, with which terms, for how long."""
+
+    track: str
+    data: list[Literal["fewshot", "pool"]] = Field(min_length=1)
+    epochs: Count
+    terms: Terms
+    augment: Augment = Augment()
+    qat: QAT | None = None
+
+    @model_validator(mode="after")
+    def _pool_needs_teacher(self) -> "Recipe":
+        if self.data == ["pool"] and not (self.terms.kd or self.terms.feature or self.terms.layered):
+            raise ValueError("data=['pool'] has no labels; the recipe needs the term kd, feature or layered")
+        if (front := self.terms.front) and front.alone >= self.epochs:
+            raise ValueError(f"terms.front.alone={front.alone} must be less than epochs={self.epochs}")
+        return self

@@ -1,0 +1,34 @@
+"""Small convolutional students and frames for them."""
+
+import torch
+from torch import nn
+
+from earshot.models.cp_mobile import CPMobileStudent
+from earshot.models.mobilenet import MobileNetStudent
+from earshot.params import CPMobile, MobileNet
+
+
+def mobilenet(n_mels: int = 40, classes: int = 10, **changes) -> MobileNetStudent:
+    torch.manual_seed(0)
+    return settle(MobileNetStudent(MobileNet(name="mobilenet", **changes), n_mels, classes))
+
+
+def cp_mobile(n_mels: int = 40, classes: int = 10) -> CPMobileStudent:
+    torch.manual_seed(0)
+    return settle(CPMobileStudent(CPMobile(name="cp_mobile"), n_mels, classes))
+
+
+def settle(model: nn.Module) -> nn.Module:
+    """Give every batch norm moments and factors of its own, as training would."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+    return model.eval()
+
+
+def mels(*lengths: int, width: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(len(lengths), max(lengths), width, generator=generator), torch.tensor(lengths)

@@ -1,0 +1,222 @@
+"""Device views and batch augmentation: what they must change, and what they must leave alone."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from earshot import audio, augment
+from earshot.batch_augment import augment_batch, freq_mixstyle, masks, mix_styles
+from earshot.params import Augment, Masks, MixStyle, Views
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """Responses that delay by `view` samples; the list of what was asked for."""
+    asked = []
+
+    def choose(folder, seed, clip_id, view, sample_rate):
+        asked.append((folder, seed, clip_id, view, sample_rate))
+        return np.eye(1, 8, view, dtype=np.float32)[0]
+
+    def convolve(samples, response):
+        return np.convolve(samples, response)[: len(samples)].astype(np.float32)
+
+    monkeypatch.setattr(augment, "responses", SimpleNamespace(choose=choose, convolve=convolve))
+    return asked
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 1600), 16_000)
+    return path
+
+
+def test_view_zero_is_the_clip_itself(chosen, clip):
+    np.testing.assert_array_equal(augment.heard(clip, "x", 0, 16_000, Views(count=2), 7), audio.decode(clip, 16_000))
+    assert chosen == []
+
+
+def test_a_view_is_the_clip_through_the_chosen_device(chosen, clip):
+    samples = audio.decode(clip, 8_000)
+    heard = augment.heard(clip, "x", 3, 8_000, Views(count=3, responses="folder"), 7)
+    assert chosen == [("folder", 7, "x", 3, 8_000)]
+    assert heard.dtype == np.float32 and heard.shape == samples.shape
+    np.testing.assert_array_equal(heard[3:], samples[:-3])
+
+
+MANIFEST = pd.DataFrame(
+    {
+        "id": ["one", "two", "three", "four"],
+        "split": ["pool", "test", "pool", "validation"],
+        "device": ["a", "a", "s1", "b"],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "views, numbers",
+    [
+        (Views(count=0), [1, 1, 1, 1]),
+        (Views(count=2), [3, 1, 3, 1]),
+        (Views(count=2, devices=["a"]), [3, 1, 1, 1]),
+        (Views(count=1, devices=["b", "s1"]), [1, 1, 2, 1]),
+        (Views(count=1, devices=[]), [1, 1, 1, 1]),
+    ],
+)
+def test_only_training_clips_of_the_named_devices_have_views(views, numbers):
+    expected = [(id, view) for id, n in zip(MANIFEST["id"], numbers, strict=True) for view in range(n)]
+    assert augment.keys(MANIFEST, views) == expected
+
+
+def test_a_device_nobody_recorded_with_is_named():
+    with pytest.raises(augment.ViewError, match="^views.devices: the corpus has no clip of device 'A'$"):
+        augment.keys(MANIFEST, Views(count=1, devices=["a", "A"]))
+
+
+def batch(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 3 - 5
+
+
+FULL = torch.tensor([9, 9, 9])
+
+
+def test_mixed_style_by_hand():
+    # clip 0: frames 1, 5 → μ 3, σ 2; clip 1: frames 10, 22 → μ 16, σ 6; λ = ¾: μ = ¾·3 + ¼·16 = 6.25, σ = ¾·2 + ¼·6 = 3
+    # clip 1 with λ = 0 takes μ 3 and σ 2; the third frames are padding, and stay out of μ and σ
+    mel = torch.tensor([[1.0, 5.0, 99.0], [10.0, 22.0, -50.0]]).unsqueeze(-1)
+    mixed = mix_styles(mel, torch.tensor([2, 2]), torch.tensor([1, 0]), torch.tensor([0.75, 0.0]))
+    assert mixed[0].flatten().tolist() == pytest.approx([3.25, 9.25, 99], abs=1e-5)
+    assert mixed[1].flatten().tolist() == pytest.approx([1, 5, -50], abs=1e-5)
+
+
+def test_mixing_is_per_band_and_per_clip():
+    mel, order, weights = batch(3, 9, 4), torch.tensor([1, 2, 0]), torch.tensor([0.2, 0.5, 0.9])
+    mixed, share = mix_styles(mel, FULL, order, weights), weights[:, None]
+    for statistic in (lambda x: x.mean(1), lambda x: x.std(1, correction=0)):
+        own = statistic(mel)
+        torch.testing.assert_close(statistic(mixed), share * own + (1 - share) * own[order], rtol=1e-4, atol=1e-4)
+
+
+def test_mixing_keeps_the_pattern_over_time():
+    mel = batch(3, 9, 4)
+    mixed = mix_styles(mel, FULL, torch.tensor([1, 2, 0]), torch.tensor([0.2, 0.5, 0.9]))
+    assert (mixed - mel).abs().max() > 0.5
+
+    def standard(x):
+        return (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
+
+    torch.testing.assert_close(standard(mixed), standard(mel), rtol=1e-4, atol=1e-4)
+
+
+def test_weight_one_and_oneself_change_nothing():
+    mel, order = batch(3, 9, 4), torch.tensor([1, 2, 0])
+    torch.testing.assert_close(mix_styles(mel, FULL, order, torch.ones(3)), mel)
+    torch.testing.assert_close(mix_styles(mel, FULL, torch.arange(3), torch.full((3,), 0.3)), mel)
+
+
+def test_padding_is_neither_heard_nor_changed():
+    short, lengths, order, weights = batch(2, 5, 4), torch.tensor([5, 5]), torch.tensor([1, 0]), torch.tensor([0.4, 0.7])
+    padded = torch.cat([short, torch.full((2, 4, 4), 1e4)], 1)
+    mixed = mix_styles(padded, lengths, order, weights)
+    torch.testing.assert_close(mixed[:, :5], mix_styles(short, lengths, order, weights))
+    assert torch.equal(mixed[:, 5:], padded[:, 5:])
+
+
+def test_a_band_that_never_changes_takes_the_level_alone():
+    mel = batch(2, 9, 1)
+    mel[0] = -23.0259
+    mixed = mix_styles(mel, FULL[:2], torch.tensor([1, 0]), torch.tensor([0.5, 0.5]))
+    level = (-23.0259 + mel[1].mean()) / 2
+    torch.testing.assert_close(mixed[0], level.expand(9, 1), rtol=1e-4, atol=5e-3)
+    assert mixed.isfinite().all()
+
+
+def test_styles_have_no_gradient():
+    mel = batch(2, 9, 4).requires_grad_()
+    mix_styles(mel, FULL[:2], torch.tensor([1, 0]), torch.tensor([0.5, 0.25])).sum().backward()
+    other = mel.detach()
+    scale = 0.5 + 0.5 * other[1].std(0, correction=0) / other[0].std(0, correction=0)
+    torch.testing.assert_close(mel.grad[0], scale.expand(9, 4), rtol=1e-4, atol=1e-5)  # ∂/∂x of a fixed scale and shift
+
+
+def test_mixstyle_draws():
+    mel, alpha = batch(3, 9, 4), 0.3
+    assert freq_mixstyle(mel, FULL, 0.0, alpha) is mel
+    torch.manual_seed(3)
+    first = freq_mixstyle(mel, FULL, 1.0, alpha)
+    assert not torch.equal(first, freq_mixstyle(mel, FULL, 1.0, alpha))
+    torch.manual_seed(3)
+    assert torch.equal(first, freq_mixstyle(mel, FULL, 1.0, alpha))
+    generator = torch.Generator().manual_seed(3)
+    assert torch.equal(first, freq_mixstyle(mel, FULL, 1.0, alpha, generator))
+    changed = sum(freq_mixstyle(mel, FULL, 0.4, alpha, generator) is not mel for _ in range(500))
+    assert 160 < changed < 240  # 0.4 ± 3.7 deviations
+
+
+def test_mixing_weights_are_beta():
+    # clips of levels 0 and 1, so a clip's own new level is its λ (or 1 − λ): Beta(a, a) has mean ½, variance 1/(4(2a + 1))
+    mel, generator = torch.tensor([0.0, 1.0]).repeat_interleave(4).reshape(2, 4, 1), torch.Generator().manual_seed(0)
+    lengths = torch.tensor([4, 4])
+    levels = torch.stack([freq_mixstyle(mel, lengths, 1.0, 0.3, generator)[:, 0, 0] for _ in range(2000)])
+    swapped = levels[(levels - torch.tensor([0.0, 1.0])).abs().amax(1) > 1e-6]  # the others met themselves
+    assert len(swapped) == pytest.approx(1000, abs=130)
+    assert swapped[:, 0].mean() == pytest.approx(0.5, abs=0.05)
+    assert swapped.var(0).tolist() == pytest.approx([1 / (4 * 1.6)] * 2, abs=0.015)
+    assert (swapped[:, 0] + swapped[:, 1] - 1).abs().max() > 0.1  # a λ of its own for each clip
+
+
+def spans(changed: torch.Tensor) -> list[tuple[int, int]]:
+    """First index and width of each row's one run of True; (0, 0) without one."""
+    found = []
+    for row in changed.tolist():
+        first, width = (row.index(True), sum(row)) if any(row) else (0, 0)
+        assert all(row[first : first + width])
+        found.append((first, width))
+    return found
+
+
+def test_masks_are_one_span_of_each_kind_and_hold_the_clips_mean():
+    torch.manual_seed(0)
+    mel, lengths = batch(200, 20, 10), torch.full((200,), 20)
+    masked = masks(mel, lengths, Masks(time=5, frequency=3))
+    changed = masked != mel
+    times, bands = changed.all(2), changed.all(1)
+    assert torch.equal(changed, times[:, :, None] | bands[:, None, :])
+    widths = [{width for _, width in spans(rows)} for rows in (times, bands)]
+    assert widths == [{0, 1, 2, 3, 4, 5}, {0, 1, 2, 3}]
+    assert len(set(spans(times))) > 50  # each clip's own
+    torch.testing.assert_close(masked[changed], mel.mean((1, 2))[:, None, None].expand(200, 20, 10)[changed])
+
+
+def test_one_kind_of_mask_alone():
+    torch.manual_seed(0)
+    mel, lengths = batch(50, 20, 10), torch.full((50,), 20)
+    assert all(rows.all(1).equal(rows.any(1)) for rows in masks(mel, lengths, Masks(frequency=4)).ne(mel).mT)
+    assert all(rows.all(1).equal(rows.any(1)) for rows in masks(mel, lengths, Masks(time=4)).ne(mel))
+    assert torch.equal(masks(mel, lengths, Masks()), mel)
+
+
+def test_masks_leave_padding_alone():
+    torch.manual_seed(0)
+    mel, lengths = batch(60, 20, 10), torch.tensor([20, 8, 3]).repeat(20)
+    real = torch.arange(20) < lengths[:, None]
+    mel[~real] = 1e4
+    masked = masks(mel, lengths, Masks(time=6, frequency=2))
+    assert torch.equal(masked[~real], mel[~real])
+    assert masked[real].max() < 100
+    hit = (masked != mel).all(2).any(1)
+    assert all(hit[lengths == length].sum() > 10 for length in (20, 8, 3))  # short clips as often as long ones
+
+
+def test_a_batch_is_mixed_then_masked_and_repeats_with_its_seed():
+    mel, params = batch(3, 9, 4), Augment(mixstyle=MixStyle(p=1.0), masks=Masks(time=3, frequency=2))
+    torch.manual_seed(5)
+    expected = masks(freq_mixstyle(mel, FULL, 1.0, 0.3), FULL, params.masks)
+    torch.manual_seed(5)
+    assert torch.equal(augment_batch(mel, FULL, params), expected)
+    assert augment_batch(mel, FULL, Augment()) is mel

@@ -1,0 +1,222 @@
+"""Distilling scenes: fixed classes, views, front end and layers, int8, and a run killed in either phase."""
+
+import numpy as np
+import pytest
+import torch
+from learning import LAYERS, SCENES, SceneWorld, copied, forbid_teacher, same
+from test_distillation import HARD
+
+from earshot import distillation, losses
+from earshot.batches import Loader
+from earshot.distillation import Distilled, distill, with_lessons
+from earshot.objective import Objective
+from earshot.params import (
+    QAT,
+    Augment,
+    BiLSTM,
+    CPMobile,
+    CrossEntropy,
+    Distill,
+    Front,
+    Layered,
+    MixStyle,
+    MobileNet,
+    Recipe,
+    Student,
+    Terms,
+)
+from earshot.training import predict
+
+SCENE = Terms(ce=CrossEntropy(weight=0.5), front=Front(weight=0.2, alone=1), layered=Layered(weight=0.3, top=2, beta=0.1))
+MOBILE = MobileNet(name="mobilenet", stem=4, widths=[4, 6, 8], blocks=[1, 1, 1], expansion=2)
+TWO = QAT(epochs=2, learning_rate=1e-3)
+MIXED = Augment(views=True, mixstyle=MixStyle(p=0.5))
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> SceneWorld:
+    return SceneWorld(tmp_path_factory.mktemp("scenes"))
+
+
+def learn(
+    scenes: SceneWorld, scratch, terms=SCENE, epochs=3, data=("fewshot", "pool"), student: Student = MOBILE, seed=0,
+    augment=MIXED, qat=TWO, on_epoch=lambda epoch, scores: None,
+) -> Distilled:  # fmt: skip
+    told = Recipe(track="scenes", data=list(data), epochs=epochs, terms=terms, augment=augment, qat=qat)
+    settings, asked = Distill(batch=8, learning_rate=1e-2), [one for role in data for one in scenes.items[role]]
+    return distill(
+        told, student, settings, scenes.mel, asked, scenes.items["validation"], scenes.cache, seed, scratch, on_epoch
+    )
+
+
+def right(scenes: SceneWorld, student) -> float:
+    answers = predict(student, Loader(scenes.items["test"], scenes.mel, None, 32))
+    return float(np.mean([answers[clip.id].argmax() == scenes.right[clip.id] for clip in scenes.items["test"]]))
+
+
+def test_lessons_are_those_of_the_view_that_is_heard(scenes):
+    loader, seen = Loader(scenes.asked, scenes.mel, None, 7, views=True), set()
+    for epoch in range(4):
+        for batch in with_lessons(loader.shuffled(0, epoch), scenes.cache):
+            for row, (clip, view) in enumerate(zip(batch.items, batch.views, strict=True)):
+                mel, said = scenes.mel[clip.id, view], scenes.cache.said(clip.id, view)
+                assert np.array_equal(batch.sequences[row, : len(mel)].numpy(), mel.astype(np.float32))
+                for name, value in said.items():
+                    own = getattr(batch.lesson, name)[row].numpy()
+                    assert np.array_equal(own, value.astype(np.float32).reshape(own.shape)), name
+                frames = scenes.cache.frames(clip, view)
+                assert np.array_equal(batch.lesson.frames[row, : len(frames)].numpy(), frames.astype(np.float32))
+                seen.add((clip.id, view))
+    assert {view for _, view in seen} == {0, 1, 2}
+    one, two = (scenes.cache.said("pool-1", view)["layer_logits"] for view in (0, 1))
+    assert not np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("student", [MOBILE, CPMobile(name="cp_mobile", base_channels=8), BiLSTM(name="bilstm", hidden=8)])
+def test_every_student_learns_scenes_from_layers(scenes, tmp_path, student):
+    quantized = student.name != "bilstm"
+    history = []
+    made = learn(
+        scenes, tmp_path, epochs=8, student=student, qat=TWO if quantized else None,
+        on_epoch=lambda *seen: history.append(seen),
+    )  # fmt: skip
+    assert right(scenes, made.student) > 0.7
+    assert set(made.int8) == ({"ptq", "qat"} if quantized else set())
+    assert not any(one.training for one in (made.student, *made.int8.values()))
+    assert right(scenes, made.int8.get("qat", made.student)) > 0.7
+    assert [epoch for epoch, _ in history] == list(range(10 if quantized else 8))
+    assert set(history[0][1]) == {"front", "loss", "validation"}
+    assert set(history[1][1]) == set(history[-1][1]) == {"ce", "front", "layered", "loss", "validation"}
+    shipped = [scores["validation"] for _, scores in history[8 if quantized else 0 :]]
+    assert made.validation == max(shipped)
+    chosen = np.array(made.routing["chosen"])
+    assert chosen.shape == ({"mobilenet": 3, "cp_mobile": 3, "bilstm": 1}[student.name], 2)
+    assert chosen.min() >= 1 and chosen.max() <= LAYERS
+    assert made.seconds > 0
+
+
+def test_without_layers_there_is_no_routing_and_without_qat_no_second_phase(scenes, tmp_path):
+    history = []
+    hard = learn(scenes, tmp_path, HARD, 2, ["fewshot"], qat=None, on_epoch=lambda epoch, _: history.append(epoch))
+    assert hard.routing is None and set(hard.int8) == {"ptq"} and history == [0, 1]
+
+
+def test_the_teacher_teaches_scenes_that_few_labels_cannot(tmp_path, monkeypatch):
+    forbid_teacher(monkeypatch)
+    scenes = SceneWorld(tmp_path, fewshot=3)  # one clip of each
+    hard = learn(scenes, tmp_path / "hard", HARD, 48, ["fewshot"], qat=None)
+    taught = learn(scenes, tmp_path / "layered", epochs=12, qat=None)
+    assert right(scenes, hard.student) < 0.8
+    assert right(scenes, taught.student) > 0.85
+
+
+def test_a_pool_without_any_label_is_enough(scenes, tmp_path):
+    made = learn(scenes, tmp_path, epochs=8, data=["pool"], qat=None)
+    assert right(scenes, made.student) > 0.8
+    assert all(torch.isfinite(tensor).all() for tensor in made.student.state_dict().values())
+
+
+def spied(monkeypatch, name: str = "accuracy") -> list[dict[str, torch.Tensor]]:
+    """Return what will be the weights after each epoch."""
+    after, accuracy = [], distillation.accuracy
+    monkeypatch.setattr(
+        distillation, "accuracy", lambda model, loader: after.append(copied(model)) or accuracy(model, loader)
+    )
+    return after
+
+
+def test_alone_epochs_leave_all_but_the_front_end_where_it_was(scenes, tmp_path, monkeypatch):
+    after = spied(monkeypatch)
+    alone = SCENE.model_copy(update={"front": Front(weight=0.2, alone=2)})
+    learn(scenes, tmp_path, alone, epochs=3, qat=None)
+    torch.manual_seed(0)
+    begun = copied(distillation.STUDENTS["mobilenet"](MOBILE, SceneWorld.MELS, len(SCENES)))
+    moments = ("running_mean", "running_var", "num_batches_tracked")
+    learned = {name for name in begun if not name.endswith(moments)}
+    front = {name for name in learned if name.startswith(("front.", "stem."))}
+    moved = [{name for name in learned if not torch.equal(weights[name], begun[name])} for weights in after]
+    assert moved == [front, front, learned]
+
+
+def test_the_temperature_falls_over_both_phases(scenes, tmp_path, monkeypatch):
+    steps, temperature = [], losses.temperature
+    monkeypatch.setattr(losses, "temperature", lambda step, *settings: steps.append(step) or temperature(step, *settings))
+    learn(scenes, tmp_path)
+    passes = len(Loader(scenes.asked, scenes.mel, None, 8))
+    assert steps == list(range((3 - 1 + 2) * passes))  # all epochs but the one that the front end has alone
+
+
+def test_layers_are_chosen_anew_at_the_start_of_each_epoch(scenes, tmp_path, monkeypatch):
+    routed, used, route, layered_kd = [], [], Objective.route, losses.layered_kd
+
+    def watched(objective, student, batches):
+        listened = list(batches)
+        assert {view for batch in listened for view in batch.views} == {0}
+        assert {clip.id for batch in listened for clip in batch.items} == {clip.id for clip in scenes.items["fewshot"]}
+        route(objective, student, listened)
+        routed.append((copied(student), objective.similarity, objective.routes))
+
+    monkeypatch.setattr(Objective, "route", watched)
+    monkeypatch.setattr(losses, "layered_kd", lambda *given: used.append(given[2]) or layered_kd(*given))
+    made = learn(scenes, tmp_path, epochs=4)
+    assert len(routed) == 3 + 1 + 2  # the first epoch is the front end's; one for the student as it is kept
+    passes = len(Loader(scenes.asked, scenes.mel, None, 8))
+    epochs = [*routed[:3], *routed[4:]]
+    assert len(used) == len(epochs) * passes
+    for number, (_, _, routes) in enumerate(epochs):
+        assert all(torch.equal(each, routes) for each in used[number * passes : (number + 1) * passes])
+    assert len({tuple(similarity.flatten().tolist()) for _, similarity, _ in routed}) == 6
+    assert same(routed[3][0], copied(made.student)) and made.routing["similarity"] == routed[3][1].tolist()
+
+
+def test_scenes_of_a_seed_start_alike_and_end_alike(scenes, tmp_path, monkeypatch):
+    one, two, other = (learn(scenes, tmp_path / str(n), epochs=2, seed=seed) for n, seed in enumerate((0, 0, 1)))
+    assert same(copied(one.student), copied(two.student)) and not same(copied(one.student), copied(other.student))
+    for form in ("ptq", "qat"):
+        assert same(copied(one.int8[form]), copied(two.int8[form]))
+    assert one.routing == two.routing
+    begun = []
+    monkeypatch.setattr(distillation, "fit", lambda student, *_, **__: begun.append(copied(student)) or 0.0)
+    learn(scenes, tmp_path / "a", qat=None)
+    learn(scenes, tmp_path / "b", HARD, 5, ["fewshot"], qat=None)
+    assert same(*begun)
+
+
+@pytest.mark.parametrize("killed_after", [0, 1, 2, 3], ids=["front", "float", "last of float", "qat"])
+@pytest.mark.parametrize("within", [False, True], ids=["between epochs", "within an epoch"])
+def test_killed_in_either_phase_it_ends_in_the_same_bytes(scenes, tmp_path, monkeypatch, straight, killed_after, within):
+    whole, expected = straight
+
+    def on_epoch(epoch, _):
+        if epoch == killed_after:
+            if not within:
+                raise KeyboardInterrupt
+            forward, calls = Objective.forward, []
+
+            def fails(objective, heard):
+                calls.append(1)
+                if len(calls) == 3:
+                    raise KeyboardInterrupt
+                return forward(objective, heard)
+
+            monkeypatch.setattr(Objective, "forward", fails)
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(scenes, tmp_path, on_epoch=on_epoch)
+    monkeypatch.undo()
+    history = []
+    resumed = learn(scenes, tmp_path, on_epoch=lambda *seen: history.append(seen))
+    assert history == expected
+    assert same(copied(resumed.student), copied(whole.student))
+    assert resumed.int8.keys() == whole.int8.keys() == {"ptq", "qat"}
+    for form, model in whole.int8.items():
+        assert same(copied(resumed.int8[form]), copied(model)), form
+    assert (resumed.routing, resumed.validation) == (whole.routing, whole.validation)
+    again = learn(scenes, tmp_path)  # nothing is left to do
+    assert same(copied(again.int8["qat"]), copied(whole.int8["qat"])) and again.routing == whole.routing
+
+
+@pytest.fixture(scope="module")
+def straight(scenes, tmp_path_factory) -> tuple[Distilled, list]:
+    history = []
+    return learn(scenes, tmp_path_factory.mktemp("straight"), on_epoch=lambda *seen: history.append(seen)), history
