@@ -1,6 +1,7 @@
 """The models of a track answer its test items; what they answer and what they cost."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import torch
 from torch import nn
 
 from earshot import checkpoint, costs, predict, text
-from earshot.batches import Loader, by_audio
+from earshot.batches import Audio, Loader, by_audio
 from earshot.distillation import STUDENTS
 from earshot.files import atomic
 from earshot.items import Item
 from earshot.metrics import Answers
 from earshot.models.teacher import Teacher
 from earshot.params import Evaluate, Features, Limits, Student, Text
-from earshot.progress import track
+from earshot.progress import track, workers
 from earshot.recordings import Recordings
 from earshot.store import Store
 from earshot.training import predict as predict_items
@@ -53,12 +54,17 @@ def int8_answers(files: Sequence[Path], items: Sequence[Item], manifest: pd.Data
     students = [predict.load(path) for path in files]
     recordings = Recordings(manifest, sample_rate=students[0].sample_rate)
     answers: list[Answers] = [{} for _ in students]
-    for utterances, group in track(by_audio(items).items(), "int8 answers", unit="passage"):
-        samples = waveform(utterances, recordings)
-        asked = encode(group, students[0].buckets)
-        for student, mine in zip(students, answers, strict=True):
-            probabilities = np.atleast_2d(predict.softmax(student.logits(samples, *asked)))
-            mine |= {item.id: row for item, row in zip(group, probabilities, strict=True)}
+    passages = by_audio(items)
+
+    def ask(passage: tuple[Audio, list[Item]]) -> list[np.ndarray]:
+        samples, asked = waveform(passage[0], recordings), encode(passage[1], students[0].buckets)
+        return [np.atleast_2d(predict.softmax(student.logits(samples, *asked))) for student in students]
+
+    with ThreadPoolExecutor(workers()) as pool:  # onnxruntime leaves the GIL while it computes
+        each = track(pool.map(ask, passages.items()), "int8 answers", total=len(passages), unit="passage")
+        for group, said in zip(passages.values(), each, strict=True):
+            for mine, probabilities in zip(answers, said, strict=True):
+                mine |= {item.id: row for item, row in zip(group, probabilities, strict=True)}
     return answers
 
 
