@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def student_cost(
     student = load_student(params, features.n_mels, len(item.options), weights)
     frames = reference_frames(features, settings.reference_seconds)
     macs = costs.macs(_network(params, student), *frames)
-    in_float, int8 = (file_cost(onnx / f"student.{kind}.onnx", item, settings) for kind in ("float", "int8"))
+    in_float, int8 = file_costs([onnx / f"student.{kind}.onnx" for kind in ("float", "int8")], item, settings)
     in_float |= {"parameters": costs.parameters(student), "macs": macs}
     in_float["timing"]["train_minutes"] = minutes
     if settings.limits or not read_text(params):
@@ -177,12 +178,12 @@ def _network(params: Student, student: nn.Module) -> Callable[..., torch.Tensor]
     return lambda frames, lengths: student.head(student.pool(frames, lengths), None, None)
 
 
-def file_cost(file: Path, item: Item, settings: Evaluate) -> Cost:
-    """Return the bytes of a student's file, and its latency on one thread: `item` asked about a reference clip."""
-    student = predict.load(file)
-    samples, asked = _noise(settings.reference_seconds, student.sample_rate), encode([item], student.buckets)
-    timing = timed(lambda: student.logits(samples, *asked), settings.latency_clips)
-    return {"bytes": costs.file_bytes(file), "timing": timing}
+def file_costs(files: Sequence[Path], item: Item, settings: Evaluate) -> list[Cost]:
+    """Return the bytes of each student's file, and its latency on one thread: `item` asked about a reference clip."""
+    students = [predict.load(file) for file in files]
+    samples, asked = _noise(settings.reference_seconds, students[0].sample_rate), encode([item], students[0].buckets)
+    timing = timed([partial(student.logits, samples, *asked) for student in students], settings.latency_clips)
+    return [{"bytes": costs.file_bytes(file), "timing": own} for file, own in zip(files, timing, strict=True)]
 
 
 def check_limits(cost: dict[str, Cost], limits: Limits | None) -> None:
@@ -193,9 +194,9 @@ def check_limits(cost: dict[str, Cost], limits: Limits | None) -> None:
                 raise LimitError(f"{model}: {name}={figures[name]:,} is above evaluate.limits.{name}={limit:,}")
 
 
-def timed(call: Callable[[], Any], clips: int) -> dict[str, float]:
-    """Return the latency of answering one reference clip on this thread."""
-    return {f"latency_{name}": value for name, value in costs.latency(call, clips).items()}
+def timed(calls: Sequence[Callable[[], Any]], clips: int) -> list[dict[str, float]]:
+    """Return the latencies of answering one reference clip on this thread."""
+    return [{f"latency_{name}": value for name, value in own.items()} for own in costs.latency(calls, clips)]
 
 
 def teacher_cost(teacher: Teacher, read: Text | None, item: Item, minutes: float, settings: Evaluate) -> Cost:
@@ -210,7 +211,7 @@ def teacher_cost(teacher: Teacher, read: Text | None, item: Item, minutes: float
         return teacher.head(pooled, *asked)
 
     parameters = costs.parameters(teacher)
-    timing = {"train_minutes": minutes, **timed(respond, settings.latency_clips)}
+    timing = {"train_minutes": minutes, **timed([respond], settings.latency_clips)[0]}
     return {"parameters": parameters, "macs": costs.macs(respond), "bytes": 4 * parameters, "timing": timing}
 
 
