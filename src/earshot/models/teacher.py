@@ -1,7 +1,6 @@
 """The teacher: wav2vec 2.0 or HuBERT, frozen but for its top layers, with a head on the pooled last layer."""
 
 import hashlib
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
+from earshot import hub
 from earshot.models.heads import head, masked_mean
 from earshot.params import Teacher as TeacherParams
 
@@ -22,20 +22,22 @@ class CheckpointError(ValueError):
     """A teacher checkpoint that cannot be had or cannot serve."""
 
 
-def load_backbone(checkpoint: str, revision: str | None) -> tuple[nn.Module, bool]:
+def load_backbone(checkpoint: str, revision: str | None, cache: str | None = None) -> tuple[nn.Module, bool]:
     """Return the self-supervised encoder of a local folder or a pinned hub id, and whether it wants unit variance.
 
-    Raises CheckpointError for a hub id without a revision, a missing checkpoint or another architecture.
+    Files of the hub are kept in `cache`. Raises CheckpointError for a hub id without a pinned commit, a checkpoint that
+    cannot be had or lacks weights, or another architecture.
     """
-    if not Path(checkpoint).is_dir() and revision is None:
-        raise CheckpointError(f"teacher.checkpoint={checkpoint!r} is no local folder, and a hub id needs teacher.revision")
     try:
+        folder = hub.folder(checkpoint, revision, cache)
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         backbone, found = AutoModel.from_pretrained(
-            checkpoint, revision=revision, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=True
         )
-        extractor = AutoFeatureExtractor.from_pretrained(checkpoint, revision=revision)
+        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+    except hub.HubError as error:
+        raise CheckpointError(f"teacher.checkpoint={checkpoint!r} {error}") from None
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"teacher.checkpoint={checkpoint!r}: {str(error).splitlines()[0]}") from None
     if not hasattr(backbone, "feature_extractor") or not hasattr(backbone, "encoder"):
@@ -62,7 +64,7 @@ class Teacher(nn.Module):
 
     def __init__(self, params: TeacherParams, classes: int = 0, scratch: int | None = None):
         super().__init__()
-        self.backbone, self.unit_variance = load_backbone(params.checkpoint, params.revision)
+        self.backbone, self.unit_variance = load_backbone(params.checkpoint, params.revision, params.cache)
         if scratch is not None:
             torch.manual_seed(scratch)
             self.backbone = AutoModel.from_config(AutoConfig.for_model(**self.backbone.config.to_dict())).eval()
