@@ -43,7 +43,7 @@ def measure(rounds: int = 7, passages: int = 256, width: int = 768, hidden: int 
                     batches,
                     steps_per_epoch=len(loader),
                     epochs=1,
-                    objective=Objective(terms, model, example, example.lesson, None, len(loader), seed=0),
+                    objective=Objective(terms, model, example, None, len(loader), seed=0),
                     validate=lambda _: 0.0,
                     base_rate=1e-3,
                     schedule="constant",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from earshot import responses
 from earshot.corpora import read_manifest
 from earshot.features import extract
 
@@ -11,6 +12,7 @@ from declared import digest, read, run, scratch
 def features(track: str) -> None:
     params, path = read(f"tracks.{track}.features"), Path(f"data/{track}/manifest.parquet")
     views, seed = read(f"tracks.{track}.views"), read("seed")
+    recorded = responses.measured(views.responses) if views.count and views.responses else ()
     extract(
         read_manifest(path),
         params,
@@ -18,7 +20,7 @@ def features(track: str) -> None:
         seed,
         out=Path(f"data/{track}/mel.parquet"),
         rejected=Path(f"metrics/{track}/rejected.csv"),
-        scratch=scratch(track, "features", digest(path, params, views, seed)),
+        scratch=scratch(track, "features", digest(path, params, views, seed, *recorded)),
     )
 
 

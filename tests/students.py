@@ -32,3 +32,18 @@ def settle(model: nn.Module) -> nn.Module:
 def mels(*lengths: int, width: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(len(lengths), max(lengths), width, generator=generator), torch.tensor(lengths)
+
+
+def learning(model: nn.Module) -> tuple[float, float]:
+    """Train a student of two classes to tell clips with a rhythm in some bands; return the first and the last loss."""
+    mel, lengths = mels(*[20] * 16)
+    answers = torch.arange(16) % 2
+    mel[answers == 1, ::4, 10:20] += 4
+    model, losses = model.train(), []
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(25):
+        losses.append(nn.functional.cross_entropy(model(mel, lengths), answers))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    return losses[0].item(), losses[-1].item()

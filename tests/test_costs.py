@@ -147,14 +147,19 @@ def test_onnx_parameters_count_packed_weights_scales_zero_points_and_branches(tm
 
 
 def test_latency_is_of_the_rounds_after_the_warmup(monkeypatch):
-    spent = iter([0, 1, 10, 12, 20, 23, 30, 34, 40, 45])  # milliseconds: 1, 2, 3, 4, 5
-    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(spent) * 1_000_000)
-    calls = []
-    measured = costs.latency(lambda: calls.append(1), rounds=5, warmup=2)
-    assert len(calls) == 7
-    assert measured == pytest.approx({"median_ms": 3, "low_ms": 1.4, "high_ms": 4.6})
+    clock, calls = [0.0], []
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: int(clock[0] * 1_000_000))
+
+    def call(name: str, *spent: float):
+        turns = iter(spent)  # milliseconds
+        return lambda: calls.append(name) or clock.__setitem__(0, clock[0] + next(turns))
+
+    one, other = costs.latency([call("a", 90, 80, 1, 2, 3, 4, 5), call("b", 70, 60, 7, 7, 7, 7, 7)], rounds=5, warmup=2)
+    assert calls == ["a", "b"] * 7
+    assert one == pytest.approx({"median_ms": 3, "low_ms": 1.4, "high_ms": 4.6})
+    assert other == pytest.approx({"median_ms": 7, "low_ms": 7, "high_ms": 7})
     with pytest.raises(ValueError, match="rounds=0"):
-        costs.latency(lambda: None, rounds=0)
+        costs.latency([lambda: None], rounds=0)
 
 
 def test_peak_memory_adds_the_children(monkeypatch):

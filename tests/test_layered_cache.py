@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from learning import LAYERS, SCENES, clips, scene, teacher_params, tiny_checkpoint
-from test_teacher_cache import PARTS, SECONDS, Setting, contents, count_lower, forge
+from test_teacher_cache import PARTS, SECONDS, Setting, contents, count_lower, forge, spread
 
 from earshot import teacher, teacher_cache
 from earshot.items import Item
@@ -58,11 +58,7 @@ def layered_whole(layered) -> dict[str, bytes]:
 
 @pytest.fixture
 def layered_folder(tmp_path, layered_whole) -> Path:
-    path = tmp_path / "cache"
-    path.mkdir()
-    for name, content in layered_whole.items():
-        (path / name).write_bytes(content)
-    return path
+    return spread(layered_whole, tmp_path / "cache")
 
 
 @torch.inference_mode()

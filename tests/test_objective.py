@@ -11,9 +11,11 @@ from torch import nn
 from earshot import losses, routing
 from earshot.batches import Batch, Lesson, Loader
 from earshot.distillation import lesson, mean_frame, with_lessons
+from earshot.models.bilstm import BiLSTMStudent
+from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.mobilenet import MobileNetStudent
 from earshot.objective import TERMS, Objective, stage_lengths
-from earshot.params import KD, CrossEntropy, FeatureMSE, Front, Layered, MobileNet, Terms
+from earshot.params import KD, BiLSTM, CPMobile, CrossEntropy, FeatureMSE, Front, Layered, MobileNet, Terms
 from earshot.training import Heard, answer
 
 HARD = Terms(ce=CrossEntropy(weight=1.0))
@@ -28,7 +30,7 @@ STUDENT = MobileNet(name="mobilenet", stem=4, widths=[4, 6, 8], blocks=[1, 1, 1]
 class Stub(nn.Module):
     """A student of one unit and one stage."""
 
-    width = 1
+    width, strides = 1, [1]
 
     def encode(self, sequences, lengths):
         return sequences.mean(1), [sequences]
@@ -45,7 +47,7 @@ def heard_by_hand() -> Heard:
 
 def objective_by_hand(terms: Terms) -> Objective:
     batch = heard_by_hand().batch
-    objective = Objective(terms, Stub(), batch, batch.lesson, None, steps_per_epoch=1, seed=0)
+    objective = Objective(terms, Stub(), batch, None, steps_per_epoch=1, seed=0)
     objective.project.weight.data, objective.project.bias.data = torch.tensor([[1.0], [2.0]]), torch.zeros(2)
     return objective
 
@@ -115,7 +117,7 @@ def batches(world: SceneWorld, size: int = 8, role: str = "fewshot") -> list[Bat
 
 def objective_of(world: SceneWorld, student: nn.Module, terms: Terms = SCENE, seed: int = 0) -> Objective:
     (example, *_), mean = batches(world), mean_frame(world.cache, world.items["fewshot"])
-    return Objective(terms, student, example, example.lesson, mean, steps_per_epoch=4, seed=seed)
+    return Objective(terms, student, example, mean, steps_per_epoch=4, seed=seed)
 
 
 def has_gradient(module: nn.Module) -> set[str]:
@@ -170,7 +172,7 @@ def test_front_alignment_falls_to_nothing_when_the_student_hears_as_the_teacher(
     heard = answer(student, batch)
     far = objective(heard)["front"].item()
     told = losses.resample(
-        told, batch.lesson.frame_lengths, heard.stages[0].shape[1], stage_lengths(heard.stages[0], batch.lengths)
+        told, batch.lesson.frame_lengths, heard.stages[0].shape[1], stage_lengths(batch.lengths, student.strides[0])
     )
     turned = torch.linalg.qr(torch.randn(told.shape[-1], told.shape[-1])).Q  # the student's units may mean something else
     objective.adapt.weight.data, objective.adapt.bias.data = turned, torch.zeros(told.shape[-1])
@@ -194,17 +196,24 @@ def test_padding_changes_no_stage_logit_no_alignment_and_no_routing(world, stude
     objective.route(student, alone)
     assert torch.allclose(similarity, objective.similarity, atol=1e-5) and torch.equal(routes, objective.routes)
     # alignment means over frames, so long clips weigh more
-    frames = torch.tensor([stage_lengths(one.stages[0], one.batch.lengths).item() for one in each])
+    frames = torch.tensor([stage_lengths(one.batch.lengths, student.strides[0]).item() for one in each])
     own = torch.tensor([objective(one)["front"].item() for one in each])
     assert objective(heard)["front"].item() == pytest.approx(((own * frames).sum() / frames.sum()).item(), abs=1e-5)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 4, 8, 16])
-def test_stage_lengths_are_those_of_a_clip_alone(stride):
-    for longest in range(3 * stride, 101):
-        lengths = torch.tensor([longest, *range(1, longest)])
-        stage = torch.zeros(len(lengths), -(-longest // stride), 1)
-        assert stage_lengths(stage, lengths).tolist() == [-(-length // stride) for length in lengths.tolist()], longest
+@pytest.mark.parametrize(
+    "student",
+    [
+        MobileNetStudent(STUDENT, 40, 3),
+        CPMobileStudent(CPMobile(name="cp_mobile", base_channels=8), 40, 3),
+        *(BiLSTMStudent(BiLSTM(name="bilstm", hidden=4, stack=stack), 40, 3) for stack in range(1, 9)),
+    ],
+)
+def test_stage_lengths_are_those_of_a_clip_alone(student):
+    for length in range(1, 50):
+        stages = student.eval().encode(torch.zeros(1, length, 40), torch.tensor([length]))[1]
+        expected = [stage_lengths(torch.tensor([length]), stride).item() for stride in student.strides]
+        assert [stage.shape[1] for stage in stages] == expected, length
 
 
 def test_routing_is_the_attention_similarity_of_stages_and_layers(world, student):

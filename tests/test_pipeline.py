@@ -53,7 +53,7 @@ SHRUNK = {
     "tracks.scenes.corpus.validation_share": 0.25,
     "tracks.scenes.fewshot.share": 50,
     "tracks.scenes.teacher.epochs": 2,
-    "tracks.scenes.cache.part": 16,
+    "tracks.scenes.cache.part": 8,
     "tracks.scenes.distill.seeds": 2,
     "tracks.scenes.quantize.agreement_items": 6,
     "tracks.scenes.evaluate.resamples": 200,

@@ -84,15 +84,18 @@ def whole(setting) -> dict[str, bytes]:
 @pytest.fixture
 def folder(tmp_path, whole) -> Path:
     """An undisturbed cache, to be spoilt."""
-    path = tmp_path / "cache"
-    path.mkdir()
-    for name, content in whole.items():
-        (path / name).write_bytes(content)
-    return path
+    return spread(whole, tmp_path / "cache")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def spread(files: dict[str, bytes], folder: Path) -> Path:
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
 def forge(folder: Path, part: str, change) -> None:

@@ -149,10 +149,17 @@ def test_every_epoch_trains_with_dropout_and_validates_without(mel, items, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("scores", "best"), [([0.5, 0.7, 0.7, 0.6], 1), ([0.9, 0.7, 0.9, 0.1], 0), ([0.1, 0.2, 0.3, 0.4], 3)]
+    ("scores", "first", "best"),
+    [
+        ([0.5, 0.7, 0.7, 0.6], 0, 1),
+        ([0.9, 0.7, 0.9, 0.1], 0, 0),
+        ([0.1, 0.2, 0.3, 0.4], 0, 3),
+        ([0.9, 0.7, 0.8, 0.8], 1, 2),
+        ([0.9, 0.9, 0.9, 0.1], 3, 3),
+    ],
 )
 @pytest.mark.parametrize("killed_after", [None, 0, 2])
-def test_the_best_epoch_is_kept_the_earliest_on_a_tie(mel, items, tmp_path, scores, best, killed_after):
+def test_the_best_epoch_is_kept_the_earliest_on_a_tie(mel, items, tmp_path, scores, first, best, killed_after):
     weights, kills = {}, [killed_after] if killed_after is not None else []
 
     def run():
@@ -168,7 +175,7 @@ def test_the_best_epoch_is_kept_the_earliest_on_a_tie(mel, items, tmp_path, scor
                 kills.clear()
                 raise Killed
 
-        train(model, Loader(items, mel, TEXT, 3), tmp_path, validate=validate, on_epoch=on_epoch, epochs=4)
+        train(model, Loader(items, mel, TEXT, 3), tmp_path, validate=validate, on_epoch=on_epoch, epochs=4, first=first)
         return model
 
     if killed_after is not None:

@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -185,22 +185,22 @@ def _packed_bytes(tensor: "onnx.TensorProto") -> int:
     return len(tensor.raw_data) if tensor.HasField("raw_data") else onnx.numpy_helper.to_array(tensor).nbytes
 
 
-def latency(call: Callable[[], Any], rounds: int, warmup: int = 3) -> dict[str, float]:
-    """Return median, 10th and 90th percentile of the wall-clock milliseconds of `call()` on the calling thread.
+def latency(calls: Sequence[Callable[[], Any]], rounds: int, warmup: int = 3) -> list[dict[str, float]]:
+    """Return median, 10th and 90th percentile of the wall-clock milliseconds of each call on the calling thread.
 
-    The thread count of torch or ONNX Runtime is the caller's to set.
+    Calls take turns, so that a slow moment hits all alike. The thread count of torch or ONNX Runtime is the caller's to
+    set.
     """
     if rounds < 1:
         raise ValueError(f"rounds={rounds} must be at least 1")
-    for _ in range(warmup):
-        call()
-    spent = []
-    for _ in range(rounds):
-        begin = time.perf_counter_ns()
-        call()
-        spent.append((time.perf_counter_ns() - begin) / 1e6)
-    low, median, high = np.percentile(spent, [10, 50, 90])
-    return {"median_ms": float(median), "low_ms": float(low), "high_ms": float(high)}
+    spent = np.zeros((warmup + rounds, len(calls)))
+    for turn in range(warmup + rounds):
+        for place, call in enumerate(calls):
+            begin = time.perf_counter_ns()
+            call()
+            spent[turn, place] = (time.perf_counter_ns() - begin) / 1e6
+    names = ("low_ms", "median_ms", "high_ms")
+    return [dict(zip(names, np.percentile(own, [10, 50, 90]).tolist(), strict=True)) for own in spent[warmup:].T]
 
 
 def peak_memory_mb(children: int = 1) -> float:

@@ -37,7 +37,7 @@ CALIBRATION = 8  # batches from which activation ranges are taken
 class Distilled:
     """A student as trained, the forms of it that imitate int8 (`ptq`, `qat`), and how training went.
 
-    `validation` is the best score of the form to ship, `seconds` what training took, `routing` as `Objective.routing`.
+    `validation` is the score of the form to ship, `seconds` what training took, `routing` as `Objective.routing`.
     """
 
     student: nn.Module
@@ -105,15 +105,14 @@ def distill(
     held_out = Loader(validation, mel, read, 4 * params.batch)
     labelled = [item for item in items if item.role == "fewshot"] or items
     clean = Loader(labelled, mel, read, 4 * params.batch)
-    example = next(iter(train))
-    mean = mean_frame(cache, labelled) if recipe.terms.front else None
-    objective = Objective(recipe.terms, student, example, lesson(example, cache), mean, len(train), seed)
+    example = next(with_lessons(iter(train), cache))
+    front = recipe.terms.front
+    mean = mean_frame(cache, labelled) if front and front.weight > 0 else None
+    objective = Objective(recipe.terms, student, example, mean, len(train), seed)
 
     result = Distilled(student)
 
     def phase(model: nn.Module, name: str, begin: int, epochs: int, rate: float, schedule: str) -> None:
-        result.validation = 0.0
-
         def batches(epoch: int) -> Iterator[Batch]:
             objective.epoch, objective.steps_before = begin + epoch, begin * len(train)
             if model is not student:
@@ -122,10 +121,6 @@ def distill(
                 objective.route(model, with_lessons(iter(clean), cache))
                 model.train()
             return with_lessons(train.shuffled(seed, begin + epoch), cache, recipe.augment)
-
-        def listener(epoch: int, scores: dict[str, float]) -> None:
-            result.validation = max(result.validation, scores["validation"])
-            on_epoch(begin + epoch, scores)
 
         result.seconds += fit(
             model,
@@ -138,19 +133,21 @@ def distill(
             schedule=schedule,
             seed=seed,
             scratch=scratch / name,
-            on_epoch=listener,
+            on_epoch=lambda epoch, scores: on_epoch(begin + epoch, scores),
+            first=objective.alone if model is student else 0,
         )
 
     phase(student, "float", 0, recipe.epochs, params.learning_rate, params.schedule)
-    student.eval()
+    shipped = student.eval()
     if "layered" in objective.terms:
         objective.route(student, with_lessons(iter(clean), cache))
         result.routing = objective.routing()
     if fake_quant.is_static(student):
         heard = [(batch.sequences, batch.lengths) for batch in islice(train.shuffled(seed, 0), CALIBRATION)]
-        result.int8["ptq"] = fake_quant.calibrate(fake_quant.prepare(student), heard).eval()
+        shipped = result.int8["ptq"] = fake_quant.calibrate(fake_quant.prepare(student), heard)
         if recipe.qat:
             trained = fake_quant.calibrate(fake_quant.prepare(student), heard)
             phase(trained, "qat", recipe.epochs, recipe.qat.epochs, recipe.qat.learning_rate, "cosine")
-            result.int8["qat"] = trained.eval()
+            shipped = result.int8["qat"] = trained.eval()
+    result.validation = accuracy(shipped, held_out)
     return result

@@ -1,6 +1,8 @@
 """The models of a track answer its test items; what they answer and what they cost."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,14 @@ import torch
 from torch import nn
 
 from earshot import checkpoint, costs, predict, text
-from earshot.batches import Loader, by_audio
+from earshot.batches import Audio, Loader, by_audio
 from earshot.distillation import STUDENTS
 from earshot.files import atomic
 from earshot.items import Item
 from earshot.metrics import Answers
 from earshot.models.teacher import Teacher
 from earshot.params import Evaluate, Features, Limits, Student, Text
-from earshot.progress import track
+from earshot.progress import track, workers
 from earshot.recordings import Recordings
 from earshot.store import Store
 from earshot.training import predict as predict_items
@@ -53,12 +55,17 @@ def int8_answers(files: Sequence[Path], items: Sequence[Item], manifest: pd.Data
     students = [predict.load(path) for path in files]
     recordings = Recordings(manifest, sample_rate=students[0].sample_rate)
     answers: list[Answers] = [{} for _ in students]
-    for utterances, group in track(by_audio(items).items(), "int8 answers", unit="passage"):
-        samples = waveform(utterances, recordings)
-        asked = encode(group, students[0].buckets)
-        for student, mine in zip(students, answers, strict=True):
-            probabilities = np.atleast_2d(predict.softmax(student.logits(samples, *asked)))
-            mine |= {item.id: row for item, row in zip(group, probabilities, strict=True)}
+    passages = by_audio(items)
+
+    def ask(passage: tuple[Audio, list[Item]]) -> list[np.ndarray]:
+        samples, asked = waveform(passage[0], recordings), encode(passage[1], students[0].buckets)
+        return [np.atleast_2d(predict.softmax(student.logits(samples, *asked))) for student in students]
+
+    with ThreadPoolExecutor(workers()) as pool:  # onnxruntime leaves the GIL while it computes
+        each = track(pool.map(ask, passages.items()), "int8 answers", total=len(passages), unit="passage")
+        for group, said in zip(passages.values(), each, strict=True):
+            for mine, probabilities in zip(answers, said, strict=True):
+                mine |= {item.id: row for item, row in zip(group, probabilities, strict=True)}
     return answers
 
 
@@ -139,7 +146,7 @@ def student_cost(
     student = load_student(params, features.n_mels, len(item.options), weights)
     frames = reference_frames(features, settings.reference_seconds)
     macs = costs.macs(_network(params, student), *frames)
-    in_float, int8 = (file_cost(onnx / f"student.{kind}.onnx", item, settings) for kind in ("float", "int8"))
+    in_float, int8 = file_costs([onnx / f"student.{kind}.onnx" for kind in ("float", "int8")], item, settings)
     in_float |= {"parameters": costs.parameters(student), "macs": macs}
     in_float["timing"]["train_minutes"] = minutes
     if settings.limits or not read_text(params):
@@ -171,12 +178,12 @@ def _network(params: Student, student: nn.Module) -> Callable[..., torch.Tensor]
     return lambda frames, lengths: student.head(student.pool(frames, lengths), None, None)
 
 
-def file_cost(file: Path, item: Item, settings: Evaluate) -> Cost:
-    """Return the bytes of a student's file, and its latency on one thread: `item` asked about a reference clip."""
-    student = predict.load(file)
-    samples, asked = _noise(settings.reference_seconds, student.sample_rate), encode([item], student.buckets)
-    timing = timed(lambda: student.logits(samples, *asked), settings.latency_clips)
-    return {"bytes": costs.file_bytes(file), "timing": timing}
+def file_costs(files: Sequence[Path], item: Item, settings: Evaluate) -> list[Cost]:
+    """Return the bytes of each student's file, and its latency on one thread: `item` asked about a reference clip."""
+    students = [predict.load(file) for file in files]
+    samples, asked = _noise(settings.reference_seconds, students[0].sample_rate), encode([item], students[0].buckets)
+    timing = timed([partial(student.logits, samples, *asked) for student in students], settings.latency_clips)
+    return [{"bytes": costs.file_bytes(file), "timing": own} for file, own in zip(files, timing, strict=True)]
 
 
 def check_limits(cost: dict[str, Cost], limits: Limits | None) -> None:
@@ -187,9 +194,9 @@ def check_limits(cost: dict[str, Cost], limits: Limits | None) -> None:
                 raise LimitError(f"{model}: {name}={figures[name]:,} is above evaluate.limits.{name}={limit:,}")
 
 
-def timed(call: Callable[[], Any], clips: int) -> dict[str, float]:
-    """Return the latency of answering one reference clip on this thread."""
-    return {f"latency_{name}": value for name, value in costs.latency(call, clips).items()}
+def timed(calls: Sequence[Callable[[], Any]], clips: int) -> list[dict[str, float]]:
+    """Return the latencies of answering one reference clip on this thread."""
+    return [{f"latency_{name}": value for name, value in own.items()} for own in costs.latency(calls, clips)]
 
 
 def teacher_cost(teacher: Teacher, read: Text | None, item: Item, minutes: float, settings: Evaluate) -> Cost:
@@ -204,7 +211,7 @@ def teacher_cost(teacher: Teacher, read: Text | None, item: Item, minutes: float
         return teacher.head(pooled, *asked)
 
     parameters = costs.parameters(teacher)
-    timing = {"train_minutes": minutes, **timed(respond, settings.latency_clips)}
+    timing = {"train_minutes": minutes, **timed([respond], settings.latency_clips)[0]}
     return {"parameters": parameters, "macs": costs.macs(respond), "bytes": 4 * parameters, "timing": timing}
 
 

@@ -1,6 +1,5 @@
 """What a recipe minimises: the weighted sum of its terms, the teacher's lesson against what the student made of a batch."""
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 
 from earshot import losses, routing
-from earshot.batches import Batch, Lesson
+from earshot.batches import Batch
 from earshot.models.heads import masked_mean
 from earshot.params import Terms
 from earshot.training import Heard
@@ -26,14 +25,14 @@ class Objective(nn.Module):
         terms: Terms,
         student: nn.Module,
         example: Batch,
-        lesson: Lesson,
         mean_frame: torch.Tensor | None,
         steps_per_epoch: int,
         seed: int,
     ):
         super().__init__()
         self.terms = {name: term for name, term in terms if term is not None and term.weight > 0}
-        self.project = nn.Linear(student.width, lesson.hidden.shape[1])
+        self.project = nn.Linear(student.width, example.lesson.hidden.shape[1])
+        self.strides = student.strides
         self.alone = self.terms["front"].alone if "front" in self.terms else 0
         self.steps_alone = self.alone * steps_per_epoch
         self.epoch, self.steps_before = 0, 0
@@ -45,10 +44,10 @@ class Objective(nn.Module):
             self.register_buffer("front_weight", weight, persistent=False)
             self.register_buffer("front_bias", bias, persistent=False)
         if "layered" in self.terms:
-            layers, known = self.terms["layered"].layers or [], lesson.layer_logits.shape[1]
+            layers, known = self.terms["layered"].layers or [], example.lesson.layer_logits.shape[1]
             if max(layers, default=0) > known:
                 raise ValueError(f"terms.layered.layers={layers} must be at most {known}, the layers of the teacher")
-            self.stage_heads = nn.ModuleList(nn.Linear(width, lesson.logits.shape[1]) for width in widths[1:-1])
+            self.stage_heads = nn.ModuleList(nn.Linear(width, example.lesson.logits.shape[1]) for width in widths[1:-1])
         self.similarity: torch.Tensor | None = None  # (S, L)
         self.routes: torch.Tensor | None = None  # (S, K)
 
@@ -62,8 +61,8 @@ class Objective(nn.Module):
         """Return logits `(N, C)` of each stage behind the front end; those of the last are the student's own."""
         lengths = heard.batch.lengths
         return [
-            head(masked_mean(stage, stage_lengths(stage, lengths))[heard.batch.passage])
-            for head, stage in zip(self.stage_heads, heard.stages[1:-1], strict=True)
+            head(masked_mean(stage, stage_lengths(lengths, stride))[heard.batch.passage])
+            for head, stage, stride in zip(self.stage_heads, heard.stages[1:-1], self.strides[1:-1], strict=True)
         ] + [heard.logits]
 
     @torch.no_grad()
@@ -75,8 +74,8 @@ class Objective(nn.Module):
         term, student = self.terms["layered"], student.eval()
         own: list[list[torch.Tensor]] = []
         for batch in batches:
-            stages = student.encode(batch.sequences, batch.lengths)[1][1:]
-            maps = [routing.attention(stage, stage_lengths(stage, batch.lengths))[batch.passage] for stage in stages]
+            stages = zip(student.encode(batch.sequences, batch.lengths)[1][1:], self.strides[1:], strict=True)
+            maps = [routing.attention(stage, stage_lengths(batch.lengths, by))[batch.passage] for stage, by in stages]
             own.append([len(batch.items) * routing.similarity([map], batch.lesson.attention)[0] for map in maps])
             own[-1].append(torch.tensor([float(len(batch.items))]))
         *stages, items = zip(*own, strict=True)
@@ -91,13 +90,9 @@ class Objective(nn.Module):
         return {"similarity": self.similarity.tolist(), "chosen": (self.routes + 1).tolist()}
 
 
-def stage_lengths(stage: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Return how many of a stage's frames `(B, T', D)` are real, of clips of `lengths` `(B,)` input frames.
-
-    Stages stride by powers of two, and a last, incomplete stride counts as a frame.
-    """
-    stride = 2 ** round(math.log2(int(lengths.max()) / stage.shape[1]))
-    return (-(-lengths // stride)).clamp(max=stage.shape[1])
+def stage_lengths(lengths: torch.Tensor, stride: int) -> torch.Tensor:
+    """Return how many of a stage's frames are real, of clips of `lengths` `(B,)` input frames: ⌈length / stride⌉."""
+    return -(-lengths // stride)
 
 
 def _ce(objective: Objective, term: Any, heard: Heard) -> torch.Tensor:
@@ -114,7 +109,7 @@ def _feature(objective: Objective, term: Any, heard: Heard) -> torch.Tensor:
 
 def _front(objective: Objective, term: Any, heard: Heard) -> torch.Tensor:
     stage, lesson = heard.stages[0], heard.batch.lesson
-    lengths = stage_lengths(stage, heard.batch.lengths)
+    lengths = stage_lengths(heard.batch.lengths, objective.strides[0])
     weight, bias = objective.front_weight, objective.front_bias
     return losses.front_alignment(objective.adapt(stage), lesson.frames, weight, bias, lengths, lesson.frame_lengths)
 

@@ -25,4 +25,5 @@ def chunks(things: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def workers() -> int:
     """Return how many processes to use: `EARSHOT_WORKERS`, else the cores of this machine. Never changes a result."""
-    return int(os.environ.get("EARSHOT_WORKERS", 0)) or len(os.sched_getaffinity(0))
+    allowed = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return int(os.environ.get("EARSHOT_WORKERS", 0)) or (len(allowed(0)) if allowed else os.cpu_count() or 1)

@@ -77,11 +77,12 @@ def parametric(rng: np.random.Generator, sample_rate: int, strength: float = 1.0
     return draw(rng, strength).response(sample_rate)
 
 
-def measured(folder: str | Path) -> list[Path]:
+@lru_cache(maxsize=8)
+def measured(folder: str | Path) -> tuple[Path, ...]:
     """Return the recorded responses in a folder, sorted; ResponseError where there are none."""
     if not Path(folder).is_dir():
         raise ResponseError(f"{folder}: no such folder")
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in FORMATS and path.is_file())
+    paths = tuple(sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in FORMATS and path.is_file()))
     if not paths:
         raise ResponseError(f"{folder}: no device response in it ({', '.join(FORMATS)})")
     return paths

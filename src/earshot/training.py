@@ -75,11 +75,13 @@ def fit(
     seed: int,
     scratch: Path,
     on_epoch: OnEpoch = lambda epoch, scores: None,
+    first: int = 0,
 ) -> float:
     """Train with Adam, leave the model as of its best validation score (the earliest on a tie), return the seconds spent.
 
-    `batches(epoch)` yields the epoch's batches. `objective` returns its terms and their weighted sum as `loss`; when it
-    is a module its own parameters (a projection) train too. A killed run continues from `scratch` and ends the same.
+    Epochs before `first` do not compete. `batches(epoch)` yields the epoch's batches. `objective` returns its terms and
+    their weighted sum as `loss`; when it is a module its own parameters (a projection) train too. A killed run continues
+    from `scratch` and ends the same.
     """
     trained = nn.ModuleDict({"model": model})
     if isinstance(objective, nn.Module):
@@ -110,7 +112,8 @@ def fit(
         scores = {name: value / steps_per_epoch for name, value in sums.items()} | {"validation": validate(model)}
         if not math.isfinite(scores["loss"]):
             raise FloatingPointError(f"loss is {scores['loss']} in epoch {epoch + 1}; try a lower learning_rate")
-        if progress["best"] is None or scores["validation"] > progress["history"][progress["best"]]["validation"]:
+        rival = progress["history"][progress["best"]]["validation"] if progress["best"] is not None else -math.inf
+        if epoch >= first and scores["validation"] > rival:
             progress["best"] = epoch
             best = checkpoint.trained(model)
             checkpoint.save_weights(scratch / "best.safetensors", best)

@@ -35,6 +35,7 @@ class BiLSTMStudent(nn.Module):
         super().__init__()
         self.stack = params.stack
         self.width = 2 * params.hidden
+        self.strides = [params.stack] * params.layers
         widths = [n_mels * params.stack, *[self.width] * (params.layers - 1)]
         self.ahead = nn.ModuleList(nn.LSTM(width, params.hidden, batch_first=True) for width in widths)
         self.behind = nn.ModuleList(nn.LSTM(width, params.hidden, batch_first=True) for width in widths)

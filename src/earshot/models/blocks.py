@@ -4,6 +4,9 @@ Maps are `(B, C, T, F)`. `inside` `(B, 1, T, 1)` is 1 within a clip and 0 in its
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
+from math import prod
+from operator import mul
 
 import torch
 from torch import nn
@@ -173,6 +176,11 @@ class Block(nn.Module):
 class Stage(nn.ModuleList):
     """Blocks, or the convolutions of a stem, one after another."""
 
+    @property
+    def pace(self) -> int:
+        """How many frames become one."""
+        return prod(part.stride[0] for part in self)
+
     def forward(self, maps: torch.Tensor, inside: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the maps after all of them, and what is inside those."""
         for part in self:
@@ -185,7 +193,10 @@ class Stage(nn.ModuleList):
 
 
 class ConvStudent(nn.Module):
-    """Log-mel → input norm, or as it is → stem → stages of blocks → mean over the map → head."""
+    """Log-mel → input norm, or as it is → stem → stages of blocks → mean over the map → head.
+
+    `strides` says how many input frames one frame of the stem, then of each stage, stands for.
+    """
 
     def __init__(
         self,
@@ -201,6 +212,7 @@ class ConvStudent(nn.Module):
         self.front = front
         self.stem = Stage(stem)
         self.stages = nn.ModuleList(map(Stage, stages))
+        self.strides = list(accumulate((part.pace for part in (self.stem, *self.stages)), mul))
         self.mean = MeanOverMap()
         self.dropout = nn.Dropout(dropout)
         self.head = head

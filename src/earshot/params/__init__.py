@@ -124,6 +124,8 @@ class Track(Section):
         for part in ("teacher", "student"):
             if (getattr(getattr(self, part), "text", None) is not None) != choice:
                 raise ValueError(f"{part}.text must be given exactly when task is 'choice': only options are read")
+        if choice and self.teacher.auxiliary:
+            raise ValueError("teacher.auxiliary needs task 'classes': the heads of layers read no options")
         if self.cache.layered and not self.teacher.auxiliary:
             raise ValueError("cache.layered needs teacher.auxiliary: the heads whose answers it keeps")
         return self

@@ -66,11 +66,11 @@ class LibriSpeech(Section):
 
 
 class TAU2022(Section):
-    """A folder in the layout of TAU Urban Acoustic Scenes 2022 Mobile; lists lie in `root` or in `root`/evaluation_setup.
+    """A folder in the layout of TAU Urban Acoustic Scenes 2022 Mobile.
 
-    `download` null takes only what lies in `root`. `meta` is the table of clips in `root`. `simulated` adds devices: their
-    name (`s1` … `s6`) and a recording of their impulse response, through which the clips of device `a` are heard again;
-    `unseen_devices` are for the test alone.
+    `download` null takes only what lies in `root`. `meta` is the table of clips in `root`; lists, also DCASE 2024's
+    subsets, lie there or in its `evaluation_setup`. `simulated` adds devices: their name (`s1` … `s6`) and a recording of
+    their impulse response, through which the clips of device `a` are heard again; `unseen_devices` are for the test alone.
     """
 
     name: Literal["tau2022"]

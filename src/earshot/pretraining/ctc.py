@@ -13,6 +13,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCT
 
 from earshot import checkpoint
 from earshot.params import CTCPretrain
+from earshot.pretraining.small import size
 from earshot.progress import track
 
 LETTERS = "|'abcdefghijklmnopqrstuvwxyz"  # "|" separates words; index 0 is the CTC blank
@@ -23,25 +24,11 @@ Report = Callable[[int, float], None]  # step, loss
 
 def config(params: CTCPretrain) -> Wav2Vec2Config:
     """Return wav2vec 2.0 with narrow early convolutions: the same strides, 50 frames a second."""
-    wide = params.hidden
     return Wav2Vec2Config(
         vocab_size=len(LETTERS) + 1,
-        hidden_size=wide,
-        num_hidden_layers=params.layers,
-        num_attention_heads=params.heads,
-        intermediate_size=4 * wide,
-        conv_dim=(wide // 12, wide // 6, wide // 3, wide // 2, 2 * wide // 3, 2 * wide // 3, wide),
-        conv_bias=True,
+        **size(params.hidden, params.layers, params.heads),
         feat_extract_activation="relu",
         feat_extract_norm="layer",
-        do_stable_layer_norm=True,
-        num_conv_pos_embeddings=64,
-        num_conv_pos_embedding_groups=8,
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        feat_proj_dropout=0.0,
-        layerdrop=0.0,
         mask_time_prob=0.06,
         mask_time_length=5,
         mask_feature_prob=0.05,

@@ -24,6 +24,7 @@ from earshot.models.teacher import CheckpointError, load_backbone
 from earshot.params import HubertPretrain
 from earshot.pretraining import Report, masking, targets
 from earshot.pretraining.clips import Clips
+from earshot.pretraining.small import size
 from earshot.progress import chunks, track
 
 CHECKPOINT_EVERY = 100
@@ -38,25 +39,11 @@ def config(params: HubertPretrain) -> HubertConfig:
     Its front end is HuBERT base's, GELU and one norm over time: with ReLU or a layer norm after each convolution it
     learns spectra several times more slowly, and there are few steps.
     """
-    wide = params.hidden
     return HubertConfig(
-        hidden_size=wide,
-        num_hidden_layers=params.layers,
-        num_attention_heads=params.heads,
-        intermediate_size=4 * wide,
-        conv_dim=(wide // 12, wide // 6, wide // 3, wide // 2, 2 * wide // 3, 2 * wide // 3, wide),
-        conv_bias=True,
+        **size(params.hidden, params.layers, params.heads),
         feat_extract_activation="gelu",
         feat_extract_norm="group",
-        do_stable_layer_norm=True,
-        num_conv_pos_embeddings=64,
-        num_conv_pos_embedding_groups=8,
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        feat_proj_dropout=0.0,
-        layerdrop=0.0,
-        initializer_range=wide**-0.5,  # 0.02 is for a width of 768; here it would all but close the layers
+        initializer_range=params.hidden**-0.5,  # 0.02 is for a width of 768; here it would all but close the layers
         mask_time_length=params.mask_frames,
     )
 
