@@ -46,15 +46,16 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
 
 
 class Hub(ThreadingHTTPServer):
-    """The endpoints of the hub that its client asks, for folders named `someone/NAME` at the one commit there is.
+    """The endpoints of the hub that its client asks, for folders by id, each at the one commit there is.
 
     `faults` are {(method, name of a file or "tree"): [status or "cut", …]}, each happening once, in order.
     """
 
     daemon_threads = True
 
-    def __init__(self, folders: dict[str, Path]):
+    def __init__(self, folders: dict[str, Path], commits: dict[str, str] | None = None):
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.commits = dict.fromkeys(folders, COMMIT) | (commits or {})
         self.folders, self.faults, self.requests = folders, dict[tuple[str, str], list[Any]](), list[str]()
         self.ranges: list[str] = []
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -88,17 +89,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.faults[self.command, wanted].pop(0)
         if isinstance(fault, int):
             return self._send(fault, b"busy")
-        if owner != "someone" or name not in self.server.folders:
+        id = f"{owner}/{name}"
+        if id not in self.server.folders:
             return self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
-        if commit != COMMIT:
+        if commit != self.server.commits[id]:
             return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
-        folder = self.server.folders[name]
+        folder = self.server.folders[id]
         if wanted == "tree":
             return self._send(200, json.dumps([_described(one) for one in sorted(folder.iterdir())]).encode())
         if not (folder / wanted).is_file():
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
         content = (folder / wanted).read_bytes()
-        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         if wanted.endswith(".safetensors"):
             own = hashlib.sha256(content).hexdigest()
             headers |= {"X-Linked-Etag": f'"{own}"', "X-Linked-Size": str(len(content)), "X-Xet-Hash": own}
@@ -136,7 +138,7 @@ def _described(path: Path) -> dict[str, Any]:
 @pytest.fixture
 def server(checkpoints, monkeypatch):
     monkeypatch.setattr(hub, "WAIT", 0.01)
-    served = Hub(checkpoints)
+    served = Hub({f"someone/{name}": folder for name, folder in checkpoints.items()})
     yield served
     served.shutdown()
     served.server_close()

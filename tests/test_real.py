@@ -5,6 +5,7 @@ import json
 
 import pytest
 import yaml
+from conftest import ROOT
 from server import Server
 from test_archives import tarball, tree, zipped
 from test_hub import Hub, checkpoints  # noqa: F401 (a fixture)
@@ -25,6 +26,11 @@ SCENES = SyntheticScenes(
     name="synthetic_scenes", segments={"train": 4, "test": 2}, clips={"train": 3, "test": 1}, validation_share=0.25
 )
 SPLITS = {"train-clean-5": {"teacher", "pool", "fewshot", "validation"}, "dev-clean-2": {"test"}}
+PINNED = {
+    teacher["checkpoint"]: (kind, teacher["revision"])
+    for profile, track, kind in (("mini", "listening", "wav2vec2"), ("paper", "scenes", "hubert"))
+    for teacher in [yaml.safe_load((ROOT / f"profiles/{profile}.yaml").read_text())["tracks"][track]["teacher"]]
+}
 KEPT = ("teacher.epochs", "cache", "distill.seeds", "quantize", "evaluate", "epochs", "terms", "qat", "student.hidden")
 
 
@@ -51,15 +57,16 @@ def hosts(served):
 
 @pytest.fixture(scope="module")
 def hub(checkpoints):  # noqa: F811
-    pinned = {"facebook/wav2vec2-base-960h": checkpoints["wav2vec2"], "facebook/hubert-base-ls960": checkpoints["hubert"]}
-    server = Hub(pinned)
+    server = Hub(
+        {id: checkpoints[kind] for id, (kind, _) in PINNED.items()}, {id: commit for id, (_, commit) in PINNED.items()}
+    )
     yield server
     server.shutdown()
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, served, hosts, hub) -> Project:
-    """A fresh copy: the profiles `mini` for listening and `paper` for where scenes come from; addresses and sizes changed."""
+    """A fresh copy: listening's corpus and teacher as in `mini`, scenes' as in `paper`, but for addresses and sizes."""
     shrunk = {key: value for key, value in SHRUNK.items() if any(part in key for part in KEPT)}
     made = Project(tmp_path_factory.mktemp("real"), shrunk)
     made.environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(made.root / "hub")}

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--track", help="one track (default: all)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=planned)
+
+    command = commands.add_parser(
+        "speeds", description="Measure how fast this machine does the work of a track's stages; JSON."
+    )
+    command.add_argument("track")
+    command.set_defaults(run=speeds)
     return parser
 
 
@@ -207,8 +214,25 @@ def planned(chosen: argparse.Namespace) -> None:
     from earshot import plan
 
     params = _params(chosen.track)
-    made = plan.make(params, [chosen.track] if chosen.track else list(params.tracks), plan.speeds_of)
+    tracks = [chosen.track] if chosen.track else list(params.tracks)
+    made = plan.make(params, tracks, lambda track: plan.speeds_of(track, _tell))
     print(json.dumps(made.as_json(), ensure_ascii=False) if chosen.json else plan.render(made))
+
+
+def _tell(what: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{what[:100]}", end="", file=sys.stderr, flush=True)
+
+
+def speeds(chosen: argparse.Namespace) -> None:
+    """Print a track's speeds as JSON, and on standard error what is being measured."""
+    from earshot.plan.speeds import measure
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("earshot.plan").setLevel(logging.INFO)
+    params = _params(chosen.track)
+    recipes = {key: recipe for key, recipe in params.recipes.items() if recipe.track == chosen.track}
+    print(json.dumps(measure(chosen.track, params.tracks[chosen.track], recipes, params.seed)))
 
 
 if __name__ == "__main__":

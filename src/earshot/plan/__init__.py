@@ -102,29 +102,24 @@ def _line(expected: stages.Expected, stage: pipeline.Stage | None) -> Line:
     return Line(expected.stage, expected.work, expected.seconds, runs, why)
 
 
-def speeds_of(name: str) -> dict[str, Any]:
-    """Measure a track's speeds in a process of its own, telling on a terminal what is being measured.
+def speeds_of(name: str, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Return a track's speeds, measured in a process of its own; `tell` hears what is being measured.
 
     Raises PlanError with the last line that the process said.
     """
     env = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [env.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "earshot.plan.speeds", name]
+    command = [sys.executable, "-m", "earshot.cli", "speeds", name]
     last = ""
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
             last = line.strip() or last
-            _tell(f"measuring {name}: {last}")
+            tell(f"measuring {name}: {last}")
         said = process.stdout.read()
-    _tell("")
+    tell("")
     if process.returncode:
         raise PlanError(f"measuring {name}: {last or f'exit code {process.returncode}'}")
     return json.loads(said)
-
-
-def _tell(what: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{what[:100]}", end="", file=sys.stderr, flush=True)
 
 
 def render(plan: Plan) -> str:

@@ -1,11 +1,11 @@
-"""How fast this machine is: short, real pieces of every stage, run and timed. `python -m earshot.plan.speeds TRACK`.
+"""How fast this machine is: short, real pieces of every stage, run and timed.
 
-It runs in a process of its own, on one thread as the stages do, reads params.yaml, says on standard error what it
-measures, and prints the speeds as JSON. A speed is the processor's seconds that a second of audio takes, unless it says
-otherwise; what else the machine does in the meantime changes little.
+To be run in a process of its own, on one thread as the stages are. What is being measured is logged. A speed is the
+processor's seconds that a second of audio takes, unless it says otherwise; what else the machine does in the meantime
+changes little.
 """
 
-import json
+import logging
 import os
 import subprocess
 import sys
@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from earshot import features, parallel, params, progress, store
+from earshot import features, parallel, progress, store
 from earshot.corpora import SCHEMA, synthetic_scenes, synthetic_speech
 from earshot.items import ItemError
 from earshot.params import FewShot, Recipe, SyntheticScenes, SyntheticSpeech, Track
@@ -51,6 +50,9 @@ def spent() -> float:
     return sum(os.times()[:4])
 
 
+_log = logging.getLogger(__name__)
+
+
 class Timer:
     """The processor's seconds that a block took."""
 
@@ -65,11 +67,6 @@ def timed() -> Iterator[Timer]:
     timer.seconds = spent() - begun
 
 
-def say(what: str) -> None:
-    """Tell what is being measured."""
-    print(what, file=sys.stderr, flush=True)
-
-
 def measure(name: str, track: Track, recipes: Mapping[str, Recipe], seed: int) -> dict[str, Any]:
     """Return the speeds of a track's stages; those that need an encoder of unknown size are missing.
 
@@ -80,14 +77,14 @@ def measure(name: str, track: Track, recipes: Mapping[str, Recipe], seed: int) -
     todo = work.count(name, track, seed, [f"download@{name}"]) or work.count(name, track, seed)
     with TemporaryDirectory() as place:
         folder = Path(place)
-        say("start-up")
+        _log.info("start-up")
         for kind, code in (("light", LIGHT), ("heavy", HEAVY)):
             with timed() as taken:
                 subprocess.run([sys.executable, "-c", code], check=True)
             speeds[f"start_{kind}"] = taken.seconds
-        say("making a corpus")
+        _log.info("making a corpus")
         speeds["make"] = _make(track, folder / "made")
-        say("decoding and log-mel")
+        _log.info("decoding and log-mel")
         seconds = sample.length(track, todo.of("pool") if todo else work.Amount())
         number = max(8, min(64, round(sample.AUDIO / seconds)))
         rate = sample.rate(track)
@@ -99,7 +96,7 @@ def measure(name: str, track: Track, recipes: Mapping[str, Recipe], seed: int) -
             )
         views = len(store.Store(folder / "mel.parquet")) / len(manifest)
         speeds["mel"] = taken.seconds / (len(manifest) * seconds * views)
-        say("building items")
+        _log.info("building items")
         speeds["items"] = _items(track)
         speeds |= _Learned(track, recipes, seed, manifest, seconds, todo, folder).measure()
     return speeds
@@ -168,18 +165,18 @@ class _Learned:
     def measure(self) -> dict[str, Any]:
         """Return the speeds, as far as they can be measured."""
         import torch
-        from transformers.utils import logging
+        from transformers.utils import logging as transformers_logging
 
         torch.set_num_threads(1)
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
         params = self._encoder()
         if params is None:
             return {}
         speeds = self._teacher(params)
         speeds["recipes"] = {}
         for key, recipe in self.recipes.items():
-            say(f"training a student: {key}")
+            _log.info(f"training a student: {key}")
             speeds["recipes"][key], distilled = self._student(recipe)
         return speeds | self._files(distilled)
 
@@ -202,7 +199,7 @@ class _Learned:
         size = next((known for name, known in ENCODERS.items() if f"-{name}" in params.checkpoint), None)
         if size is None:
             return None
-        say("an encoder of the checkpoint's size")
+        _log.info("an encoder of the checkpoint's size")
         stand_in = self.folder / "encoder"
         AutoModel.from_config(AutoConfig.for_model(kind, **size)).save_pretrained(stand_in)
         Wav2Vec2FeatureExtractor().save_pretrained(stand_in)
@@ -214,7 +211,7 @@ class _Learned:
         from earshot.models.teacher import Teacher
         from earshot.training import accuracy
 
-        say("teacher: frozen layers")
+        _log.info("teacher: frozen layers")
         recordings = Recordings(self.manifest, self.track.views, self.seed)
         tuned = self._asked(params.data)
         labels = () if params.text else tuned[0].options
@@ -224,7 +221,7 @@ class _Learned:
         with timed() as taken:
             states = teacher.cache_lower(model, recordings, tuned, self.folder / "lower.parquet")
         speeds = {"lower": taken.seconds / heard}
-        say("teacher: tuning")
+        _log.info("teacher: tuning")
         few = [item for item in tuned if item.utterances[0] in set(self.manifest["id"][:VALIDATED])]
         with timed() as taken:
             accuracy(model, Loader(tuned, states, params.text, params.batch))
@@ -241,7 +238,7 @@ class _Learned:
             with timed() as taken:
                 teacher.fit_auxiliary(model, recordings, tuned, params.text)
             speeds["auxiliary"] = self._shared(taken.seconds / heard, speeds)
-        say("teacher: answers")
+        _log.info("teacher: answers")
         teacher.save(model, params, self.folder / "teacher", labels)
         self.identity = teacher_cache.identity(self.folder / "teacher")
         pool = self.todo.of("pool") if self.todo else work.Amount(passages=1)
@@ -304,7 +301,7 @@ class _Learned:
     def _files(self, distilled: Any) -> dict[str, Any]:
         from earshot import evaluation, export, fake_quant, quantization
 
-        say("ONNX files")
+        _log.info("ONNX files")
         track, asked = self.track, self._asked("test")
         student, text = distilled.student.eval(), evaluation.read_text(track.student)
         named, labels = {"track": "sample", "recipe": "sample", "seed": "seed-0"}, asked[0].options
@@ -325,7 +322,7 @@ class _Learned:
         with timed() as taken:
             evaluation.int8_answers([in_int8], asked, self.manifest)
         speeds["int8"] = taken.seconds / (self.clips * self.seconds)
-        say("intervals")
+        _log.info("intervals")
         speeds["quality"] = self._quality()
         return speeds
 
@@ -349,15 +346,3 @@ class _Learned:
         with timed() as taken:
             task.quality(models, trained, asked, manifest, track.evaluate, self.seed)
         return taken.seconds / len(asked)
-
-
-def main() -> None:
-    """Measure the track that is the one argument."""
-    name = sys.argv[1]
-    content = params.parse(yaml.safe_load(Path("params.yaml").read_text()))
-    recipes = {key: recipe for key, recipe in content.recipes.items() if recipe.track == name}
-    print(json.dumps(measure(name, content.tracks[name], recipes, content.seed)))
-
-
-if __name__ == "__main__":
-    main()
