@@ -98,8 +98,6 @@ def project(tmp_path_factory, served, hosts, hub) -> Project:
 
 
 def test_from_nothing_to_metrics(project, served, hosts, hub):
-    planned = json.loads(project.earshot("plan", "--json", "--no-times"))
-    coming = {part["name"]: part["bytes"] for part in planned["downloads"] if not part["there"]}
     project.dvc("repro")
     for track, models in {"listening": {"teacher", "hard", "kd_pool_int8"}, "scenes": {"teacher", "layered_int8"}}.items():
         assert models <= set(json.loads(project.quality(track)))
@@ -107,7 +105,6 @@ def test_from_nothing_to_metrics(project, served, hosts, hub):
     assert identity["checkpoint"] == "facebook/hubert-base-ls960" and len(identity["revision"]) == 40
     for name, content in served.items():
         assert hosts.sent(f"/{name}") == len(content), name  # once, and nothing twice
-    assert sum(size for name, size in coming.items() if "/" not in name) == sum(map(len, served.values()))
 
 
 def test_a_second_run_asks_no_one(project, hosts, hub):
