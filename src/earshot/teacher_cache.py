@@ -7,19 +7,21 @@ that is damaged, incomplete, or made by another teacher or for other items.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot import routing, store
+from earshot import accelerator, parallel, routing, store
 from earshot.batches import Group, by_audio, common_views
 from earshot.files import atomic, sha256, write_json
 from earshot.items import Item
 from earshot.params import Cache
-from earshot.progress import chunks, track
+from earshot.progress import chunks
 from earshot.recordings import Key
 
 SCHEMA = pa.schema(
@@ -51,48 +53,79 @@ def key(items: Sequence[Item], identity: str, params: Cache, views: Mapping[str,
 
 
 def write(
-    folder: Path, rows: Rows, identity: str, items: Sequence[Item], views: Mapping[str, Sequence[int]], params: Cache
+    folder: Path,
+    rows: Rows,
+    identity: str,
+    items: Sequence[Item],
+    views: Mapping[str, Sequence[int]],
+    params: Cache,
+    engine: str = "local",
 ) -> None:
     """Ask the teacher all `items` in all views and write `folder`: parts first, `index.json` last.
 
-    `rows` answers passages, as `teacher.cache_rows` does. Whole parts found in `folder` are kept.
+    `rows` answers passages, as `teacher.Asker` does. Whole parts found in `folder` are kept. Several processes, or with
+    `engine` 'ray' its workers, write parts of their own.
     """
     passages = sorted(by_audio(items).items(), key=lambda group: (len(group[0]), group[0]))
     pieces = list(chunks(passages, params.part))
     whole = key(items, identity, params, views)
     described = SCHEMA.with_metadata({"earshot": json.dumps({"teacher": identity, "key": whole})})
-    parts: dict[str, str] = {}
-    for left in folder.glob(".*.partial-*"):  # by a killed run
-        left.unlink()
-    for number, piece in enumerate(track(pieces, "teacher answers", unit="part")):
-        path, frames = folder / f"part-{number:05d}.parquet", folder / f"frames-{number:05d}.parquet"
-        files = [path, frames] if params.layered else [path]
-        if not all(file.exists() for file in files) or pq.read_schema(path).metadata != described.metadata:
-            path.unlink(missing_ok=True)  # a part of others must not stay beside our frames
-            groups = [(audio, view, group) for audio, group in piece for view in common_views(audio, views)]
-            _write_part(path, frames if params.layered else None, rows(groups), described)
-        parts |= {file.name: sha256(file) for file in files}
-    index = {"key": whole, "teacher": identity, "items": len(items), "layers": len(params.layers), "parts": parts}
-    write_json(folder / "index.json", index)
+    if accelerator.is_main():
+        for left in folder.glob(".*.partial-*"):  # by a killed run
+            left.unlink()
+    accelerator.wait()
+    parts = [_Part(folder / f"part-{number:05d}.parquet", params.layered) for number in range(len(pieces))]
+    missing = [
+        (part, [(audio, view, group) for audio, group in piece for view in common_views(audio, views)])
+        for part, piece in zip(parts, pieces, strict=True)
+        if not part.whole(described)
+    ]
+    accelerator.wait()  # all look before anyone writes
+    for _ in parallel.one_by_one(
+        partial(_write_part, rows, described), accelerator.share(missing), "teacher answers", engine
+    ):
+        pass
+    accelerator.wait()
+    if accelerator.is_main():
+        checksums = {file.name: sha256(file) for part in parts for file in part.files}
+        index = {"key": whole, "teacher": identity, "items": len(items), "layers": len(params.layers), "parts": checksums}
+        write_json(folder / "index.json", index)
+    accelerator.wait()
 
 
-def _write_part(path: Path, frames: Path | None, batches: Iterator, schema: pa.Schema) -> None:
+class _Part(NamedTuple):
+    path: Path
+    layered: bool
+
+    @property
+    def frames(self) -> Path:
+        return self.path.with_name(self.path.name.replace("part", "frames"))
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.path, self.frames] if self.layered else [self.path]
+
+    def whole(self, schema: pa.Schema) -> bool:
+        """Whether all files are there, made for this very cache."""
+        return all(file.exists() for file in self.files) and pq.read_schema(self.path).metadata == schema.metadata
+
+
+def _write_part(rows: Rows, schema: pa.Schema, task: tuple[_Part, Sequence[Group]]) -> None:
     """Write a part, its front-end frames before it: where the part is, they are complete."""
-    said: list[dict[str, Any]] = []
+    (part, groups), said = task, list[dict[str, Any]]()
+    part.path.unlink(missing_ok=True)  # a part of others must not stay beside our frames
 
     def fronts() -> Iterator[store.Row]:
-        for rows, own in batches:
-            said.extend(rows)
+        for some, own in rows(groups):
+            said.extend(some)
             yield from own
 
-    if frames is None:
-        said.extend(row for rows, _ in batches for row in rows)
-    else:
-        own = fronts()
-        first = next(own)
-        store.write(frames, (row for some in ([first], own) for row in some), "front", first[2].shape[1], {})
-    with atomic(path) as partial:
-        pq.write_table(pa.Table.from_pylist(said, schema=schema), partial, compression="none")
+    own = fronts()
+    first = next(own, None)  # without layers there is none, and all has been said
+    if first is not None:
+        store.write(part.frames, chain([first], own), "front", first[2].shape[1], {})
+    with atomic(part.path) as partial_file:
+        pq.write_table(pa.Table.from_pylist(said, schema=schema), partial_file, compression="none")
 
 
 class TeacherCache:
