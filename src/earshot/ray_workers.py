@@ -4,6 +4,7 @@ A cluster's machines must see the project's folder under the same path. Ray says
 and, without a cluster, talks to this machine alone.
 """
 
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,8 @@ from earshot.progress import track, workers
 T = TypeVar("T")
 R = TypeVar("R")
 STORE = 128 << 20  # bytes of shared memory: only paths and short answers pass through it
-SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # on Linux too: without it Ray uses this machine's address
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -50,7 +52,7 @@ def run(function: Callable[[T], R], tasks: Sequence[T], what: str, unit: str = "
     """
     if not tasks:
         return
-    os.environ |= SETTINGS
+    os.environ |= SETTINGS if "RAY_ADDRESS" in os.environ else SETTINGS | LOOPBACK
     try:
         import ray
     except ModuleNotFoundError:
@@ -63,9 +65,10 @@ def run(function: Callable[[T], R], tasks: Sequence[T], what: str, unit: str = "
 
 
 def _connect(ray: Any) -> None:
-    shared = {"PYTHONPATH": str(Path(__file__).parents[1]), **dict.fromkeys(THREADS, "1"), **SETTINGS}
-    own = {"address": "local", "num_cpus": workers(), "object_store_memory": STORE, "_node_ip_address": "127.0.0.1"}
-    cluster = {"address": "auto"} if "RAY_ADDRESS" in os.environ else own | {"include_dashboard": False}
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    shared = {"PYTHONPATH": path, **dict.fromkeys(THREADS, "1"), **SETTINGS}
+    own = {"address": "local", "num_cpus": workers(), "object_store_memory": STORE, "include_dashboard": False}
+    cluster = {"address": "auto"} if "RAY_ADDRESS" in os.environ else own
     try:
         ray.init(**cluster, runtime_env={"env_vars": shared}, logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -75,6 +78,7 @@ def _connect(ray: Any) -> None:
 def _results(ray: Any, function: Callable, tasks: Sequence, what: str, unit: str, gpu: bool) -> Iterator:
     import ray.data
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     resources = ray.cluster_resources()
@@ -89,9 +93,12 @@ def _results(ray: Any, function: Callable, tasks: Sequence, what: str, unit: str
         num_gpus=1 if gpus else 0,
     )
     said: dict[int, Any] = {}
-    for row in track(done.iter_rows(), what, total=len(rows), unit=unit):
-        whole, result = pickle.loads(row["said"])
-        if not whole:
-            raise result
-        said[row["number"]] = result
+    try:
+        for row in track(done.iter_rows(), what, total=len(rows), unit=unit):
+            whole, result = pickle.loads(row["said"])
+            if not whole:
+                raise result
+            said[row["number"]] = result
+    except ray.exceptions.RayError as error:  # a worker that cannot begin, or was killed
+        raise EngineError(f"engine=ray: {str(error).strip().splitlines()[-1]}") from None
     yield from (said[number] for number in range(len(rows)))

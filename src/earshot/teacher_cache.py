@@ -6,6 +6,8 @@ that is damaged, incomplete, or made by another teacher or for other items.
 
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -128,8 +130,20 @@ def _write_part(rows: Rows, schema: pa.Schema, task: tuple[_Part, Sequence[Group
         pq.write_table(pa.Table.from_pylist(said, schema=schema), partial_file, compression="none")
 
 
+class _Row(NamedTuple):
+    """Where an answer begins in a file, and the bytes of its parts, one after another."""
+
+    place: int
+    logits: int
+    hidden: int
+    layer_logits: int
+    attention: int
+
+
 class TeacherCache:
     """Read what `write` wrote, after checking it against its items and its teacher.
+
+    What was checked lies in an unnamed file, not in memory, and is read from there answer by answer.
 
     Raises CacheError naming the first fault: no index, a missing or changed part, another teacher, other items, views or
     settings, a missing or doubled item, a value that is not finite.
@@ -147,17 +161,19 @@ class TeacherCache:
             raise CacheError(f"{folder}: stale cache, made by another teacher than {folder.parent.name} has now")
         if made_for != key(items, identity, params, views):
             raise CacheError(f"{folder}: stale cache, made for other items, views or settings")
-        self._rows: dict[Key, dict[str, np.ndarray]] = {}
+        self._rows: dict[Key, _Row] = {}
         self._frames: dict[Key, store.Store] = {}
+        self._said, self._layers = tempfile.TemporaryFile(), layers  # noqa: SIM115 - open as long as this is
         for name, checksum in parts.items():
-            self._read(folder / name, checksum, layers)
+            self._read(folder / name, checksum)
+        self._said.flush()
         missing = [
             item.id for item in items for view in common_views(item.utterances, views) if (item.id, view) not in self._rows
         ]
         if missing:
             raise CacheError(f"{folder}: incomplete cache, {len(missing)} items are missing, {missing[0]} first")
 
-    def _read(self, part: Path, checksum: str, layers: int) -> None:
+    def _read(self, part: Path, checksum: str) -> None:
         if not part.exists():
             raise CacheError(f"{part}: missing part")
         if sha256(part) != checksum:
@@ -170,22 +186,34 @@ class TeacherCache:
         if not table.schema.equals(SCHEMA):
             raise CacheError(f"{part}: damaged part, its columns are {', '.join(table.column_names)}")
         for row in table.to_pylist():
-            said = {
-                "logits": np.array(row["logits"], np.float32),
-                "hidden": np.frombuffer(row["hidden"], np.float16).reshape(layers, -1),
-            }
-            if row["layer_logits"] is not None:
-                said["layer_logits"] = np.frombuffer(row["layer_logits"], np.float32).reshape(-1, len(said["logits"]))
-                said["attention"] = np.frombuffer(row["attention"], np.float16).reshape(-1, routing.SIZE, routing.SIZE)
-            if not all(np.isfinite(value).all() for value in said.values()):
+            logits = np.array(row["logits"], np.float32).tobytes()
+            pieces = (logits, row["hidden"], row["layer_logits"] or b"", row["attention"] or b"")
+            place = _Row(self._said.tell(), *map(len, pieces))
+            content = b"".join(pieces)
+            if not all(np.isfinite(value).all() for value in self._arrays(content, place).values()):
                 raise CacheError(f"{part}: item {row['item']} has values that are not finite")
             if (row["item"], row["view"]) in self._rows:
                 raise CacheError(f"{part}: item {row['item']} is there twice")
-            self._rows[row["item"], row["view"]] = said
+            self._rows[row["item"], row["view"]] = place
+            self._said.write(content)
+
+    def _arrays(self, content: bytes, row: "_Row") -> dict[str, np.ndarray]:
+        hidden, classes = row.logits, row.logits // 4
+        said = {
+            "logits": np.frombuffer(content, np.float32, classes).copy(),  # writable, as torch wants it
+            "hidden": np.frombuffer(content, np.float16, row.hidden // 2, hidden).reshape(self._layers, -1),
+        }
+        if row.attention:
+            layer_logits = hidden + row.hidden
+            own = np.frombuffer(content, np.float32, row.layer_logits // 4, layer_logits)
+            maps = np.frombuffer(content, np.float16, row.attention // 2, layer_logits + row.layer_logits)
+            said |= {"layer_logits": own.reshape(-1, classes), "attention": maps.reshape(-1, routing.SIZE, routing.SIZE)}
+        return said
 
     def said(self, item: str, view: int = 0) -> dict[str, np.ndarray]:
         """Return `logits` (C,), `hidden` (kept layers, D), and if layered `layer_logits` (L, C), `attention` (L, 12, 12)."""
-        return self._rows[item, view]
+        row = self._rows[item, view]
+        return self._arrays(os.pread(self._said.fileno(), sum(row[1:]), row.place), row)
 
     def frames(self, item: Item, view: int = 0) -> np.ndarray:
         """Return the front-end frames `(T, D)` of an item's utterances, end to end."""
