@@ -132,9 +132,10 @@ class Track(Section):
 
 
 class Params(Section):
-    """The whole of params.yaml."""
+    """The whole of params.yaml. `engine` is who computes features and the teacher's answers; it changes no result."""
 
     seed: Annotated[int, Field(ge=0)]
+    engine: Literal["local", "ray"] = "local"
     tracks: dict[str, Track] = Field(min_length=1)
     recipes: dict[str, Recipe] = Field(min_length=1)
 
