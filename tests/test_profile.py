@@ -131,4 +131,4 @@ def test_a_wrong_name_is_told_the_right_ones(params, tmp_path, monkeypatch, caps
     assert cli.main(["profile", "ful"]) == 2
     assert capsys.readouterr().err == f"earshot: profiles/ful.yaml: no such profile; there are {', '.join(NAMES)}\n"
     assert cli.main(["profile", "full"]) == 0
-    assert "tracks.scenes.distill.seeds: 3 → 10\n" in capsys.readouterr().out
+    assert "tracks.scenes.distill.seeds: 4 → 10\n" in capsys.readouterr().out
