@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,7 +182,13 @@ def _in_two(function: str, folder: Path) -> None:
         )
         for n in range(2)
     ]
-    assert [process.wait(300) for process in started] == [0, 0]
+    try:
+        while all(process.poll() is None for process in started):  # when one fails, the other would wait for it
+            time.sleep(0.1)
+        assert [process.wait(10 if process.poll() else 60) for process in started] == [0, 0]
+    finally:
+        for process in started:
+            process.kill()
 
 
 def _train_and_resume(folder: Path) -> None:

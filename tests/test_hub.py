@@ -82,7 +82,10 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0].strip("/")
         self.server.requests.append(f"{self.command} {path}")
         _, _, rest = path.rpartition("api/models/")
-        owner, name, kind, commit, *file = (rest if path.startswith("api/") else path).split("/")
+        parts = (rest if path.startswith("api/") else path).split("/")
+        if len(parts) < 4:
+            return self._send(404, b"")
+        owner, name, kind, commit, *file = parts
         wanted = "tree" if kind == "tree" else "/".join(file)
         fault = next(iter(self.server.faults.get((self.command, wanted), [])), None)
         if fault is not None:

@@ -79,6 +79,8 @@ def project(tmp_path_factory, served, hosts, hub) -> Project:
         made.set(f"tracks.listening.{name}", mini[name])
     made.set("tracks.scenes.corpus", paper["corpus"])
     made.set("tracks.scenes.fewshot.share", 50)
+    for recipe in ("layered", "layered_plain"):
+        made.set(f"recipes.scenes-{recipe}.terms.layered.top", 2)  # of two layers
     for track, of in (("listening", mini), ("scenes", paper)):
         for name in ("checkpoint", "revision"):
             made.set(f"tracks.{track}.teacher.{name}", of["teacher"][name])

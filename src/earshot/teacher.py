@@ -1,7 +1,7 @@
 """Fine-tuning the teacher, from cached hidden states of its last frozen layer, and its identity on disk."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain, groupby
@@ -41,25 +41,28 @@ def listen(
     Of the frozen layers only the last is kept, or with `whole` all of them.
     """
 
+    def kept(heard: Lower) -> Lower:
+        return heard if whole else Lower(heard.front, heard.states[-1:])
+
     def one(key: Key) -> Lower:
-        return teacher.lower(recordings[key])
+        return kept(teacher.lower(recordings[key]))
 
     with accelerator.hosting(teacher), ThreadPoolExecutor(workers()) as pool:  # torch leaves the GIL while it computes
         for chunk in chunks(keys, CHUNK):
-            heard = (
-                _together(teacher, pool.map(recordings.__getitem__, chunk)) if accelerator.on_gpu() else pool.map(one, chunk)
-            )
-            for key, (front, states) in zip(chunk, heard, strict=True):
-                yield key, Lower(front, states if whole else states[-1:])
+            if accelerator.on_gpu():
+                heard = _together(teacher, list(pool.map(recordings.__getitem__, chunk)), kept)
+            else:
+                heard = pool.map(one, chunk)
+            yield from zip(chunk, heard, strict=True)
 
 
-def _together(teacher: Teacher, clips: Iterable[np.ndarray]) -> list[Lower]:
-    """Return what the frozen part hears in each clip; clips of one length are heard together, `TOGETHER` samples at most."""
-    clips, heard = list(clips), dict[int, Lower]()
+def _together(teacher: Teacher, clips: Sequence[np.ndarray], kept: Callable[[Lower], Lower]) -> list[Lower]:
+    """Return what is `kept` of each clip; clips of one length are heard together, `TOGETHER` samples at most."""
+    heard = dict[int, Lower]()
     order = sorted(range(len(clips)), key=lambda place: len(clips[place]))
     for length, places in groupby(order, lambda place: len(clips[place])):
         for some in chunks(places, max(1, TOGETHER // length)):
-            heard |= zip(some, teacher.lower_together([clips[place] for place in some]), strict=True)
+            heard |= zip(some, map(kept, teacher.lower_together([clips[place] for place in some])), strict=True)
     return [heard[place] for place in range(len(clips))]
 
 
