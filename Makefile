@@ -10,7 +10,7 @@ repro: .venv/ready
 	earshot table
 
 test: .venv/ready
-	pytest -m "not slow" -n auto --dist loadfile
+	pytest -m "not slow"
 
 test-all: .venv/ready
 	pytest
