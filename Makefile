@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: repro test test-all pretrain bench readme profile lint lock
+.PHONY: repro test test-all pretrain bench readme profile plan lint lock
 
 repro: .venv/ready
 	dvc repro
@@ -23,8 +23,11 @@ pretrain: .venv/ready  ## make pretrain TRACK=scenes: remake a checkpoint; DVC i
 bench: .venv/ready
 	PYTHONPATH=src python bench/run.py --write docs/bench.md
 
-profile: .venv/ready  ## make profile NAME=paper
+profile: .venv/ready  ## make profile NAME=mini (or paper, full; NAME=embedded goes back)
 	earshot profile $(NAME)
+
+plan: .venv/ready  ## what `make repro` would fetch, fill and take, before it does
+	earshot plan $(if $(TRACK),--track $(TRACK))
 
 readme: .venv/ready
 	earshot table --write README.md README.zh-CN.md

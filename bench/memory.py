@@ -28,11 +28,10 @@ HOURS = {"features": (0.5, 5.0), "cache": (0.2, 1.0)}
 CLIP_SECONDS, FILES = 10, 8  # a few files, told again and again under other names
 LAUNCH = """
 import runpy, sys
-sys.argv = sys.argv[1:]
+children, sys.argv = int(sys.argv[1]), sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 from earshot.costs import peak_memory_mb
-from earshot.progress import workers
-print(peak_memory_mb(workers()))
+print(peak_memory_mb(children))
 """
 
 
@@ -71,11 +70,11 @@ def _prepare(folder: Path, hours: float) -> None:
     teacher.save(Teacher(settings.teacher), settings.teacher, folder / "models" / TRACK / "teacher")
 
 
-def _peak(stage: str, folder: Path) -> float:
-    """Run a stage in `folder`; return its peak memory in MB."""
+def peak(stage: str, folder: Path, key: str = TRACK, children: int = WORKERS) -> float:
+    """Run a stage in `folder` on a track or recipe; return its peak memory in MB, with so many of its largest child's."""
     paths = os.pathsep.join(str(ROOT / name) for name in ("src", "stages"))
     done = subprocess.run(
-        [sys.executable, "-c", LAUNCH, str(ROOT / "stages" / f"{stage}.py"), TRACK],
+        [sys.executable, "-c", LAUNCH, str(children), str(ROOT / "stages" / f"{stage}.py"), key],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": paths, "EARSHOT_WORKERS": str(WORKERS)},
         stdout=subprocess.PIPE,
@@ -94,7 +93,7 @@ def measure(rounds: int = 1, hours: Mapping[str, tuple[float, float]] = HOURS) -
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             list(pool.map(_prepare, folders.values(), folders.keys()))
         for stage, size in track(runs, "memory", unit="run"):
-            values[stage][size].append(_peak(stage, folders[size]))
+            values[stage][size].append(peak(stage, folders[size]))
             shutil.rmtree(folders[size] / "data" / TRACK / "cache", ignore_errors=True)
     table: dict[str, Row] = {}
     targets: list[Target] = []

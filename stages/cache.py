@@ -1,12 +1,11 @@
 """Ask the teacher about the labelled clips and the pool; keep its logits and hidden vectors in Parquet."""
 
 import shutil
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from earshot import items, teacher, teacher_cache
+from earshot import accelerator, items, teacher, teacher_cache
 from earshot.corpora import read_manifest
 from earshot.recordings import Recordings
 
@@ -15,6 +14,7 @@ from declared import digest, read, run, scratch
 
 def cache(track: str) -> None:
     params, tuned, views = (read(f"tracks.{track}.{part}") for part in ("cache", "teacher", "views"))
+    engine = read("engine")
     torch.set_num_threads(1)
     folder, out = Path(f"models/{track}/teacher"), Path(f"data/{track}/cache")
     asked = items.read(f"data/{track}/items.parquet", "fewshot", "pool")
@@ -22,11 +22,12 @@ def cache(track: str) -> None:
     recordings = Recordings(read_manifest(manifest), views, read("seed"))
     whole = teacher_cache.key(asked, identity, params, recordings.views)
     unfinished = scratch(track, "cache", digest(whole, manifest, views, read("seed")))
-    rows = partial(teacher.cache_rows, teacher.load(tuned, folder), recordings, tuned.text, params)
-    teacher_cache.write(unfinished, rows, identity, asked, recordings.views, params)
-    shutil.rmtree(out, ignore_errors=True)
-    shutil.move(unfinished, out)
+    rows = teacher.Asker(tuned, folder, recordings, params)
+    teacher_cache.write(unfinished, rows, identity, asked, recordings.views, params, engine)
+    if accelerator.is_main():
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.move(unfinished, out)
 
 
 if __name__ == "__main__":
-    run(cache)
+    run(cache, 1 if read("engine") == "ray" else accelerator.ranks())

@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -40,25 +41,63 @@ def scratch(*parts: str) -> Path:
     return Path("scratch", *parts)
 
 
-def run(stage: Callable[[str], None]) -> None:
+def run(stage: Callable[[str], None], ranks: int = 1) -> None:
     """Run `stage` with the script's one argument (a track or a recipe); known faults become one line and exit code 1.
 
     A `dvc repro` that was killed can leave its stage running. It dies with its parent where the system can do that;
     elsewhere the next run waits for it, as two writers would spoil each other's work.
+
+    With `ranks` above one the script runs in so many processes, which find each other as those of `torchrun` do. It can
+    be started by `torchrun` or `accelerate launch` too.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    _die_with_parent()
     name = f"{Path(sys.argv[0]).stem}@{sys.argv[1]}"
     scratch("locks").mkdir(parents=True, exist_ok=True)
     with open(scratch("locks", name), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            with threadpool_limits(1):  # for libraries loaded before the variables above were set
-                stage(sys.argv[1])
-        except (ValueError, KeyError, FloatingPointError, OSError) as error:
-            if os.environ.get("EARSHOT_TRACEBACK"):
-                raise
-            sys.exit(f"{name}: {error}")
+        if os.environ.get("RANK", "0") == "0":
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if ranks > 1:
+            _share(stage, name, ranks)
+        else:
+            _guarded(stage, name)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _guarded(stage: Callable[[str], None], name: str) -> None:
+    try:
+        with threadpool_limits(1):  # for libraries loaded before the variables above were set
+            stage(sys.argv[1])
+    except (ValueError, KeyError, FloatingPointError, OSError) as error:
+        if os.environ.get("EARSHOT_TRACEBACK"):
+            raise
+        sys.exit(f"{name}: {error}")
+
+
+def _share(stage: Callable[[str], None], name: str, ranks: int) -> None:
+    """Run `stage` in `ranks` processes of this machine; when one fails the others end too."""
+    from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    try:
+        start_processes(_rank, (stage, name, sys.argv, ranks, port), nprocs=ranks, start_method="spawn")
+    except ProcessExitedException as error:
+        sys.exit(error.exit_code)  # it has said why
+    except ProcessRaisedException as error:
+        sys.exit(f"{name}: {error}")
+
+
+def _rank(rank: int, stage: Callable[[str], None], name: str, argv: list[str], ranks: int, port: int) -> None:
+    _die_with_parent()
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_PORT": port}
+    os.environ |= {key: str(value) for key, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
+    sys.argv = argv
+    _guarded(stage, name)
 
 
 def curves(live: Any) -> Callable[[int, dict[str, float]], None]:

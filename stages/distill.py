@@ -1,12 +1,18 @@
-"""Train a recipe's students, one per seed, from mel frames and the teacher's cache."""
+"""Train a recipe's students, one per seed, from mel frames and the teacher's cache.
 
+Seeds run beside one another, each on a core, with GPUs on GPU seed mod count. `EARSHOT_PROCESSES=n` instead has n processes
+share every batch of one seed after another.
+"""
+
+import os
 import shutil
 import statistics
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from earshot import checkpoint, distillation, items, parallel, teacher_cache
+from earshot import accelerator, checkpoint, distillation, items, parallel, teacher_cache
 from earshot.files import write_json
 from earshot.store import Store
 
@@ -14,11 +20,17 @@ from declared import curves, digest, read, run, scratch
 
 
 def distil_seed(recipe_key: str, seed: int) -> tuple[float, float, dict[str, Any] | None]:
-    """Train the student of one seed; return its best validation accuracy, the seconds it took, and its routing."""
+    """Train the student of one seed; return its best validation accuracy, the seconds it took, and its routing.
+
+    A process that is alone with its seed uses GPU `seed`, counted round. Of several that share it the first writes.
+    """
     import torch
     from dvclive import Live
 
     torch.set_num_threads(1)
+    if "RANK" not in os.environ:
+        accelerator.prefer(seed)
+    main = accelerator.is_main()
     recipe = read(f"recipes.{recipe_key}")
     track = recipe.track
     student, params, cache_params = (read(f"tracks.{track}.{part}") for part in ("student", "distill", "cache"))
@@ -29,21 +41,29 @@ def distil_seed(recipe_key: str, seed: int) -> tuple[float, float, dict[str, Any
     training = [item for item in asked if item.role in recipe.data]
     settings = (recipe, student, params, read("seed"), seed)
     unfinished = scratch(track, "distill", recipe_key, digest(table, mel, Path(f"data/{track}/cache/index.json"), *settings))
-    with Live(f"plots/{track}/live/{recipe_key}/seed-{seed}", save_dvc_exp=False, dvcyaml=None) as live:
+    live_run = partial(Live, f"plots/{track}/live/{recipe_key}/seed-{seed}", save_dvc_exp=False, dvcyaml=None)
+    with live_run() if main else nullcontext() as live:
         distilled = distillation.distill(
             recipe, student, params, frames, training, items.read(table, "validation"), cache,
-            read("seed") + seed, unfinished, curves(live),
+            read("seed") + seed, unfinished, curves(live) if main else lambda epoch, scores: None,
         )  # fmt: skip
     out = f"models/{track}/students/{recipe_key}/seed-{seed}"
     for kind, model in {"": distilled.student, **{f".{name}": model for name, model in distilled.int8.items()}}.items():
-        checkpoint.save_weights(f"{out}{kind}.safetensors", model.state_dict())
+        if main:
+            checkpoint.save_weights(f"{out}{kind}.safetensors", model.state_dict())
     return distilled.validation, distilled.seconds, distilled.routing
 
 
 def distill(recipe_key: str) -> None:
     track = read(f"recipes.{recipe_key}.track")
     seeds = range(read(f"tracks.{track}.distill").seeds)
-    results = list(parallel.run(partial(distil_seed, recipe_key), seeds, recipe_key, unit="seed", method="spawn"))
+    if "RANK" in os.environ:  # all processes on one seed after another
+        results = [distil_seed(recipe_key, seed) for seed in seeds]
+        accelerator.wait()
+        if not accelerator.is_main():
+            return
+    else:
+        results = list(parallel.run(partial(distil_seed, recipe_key), seeds, recipe_key, unit="seed", method="spawn"))
     best, seconds, routing = zip(*results, strict=True)
     folder, names = f"models/{track}/students/{recipe_key}", [f"seed-{seed}" for seed in seeds]
     write_json(f"{folder}/validation.json", dict(zip(names, best, strict=True)))
@@ -54,4 +74,4 @@ def distill(recipe_key: str) -> None:
 
 
 if __name__ == "__main__":
-    run(distill)
+    run(distill, accelerator.ranks(1))

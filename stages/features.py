@@ -20,6 +20,7 @@ def features(track: str) -> None:
         seed,
         out=Path(f"data/{track}/mel.parquet"),
         rejected=Path(f"metrics/{track}/rejected.csv"),
+        engine=read("engine"),
         scratch=scratch(track, "features", digest(path, params, views, seed, *recorded)),
     )
 

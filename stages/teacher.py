@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from dvclive import Live
 
-from earshot import items, teacher
+from earshot import accelerator, items, teacher
 from earshot.corpora import read_manifest
 from earshot.files import write_json
 from earshot.models.teacher import Teacher
@@ -22,6 +22,7 @@ def tune(track: str) -> None:
     recordings = Recordings(read_manifest(manifest), views, seed)
     training, validation = items.read(table, params.data), items.read(table, "validation")
     labels = () if params.text else training[0].options
+    main = accelerator.is_main()
     unfinished = scratch(track, "teacher", digest(table, manifest, params, views, seed))
 
     def train(random: int | None, folder: Path, on_epoch: teacher.OnEpoch) -> float:
@@ -32,17 +33,23 @@ def tune(track: str) -> None:
         seconds = teacher.fine_tune(model, params, lower, training, validation, seed, own, on_epoch)
         if params.auxiliary:
             teacher.fit_auxiliary(model, recordings, training, params.text)
-        teacher.save(model, params, folder, labels)
+        if main:
+            teacher.save(model, params, folder, labels)
         return seconds
 
     folder = Path(f"models/{track}/teacher")
-    with Live(f"plots/{track}/live/teacher", save_dvc_exp=False, dvcyaml=None) as live:
-        seconds = train(None, folder, curves(live))
+    if main:
+        with Live(f"plots/{track}/live/teacher", save_dvc_exp=False, dvcyaml=None) as live:
+            seconds = train(None, folder, curves(live))
+    else:
+        seconds = train(None, folder, lambda epoch, scores: None)
     if params.control:
         train(seed, folder / "scratch", lambda epoch, scores: None)
-    write_json(f"metrics/{track}/timing/teacher.json", {"train_minutes": seconds / 60})
-    shutil.rmtree(scratch(track, "teacher"))
+    accelerator.wait()
+    if main:
+        write_json(f"metrics/{track}/timing/teacher.json", {"train_minutes": seconds / 60})
+        shutil.rmtree(scratch(track, "teacher"))
 
 
 if __name__ == "__main__":
-    run(tune)
+    run(tune, accelerator.ranks())

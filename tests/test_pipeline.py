@@ -74,6 +74,7 @@ class Project:
     def __init__(self, root: Path, parameters: dict[str, object]):
         self.root = root
         own = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"), "PYTHONDONTWRITEBYTECODE": "1"}
+        own["PYTHONPATH"] = "src"
         names = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | own | names | {"PATH": path}
@@ -101,6 +102,9 @@ class Project:
 
     def dvc(self, *arguments: str) -> str:
         return self.run("dvc", *arguments)
+
+    def earshot(self, *arguments: str) -> str:
+        return self.run(sys.executable, "-m", "earshot.cli", *arguments)
 
     def json(self, *arguments: str) -> dict:
         """Return what a dvc command prints as JSON, warnings left out."""

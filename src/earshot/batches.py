@@ -1,13 +1,13 @@
 """From items and stores to padded batches: each passage is encoded once and answers all its questions."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from earshot import text
-from earshot.items import Item
+from earshot.items import UNKNOWN, Item
 from earshot.params import Text
 from earshot.recordings import Key
 from earshot.store import Store
@@ -29,6 +29,15 @@ class Lesson:
 
 
 @dataclass
+class Share:
+    """How much a part of a batch counts: its items, labelled items and frames, over the mean of all parts."""
+
+    items: float = 1.0
+    labelled: float = 1.0
+    frames: float = 1.0
+
+
+@dataclass
 class Batch:
     """B passages and the N items about them; shapes as noted. Without options to read, questions and options are None."""
 
@@ -41,6 +50,7 @@ class Batch:
     options: torch.Tensor | None  # (N, C, Lo)
     answers: torch.Tensor  # (N,) −1 where unknown
     lesson: Lesson | None = None
+    share: Share = field(default_factory=Share)
 
     @property
     def choices(self) -> int:
@@ -117,14 +127,20 @@ class Loader:
         self._views = [common_views(audio, held) if views else [0] for audio, _ in self._groups]
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.every(0, 1)
+
+    def every(self, first: int, step: int) -> Iterator[Batch]:
+        """Yield batch `first` in order of length, and each `step`-th after it."""
         clean = np.zeros(len(self._groups), int)
-        for rows in self._cut(np.arange(len(self._groups))):
+        for rows in self._cut(np.arange(len(self._groups)))[first::step]:
             yield self._batch(rows, clean)
 
-    def shuffled(self, seed: int, epoch: int) -> Iterator[Batch]:
+    def shuffled(self, seed: int, epoch: int, part: int = 0, parts: int = 1) -> Iterator[Batch]:
         """Yield every passage once, in an order and in views that (seed, epoch) decide.
 
-        Passages of one length stay shuffled: in the corpus' order a batch would hold a single class.
+        Passages of one length stay shuffled: in the corpus' order a batch would hold a single class. Of each batch only
+        the passages of `part` are read where several `parts` share it; where a batch is too small for all, a passage that
+        counts nothing stands in.
         """
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(len(self._groups))
@@ -135,7 +151,17 @@ class Loader:
         draws = rng.random(len(self._groups))
         views = np.array([of[int(draw * len(of))] for of, draw in zip(self._views, draws, strict=True)])
         for turn in turns:
-            yield self._batch(batches[turn], views)
+            rows = batches[turn]
+            batch = self._batch(rows if parts == 1 else rows[part::parts] if part < len(rows) else rows[:1], views)
+            if parts > 1:
+                batch.share = self._share(rows, part, parts)
+            yield batch
+
+    def _share(self, rows: np.ndarray, part: int, parts: int) -> Share:
+        items = [self._groups[row][1] for row in rows]
+        counts = np.array([[len(own), sum(item.answer != UNKNOWN for item in own)] for own in items])
+        counts = np.column_stack([counts, self._lengths[rows]])
+        return Share(*(counts[part::parts].sum(0) * parts / counts.sum(0).clip(1)).tolist())
 
     def _cut(self, rows: np.ndarray) -> list[np.ndarray]:
         """Cut rows into batches; a last one of a single passage joins the one before it, for batch norms need two."""

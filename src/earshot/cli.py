@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,10 +81,26 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "profile",
         help="write a preset into params.yaml",
-        description="Write a preset of profiles/ into params.yaml; `git checkout params.yaml` goes back.",
+        description="Write a preset of profiles/ into params.yaml, its comments kept; the profile `embedded` goes back.",
     )
-    command.add_argument("name", help="paper, embedded, …")
+    command.add_argument("name", help="embedded, mini, paper, full")
     command.set_defaults(run=preset)
+
+    command = commands.add_parser(
+        "plan",
+        help="say what a run would fetch, fill and take",
+        description="Say, before anything is fetched, what `dvc repro` would download, how much disk it needs, which stages "
+        "it would run and how long each takes here, by speeds measured on the spot (about a minute a track).",
+    )
+    command.add_argument("--track", help="one track (default: all)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=planned)
+
+    command = commands.add_parser(
+        "speeds", description="Measure how fast this machine does the work of a track's stages; JSON."
+    )
+    command.add_argument("track")
+    command.set_defaults(run=speeds)
     return parser
 
 
@@ -158,15 +176,21 @@ def _line(before: str, name: str, width: int, probability: float) -> str:
     return f"{before} {name:{width}}  {probability:6.1%}  {bar}".rstrip()
 
 
-def results(chosen: argparse.Namespace) -> None:
-    """Print the results tables, or write them into READMEs."""
+def _params(track: str | None) -> Any:
+    """Return what params.yaml says; ValueError when it has no such track."""
     import yaml
 
     from earshot import params
 
-    tracks = params.parse(yaml.safe_load(Path("params.yaml").read_text())).tracks
-    if chosen.track and chosen.track not in tracks:
-        raise ValueError(f"--track {chosen.track}: params.yaml has {', '.join(tracks)}")
+    parsed = params.parse(yaml.safe_load(Path("params.yaml").read_text()))
+    if track and track not in parsed.tracks:
+        raise ValueError(f"--track {track}: params.yaml has {', '.join(parsed.tracks)}")
+    return parsed
+
+
+def results(chosen: argparse.Namespace) -> None:
+    """Print the results tables, or write them into READMEs."""
+    tracks = _params(chosen.track).tracks
     done = [track for track in tracks if Path("metrics", track, "quality.json").is_file()]
     for track in [chosen.track] if chosen.track else done:
         scores = table.load(track)
@@ -183,6 +207,32 @@ def preset(chosen: argparse.Namespace) -> None:
 
     changes = profile.apply(Path("profiles", f"{chosen.name}.yaml"), Path("params.yaml"))
     print("\n".join(changes) or "params.yaml says so already")
+
+
+def planned(chosen: argparse.Namespace) -> None:
+    """Print what a run would fetch, fill and take."""
+    from earshot import plan
+
+    params = _params(chosen.track)
+    tracks = [chosen.track] if chosen.track else list(params.tracks)
+    made = plan.make(params, tracks, lambda track: plan.speeds_of(track, _tell))
+    print(json.dumps(made.as_json(), ensure_ascii=False) if chosen.json else plan.render(made))
+
+
+def _tell(what: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{what[:100]}", end="", file=sys.stderr, flush=True)
+
+
+def speeds(chosen: argparse.Namespace) -> None:
+    """Print a track's speeds as JSON, and on standard error what is being measured."""
+    from earshot.plan.speeds import measure
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("earshot.plan").setLevel(logging.INFO)
+    params = _params(chosen.track)
+    recipes = {key: recipe for key, recipe in params.recipes.items() if recipe.track == chosen.track}
+    print(json.dumps(measure(chosen.track, params.tracks[chosen.track], recipes, params.seed)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from earshot import fake_quant
+from earshot import accelerator, fake_quant
 from earshot.batch_augment import augment_batch
 from earshot.batches import Batch, Lesson, Loader, pad_frames
 from earshot.items import Item
@@ -120,7 +120,8 @@ def distill(
             if "layered" in objective.terms and objective.epoch >= objective.alone:
                 objective.route(model, with_lessons(iter(clean), cache))
                 model.train()
-            return with_lessons(train.shuffled(seed, begin + epoch), cache, recipe.augment)
+            mine = train.shuffled(seed, begin + epoch, accelerator.rank(), accelerator.processes())
+            return with_lessons(mine, cache, recipe.augment)
 
         result.seconds += fit(
             model,

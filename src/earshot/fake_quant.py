@@ -193,6 +193,7 @@ def prepare(student: ConvStudent, int8: bool = True) -> ConvStudent:
     _replace(copied, int8)
     if int8:
         _connect(copied)
+        copied.in_float32 = True  # what is rounded to a grid must not be rounded to bfloat16 too
     return copied.train(student.training)
 
 

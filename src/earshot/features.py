@@ -97,21 +97,28 @@ def normalize(mel: np.ndarray, norm: str) -> np.ndarray:
 
 
 def extract(
-    manifest: pd.DataFrame, params: Features, views: Views, seed: int, out: Path, rejected: Path, scratch: Path
+    manifest: pd.DataFrame,
+    params: Features,
+    views: Views,
+    seed: int,
+    out: Path,
+    rejected: Path,
+    scratch: Path,
+    engine: str = "local",
 ) -> None:
     """Write the log-mel of every view of every clip to the store `out`, and (id, path, reason) of bad clips to a CSV.
 
     Clips are worked off in parts of 256, each atomic in `scratch`; parts already there are taken over, so that an
     interrupted run continues. Use a folder of its own for each corpus and setting. The result does not depend on the
-    number of workers. Raises FeatureError when more than `params.max_bad_share` of the clips are bad, ViewError when
-    `views` do not fit the manifest.
+    number of workers, nor on `engine`, which says whose they are. Raises FeatureError when more than
+    `params.max_bad_share` of the clips are bad, ViewError when `views` do not fit the manifest.
     """
     clips = list(zip(manifest["id"], manifest["path"], strict=True))
     numbers = {id: [view for _, view in own] for id, own in groupby(augment.keys(manifest, views), lambda key: key[0])}
     heard = [(id, path, numbers[id]) for id, path in clips]
     tasks = [(scratch / f"part-{i // PART:05d}.parquet", heard[i : i + PART]) for i in range(0, len(heard), PART)]
     missing = [task for task in tasks if not _report(task[0]).exists()]
-    for _ in parallel.run(partial(_write_part, params, views, seed), missing, "features", unit="part"):
+    for _ in parallel.run(partial(_write_part, params, views, seed), missing, "features", unit="part", engine=engine):
         pass
     reasons = {}
     for part, _ in tasks:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from earshot import losses, routing
+from earshot import accelerator, losses, routing
 from earshot.batches import Batch
 from earshot.models.heads import masked_mean
 from earshot.params import Terms
@@ -52,9 +52,12 @@ class Objective(nn.Module):
         self.routes: torch.Tensor | None = None  # (S, K)
 
     def forward(self, heard: Heard) -> dict[str, torch.Tensor]:
-        """Return each term unweighted, and their weighted sum as `loss`."""
+        """Return each term unweighted, and their weighted sum as `loss`; a part of a batch counts by its share of it."""
         names = ["front"] if self.epoch < self.alone else list(self.terms)
-        values = {name: TERMS[name](self, self.terms[name], heard) for name in names}
+        share = heard.batch.share
+        values = {
+            name: getattr(share, COUNTED.get(name, "items")) * TERMS[name](self, self.terms[name], heard) for name in names
+        }
         return values | {"loss": sum(self.terms[name].weight * value for name, value in values.items())}
 
     def stage_logits(self, heard: Heard) -> list[torch.Tensor]:
@@ -74,9 +77,10 @@ class Objective(nn.Module):
         term, student = self.terms["layered"], student.eval()
         own: list[list[torch.Tensor]] = []
         for batch in batches:
+            batch = accelerator.put(batch, accelerator.where(student))
             stages = zip(student.encode(batch.sequences, batch.lengths)[1][1:], self.strides[1:], strict=True)
             maps = [routing.attention(stage, stage_lengths(batch.lengths, by))[batch.passage] for stage, by in stages]
-            own.append([len(batch.items) * routing.similarity([map], batch.lesson.attention)[0] for map in maps])
+            own.append([len(batch.items) * routing.similarity([map], batch.lesson.attention)[0].cpu() for map in maps])
             own[-1].append(torch.tensor([float(len(batch.items))]))
         *stages, items = zip(*own, strict=True)
         self.similarity = torch.stack([sum(stage) for stage in stages]) / sum(items)
@@ -119,6 +123,8 @@ def _layered(objective: Objective, term: Any, heard: Heard) -> torch.Tensor:
     temperature = losses.temperature(step, term.t_max, term.t_min, term.beta)
     return losses.layered_kd(objective.stage_logits(heard), heard.batch.lesson.layer_logits, objective.routes, temperature)
 
+
+COUNTED = {"ce": "labelled", "front": "frames"}  # what a term is the mean over; of the others it is items
 
 # One row per term: (objective, the term's parameters, what the student made of a batch) → scalar.
 TERMS: dict[str, Callable[[Objective, Any, Heard], torch.Tensor]] = {

@@ -5,6 +5,7 @@ stays close to sequential reading, which `list<halffloat>` does not.
 """
 
 import json
+import mmap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from earshot.files import atomic
 from earshot.progress import chunks
 
 ROW_GROUP = 16
+WINDOW = 1 << 20  # bytes read before their pages are let go
 Row = tuple[str, int, np.ndarray]  # id, view, (T, width)
 
 
@@ -78,7 +80,9 @@ class Store:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
-            self._file = pq.ParquetFile(self.path, memory_map=True)
+            with open(self.path, "rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(self._map)))
             self.metadata: dict[str, Any] = json.loads(self._file.schema_arrow.metadata[b"earshot"])
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.path}: not a readable store ({type(error).__name__}: {error})") from None
@@ -86,8 +90,9 @@ class Store:
         index = self._file.read(columns=["id", "view", "frames"]).to_pydict()
         self._place = {key: row for row, key in enumerate(zip(index["id"], index["view"], strict=True))}
         self._frames = index["frames"]
-        sizes = [self._file.metadata.row_group(g).num_rows for g in range(self._file.num_row_groups)]
-        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        groups = [self._file.metadata.row_group(g) for g in range(self._file.num_row_groups)]
+        self._starts = np.concatenate([[0], np.cumsum([group.num_rows for group in groups])])
+        self._sizes, self._touched = [group.total_byte_size for group in groups], 0
 
     def __len__(self) -> int:
         return len(self._place)
@@ -117,7 +122,15 @@ class Store:
         flat = np.frombuffer(column[row - int(self._starts[group])].as_buffer(), np.float16)
         if flat.size != self._frames[row] * self.width:
             raise StoreError(f"{self.path}: {key} holds {flat.size} values, expected {self._frames[row]}×{self.width}")
+        self._release(self._sizes[group])
         return flat.reshape(-1, self.width)
+
+    def _release(self, read: int) -> None:
+        """Let go of the pages that were read: they stay in the system's cache, but no longer count as this process' own."""
+        self._touched += read
+        if self._touched > WINDOW and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
 
 
 def _full(key: str | tuple[str, int]) -> tuple[str, int]:

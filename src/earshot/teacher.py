@@ -1,18 +1,21 @@
 """Fine-tuning the teacher, from cached hidden states of its last frozen layer, and its identity on disk."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import convert_to_fp32
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from earshot import checkpoint, losses, routing, store
+from earshot import accelerator, checkpoint, losses, routing, store
 from earshot.batches import Audio, Batch, Group, Loader, by_audio, collate, common_views
 from earshot.files import sha256, write_json
 from earshot.items import Item
@@ -25,6 +28,7 @@ from earshot.recordings import Key, Recordings
 from earshot.training import Heard, OnEpoch, accuracy, fit, predict
 
 CHUNK = 64  # clips in memory
+TOGETHER = 16_000 * 320  # samples of all clips that a GPU hears at once
 BATCH = 16  # passages
 AUXILIARY_C = 0.1  # inverse strength of the auxiliary heads' penalty
 
@@ -32,18 +36,34 @@ AUXILIARY_C = 0.1  # inverse strength of the auxiliary heads' penalty
 def listen(
     teacher: Teacher, recordings: Recordings, keys: Iterable[Key], whole: bool = False
 ) -> Iterator[tuple[Key, Lower]]:
-    """Yield what the frozen part hears in each clip and view, computed on all cores, a chunk in memory.
+    """Yield what the frozen part hears in each clip and view, computed on all cores or on the GPU, a chunk in memory.
 
     Of the frozen layers only the last is kept, or with `whole` all of them.
     """
 
-    def one(key: Key) -> tuple[Key, Lower]:
-        front, states = teacher.lower(recordings[key])
-        return key, Lower(front, states if whole else states[-1:])
+    def kept(heard: Lower) -> Lower:
+        return heard if whole else Lower(heard.front, heard.states[-1:])
 
-    with ThreadPoolExecutor(workers()) as pool:  # torch leaves the GIL while it computes
+    def one(key: Key) -> Lower:
+        return kept(teacher.lower(recordings[key]))
+
+    with accelerator.hosting(teacher), ThreadPoolExecutor(workers()) as pool:  # torch leaves the GIL while it computes
         for chunk in chunks(keys, CHUNK):
-            yield from pool.map(one, chunk)
+            if accelerator.on_gpu():
+                heard = _together(teacher, list(pool.map(recordings.__getitem__, chunk)), kept)
+            else:
+                heard = pool.map(one, chunk)
+            yield from zip(chunk, heard, strict=True)
+
+
+def _together(teacher: Teacher, clips: Sequence[np.ndarray], kept: Callable[[Lower], Lower]) -> list[Lower]:
+    """Return what is `kept` of each clip; clips of one length are heard together, `TOGETHER` samples at most."""
+    heard = dict[int, Lower]()
+    order = sorted(range(len(clips)), key=lambda place: len(clips[place]))
+    for length, places in groupby(order, lambda place: len(clips[place])):
+        for some in chunks(places, max(1, TOGETHER // length)):
+            heard |= zip(some, map(kept, teacher.lower_together([clips[place] for place in some])), strict=True)
+    return [heard[place] for place in range(len(clips))]
 
 
 def heard(items: Sequence[Item]) -> list[str]:
@@ -52,18 +72,39 @@ def heard(items: Sequence[Item]) -> list[str]:
 
 
 def cache_lower(teacher: Teacher, recordings: Recordings, items: Sequence[Item], path: Path) -> store.Store:
-    """Write the last frozen layer of all utterances of `items`, in all their views, to a store, unless it is there."""
+    """Write the last frozen layer of all utterances of `items`, in all their views, to a store, unless it is there.
+
+    Several processes write a part each, of whole row groups; the first joins them, and the file is the same.
+    """
     keys = [(id, view) for id in heard(items) for view in recordings.views[id]]
-    if not path.exists():
+
+    def write(out: Path, keys: Sequence[Key]) -> None:
         rows = ((*key, lower.states[-1].numpy().astype(np.float16)) for key, lower in listen(teacher, recordings, keys))
         rows = track(rows, "frozen layers", total=len(keys), unit="clip")
-        store.write(path, rows, "hidden", teacher.width, {"layer": teacher.frozen_layers})
+        store.write(out, rows, "hidden", teacher.width, {"layer": teacher.frozen_layers})
+
+    there = path.exists()
+    accelerator.wait()  # nobody looks for it after it was written
+    if not there and accelerator.processes() == 1:
+        write(path, keys)
+    elif not there:
+        size = -(-len(keys) // (accelerator.processes() * store.ROW_GROUP)) * store.ROW_GROUP
+        parts = [
+            (path.with_suffix(f".{n}.parquet"), keys[n * size : (n + 1) * size]) for n in range(accelerator.processes())
+        ]
+        write(*parts[accelerator.rank()])
+        accelerator.wait()
+        if accelerator.is_main():
+            store.merge(path, [part for part, _ in parts])
+            for part, _ in parts:
+                part.unlink()
+        accelerator.wait()
     return store.Store(path)
 
 
 def hard_labels(heard: Heard) -> dict[str, torch.Tensor]:
     """The teacher's objective: cross-entropy on labelled items."""
-    return {"loss": losses.cross_entropy(heard.logits, heard.batch.answers)}
+    return {"loss": heard.batch.share.labelled * losses.cross_entropy(heard.logits, heard.batch.answers)}
 
 
 def fine_tune(
@@ -81,7 +122,7 @@ def fine_tune(
     held_out = Loader(validation, states, params.text, params.batch)
     return fit(
         teacher,
-        batches=lambda epoch: train.shuffled(seed, epoch),
+        batches=lambda epoch: train.shuffled(seed, epoch, accelerator.rank(), accelerator.processes()),
         steps_per_epoch=len(train),
         epochs=params.epochs,
         objective=hard_labels,
@@ -101,12 +142,14 @@ def fit_auxiliary(teacher: Teacher, recordings: Recordings, training: Sequence[I
     The encoder stays as it is. Clips count in all their views. The penalty is that of standardised inputs.
     """
     teacher.eval()
-    means, labels = [], []
-    groups = all_views(by_audio(training), recordings)
-    for batch, passages in heard_batches(teacher, recordings, groups, read, whole=True):
-        outputs = layers(teacher, batch, passages)
-        means.append(torch.stack([masked_mean(output, batch.lengths)[batch.passage] for output in outputs], 1))
-        labels.append(batch.answers)
+    own: list[tuple[torch.Tensor, torch.Tensor]] = []
+    batches = accelerator.share(list(chunks(all_views(by_audio(training), recordings), BATCH)))
+    with accelerator.hosting(teacher):
+        for batch, passages in heard_batches(teacher, recordings, chain.from_iterable(batches), read, whole=True):
+            batch, outputs = layers(teacher, batch, passages)
+            means = torch.stack([masked_mean(output, batch.lengths)[batch.passage] for output in outputs], 1)
+            own.append((means.cpu(), batch.answers.cpu()))
+    means, labels = zip(*accelerator.collect(own), strict=True)
     inputs, answers = torch.cat(means).double().numpy(), torch.cat(labels).numpy()
     for layer, linear in enumerate(teacher.auxiliary):
         scaler = StandardScaler().fit(inputs[:, layer])
@@ -171,14 +214,20 @@ def heard_batches(
         yield collate(some, last, read), [[lower[(u, view)] for u in audio] for audio, view, _ in some]
 
 
-def layers(teacher: Teacher, batch: Batch, passages: Passages) -> list[torch.Tensor]:
-    """Return the outputs `(B, T, D)` of all layers that were kept, the lowest first, then those of the tuned ones."""
+def layers(teacher: Teacher, batch: Batch, passages: Passages) -> tuple[Batch, list[torch.Tensor]]:
+    """Return the batch where the teacher is, and there the outputs `(B, T, D)` of all layers that were kept.
+
+    The lowest comes first, the tuned ones last.
+    """
+    batch = accelerator.put(batch, accelerator.where(teacher))
     frozen = [
         nn.utils.rnn.pad_sequence([torch.cat([heard.states[n] for heard in passage]) for passage in passages], True)
         for n in range(1, len(passages[0][0].states) - 1)
     ]
-    tuned = teacher.encode(batch.sequences, batch.lengths)[1]
-    return [*frozen, *(tuned if teacher.frozen_layers else tuned[1:])]  # without frozen layers the first is their input
+    with accelerator.autocast(teacher):
+        tuned = convert_to_fp32(teacher.encode(batch.sequences, batch.lengths)[1])
+    frozen = [accelerator.put(layer, accelerator.where(teacher)) for layer in frozen]
+    return batch, [*frozen, *(tuned if teacher.frozen_layers else tuned[1:])]  # without frozen ones the first is their input
 
 
 @torch.inference_mode()
@@ -188,21 +237,40 @@ def cache_rows(
     """Yield batch by batch what `teacher_cache` keeps: a row per item and view, and front-end frames by utterance."""
     tuned = len(teacher.backbone.encoder.layers) - teacher.frozen_layers
     whole = params.layered or max(params.layers) > tuned
-    for batch, passages in heard_batches(teacher, recordings, groups, read, whole):
-        outputs = layers(teacher, batch, passages)
-        pooled = [masked_mean(output, batch.lengths)[batch.passage] for output in outputs]
-        logits = teacher.head(pooled[-1], batch.questions, batch.options).numpy()
-        kept = torch.stack([pooled[-1 - layer] for layer in params.layers], 1).numpy().astype(np.float16)
-        rows = [
-            {"item": item.id, "view": view, "logits": row[: len(item.options)], "hidden": hidden.tobytes()}
-            for item, view, row, hidden in zip(batch.items, batch.views, logits, kept, strict=True)
-        ]
-        if params.layered:
-            said = torch.stack([head(mean) for head, mean in zip(teacher.auxiliary, pooled, strict=True)], 1)
-            maps = torch.stack([routing.attention(output, batch.lengths)[batch.passage] for output in outputs], 1)
-            for row, own, attention in zip(rows, said.numpy(), maps.numpy().astype(np.float16), strict=True):
-                row |= {"layer_logits": own.tobytes(), "attention": attention.tobytes()}
-        yield rows, _fronts(batch, passages) if params.layered else []
+    with accelerator.hosting(teacher):
+        for batch, passages in heard_batches(teacher, recordings, groups, read, whole):
+            there, outputs = layers(teacher, batch, passages)
+            pooled = [masked_mean(output, there.lengths)[there.passage] for output in outputs]
+            logits = teacher.head(pooled[-1], there.questions, there.options).cpu().numpy()
+            kept = torch.stack([pooled[-1 - layer] for layer in params.layers], 1).cpu().numpy().astype(np.float16)
+            rows = [
+                {"item": item.id, "view": view, "logits": row[: len(item.options)], "hidden": hidden.tobytes()}
+                for item, view, row, hidden in zip(batch.items, batch.views, logits, kept, strict=True)
+            ]
+            if params.layered:
+                said = (
+                    torch.stack([head(mean) for head, mean in zip(teacher.auxiliary, pooled, strict=True)], 1).cpu().numpy()
+                )
+                maps = [routing.attention(output, there.lengths)[there.passage] for output in outputs]
+                maps = torch.stack(maps, 1).cpu().numpy().astype(np.float16)
+                for row, own, attention in zip(rows, said, maps, strict=True):
+                    row |= {"layer_logits": own.tobytes(), "attention": attention.tobytes()}
+            yield rows, _fronts(batch, passages) if params.layered else []
+
+
+class Asker:
+    """Answers passages as `cache_rows` does, by a saved teacher, loaded when first asked in whichever process that is."""
+
+    def __init__(self, params: TeacherParams, folder: Path, recordings: Recordings, cache: Cache):
+        self._params, self._folder, self._recordings, self._cache = params, folder, recordings, cache
+
+    @cached_property
+    def _teacher(self) -> Teacher:
+        torch.set_num_threads(1)
+        return load(self._params, self._folder)
+
+    def __call__(self, groups: Iterable[Group]) -> Iterator[tuple[list[dict[str, Any]], list[store.Row]]]:
+        return cache_rows(self._teacher, self._recordings, self._params.text, self._cache, groups)
 
 
 def _fronts(batch: Batch, passages: Passages) -> list[store.Row]:
@@ -219,4 +287,5 @@ def _fronts(batch: Batch, passages: Passages) -> list[store.Row]:
 def answers(teacher: Teacher, recordings: Recordings, items: Sequence[Item], read: Text | None) -> dict[str, np.ndarray]:
     """Return the teacher's probabilities `(C,)` for each item, keyed by item id."""
     groups = [(audio, 0, group) for audio, group in by_audio(items).items()]
-    return predict(teacher, (batch for batch, _ in heard_batches(teacher, recordings, groups, read)))
+    with accelerator.hosting(teacher):
+        return predict(teacher, (batch for batch, _ in heard_batches(teacher, recordings, groups, read)))

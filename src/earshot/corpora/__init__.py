@@ -72,7 +72,8 @@ def _build(module: str, params: Any, folder: Path, seed: int) -> Iterator[Clip]:
 
 # Loaded when used: a stage that reads manifests does not depend on how each corpus is made.
 CORPORA: dict[str, Callable[[Any, Path, int], Iterator[Clip]]] = {
-    name: partial(_build, name) for name in ("synthetic_speech", "librispeech", "synthetic_scenes", "tau2022", "manifest")
+    name: partial(_build, name)
+    for name in ("synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest")
 }
 
 

@@ -1,4 +1,4 @@
-"""A folder in LibriSpeech's own layout: `subset/speaker/chapter/*.flac`, with or without `speaker-chapter.trans.txt`.
+"""LibriSpeech's own layout: `subset/speaker/chapter/*.flac`, with or without `speaker-chapter.trans.txt`.
 
 Panayotov et al., "LibriSpeech: an ASR corpus based on public domain audio books" (2015).
 """
@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from earshot import audio
-from earshot.corpora import Clip, CorpusError
+from earshot.corpora import Clip, CorpusError, archives
 from earshot.params import LibriSpeech
 
 
 def build(params: LibriSpeech, folder: Path, seed: int) -> Iterator[Clip]:
     """Yield the utterances under the prefixes of `params.splits`, sorted by path; nothing is written to `folder`.
 
-    Speakers under `auto` are dealt to splits, by `seed`, in the shares of `params.auto`. An utterance without a
-    transcript has no text. Raises CorpusError when the folder is missing, or a prefix matches nothing.
+    The parts of `params.download` are brought to the root first. Speakers under `auto` are dealt to splits, by `seed`, in
+    the shares of `params.auto`. An utterance without a transcript has no text. Raises CorpusError when the folder is
+    missing, or a prefix matches nothing, and what `archives.provide` raises.
     """
+    if params.download:
+        archives.provide(params)
     root = Path(params.root)
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder (librispeech root)")

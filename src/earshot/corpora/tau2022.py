@@ -14,7 +14,7 @@ import pandas as pd
 import soundfile
 
 from earshot import audio, parallel, responses
-from earshot.corpora import Clip, CorpusError
+from earshot.corpora import Clip, CorpusError, archives
 from earshot.files import atomic
 from earshot.params import TAU2022
 
@@ -27,10 +27,13 @@ MAIN_DEVICE = "a"
 def build(params: TAU2022, folder: Path, seed: int) -> Iterator[Clip]:
     """Yield training and validation clips in the order of the training list, then the test's in that of its list.
 
-    `seed` deals locations to validation, and to the test where there is no list. Clips heard through the responses of
-    `params.simulated` are written to `folder` and follow those of their split. Raises CorpusError, naming file and
-    clip, for whatever is missing, unknown or contradictory.
+    The parts of `params.download` are brought to the root first. `seed` deals locations to validation, and to the test
+    where there is no list. Clips heard through the responses of `params.simulated` are written to `folder` and follow
+    those of their split. Raises CorpusError, naming file and clip, for whatever is missing, unknown or contradictory,
+    and what `archives.provide` raises.
     """
+    if params.download:
+        archives.provide(params)
     root = Path(params.root)
     meta = _meta(root / params.meta)
     train, test, origin = _split(params, meta, root, seed)

@@ -1,17 +1,19 @@
 """The teacher: wav2vec 2.0 or HuBERT, frozen but for its top layers, with a head on the pooled last layer."""
 
 import hashlib
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from accelerate.utils import convert_to_fp32
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
+from earshot import accelerator, hub
 from earshot.models.heads import head, masked_mean
 from earshot.params import Teacher as TeacherParams
 
@@ -22,20 +24,22 @@ class CheckpointError(ValueError):
     """A teacher checkpoint that cannot be had or cannot serve."""
 
 
-def load_backbone(checkpoint: str, revision: str | None) -> tuple[nn.Module, bool]:
+def load_backbone(checkpoint: str, revision: str | None, cache: str | None = None) -> tuple[nn.Module, bool]:
     """Return the self-supervised encoder of a local folder or a pinned hub id, and whether it wants unit variance.
 
-    Raises CheckpointError for a hub id without a revision, a missing checkpoint or another architecture.
+    Files of the hub are kept in `cache`. Raises CheckpointError for a hub id without a pinned commit, a checkpoint that
+    cannot be had or lacks weights, or another architecture.
     """
-    if not Path(checkpoint).is_dir() and revision is None:
-        raise CheckpointError(f"teacher.checkpoint={checkpoint!r} is no local folder, and a hub id needs teacher.revision")
     try:
+        folder = hub.folder(checkpoint, revision, cache)
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         backbone, found = AutoModel.from_pretrained(
-            checkpoint, revision=revision, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, local_files_only=True
         )
-        extractor = AutoFeatureExtractor.from_pretrained(checkpoint, revision=revision)
+        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+    except hub.HubError as error:
+        raise CheckpointError(f"teacher.checkpoint={checkpoint!r} {error}") from None
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"teacher.checkpoint={checkpoint!r}: {str(error).splitlines()[0]}") from None
     if not hasattr(backbone, "feature_extractor") or not hasattr(backbone, "encoder"):
@@ -62,7 +66,7 @@ class Teacher(nn.Module):
 
     def __init__(self, params: TeacherParams, classes: int = 0, scratch: int | None = None):
         super().__init__()
-        self.backbone, self.unit_variance = load_backbone(params.checkpoint, params.revision)
+        self.backbone, self.unit_variance = load_backbone(params.checkpoint, params.revision, params.cache)
         if scratch is not None:
             torch.manual_seed(scratch)
             self.backbone = AutoModel.from_config(AutoConfig.for_model(**self.backbone.config.to_dict())).eval()
@@ -78,14 +82,27 @@ class Teacher(nn.Module):
         self.backbone.requires_grad_(False)
         layers[self.frozen_layers :].requires_grad_(True)
 
-    @torch.inference_mode()
     def lower(self, samples: np.ndarray) -> Lower:
         """Run the frozen part on 16 kHz samples `(N,)`, one clip at a time: nothing is padded."""
-        wave = torch.from_numpy(np.ascontiguousarray(samples, np.float32))
+        return self.lower_together([samples])[0]
+
+    @torch.inference_mode()
+    def lower_together(self, clips: Sequence[np.ndarray]) -> list[Lower]:
+        """Run the frozen part on clips of 16 kHz samples `(N,)`, all of one length, for group norms hear padding.
+
+        It runs where the weights are; what is heard is float32, on the CPU.
+        """
+        waves = [torch.from_numpy(np.ascontiguousarray(samples, np.float32)) for samples in clips]
         if self.unit_variance:
-            wave = (wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt()
+            waves = [(wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt() for wave in waves]
+        with accelerator.autocast(self):
+            front, states = self._lower(accelerator.put(torch.stack(waves), accelerator.where(self)))
+        front, *states = (tensor.cpu() for tensor in convert_to_fp32([front, *states]))
+        return [Lower(front[row], [state[row] for state in states]) for row in range(len(clips))]
+
+    def _lower(self, waves: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         encoder = self.backbone.encoder
-        front = self.backbone.feature_projection(self.backbone.feature_extractor(wave[None]).transpose(1, 2))
+        front = self.backbone.feature_projection(self.backbone.feature_extractor(waves).transpose(1, 2))
         front = front[0] if isinstance(front, tuple) else front  # wav2vec 2.0 returns a pair, HuBERT does not
         hidden = front + encoder.pos_conv_embed(front)
         if not self.backbone.config.do_stable_layer_norm:
@@ -93,7 +110,7 @@ class Teacher(nn.Module):
         states = [hidden]
         for layer in encoder.layers[: self.frozen_layers]:
             states.append(layer(states[-1]))
-        return Lower(front[0], [state[0] for state in states])
+        return front, states
 
     def upper(self, hidden: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
         """Return the outputs `(B, T, D)` of the tuned layers, the last first, for frozen states `(B, T, D)`."""
@@ -122,7 +139,7 @@ class Teacher(nn.Module):
         for name, tensor in sorted(self.state_dict().items()):
             if name not in tuned and not name.endswith(UNUSED):
                 digest.update(name.encode())
-                digest.update(tensor.contiguous().numpy().tobytes())
+                digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def tuned_state(self) -> dict[str, torch.Tensor]:

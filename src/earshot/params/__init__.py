@@ -10,15 +10,19 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from earshot.params.data import (
     TAU2022,
+    CommonVoice,
     Corpus,
+    Download,
     Features,
     FewShot,
     Labels,
     LibriSpeech,
+    LibriSpeechDownload,
     Manifest,
     Pool,
     SyntheticScenes,
     SyntheticSpeech,
+    TAU2022Download,
     Views,
 )
 from earshot.params.models import (
@@ -128,9 +132,10 @@ class Track(Section):
 
 
 class Params(Section):
-    """The whole of params.yaml."""
+    """The whole of params.yaml. `engine` is who computes features and the teacher's answers; it changes no result."""
 
     seed: Annotated[int, Field(ge=0)]
+    engine: Literal["local", "ray"] = "local"
     tracks: dict[str, Track] = Field(min_length=1)
     recipes: dict[str, Recipe] = Field(min_length=1)
 
@@ -174,8 +179,8 @@ class Params(Section):
 
 
 # What tells one kind of section from another stands in its key's place in pydantic's errors, not in params.yaml.
-_KINDS = {"synthetic_speech", "librispeech", "synthetic_scenes", "tau2022", "manifest", "ctc", "hubert"} | {
-    "generated", "authored", "labels", "bilstm", "mobilenet", "cp_mobile"
+_KINDS = {"synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest", "ctc", "hubert"} | {
+    "generated", "authored", "librisqa", "labels", "bilstm", "mobilenet", "cp_mobile"
 }  # fmt: skip
 
 

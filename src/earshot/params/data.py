@@ -15,14 +15,52 @@ class SyntheticSpeech(Section):
     fewshot_retellings: Count = 12
 
 
+class Download(Section):
+    """How the parts of a corpus come to its `root`; what lies there already is checked and used.
+
+    `mirrors` are base addresses used instead of the built-in ones, in this order: a file is at BASE/NAME. `parallel` files
+    are fetched at once. `table` is a YAML file {part: {md5, bytes}} whose entries take the place of the built-in ones.
+    """
+
+    mirrors: list[str] = []
+    parallel: Count = 4
+    keep_archives: bool = False
+    table: str | None = None
+
+
+class LibriSpeechDownload(Download):
+    """Parts of LibriSpeech (OpenSLR 12), Mini LibriSpeech (OpenSLR 31) and LibriSQA Part II."""
+
+    parts: list[
+        Literal[
+            "train-clean-100", "train-clean-360", "train-other-500", "dev-clean", "dev-other", "test-clean", "test-other",
+            "train-clean-5", "dev-clean-2", "librisqa-train", "librisqa-test",
+        ]
+    ] = Field(min_length=1)  # fmt: skip
+
+
+class TAU2022Download(Download):
+    """Parts of TAU 2022 (Zenodo 6337421; `audio` is all sixteen) and DCASE 2024's lists (`subsets` is all six)."""
+
+    parts: list[
+        Literal[
+            "doc", "meta", "audio", "subsets", "audio.1", "audio.2", "audio.3", "audio.4", "audio.5", "audio.6", "audio.7",
+            "audio.8", "audio.9", "audio.10", "audio.11", "audio.12", "audio.13", "audio.14", "audio.15", "audio.16",
+            "split5.csv", "split10.csv", "split25.csv", "split50.csv", "split100.csv", "test.csv",
+        ]
+    ] = Field(["meta", "audio", "subsets"], min_length=1)  # fmt: skip
+
+
 class LibriSpeech(Section):
     """A folder in LibriSpeech's layout; `splits` maps a path prefix (`dev-clean`, `test-other/367`) to a split or `auto`.
 
-    The longest prefix wins. Speakers under `auto` are dealt out to the splits in the shares of `auto`.
+    The longest prefix wins. Speakers under `auto` are dealt out to the splits in the shares of `auto`. `download` null takes
+    only what lies in `root`.
     """
 
     name: Literal["librispeech"]
     root: str
+    download: LibriSpeechDownload | None = None
     splits: dict[str, Literal["teacher", "pool", "fewshot", "validation", "test", "auto"]] = Field(min_length=1)
     auto: dict[Split, Positive] = {"teacher": 0.4, "pool": 0.35, "fewshot": 0.05, "validation": 0.05, "test": 0.15}
 
@@ -30,13 +68,14 @@ class LibriSpeech(Section):
 class TAU2022(Section):
     """A folder in the layout of TAU Urban Acoustic Scenes 2022 Mobile.
 
-    `meta` is the table of clips in `root`; lists, also DCASE 2024's subsets, lie there or in its `evaluation_setup`.
-    `simulated` adds devices: their name (`s1` … `s6`) and a recording of their impulse response, through which the clips
-    of device `a` are heard again; `unseen_devices` are for the test alone.
+    `download` null takes only what lies in `root`. `meta` is the table of clips in `root`; lists, also DCASE 2024's
+    subsets, lie there or in its `evaluation_setup`. `simulated` adds devices: their name (`s1` … `s6`) and a recording of
+    their impulse response, through which the clips of device `a` are heard again; `unseen_devices` are for the test alone.
     """
 
     name: Literal["tau2022"]
     root: str
+    download: TAU2022Download | None = None
     meta: str = "meta.csv"
     validation_share: Share = 0.1
     test_share: Share = 0.3
@@ -57,6 +96,20 @@ class SyntheticScenes(Section):
     validation_share: Share = 0.1
 
 
+class CommonVoice(Section):
+    """A release of Common Voice: its folder (or the one above the language's), or its .tar.gz, unpacked beside it.
+
+    `splits` maps the release's tables to splits. A clip is used once; test and validation come before the other splits.
+    """
+
+    name: Literal["common_voice"]
+    root: str
+    language: str = Field(min_length=1)
+    splits: dict[Literal["validated", "train", "dev", "test"], Split] = Field(
+        {"train": "teacher", "dev": "validation", "test": "test"}, min_length=1
+    )
+
+
 class Manifest(Section):
     """The user's own CSV or Parquet with columns path, text or label, speaker, split."""
 
@@ -64,7 +117,9 @@ class Manifest(Section):
     path: str
 
 
-Corpus = Annotated[SyntheticSpeech | LibriSpeech | SyntheticScenes | TAU2022 | Manifest, Field(discriminator="name")]
+Corpus = Annotated[
+    SyntheticSpeech | LibriSpeech | CommonVoice | SyntheticScenes | TAU2022 | Manifest, Field(discriminator="name")
+]
 
 
 class Features(Section):
@@ -112,10 +167,15 @@ class Pool(Section):
 
 
 class FewShot(Section):
-    """The 10-question set, and every other item built the same way."""
+    """The 10-question set, and every other item built the same way.
 
-    source: Literal["generated", "authored"] = "generated"
+    `librisqa` is the folder of LibriSQA's LibriSQA-PartII-train.json and -test.json; of the other keys only `questions`
+    matters to it.
+    """
+
+    source: Literal["generated", "authored", "librisqa"] = "generated"
     authored: str | None = None
+    librisqa: str | None = None
     questions: Count = 10
     options: Annotated[int, Field(ge=2, le=9)] = 3
     skills: list[Literal["detail", "main_idea", "inference"]] = Field(["detail", "main_idea", "inference"], min_length=1)
@@ -129,6 +189,10 @@ class FewShot(Section):
     def _authored_has_file(self) -> "FewShot":
         if (self.source == "authored") != (self.authored is not None):
             raise ValueError("authored must name a YAML file exactly when source is 'authored'")
+        if (self.source == "librisqa") != (self.librisqa is not None):
+            raise ValueError("librisqa must name a folder exactly when source is 'librisqa'")
+        if self.librisqa is not None and self.options != 4:
+            raise ValueError(f"options={self.options} must be 4: LibriSQA's questions have so many")
         return self
 
 

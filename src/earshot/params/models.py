@@ -39,12 +39,14 @@ class HubertPretrain(Section):
     """HuBERT on unlabelled clips: from scratch in the given size, or onwards from the checkpoint `start`.
 
     `clips` are made by the embedded generator; null takes the training clips of `manifest`, a corpus' table. The stage is
-    frozen and does not depend on that table: its checkpoint is there before any corpus is.
+    frozen and does not depend on that table: its checkpoint is there before any corpus is. `revision` is a commit, `cache`
+    the folder of fetched checkpoints, as in the teacher's section.
     """
 
     name: Literal["hubert"]
     start: str | None = None
     revision: str | None = None
+    cache: str | None = None
     clips: Count | None = None
     manifest: str | None = None
     hidden: Count
@@ -68,14 +70,16 @@ Pretrain = Annotated[CTCPretrain | HubertPretrain, Field(discriminator="name")]
 
 
 class Teacher(Section):
-    """Checkpoint (local folder or hub id with a pinned revision) and how its top is fine-tuned.
+    """Checkpoint (local folder, or hub id with its commit as `revision`) and how its top is fine-tuned.
 
+    `cache` is the folder where checkpoints of the hub are kept; null is the hub client's own (`HF_HOME`).
     `data` names the labelled items it may see. `text` makes it read options; null gives it one output per class.
     `auxiliary` adds a head to every layer, for layered distillation; `control` trains the same teacher from random weights.
     """
 
     checkpoint: str
     revision: str | None = None
+    cache: str | None = None
     data: Literal["teacher", "fewshot"] = "teacher"
     tuned_layers: Annotated[int, Field(ge=0)] = 2
     epochs: Count

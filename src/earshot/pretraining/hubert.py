@@ -55,7 +55,7 @@ def encoder(params: HubertPretrain) -> nn.Module:
         backbone.masked_spec_embed.data *= 0.1  # from 0…1 it would drown its neighbours in the positional convolution
         return backbone
     try:
-        backbone, _ = load_backbone(params.start, params.revision)
+        backbone, _ = load_backbone(params.start, params.revision, params.cache)
     except CheckpointError as error:
         raise CheckpointError(f"pretrain.start: {error}") from None
     if (hop := math.prod(backbone.config.conv_stride)) != targets.HOP:

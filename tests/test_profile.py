@@ -1,0 +1,134 @@
+"""Presets of params.yaml: each applies, each goes back to the very bytes."""
+
+from collections.abc import Iterator, Mapping
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from earshot import cli, profile
+from earshot.params import ParameterError, parse
+
+FOLDER = ROOT / "profiles"
+NAMES = profile.available(FOLDER)
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    """params.yaml as `embedded` has it."""
+    path = tmp_path / "params.yaml"
+    path.write_bytes((ROOT / "params.yaml").read_bytes())
+    profile.apply(FOLDER / "embedded.yaml", path)
+    return path
+
+
+def leaves(node: Mapping, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        yield from leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [f"{prefix}{name}"]
+
+
+def test_the_profiles_are_there_and_params_yaml_is_one_of_them(params):
+    assert {"embedded", "mini", "paper", "full"} <= set(NAMES)
+    assert params.read_bytes() == (ROOT / "params.yaml").read_bytes(), "commit params.yaml as `make profile NAME=embedded`"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_profile_applies_once_and_embedded_goes_back_to_the_very_bytes(params, name):
+    before = params.read_bytes()
+    changes = profile.apply(FOLDER / f"{name}.yaml", params)
+    after = params.read_bytes()
+    parse(yaml.safe_load(after))
+    assert bool(changes) == (after != before) == (name != "embedded")
+    assert profile.apply(FOLDER / f"{name}.yaml", params) == [] and params.read_bytes() == after
+    assert bool(profile.apply(FOLDER / "embedded.yaml", params)) == bool(changes)
+    assert params.read_bytes() == before
+
+
+def test_the_order_of_profiles_leaves_no_trace(params):
+    alone = {}
+    for name in NAMES:
+        profile.apply(FOLDER / f"{name}.yaml", params)
+        alone[name] = params.read_bytes()
+        profile.apply(FOLDER / "embedded.yaml", params)
+    for first, second in permutations(NAMES, 2):
+        profile.apply(FOLDER / f"{first}.yaml", params)
+        profile.apply(FOLDER / f"{second}.yaml", params)
+        assert params.read_bytes() == alone[second], (first, second)
+
+
+def test_embedded_sets_back_whatever_a_profile_sets():
+    base = set(leaves(yaml.safe_load((FOLDER / "embedded.yaml").read_text())))
+    for name in NAMES:
+        for key in leaves(yaml.safe_load((FOLDER / f"{name}.yaml").read_text())):
+            if ".corpus." not in key and ".student." not in key:  # sections replaced whole
+                assert key in base, f"{name}: {key}"
+
+
+def test_what_else_the_user_changed_stays(params):
+    own = params.read_text().replace("seed: 2026", "seed: 7 # mine").replace("resamples: 2000", "resamples: 500")
+    params.write_text(own)
+    profile.apply(FOLDER / "full.yaml", params)
+    assert "seed: 7 # mine\n" in params.read_text() and params.read_text().count("resamples: 500") == 2
+    profile.apply(FOLDER / "embedded.yaml", params)
+    assert params.read_text() == own
+
+
+def test_a_section_of_another_kind_is_replaced_whole_and_told(params):
+    changes = profile.apply(FOLDER / "mini.yaml", params)
+    corpus = yaml.safe_load(params.read_text())["tracks"]["listening"]["corpus"]
+    assert corpus["name"] == "librispeech" and "passages" not in corpus
+    assert "tracks.listening.corpus.name: synthetic_speech → librispeech" in changes
+    assert "tracks.listening.corpus.passages.pool: 1800 → –" in changes
+    assert any(line.startswith("tracks.listening.corpus.root: – → ") for line in changes)
+
+
+def test_the_papers_settings_are_the_papers(params):
+    profile.apply(FOLDER / "paper.yaml", params)
+    paper = parse(yaml.safe_load(params.read_text()))
+    listening, scenes = paper.tracks["listening"], paper.tracks["scenes"]
+    assert (listening.student.hidden, listening.student.stack) == (512, 1)
+    assert (listening.distill.learning_rate, listening.distill.batch) == (1e-4, 8)
+    assert {recipe.epochs for recipe in paper.recipes.values() if recipe.track == "listening"} == {50}
+    front = scenes.features
+    assert (front.sample_rate, front.n_fft, front.win_length, front.n_mels) == (32_000, 4096, 3072, 256)
+    assert "audio" in scenes.corpus.download.parts  # all sixteen
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hub_checkpoints_are_pinned(params, name):
+    profile.apply(FOLDER / f"{name}.yaml", params)
+    for track in parse(yaml.safe_load(params.read_text())).tracks.values():
+        pairs = [(track.teacher.checkpoint, track.teacher.revision)]
+        pairs += [(start, track.pretrain.revision)] if (start := getattr(track.pretrain, "start", None)) else []
+        for checkpoint, revision in pairs:
+            assert (ROOT / checkpoint).is_dir() or len(bytes.fromhex(revision)) == 20
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("seeed: 1", "seeed: no such key"),
+        ("seed: -1", "seed=-1"),
+        ("tracks: {listening: {corpus: {name: librispeech}}}", "tracks.listening.corpus.root is missing"),
+        ("tracks: {listening: {teacher: {epoch: 3}}}", "tracks.listening.teacher.epoch: no such key"),
+    ],
+)
+def test_a_profile_that_does_not_apply_leaves_the_file_alone(params, tmp_path, content, complaint):
+    before = params.read_bytes()
+    (tmp_path / "wrong.yaml").write_text(content)
+    with pytest.raises(ParameterError, match=complaint):
+        profile.apply(tmp_path / "wrong.yaml", params)
+    assert params.read_bytes() == before
+
+
+def test_a_wrong_name_is_told_the_right_ones(params, tmp_path, monkeypatch, capsys):
+    with pytest.raises(ParameterError, match=f"no such profile; there are {', '.join(NAMES)}"):
+        profile.apply(FOLDER / "ful.yaml", params)
+    (tmp_path / "profiles").symlink_to(FOLDER)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["profile", "ful"]) == 2
+    assert capsys.readouterr().err == f"earshot: profiles/ful.yaml: no such profile; there are {', '.join(NAMES)}\n"
+    assert cli.main(["profile", "full"]) == 0
+    assert "tracks.scenes.distill.seeds: 4 → 10\n" in capsys.readouterr().out

@@ -1,0 +1,78 @@
+"""Ray's workers make the same files, byte for byte, and their errors are as short."""
+
+import os
+import sys
+from functools import partial
+
+import pytest
+from learning import clips, teacher_params
+from test_layered_cache import LAYERED, SCENE_ITEMS, Layered
+from test_teacher_cache import SECONDS, contents
+
+from earshot import features, parallel, ray_workers, teacher, teacher_cache
+from earshot.params import Features, Views
+from earshot.ray_workers import EngineError
+
+MEL = Features(sample_rate=16000, n_fft=400, win_length=400, hop_length=160, min_seconds=0.1)
+
+
+def test_without_ray_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EngineError, match=r"engine=ray: .*pip install 'earshot\[ray\]'") as error:
+        list(parallel.run(str, [1], "numbers", engine="ray"))
+    assert "\n" not in str(error.value)
+    assert list(parallel.run(str, [], "numbers", engine="ray")) == []
+
+
+def fail(number: int) -> int:
+    if number == 2:
+        raise ValueError("two is refused")
+    return number * number
+
+
+@pytest.fixture
+def two_workers(monkeypatch):
+    monkeypatch.setenv("EARSHOT_WORKERS", "2")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.mark.slow
+def test_ray_keeps_the_order_and_raises_what_a_worker_raised(two_workers):
+    numbers = [7, 3, 5, 4, 6, 1]
+    assert list(parallel.run(fail, numbers, "squares", engine="ray")) == [n * n for n in numbers]
+    with pytest.raises(ValueError, match="^two is refused$"):
+        list(parallel.run(fail, [1, 2, 3], "squares", engine="ray"))
+    import ray
+
+    assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_features_and_the_same_cache(tmp_path, monkeypatch, two_workers):
+    monkeypatch.setattr(features, "PART", 3)
+    setting = Layered(tmp_path)
+    params = teacher_params(str(tmp_path / "encoder"), text=None, auxiliary=True)
+    manifest = clips(tmp_path / "clips", SECONDS)
+    for engine in ("local", "ray"):
+        out = tmp_path / engine
+        features.extract(
+            manifest, MEL, Views(), 0, out / "mel.parquet", out / "bad.csv", tmp_path / f"scratch-{engine}", engine
+        )
+        rows = teacher.Asker(params, tmp_path / "teacher", setting.recordings, LAYERED)
+        views = setting.recordings.views
+        teacher_cache.write(out / "cache", rows, setting.identity, SCENE_ITEMS, views, LAYERED, engine)
+    assert (tmp_path / "local/mel.parquet").read_bytes() == (tmp_path / "ray/mel.parquet").read_bytes()
+    assert contents(tmp_path / "local/cache") == contents(tmp_path / "ray/cache")
+
+    (tmp_path / "ray/cache/part-00001.parquet").unlink()
+    written, run = [], ray_workers.run
+    monkeypatch.setattr(
+        ray_workers,
+        "run",
+        lambda function, tasks, *more, **named: written.extend(tasks) or run(function, tasks, *more, **named),
+    )
+    write = partial(teacher_cache.write, tmp_path / "ray/cache", rows, setting.identity, SCENE_ITEMS, views, LAYERED)
+    write("ray")
+    assert [part.path.name for part, _ in written] == ["part-00001.parquet"]
+    assert contents(tmp_path / "local/cache") == contents(tmp_path / "ray/cache")
