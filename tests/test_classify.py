@@ -40,7 +40,7 @@ def write_classifier(path: Path, samples: int | str = "samples", **metadata: str
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory) -> Path:
     """A tiny classifier, where the command line looks for it."""
-    return write_classifier(tmp_path_factory.mktemp("scenes") / cli.CLASSIFIER)
+    return write_classifier(tmp_path_factory.mktemp("scenes") / cli.classify.CLASSIFIER)
 
 
 def levels(*values: float, last: float = 1.0) -> np.ndarray:
@@ -172,7 +172,7 @@ def test_a_fault_in_classifying_is_one_line_and_exit_code_2(classifier, tmp_path
 def test_without_a_classifier_it_says_what_to_do(street, tmp_path):
     done = earshot("classify", street, folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "make repro" in done.stderr and str(cli.CLASSIFIER) in done.stderr
+    assert "make repro" in done.stderr and str(cli.classify.CLASSIFIER) in done.stderr
 
 
 def test_tables_are_of_every_track_with_results_or_of_one(tmp_path, monkeypatch, capsys):

@@ -33,8 +33,8 @@ def model(tmp_path_factory) -> Path:
     student = BiLSTMStudent(params, 40)
     student.head.embed[2].weight.data *= 60
     export(student, Features(), params, root / "float.onnx", {})
-    quantize(root / "float.onnx", root / cli.STUDENT)
-    return root / cli.STUDENT
+    quantize(root / "float.onnx", root / cli.answer.STUDENT)
+    return root / cli.answer.STUDENT
 
 
 def tone(seconds: float = 1.5, rate: int = 16_000) -> np.ndarray:

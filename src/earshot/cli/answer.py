@@ -1,0 +1,59 @@
+"""`earshot answer`: a multiple-choice question about a recording."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from earshot import audio
+from earshot.cli.shared import bar, model
+from earshot.predict import PredictError, Student
+
+STUDENT = Path("models/listening/onnx/listening-kd_pool/student.int8.onnx")
+EXAMPLE = """example:
+  earshot answer clip.wav --question "What did Mary buy?" \\
+      --option "a bike" --option "a lamp" --option "a coat"
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "answer",
+        help="answer a multiple-choice question about a recording",
+        description="Answer a multiple-choice question about a recording, in any format libsndfile reads, at any rate.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("clip", help="recording: wav, flac, ogg, mp3, …")
+    command.add_argument("--question", required=True)
+    command.add_argument("--option", required=True, action="append", dest="options", help="once per option, 2 or more")
+    command.add_argument("--model", type=Path, help=f"student as ONNX file (default: {STUDENT})")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Print each option with its probability, the chosen one marked, and the time taken."""
+    student = Student(model(chosen.model, STUDENT))
+    samples = audio.decode(chosen.clip, student.sample_rate)
+    try:
+        result = student.answer(samples, chosen.question, chosen.options)
+    except PredictError as error:
+        raise PredictError(f"{chosen.clip}: {error}") from None
+    seconds = len(samples) / student.sample_rate
+    if chosen.json:
+        content = {
+            "answer": chosen.options[result.option],
+            "option": result.option,
+            "options": chosen.options,
+            "probabilities": result.probabilities,
+            "seconds": seconds,
+            "milliseconds": result.milliseconds,
+        }
+        print(json.dumps(content, ensure_ascii=False))
+        return
+    width = max(map(len, chosen.options))
+    for index, (option, probability) in enumerate(zip(chosen.options, result.probabilities, strict=True)):
+        print(bar(">" if index == result.option else " ", option, width, probability))
+    print(f"answered in {result.milliseconds:.1f} ms, {seconds:.2f} s of audio")
