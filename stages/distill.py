@@ -12,15 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from earshot import accelerator, checkpoint, distillation, items, parallel, teacher_cache
+import numpy as np
+
+from earshot import accelerator, checkpoint, distillation, items, metrics, parallel, teacher_cache
 from earshot.files import write_json
 from earshot.store import Store
 
 from declared import curves, digest, read, run, scratch
 
 
-def distil_seed(recipe_key: str, seed: int) -> tuple[float, float, dict[str, Any] | None]:
-    """Train the student of one seed; return its best validation accuracy, the seconds it took, and its routing.
+def distil_seed(recipe_key: str, seed: int) -> tuple[metrics.Answers, float, dict[str, Any] | None]:
+    """Train the student of one seed; return its answers to the validation items, the seconds it took, and its routing.
 
     A process that is alone with its seed uses GPU `seed`, counted round. Of several that share it the first writes.
     """
@@ -51,7 +53,7 @@ def distil_seed(recipe_key: str, seed: int) -> tuple[float, float, dict[str, Any
     for kind, model in {"": distilled.student, **{f".{name}": model for name, model in distilled.int8.items()}}.items():
         if main:
             checkpoint.save_weights(f"{out}{kind}.safetensors", model.state_dict())
-    return distilled.validation, distilled.seconds, distilled.routing
+    return distilled.answers, distilled.seconds, distilled.routing
 
 
 def distill(recipe_key: str) -> None:
@@ -64,9 +66,15 @@ def distill(recipe_key: str) -> None:
             return
     else:
         results = list(parallel.run(partial(distil_seed, recipe_key), seeds, recipe_key, unit="seed", method="spawn"))
-    best, seconds, routing = zip(*results, strict=True)
+    answers, seconds, routing = zip(*results, strict=True)
     folder, names = f"models/{track}/students/{recipe_key}", [f"seed-{seed}" for seed in seeds]
+    held_out = items.read(f"data/{track}/items.parquet", "validation")
+    said = metrics.stack(answers, [item.id for item in held_out])
+    right, passages = (np.array([getattr(item, name) for item in held_out]) for name in ("answer", "passage"))
+    best = [metrics.accuracy(one[None], right) for one in said]
     write_json(f"{folder}/validation.json", dict(zip(names, best, strict=True)))
+    scores = metrics.score(said, right, passages, {}, seed=read("seed"))
+    write_json(f"metrics/{track}/validation/{recipe_key}.json", scores)
     if routing[0]:
         write_json(f"{folder}/routing.json", dict(zip(names, routing, strict=True)))
     write_json(f"metrics/{track}/timing/{recipe_key}.json", {"train_minutes": statistics.median(seconds) / 60})

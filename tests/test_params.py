@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from earshot.params import ParameterError, parse
 
 TRACK, KD = "tracks.listening", "recipes.listening-kd.terms.kd"
+KD_POOL = "recipes.listening-kd_pool.terms.kd"
 
 
 def spoil(content: dict, key: str, value: object) -> None:
@@ -85,6 +86,17 @@ def test_the_repositorys_parameters_parse_and_are_what_the_file_says(content):
         (f"{TRACK}.evaluate.gains", ["kd_over_hard"], [f"{TRACK}.evaluate.gains", "'kd_over_hard'", "A_vs_B", "'teacher'"]),
         (f"{TRACK}.evaluate.gains", ["kd_vs_best"], ["evaluate.gains", "'kd_vs_best'", "'kd_pool', 'teacher'"]),
         (f"{TRACK}.evaluate.gains", ["kd_vs_hard_vs_kd"], [f"{TRACK}.evaluate.gains", "'kd_vs_hard_vs_kd'"]),
+        ("sweep.recipe", "listening-k", ["sweep.recipe='listening-k'", "'listening-kd'"]),
+        ("sweep.grid", {}, ["sweep.grid", "at least 1"]),
+        ("sweep.grid", {"seed": []}, ["sweep.grid.seed=[]", "at least 1"]),
+        ("sweep.fixed", {f"{KD_POOL}.temperature": 1.0}, ["sweep", f"{KD_POOL}.temperature: in fixed and in grid"]),
+        ("search.fixed", {f"{KD_POOL}.weight": 1.0}, ["search", f"{KD_POOL}.weight: in fixed and in ranges"]),
+        ("search.ranges", {"seed": {"low": 3, "high": 3}}, ["search.ranges.seed", "low=3 must be below high=3"]),
+        ("search.ranges", {"seed": {"low": 0, "high": 3, "log": True}}, ["search.ranges.seed", "low=0 must be above 0"]),
+        ("search.ranges", {"seed": {"low": 3}}, ["search.ranges.seed", "either low and high, or choices"]),
+        ("search.ranges", {"seed": {"low": 3, "choices": [1]}}, ["search.ranges.seed", "either low and high, or choices"]),
+        ("search.ranges", {"seed": {"choices": []}}, ["search.ranges.seed.choices=[]", "at least 1"]),
+        ("guard", {"listening.quality.kd.accuracy": -0.1}, ["guard.listening.quality.kd.accuracy=-0.1", "equal to 0"]),
     ],
 )  # fmt: skip
 def test_one_line_names_key_value_and_range(content, key, value, told):

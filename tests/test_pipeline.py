@@ -21,6 +21,7 @@ import soundfile
 import yaml
 from conftest import ROOT
 
+from earshot import answers, items
 from earshot.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -195,6 +196,28 @@ def test_the_scenes_are_scored_by_device_and_fit_their_device(project):
     submission = pd.read_csv(project.root / "models/scenes/answers.csv", sep="\t")
     assert list(submission.columns[:2]) == ["filename", "scene_label"] and len(submission) == 180
     assert np.allclose(submission.iloc[:, 2:].sum(axis=1), 1, atol=1e-4)
+
+
+def test_validation_is_scored_with_intervals_and_apart_from_the_test(project):
+    for recipe in yaml.safe_load((project.root / "params.yaml").read_text())["recipes"]:
+        track = recipe.split("-")[0]
+        students = json.loads((project.root / f"models/{track}/students/{recipe}/validation.json").read_text())
+        scores = json.loads((project.root / f"metrics/{track}/validation/{recipe}.json").read_text())
+        asked = items.read(project.root / f"data/{track}/items.parquet", "validation")
+        assert (scores["items"], scores["seeds"]) == (len(asked), len(students))
+        assert scores["accuracy"] == pytest.approx(np.mean(list(students.values())))
+        assert scores["accuracy_low"] <= scores["accuracy"] <= scores["accuracy_high"]
+
+
+def test_what_every_model_said_gives_the_scores(project):
+    for track in ("listening", "scenes"):
+        said = answers.read(project.root / f"models/{track}/answers.parquet")
+        asked = items.read(project.root / f"data/{track}/items.parquet", "test")
+        right = {item.id: item.answer for item in asked}
+        shares = (said["answer"] == said["item"].map(right)).groupby(said["model"]).mean()
+        quality = json.loads(project.quality(track))
+        assert set(shares.index) == set(quality) - {"gain", "audio_blind"}
+        assert {model: quality[model]["accuracy"] for model in shares.index} == pytest.approx(dict(shares))
 
 
 def test_no_time_stands_in_the_deterministic_metrics(project):

@@ -54,6 +54,10 @@ def right(scenes: SceneWorld, student) -> float:
     return float(np.mean([answers[clip.id].argmax() == scenes.right[clip.id] for clip in scenes.items["test"]]))
 
 
+def validated(made: Distilled, scenes: SceneWorld) -> float:
+    return float(np.mean([made.answers[clip.id].argmax() == clip.answer for clip in scenes.items["validation"]]))
+
+
 def test_lessons_are_those_of_the_view_that_is_heard(scenes):
     loader, seen = Loader(scenes.asked, scenes.mel, None, 7, views=True), set()
     for epoch in range(4):
@@ -88,7 +92,7 @@ def test_every_student_learns_scenes_from_layers(scenes, tmp_path, student):
     assert set(history[0][1]) == {"front", "loss", "validation"}
     assert set(history[1][1]) == set(history[-1][1]) == {"ce", "front", "layered", "loss", "validation"}
     shipped = [scores["validation"] for _, scores in history[8 if quantized else 0 :]]
-    assert made.validation == max(shipped)
+    assert validated(made, scenes) == max(shipped)
     chosen = np.array(made.routing["chosen"])
     assert chosen.shape == ({"mobilenet": 3, "cp_mobile": 3, "bilstm": 1}[student.name], 2)
     assert chosen.min() >= 1 and chosen.max() <= LAYERS
@@ -101,7 +105,7 @@ def test_without_layers_there_is_no_routing_and_without_qat_no_second_phase(scen
     assert hard.routing is None and set(hard.int8) == {"ptq"} and history == [0, 1]
     answers = predict(hard.int8["ptq"], Loader(scenes.items["validation"], scenes.mel, None, 32))  # what ships
     expected = [answers[clip.id].argmax() == clip.answer for clip in scenes.items["validation"]]
-    assert hard.validation == pytest.approx(np.mean(expected))
+    assert validated(hard, scenes) == np.mean(expected)
 
 
 def test_the_teacher_teaches_scenes_that_few_labels_cannot(tmp_path, monkeypatch):
@@ -120,7 +124,7 @@ def test_a_pool_without_any_label_is_enough(scenes, tmp_path):
 
 
 def spied(monkeypatch, name: str = "accuracy") -> list[dict[str, torch.Tensor]]:
-    """Return what will be the weights after each epoch, and those of the form that ships."""
+    """Return what will be the weights after each epoch."""
     after, accuracy = [], distillation.accuracy
     monkeypatch.setattr(
         distillation, "accuracy", lambda model, loader: after.append(copied(model)) or accuracy(model, loader)
@@ -137,7 +141,7 @@ def test_alone_epochs_leave_all_but_the_front_end_where_it_was(scenes, tmp_path,
     moments = ("running_mean", "running_var", "num_batches_tracked")
     learned = {name for name in begun if not name.endswith(moments)}
     front = {name for name in learned if name.startswith(("front.", "stem."))}
-    moved = [{name for name in learned if not torch.equal(weights[name], begun[name])} for weights in after[:-1]]
+    moved = [{name for name in learned if not torch.equal(weights[name], begun[name])} for weights in after]
     assert moved == [front, front, learned]
 
 
@@ -214,7 +218,10 @@ def test_killed_in_either_phase_it_ends_in_the_same_bytes(scenes, tmp_path, monk
     assert resumed.int8.keys() == whole.int8.keys() == {"ptq", "qat"}
     for form, model in whole.int8.items():
         assert same(copied(resumed.int8[form]), copied(model)), form
-    assert (resumed.routing, resumed.validation) == (whole.routing, whole.validation)
+    assert resumed.routing == whole.routing
+    assert {id: row.tolist() for id, row in resumed.answers.items()} == {
+        id: row.tolist() for id, row in whole.answers.items()
+    }
     again = learn(scenes, tmp_path)  # nothing is left to do
     assert same(copied(again.int8["qat"]), copied(whole.int8["qat"])) and again.routing == whole.routing
 

@@ -184,7 +184,9 @@ def test_a_wrong_gzip_checksum_is_noticed_after_the_last_file(tmp_path):
     assert content(tmp_path / "out") == {}
 
 
-@pytest.mark.parametrize("body", [b"", b"hello", b"PK nothing", b"\x1f\x8bnothing", gzip.compress(b"no tar", mtime=0), bytes(100)])
+@pytest.mark.parametrize(
+    "body", [b"", b"hello", b"PK nothing", b"\x1f\x8bnothing", gzip.compress(b"no tar", mtime=0), bytes(100)]
+)
 def test_what_is_no_archive_is_refused_by_name(tmp_path, body):
     (tmp_path / "a.tar.gz").write_bytes(body)
     with pytest.raises(UnpackError, match="a.tar.gz: damaged, or no archive"):

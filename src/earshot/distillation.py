@@ -14,6 +14,7 @@ from earshot import accelerator, fake_quant
 from earshot.batch_augment import augment_batch
 from earshot.batches import Batch, Lesson, Loader, pad_frames
 from earshot.items import Item
+from earshot.metrics import Answers
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.heads import ABSENT
@@ -22,7 +23,7 @@ from earshot.objective import Objective
 from earshot.params import Augment, Distill, Recipe, Student
 from earshot.store import Store
 from earshot.teacher_cache import TeacherCache
-from earshot.training import OnEpoch, accuracy, fit
+from earshot.training import OnEpoch, accuracy, fit, predict
 
 STUDENTS: dict[str, Callable[[Any, int, int], nn.Module]] = {
     "bilstm": BiLSTMStudent,
@@ -37,11 +38,12 @@ CALIBRATION = 8  # batches from which activation ranges are taken
 class Distilled:
     """A student as trained, the forms of it that imitate int8 (`ptq`, `qat`), and how training went.
 
-    `validation` is the score of the form to ship, `seconds` what training took, `routing` as `Objective.routing`.
+    `answers` are to the validation items, by the form to ship; `seconds` is what training took, `routing` as
+    `Objective.routing`.
     """
 
     student: nn.Module
-    validation: float = 0.0
+    answers: Answers = field(default_factory=dict)
     int8: dict[str, nn.Module] = field(default_factory=dict)
     seconds: float = 0.0
     routing: dict[str, Any] | None = None
@@ -150,5 +152,5 @@ def distill(
             trained = fake_quant.calibrate(fake_quant.prepare(student), heard)
             phase(trained, "qat", recipe.epochs, recipe.qat.epochs, recipe.qat.learning_rate, "cosine")
             shipped = result.int8["qat"] = trained.eval()
-    result.validation = accuracy(shipped, held_out)
+    result.answers = predict(shipped, held_out)
     return result

@@ -25,6 +25,7 @@ from earshot.params.data import (
     TAU2022Download,
     Views,
 )
+from earshot.params.experiments import Guard, Range, Search, Sweep
 from earshot.params.models import (
     BiLSTM,
     Cache,
@@ -132,12 +133,19 @@ class Track(Section):
 
 
 class Params(Section):
-    """The whole of params.yaml. `engine` is who computes features and the teacher's answers; it changes no result."""
+    """The whole of params.yaml.
+
+    `engine` is who computes features and the teacher's answers; it changes no result. No stage reads `sweep`, `search`
+    and `guard`.
+    """
 
     seed: Annotated[int, Field(ge=0)]
     engine: Literal["local", "ray"] = "local"
     tracks: dict[str, Track] = Field(min_length=1)
     recipes: dict[str, Recipe] = Field(min_length=1)
+    sweep: Sweep | None = None
+    search: Search | None = None
+    guard: Guard = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
@@ -166,6 +174,10 @@ class Params(Section):
                     f"tracks.{name}.fewshot.questions={track.fewshot.questions} must be at most the few-shot passages, "
                     f"tracks.{name}.corpus.passages.fewshot={corpus.passages.get('fewshot', 0)}"
                 )
+        for name in ("sweep", "search"):
+            section = getattr(self, name)
+            if section and section.recipe not in self.recipes:
+                raise ValueError(f"{name}.recipe={section.recipe!r} must be one of {sorted(self.recipes)}")
         return self
 
     def _recipes_fit(self, name: str, track: Track) -> None:
