@@ -1,11 +1,12 @@
 """The gate: how much worse a guarded figure may get.
 
-`guard` maps `TRACK.quality.NAME` or `TRACK.cost.NAME` to a tolerance, absolute, in the figure's own unit. The base's guard
-is the one that counts, where the base has one: a change cannot loosen the gate that it has to pass.
+`guard` maps `TRACK.quality.NAME` or `TRACK.cost.NAME` to a tolerance, absolute, in the figure's own unit. What the base
+guards counts as the base has it: a change cannot loosen the gate that it has to pass. What the head guards beside it is
+checked too.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from earshot.comparison.figures import Figures
 
 KEY = "guard"
 FILES = ("quality", "cost")
+_NOWHERE = "is in neither side's metrics"
 _SLACK = 1e-12  # what a difference of two floats may be off by
 Sides = tuple[Figures, Figures]  # of the base, of the head
 
@@ -31,9 +33,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Gate:
-    """All guarded figures; `source` is the side whose guard it is, `notes` are sentences for whoever reads the result."""
+    """All guarded figures; `notes` are sentences for whoever reads the result."""
 
-    source: str
     checks: list[Check]
     notes: list[str]
 
@@ -50,24 +51,30 @@ def gate(base: Mapping[str, Any], head: Mapping[str, Any], tracks: Mapping[str, 
     whose better direction is not known.
     """
     old, new = base.get(KEY) or {}, head.get(KEY) or {}
+    for guard in (old, new):
+        if not isinstance(guard, Mapping):
+            raise ValueError(f"{KEY}: {guard!r} is no mapping of figures to tolerances")
+    checks = [_check(name, tolerance, tracks) for name, tolerance in {**new, **old}.items() if name in new]
+    checks += _dropped({name: tolerance for name, tolerance in old.items() if name not in new}, tracks)
     notes = []
-    if old and old != new:
-        keys = [str(key) for key in dict.fromkeys([*_mapping(old), *_mapping(new)]) if _get(old, key) != _get(new, key)]
-        notes.append(f"this change alters the guard ({', '.join(keys)}): the base's is used, the new one counts once merged")
-    guard, source = (old, "base") if old else (new, "head")
-    if not guard:
+    if altered := [str(name) for name in old if name not in new or old[name] != new[name]]:
+        notes.append(
+            f"this change alters the guard ({', '.join(altered)}): the base's tolerances are used until it is merged"
+        )
+    if not old and not new:
         notes.append("neither side has a guard: nothing is checked")
-    return Gate(source, [_check(name, tolerance, tracks) for name, tolerance in _mapping(guard).items()], notes)
+    return Gate(checks, notes)
 
 
-def _mapping(guard: Any) -> Mapping[str, Any]:
-    if not isinstance(guard, Mapping):
-        raise ValueError(f"{KEY}: {guard!r} is no mapping of figures to tolerances")
-    return guard
-
-
-def _get(guard: Any, key: Any) -> Any:
-    return _mapping(guard).get(key)
+def _dropped(guard: Mapping[Any, Any], tracks: Mapping[str, Mapping[str, Sides]]) -> Iterator[Check]:
+    """Yield the checks of what the head guards no more; names of nothing may go, or none could be corrected."""
+    for name, tolerance in guard.items():
+        try:
+            check = _check(name, tolerance, tracks)
+        except ValueError:
+            continue
+        if check.failure != _NOWHERE:
+            yield check
 
 
 def _check(name: Any, tolerance: Any, tracks: Mapping[str, Mapping[str, Sides]]) -> Check:
@@ -93,7 +100,7 @@ def _failure(
     if new is None:
         if fault := head.fault(figure):
             return f"{'the file ' if '' in head.faults else ''}{fault}"
-        return "is in neither side's metrics" if old is None and not base.fault(figure) else "vanished"
+        return _NOWHERE if old is None and not base.fault(figure) else "vanished"
     if old is None:
         return None  # new, or the base had no number: nothing to fall behind
     worse = (old - new) * better

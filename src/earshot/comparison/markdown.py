@@ -1,5 +1,6 @@
 """A comparison as a pull request's comment: what moved first, the rest folded away."""
 
+import html
 from collections import Counter
 
 from earshot.comparison import Comparison, Track
@@ -43,14 +44,17 @@ def render(found: Comparison, limit: int = LIMIT) -> str:
 
 def _title(found: Comparison) -> str:
     lines = [MARKER, f"## Earshot: {_side(found.base)} → {_side(found.head)}", ""]
-    counts = Counter(move.verdict for track in found.tracks for move in [*track.quality, *track.cost])
+    counts = Counter(move.verdict for track in found.tracks for move in track.quality)
     moved = [f"**{counts[verdict]} {verdict}**" for verdict in ("worse", "better") if counts[verdict]]
     moved += [f"{counts[verdict]} {verdict}" for verdict in ("new", "gone") if counts[verdict]]
     moved += [f"{counts['unusable']} without a number"] if counts["unusable"] else []
     still = counts["within"] + counts["changed"] + counts["higher"] + counts["lower"]
     moved += [f"{still} moved within their intervals or without a verdict"] if still else []
     moved.append(f"{counts['same']} the same")
-    lines.append(f"Of {counts.total()} figures: {', '.join(moved)}. {_RULE}")
+    costs = sum(len(_costs(track)) for track in found.tracks)
+    lines.append(
+        f"Of {counts.total()} scores: {', '.join(moved)}; {costs or 'no'} cost{'s' * (costs != 1)} changed. {_RULE}"
+    )
     return "\n".join(lines)
 
 
@@ -80,8 +84,7 @@ def _faults(faults: list[str]) -> str:
 def _track(track: Track) -> list[str]:
     state = {"new": ": a new track", "gone": ": this track is gone"}.get(track.state, "")
     parts = [f"### {track.name}{state}", *_models(track)]
-    cost = [move for move in track.cost if move.verdict != "same" and TIMING not in move.name.split(".")]
-    if cost:
+    if cost := _costs(track):
         parts += ["", *table(["cost", "base", "head", "change", ""], [_row(move) for move in cost[:_ROWS]])]
         parts += [f"\n… and {len(cost) - _ROWS} more."] if len(cost) > _ROWS else []
     sections = ["\n".join(parts)]
@@ -106,6 +109,10 @@ def _track(track: Track) -> list[str]:
         )
         sections.append(_fold(f"{track.name}, times: {len(timings)} differ", lines))
     return sections
+
+
+def _costs(track: Track) -> list[Move]:
+    return [move for move in track.cost if move.verdict != "same" and TIMING not in move.name.split(".")]
 
 
 def _models(track: Track) -> list[str]:
@@ -142,15 +149,21 @@ def _changes(found: Changes) -> str:
 def _pictures(found: list[Picture]) -> str:
     if not found:
         return ""
-    rows = [
-        [code(picture.path), _shown(picture.in_base, picture.base_url), _shown(picture.in_head, picture.head_url)]
-        for picture in found
-    ]
-    return _fold(f"Plots: {len(found)} differ", table(["plot", "base", "head"], rows))
+    if any(picture.base_url or picture.head_url for picture in found):
+        heads = ["plot", "base", "head"]
+        lines = table(
+            heads, [[code(one.path), _shown(one.in_base, one.base_url), _shown(one.in_head, one.head_url)] for one in found]
+        )
+    else:
+        lines = [
+            f"- {code(one.path)}{'' if one.in_base and one.in_head else ': new' if one.in_head else ': gone'}"
+            for one in found
+        ]
+    return _fold(f"Plots: {len(found)} differ", lines)
 
 
 def _shown(there: bool, url: str | None) -> str:
-    return f'<img src="{url}" width="360">' if url else "not committed here" if there else "–"
+    return f'<img src="{html.escape(url)}" width="360">' if url else "in no commit yet" if there else "–"
 
 
 def _fold(summary: str, lines: list[str]) -> str:
