@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: repro test test-all pretrain bench readme profile plan lint lock
+.PHONY: repro test test-all pretrain bench readme profile plan lint lock lock-check
 
 repro: .venv/ready
 	dvc repro
@@ -37,6 +37,9 @@ lint: .venv/ready
 
 lock: .venv/ready
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+lock-check: .venv/ready  ## dvc.lock says what code and params.yaml say; needs no data
+	report=$$(dvc repro --dry --allow-missing) && ! printf '%s\n' "$$report" | grep -E '^(Running|> )'
 
 .venv/ready: requirements.lock pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv

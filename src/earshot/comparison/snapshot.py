@@ -23,7 +23,7 @@ class Snapshot:
             file = self.root / path
             content = file.read_bytes() if file.is_file() else None
         elif path in self.blobs(path):
-            content = _git(self.root, "cat-file", "blob", f"{self.tree}:./{path}")
+            content = _git(self.root, "cat-file", "blob", f"{self.tree}:{path}")
         else:
             content = None
         try:
@@ -39,7 +39,11 @@ class Snapshot:
             asked = "".join(f"{path}\n" for path in paths).encode()
             ids = _git(self.root, "hash-object", "--no-filters", "--stdin-paths", given=asked).decode().split()
             return dict(zip(paths, ids, strict=True))
-        rows = _git(self.root, "ls-tree", "-r", "-z", self.tree, "--", folder).decode(errors="surrogateescape").split("\0")
+        rows = (
+            _git(self.root, "ls-tree", "-r", "-z", "--full-tree", self.tree, "--", folder)
+            .decode(errors="surrogateescape")
+            .split("\0")
+        )
         split = (row.split("\t", 1) for row in rows if row)
         return {path: about.split()[2] for about, path in split if about.split()[1] == "blob"}
 
