@@ -230,7 +230,7 @@ stages:
   measure:
     cmd: python measure.py
     deps: [measure.py, made.bin]
-    params: [size]
+    params: [width]
     metrics: [metrics/track/quality.json: {cache: false}]
     plots: [plots/track: {cache: false}]
 """
@@ -241,8 +241,8 @@ import json, os, pathlib, yaml
 pathlib.Path('plots/track').mkdir(parents=True, exist_ok=True)
 pathlib.Path('plots/track/a.png').write_text(os.environ['MACHINE'])
 pathlib.Path('metrics/track').mkdir(parents=True, exist_ok=True)
-size = yaml.safe_load(open('params.yaml'))['size']
-scores = {'m': {'accuracy': size, 'on': len(os.environ['MACHINE'])}}
+width = yaml.safe_load(open('params.yaml'))['width']
+scores = {'m': {'accuracy': width, 'on': len(os.environ['MACHINE'])}}
 pathlib.Path('metrics/track/quality.json').write_text(json.dumps(scores))
 open('log', 'a').write('measure ')
 """
@@ -254,8 +254,9 @@ def test_ci_takes_up_what_ci_made_and_runs_what_changed(tmp_path):
     author.mkdir()
     git(author, "init", "--quiet", "--initial-branch=main")
     assert run("dvc init --quiet", author).returncode == 0
-    files = {"dvc.yaml": DVC_YAML, "make.py": MAKE, "measure.py": MEASURE, "params.yaml": "size: 1\n"}
-    commit(author, {**files, ".gitignore": "/made.bin\n/log\n/.dvc/earlier\n"})
+    files = {"dvc.yaml": DVC_YAML, "make.py": MAKE, "measure.py": MEASURE, "params.yaml": "width: 1\n"}
+    others = {"metrics/other.json": {}, "plots/other.csv": "x\n"}
+    commit(author, {**files, **others, ".gitignore": "/made.bin\n/log\n/.dvc/earlier\n"})
     assert run("dvc repro --quiet", author, **seen).returncode == 0
     commit(author, {}, "results")
     cache = tmp_path / "cache"
@@ -278,11 +279,11 @@ def test_ci_takes_up_what_ci_made_and_runs_what_changed(tmp_path):
 
     assert pipeline("first")[1] == "make measure"  # nothing was saved, and the author's bytes are elsewhere
     assert pipeline("again")[1] == ""
-    (author / "params.yaml").write_text("size: 2\n")
+    (author / "params.yaml").write_text("width: 2\n")
     commit(author, {}, "a change whose results its author has not made")
     clone, ran = pipeline("changed")
     assert ran == "measure" and json.loads((clone / "metrics/track/quality.json").read_text())["m"]["accuracy"] == 2
-    git(author, "rm", "--quiet", "-r", "metrics", "plots")
+    git(author, "rm", "--quiet", "-r", "metrics/track", "plots/track")
     commit(author, {"dvc.yaml": DVC_YAML.split("  measure:")[0]}, "the track is gone")
     clone, ran = pipeline("removed")
-    assert ran == "" and not (clone / "metrics").exists()
+    assert ran == "" and not (clone / "metrics/track").exists()
