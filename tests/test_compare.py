@@ -67,7 +67,7 @@ def test_a_changed_temperature_and_what_came_of_it(repository, capsys):
     assert "**1 better**, 2 moved within their intervals or without a verdict, 5 the same; 1 cost changed." in text
     assert "| `kd` | 70.0% (68.0–72.0) | 75.0% (73.0–77.0) | +5.0 | **▲ better** |" in text
     assert "| `hard` | 40.0% (38.0–42.0) | 41.0% (39.0–43.0) | +1.0 |  |" in text
-    assert "The accuracy of 1 models is the same: `teacher`." in text
+    assert "Unchanged accuracy: `teacher`." in text
     assert "| `kd.nll` | 0.5 | 0.4 | -0.1 (-20.0%) |  |" in text
     assert "| `kd.bytes` | 1,000 | 1,200 | +200 (+20.0%) | **▼ worse** |" in text
     assert "| `kd.timing.latency_median_ms` | 5 | 9 | +4 (+80.0%) |" in text
@@ -259,6 +259,8 @@ def test_a_project_in_a_folder_of_its_repository(tmp_path, monkeypatch, capsys):
     found = report(capsys, base, "moved", "--repository", "a/b")
     assert verdicts(found) == {"kd.accuracy": "better"} and not any(found["parameters"].values())
     assert [one["head_url"].split("/", 7)[-1] for one in found["pictures"]] == ["part/plots/listening/a.png"]
+    write(root, {"part/plots/listening/a.png": b"newer"})
+    assert [one["path"] for one in report(capsys, "moved")["pictures"]] == ["plots/listening/a.png"]
 
 
 def test_a_name_cannot_break_out_of_its_cell(repository, capsys):

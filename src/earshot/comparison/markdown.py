@@ -31,8 +31,7 @@ def render(found: Comparison, limit: int = LIMIT) -> str:
         _changes(found.changes),
         _pictures(found.pictures),
     ]
-    if not any(sections[1:]) or not found.tracks:
-        sections.append("Neither side has metrics." if not found.tracks else "")
+    sections.append("" if found.tracks else "Neither side has metrics.")
     text = ""
     for section in (section for section in sections if section):
         longer = f"{text}\n\n{section}" if text else section
@@ -88,18 +87,16 @@ def _track(track: Track) -> list[str]:
         parts += ["", *table(["cost", "base", "head", "change", ""], [_row(move) for move in cost[:_ROWS]])]
         parts += [f"\n… and {len(cost) - _ROWS} more."] if len(cost) > _ROWS else []
     sections = ["\n".join(parts)]
-    rest = [move for move in track.quality if move not in set(headlines(track.quality))]
+    shown = {move.name for move in headlines(track.quality)}
+    rest = [move for move in track.quality if move.name not in shown]
     judged = sorted((move for move in rest if move.verdict in BEYOND), key=lambda move: BEYOND.index(move.verdict))
     quiet = [move for move in rest if move.verdict in ("within", "changed")]
     close = [move for move in quiet if move.name.count(".") == 1 and not looks_the_same(move)]
     if judged or close:
         silent = len(quiet) - len(close)
         lines = table(["figure", "base", "head", "change", ""], [_row(move) for move in [*judged, *close]])
-        lines += (
-            [f"\nAnd {silent} more, of groups and gains or too small to see, moved within their intervals."]
-            if silent
-            else []
-        )
+        more = f"\nAnd {silent} more, of groups and gains or too small to see, moved within their intervals."
+        lines += [more] if silent else []
         sections.append(_fold(f"{track.name}, other figures: {len(judged)} beyond their intervals", lines))
     times = [move for move in track.cost if move.verdict != "same" and TIMING in move.name.split(".")]
     timings = [move for move in times if not move.name.endswith(("_low_ms", "_high_ms"))]
@@ -125,7 +122,7 @@ def _models(track: Track) -> list[str]:
         rows = [[code(move.model), *_row(move)[1:]] for move in moved]
         lines += ["", *table([score, "base", "head", "points", ""], rows)]
     if still:
-        lines += ["", f"The {score.partition(',')[0]} of {len(still)} models is the same: {', '.join(still)}."]
+        lines += ["", f"Unchanged {score.partition(',')[0]}: {', '.join(still)}."]
     return lines
 
 

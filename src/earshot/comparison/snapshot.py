@@ -36,7 +36,7 @@ class Snapshot:
         if self.tree is None:
             found = [path for path in (self.root / folder).rglob("*") if path.is_file()]
             paths = sorted(path.relative_to(self.root).as_posix() for path in found)
-            asked = "".join(f"{path}\n" for path in paths).encode()
+            asked = "".join(f"{self.root.resolve() / path}\n" for path in paths).encode()  # Git counts from the top
             ids = _git(self.root, "hash-object", "--no-filters", "--stdin-paths", given=asked).decode().split()
             return dict(zip(paths, ids, strict=True))
         rows = (
@@ -82,7 +82,7 @@ def prefix(root: Path) -> str:
 
 
 def _empty(root: Path) -> str:
-    return _git(root, "hash-object", "-w", "-t", "tree", "--stdin", given=b"").decode().strip()
+    return _git(root, "hash-object", "-t", "tree", "--stdin", given=b"").decode().strip()
 
 
 def _require_repository(root: Path) -> None:
