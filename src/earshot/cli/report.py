@@ -16,9 +16,7 @@ def add(commands: Any) -> None:
         "that needs no network. Equal inputs give equal bytes.",
     )
     command.add_argument("--out", type=Path, default=Path("docs/report.html"), help="default: %(default)s")
-    command.add_argument(
-        "--lang", choices=(*LANGUAGES, "both"), default="both", help="both: the Chinese one is OUT.zh-CN.html"
-    )
+    command.add_argument("--lang", choices=(*LANGUAGES, "both"), default="both", help="both: Chinese goes beside OUT")
     command.add_argument("--figures", type=Path, metavar="FOLDER", help="also write the main charts there, as SVG")
     command.add_argument("--commit", help="a Git commit to name as that of the results")
     command.set_defaults(run=run)

@@ -8,11 +8,11 @@ from markupsafe import Markup
 
 from earshot.report import charts, matrix, scatter
 from earshot.report.charts import Estimate
-from earshot.report.data import Track
+from earshot.report.data import Track, base
 from earshot.report.svg import Drawing
 from earshot.report.texts import value
 
-WIDE, NARROW = 720, 342  # pixels; a chart that is small anyway is drawn once, narrow
+WIDE, HALF, NARROW = 900, 430, 342  # pixels: a row of the page on a desk, half of one, a phone
 Words = dict[str, str]
 
 
@@ -22,6 +22,7 @@ class Chart:
 
     drawings: dict[str, Markup]
     caption: str
+    whole: bool = True  # it takes a row of the page
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,10 @@ class Block:
     grid: bool = False
 
 
-def both(draw: Callable[[int], Drawing], caption: str, label: str) -> Chart:
-    """Return a chart drawn for a desk and for a phone."""
-    drawn = {kind: draw(width).render(label, kind=kind) for kind, width in (("wide", WIDE), ("narrow", NARROW))}
-    return Chart(drawn, caption)
-
-
-def once(drawing: Drawing, caption: str, label: str) -> Chart:
-    """Return a chart that is small on any screen."""
-    return Chart({"small": drawing.render(label, kind="small")}, caption)
+def both(draw: Callable[[int], Drawing], caption: str, label: str, wide: int = WIDE) -> Chart:
+    """Return a chart drawn for a desk, `wide` pixels, and for a phone."""
+    drawn = {kind: draw(width).render(label, kind=kind) for kind, width in (("wide", wide), ("narrow", NARROW))}
+    return Chart(drawn, caption, wide == WIDE)
 
 
 def percent(share: float) -> str:
@@ -53,7 +49,7 @@ def percent(share: float) -> str:
 
 def points(share: float) -> str:
     """Return a difference of shares in points, signed."""
-    return f"{100 * share:+z.1f}"
+    return f"{100 * share:+z.1f}".replace("-", "−")
 
 
 def estimate(track: Track, model: str, scores: dict[str, Any] | None = None) -> Estimate:
@@ -111,7 +107,7 @@ def gains(track: Track, words: Words) -> Block:
     label = f"{words['gains']}: " + "; ".join(f"{row.name} {figures(row)}" for row in rows)
 
     def draw(width: int) -> Drawing:
-        tick = lambda share: f"{100 * share:+.3g}" if share else "0"  # noqa: E731
+        tick = lambda share: f"{100 * share:+.3g}".replace("-", "−") if share else "0"  # noqa: E731
         return charts.intervals(rows, width, ends, figures, axis, tick, (0, words["zero"]))
 
     block.charts.append(both(draw, words["gains_caption"].format(metric=words[track.metric]), label))
@@ -179,7 +175,8 @@ def confusion(track: Track, words: Words) -> Block:
     axes = (words["right_answer"], words["answer"])
     label = f"{caption} {words['right']}: {right}%"
     if table["actual"].nunique() <= 4:
-        return Block("confusion", title, [once(matrix.confusion(table, name, NARROW, axes), caption, label)], grid=True)
+        small = both(lambda width: matrix.confusion(table, name, width, axes), caption, label, HALF)
+        return Block("confusion", title, [small], grid=True)
     return Block("confusion", title, [both(lambda width: matrix.confusion(table, name, width, axes), caption, label)])
 
 
@@ -190,11 +187,14 @@ def calibration(track: Track, words: Words) -> Block:
         return Block("calibration", title, missing=f"plots/{track.name}/test/reliability.csv")
     series = track.series(track.shipped)[0] if track.shipped else 0
     axes = (words["confidence"], words["accuracy"])
-    drawing = charts.reliability(table, NARROW, axes, words["perfect"], series)
     pairs = zip(table["confidence"], table["accuracy"], strict=True)
     said = ", ".join(f"{confidence:.2f} → {accuracy:.2f}" for confidence, accuracy in pairs)
     caption = words["calibration_caption"].format(model=track.shipped or words["shipped"])
-    return Block("calibration", title, [once(drawing, caption, f"{caption} {said}")], grid=True)
+
+    def draw(width: int) -> Drawing:
+        return charts.reliability(table, width, axes, words["perfect"], series)
+
+    return Block("calibration", title, [both(draw, caption, f"{caption} {said}", HALF)], grid=True)
 
 
 def costs(track: Track, words: Words) -> Block:
@@ -202,28 +202,32 @@ def costs(track: Track, words: Words) -> Block:
     metric = words[track.metric]
     prices: dict[str, tuple[Callable[[dict], float | None], Callable[[float], str]]] = {
         "bytes": (lambda cost: cost.get("bytes"), size),
-        "macs": (lambda cost: cost.get("macs"), lambda number: f"{number / 1e6:g} M"),
+        "macs": (lambda cost: cost.get("macs"), _millions),
         "latency": (lambda cost: cost.get("timing", {}).get("latency_median_ms"), lambda number: f"{number:g}"),
     }
     having = [model for model in track.models if model in track.cost]
     if not having:
         return Block("cost", words["cost"].format(metric=metric), missing=f"metrics/{track.name}/cost.json")
     estimates = {model: estimate(track, model) for model in having}
-    ends = charts.domain([end for one in estimates.values() for end in (one.low, one.high)], zero=True)
+    ends = charts.domain([end for one in estimates.values() for end in (one.low, one.high)], zero=False)
     drawn = []
     for key, (price, unit) in prices.items():
+        paid = {model: price(track.cost[model]) for model in having if price(track.cost[model])}
         placed = [
-            scatter.Point(model, float(price(track.cost[model])), one.middle, one.low, one.high, one.series, one.hollow)
-            for model, one in estimates.items()
-            if price(track.cost[model])
+            scatter.Point(model, float(cost), one.middle, one.low, one.high, one.series, one.hollow)
+            for model, cost in paid.items()
+            if (one := estimates[model]) and (base(model) == model or paid.get(base(model)) != cost)
         ]
         if placed:
-            name = words[f"cost_{key}"]
-            drawing = scatter.cost_chart(placed, NARROW, name, unit, ends, words["metric_axis"].format(metric=metric))
-            said = "; ".join(
-                f"{p.name} {unit(p.cost) if key != 'latency' else f'{p.cost:.2f}'}, {percent(p.middle)}" for p in placed
-            )
-            drawn.append(once(drawing, words["cost_caption"].format(metric=metric, cost=name), f"{name}, {metric}: {said}"))
+            name, axis = words[f"cost_{key}"], words["metric_axis"].format(metric=metric)
+            figures = (f"{p.name} {p.cost:.2f}" if key == "latency" else f"{p.name} {unit(p.cost)}" for p in placed)
+            said = "; ".join(f"{cost}, {percent(p.middle)}" for cost, p in zip(figures, placed, strict=True))
+
+            def draw(width: int, placed: Any = placed, name: str = name, unit: Any = unit, axis: str = axis) -> Drawing:
+                return scatter.cost_chart(placed, width, name, unit, ends, axis)
+
+            caption = words["cost_caption"].format(metric=metric, cost=name)
+            drawn.append(both(draw, caption, f"{name}, {metric}: {said}", HALF if drawn else WIDE))
     return Block("cost", words["cost"].format(metric=metric), drawn, grid=True)
 
 
@@ -237,8 +241,16 @@ def routing(track: Track, words: Words) -> Block | None:
         caption = words["routing_caption"].format(recipe=recipe)
         votes = own.groupby(["stage", "layer"])["chosen"].sum()
         said = ", ".join(f"{words['stage']} {stage}: {words['layer']} {layer}" for (stage, layer), n in votes.items() if n)
-        drawn.append(once(matrix.routing(own, NARROW, axes), caption, f"{caption} {said}"))
+
+        def draw(width: int, own: Any = own) -> Drawing:
+            return matrix.routing(own, width, axes)
+
+        drawn.append(both(draw, caption, f"{caption} {said}", HALF))
     return Block("routing", words["routing"], drawn, grid=True)
+
+
+def _millions(number: float) -> str:
+    return f"{number / 1e6:g} M" if number < 1e9 else f"{number / 1e9:g} G"
 
 
 def size(number: float) -> str:

@@ -47,23 +47,28 @@ def intervals(
     """Draw a row per estimate on an axis from `ends[0]` to `ends[1]`, against a dashed reference line with its name."""
     narrow = width < NARROW
     names, numbers = (max(map(text_width, texts)) for texts in ([r.name for r in rows], [figures(r) for r in rows]))
+    second = 16.0 if narrow and any(text_width(row.name + figures(row)) + 16 > width for row in rows) else 0.0
     left, right = (8.0, width - 8.0) if narrow else (names + 18, width - numbers - 18)
-    step, top = (_TALL, 26) if narrow else (_ROW, 26)
+    step, top = (_TALL + second, 26) if narrow else (_ROW, 26)
     bottom = top + step * len(rows)
     drawing = Drawing(width, bottom + 40)
     x = _scale(ends, (left, right))
+    bars = [(top + step * (place + 1) - 20, top + step * (place + 1) - 4) for place in range(len(rows))]
+    bars = bars if narrow else [(top, bottom)]  # lines keep off what is written above a bar
     for value in ticks(*ends, 4 if narrow else 6):
-        drawing.line(x(value), top, x(value), bottom)
+        for begin, end in bars:
+            drawing.line(x(value), begin, x(value), end)
         drawing.text(x(value), bottom + 16, tick(value), "muted", "middle")
     drawing.text((left + right) / 2, bottom + 34, axis, "muted", "middle")
     if reference:
-        drawing.line(x(reference[0]), top - 4, x(reference[0]), bottom, "muted", 1.4, "4 3")
+        for begin, end in bars:
+            drawing.line(x(reference[0]), begin, x(reference[0]), end, "muted", 1.4, "4 3")
         half = text_width(reference[1]) / 2
         drawing.text(min(max(x(reference[0]), half), width - half), top - 10, reference[1], "muted", "middle")
     for place, row in enumerate(rows):
-        y = top + step * place + (32 if narrow else step / 2)
+        y = top + step * place + (32 + second if narrow else step / 2)
         if narrow:
-            drawing.text(left - 8, y - 14, row.name, mono=True)
+            drawing.text(left - 8, y - 14 - second, row.name, mono=True)
             drawing.text(width, y - 14, figures(row), anchor="end", mono=True)
         else:
             drawing.text(left - 12, y + 4, row.name, anchor="end", mono=True)
@@ -92,15 +97,18 @@ def breakdown(
     drawing = Drawing(width, bottom + 40)
     draw_legend(drawing, legend, width)
     x = _scale(ends, (left, right))
-    for value in ticks(*ends, 4 if narrow else 6):
-        drawing.line(x(value), top, x(value), bottom)
+    marked = ticks(*ends, 4 if narrow else 6)
+    for value in marked:
         drawing.text(x(value), bottom + 16, tick(value), "muted", "middle")
     drawing.text((left + right) / 2, bottom + 34, axis, "muted", "middle")
-    if reference is not None:
-        drawing.line(x(reference), top, x(reference), bottom, "muted", 1.4, "4 3")
     y = top
     for name, rows in groups.items():
         drawing.line(0, y, width, y)
+        begin, end = y + (22 if narrow else 0), y + heights[name]
+        for value in marked:
+            drawing.line(x(value), begin, x(value), end)
+        if reference is not None:
+            drawing.line(x(reference), begin, x(reference), end, "muted", 1.4, "4 3")
         if narrow:
             drawing.text(0, y + 17, name)
         else:
@@ -148,7 +156,7 @@ def reliability(table: pd.DataFrame, width: int, axes: tuple[str, str], perfect:
     x, y = _scale((0, 1), (left, right)), _scale((0, 1), (bottom, top))
     _axes(drawing, x, y, (0, 1), (0, 1), (left, right, top, bottom), axes, True, True)
     drawing.line(x(0), y(0), x(1), y(1), "muted", 1.4, "4 3")
-    drawing.text(x(0.97), y(0.9) + 24, perfect, "muted", "end")
+    drawing.text(x(0.1), y(0.1) + 16, perfect, "muted")
     share = table["count"] / table["count"].sum()
     points = [(x(a), y(b)) for a, b in zip(table["confidence"], table["accuracy"], strict=True)]
     drawing.path(points, f"k{series % 7}", 1.6)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from earshot.report.charts import NARROW
 from earshot.report.svg import Drawing, text_width
 
 _DARKEST = 0.62  # so that text in ink can be read on every cell, on light paper and on dark
@@ -16,14 +17,18 @@ def confusion(table: pd.DataFrame, names: Callable[[str], str], width: int, axes
         index=classes, columns=classes, fill_value=0.0
     )
     labels = [names(one) for one in classes]
-    label = max(map(text_width, labels))
-    slanted = label > 40
+    heads = labels
+    if len(classes) > 5 and width < NARROW:  # no room for slanted names
+        heads = [str(number) for number in range(1, 1 + len(labels))]
+        labels = [f"{name} {number}" for name, number in zip(labels, heads, strict=True)]
+    label = max(map(text_width, labels)) * 0.93
+    slanted = heads is labels and label > 40
     top, left = (label * 0.72 + 34 if slanted else 44), label + 12
     cell = min((width - left - (label * 0.62 if slanted else 0)) / len(classes), 56.0)
     height = max(cell, 22)
     drawing = Drawing(width, top + height * len(classes) + 8)
     drawing.text(0, 14, f"{axes[0]} ↓  {axes[1]} →", "muted")
-    for column, name in enumerate(labels):
+    for column, name in enumerate(heads):
         x = left + cell * (column + 0.5)
         if slanted:
             drawing.text(x, top - 8, name, turn=-45)
@@ -41,7 +46,7 @@ def confusion(table: pd.DataFrame, names: Callable[[str], str], width: int, axes
 
 
 def routing(table: pd.DataFrame, width: int, axes: tuple[str, str]) -> Drawing:
-    """Draw one recipe's mean similarity of each student stage and teacher layer; below it, the share of seeds that chose it."""
+    """Draw one recipe's mean similarity of each student stage and teacher layer, and how many seeds chose it."""
     similarity = table.pivot_table(index="stage", columns="layer", values="similarity", aggfunc="mean")
     chosen = table.pivot_table(index="stage", columns="layer", values="chosen", aggfunc="sum")
     seeds = table["seed"].nunique()

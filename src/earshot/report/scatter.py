@@ -40,11 +40,12 @@ def cost_chart(
     points: Sequence[Point], width: int, axis: str, unit: Callable[[float], str], ends: tuple[float, float], score: str
 ) -> Drawing:
     """Draw scores over costs on a logarithmic axis; `ends` are those of the score's, shared by a track's charts."""
-    left, right, top, bottom = 42.0, width - 14.0, 26.0, 250.0
+    left, right, top, bottom = 42.0, width - 14.0, 26.0, 300.0
     drawing = Drawing(width, bottom + 40)
     low, high = (math.log10(pick(point.cost for point in points)) for pick in (min, max))
-    room = max((high - low) * 0.18, 0.15)
-    low, high = low - room, high + room
+    before = min((max(text_width(point.name) for point in points) + 20) / (right - left), 0.35)
+    span = max(high - low, 0.5) / (0.88 - before)  # room for names on both sides
+    low, high = low - before * span, low + (1 - before) * span
 
     def x(cost: float) -> float:
         return left + (math.log10(cost) - low) / (high - low) * (right - left)
@@ -55,6 +56,7 @@ def cost_chart(
     for value in ticks(*ends, 5):
         drawing.line(left, y(value), right, y(value))
         drawing.text(left - 8, y(value) + 4, f"{100 * value:.0f}", "muted", "end")
+    drawing.line(left, bottom, right, bottom, "muted")
     for cost in _round_costs(low, high):
         drawing.line(x(cost), bottom, x(cost), bottom + 4, "muted")
         drawing.text(x(cost), bottom + 17, unit(cost), "muted", "middle")
@@ -63,7 +65,8 @@ def cost_chart(
     for point in points:
         drawing.line(x(point.cost), y(point.low), x(point.cost), y(point.high), f"k{point.series % 7}", 1.6)
     places = [(x(point.cost), y(point.middle)) for point in points]
-    for point, place, box in zip(points, places, labels(points, places, Box(left, top, right, bottom)), strict=True):
+    bars = [Box(x(point.cost) - 2, y(point.high), x(point.cost) + 2, y(point.low)) for point in points]
+    for point, place, box in zip(points, places, labels(points, places, bars, Box(left, top, right, bottom)), strict=True):
         middle = (box.top + box.bottom) / 2
         if abs(middle - place[1]) > 9:
             near = box.left - 2 if box.left > place[0] else box.right + 2
@@ -73,9 +76,9 @@ def cost_chart(
     return drawing
 
 
-def labels(points: Sequence[Point], places: Sequence[tuple[float, float]], frame: Box) -> list[Box]:
-    """Return where each label stands: beside its mark or as near as it can, inside `frame`, off other labels and marks."""
-    marks = [Box(x - 6, y - 6, x + 6, y + 6) for x, y in places]
+def labels(points: Sequence[Point], places: Sequence[tuple[float, float]], bars: Sequence[Box], frame: Box) -> list[Box]:
+    """Return where each label stands: beside its mark or as near as it can, in `frame`, off other labels, marks and bars."""
+    marks = [*bars, *(Box(x - 6, y - 6, x + 6, y + 6) for x, y in places)]
     found: dict[int, Box] = {}
     for index in sorted(range(len(points)), key=lambda one: (places[one][1], places[one][0], points[one].name)):
         (x, y), wide = places[index], text_width(points[index].name)
