@@ -151,7 +151,7 @@ def curves(
 
 def reliability(table: pd.DataFrame, width: int, axes: tuple[str, str], perfect: str, series: int) -> Drawing:
     """Draw accuracy against confidence, bin by bin, marks grown by a bin's share of the answers, against the diagonal."""
-    left, right, top, bottom = 46.0, width - 12.0, 26.0, 26.0 + (width - 58.0)
+    left, right, top, bottom = 46.0, width - 20.0, 26.0, 26.0 + (width - 66.0)
     drawing = Drawing(width, bottom + 40)
     x, y = _scale((0, 1), (left, right)), _scale((0, 1), (bottom, top))
     _axes(drawing, x, y, (0, 1), (0, 1), (left, right, top, bottom), axes, True, True)

@@ -32,17 +32,18 @@ def render(
     environment.filters |= {"size": blocks.size, "percent": blocks.percent}
     text = params.read_text() if params.is_file() else ""
     content = yaml.safe_load(text) or {} if text else {}
+    written = provenance.outputs(root)
     shown = [_track(track, words, language, content) for track in tracks]
     return environment.get_template("page.html").render(
         t=words,
         style=Markup((_HERE / "style.css").read_text()),
-        stages=provenance.stages(root, list(tracks)),
+        stages=provenance.stages(root, list(tracks), written),
         described=STAGES[language],
         tracks=shown,
         hardest=parts,
         count=hardest.COUNT,
         params=text,
-        outputs=provenance.outputs(root),
+        outputs=written,
         sources=list(data.hashes(list(tracks), root)),
         versions=provenance.versions(root),
         other=other,

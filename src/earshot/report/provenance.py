@@ -8,6 +8,7 @@ import yaml
 
 from earshot.report.data import Track
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock is long
 HEAVY = ("data/", "models/", "checkpoints/")  # what DVC keeps; metrics and plots are in Git
 
 
@@ -39,7 +40,7 @@ def outputs(root: Path) -> list[Output]:
     if not path.is_file():
         return []
     found = []
-    for instance, entry in (yaml.safe_load(path.read_text()).get("stages") or {}).items():
+    for instance, entry in (yaml.load(path.read_text(), _LOADER).get("stages") or {}).items():
         for out in entry.get("outs", ()):
             if out["path"].startswith(HEAVY):
                 track = out["path"].split("/")[1]
@@ -47,12 +48,12 @@ def outputs(root: Path) -> list[Output]:
     return found
 
 
-def stages(root: Path, tracks: list[Track]) -> list[Stage]:
-    """Return the stages of dvc.yaml in their order, with what dvc.lock and metrics say of `tracks`."""
+def stages(root: Path, tracks: list[Track], written: list[Output]) -> list[Stage]:
+    """Return the stages of dvc.yaml in their order, with what they have `written` and what metrics say of `tracks`."""
     path = root / "dvc.yaml"
     if not path.is_file():
         return []
-    written, found = outputs(root), []
+    found = []
     for name, block in (yaml.safe_load(path.read_text()).get("stages") or {}).items():
         sizes, minutes = {}, {}
         for track in tracks:
