@@ -27,5 +27,5 @@ def run(chosen: argparse.Namespace) -> None:
     from earshot import report
 
     languages = LANGUAGES if chosen.lang == "both" else (chosen.lang,)
-    for path in report.write(chosen.out, languages, Path(), chosen.commit, chosen.figures):
+    for path in report.write(chosen.out, languages, Path(), Path("params.yaml"), chosen.commit, chosen.figures):
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")

@@ -89,29 +89,38 @@ def results_drawing(track: Track, words: Words, width: int) -> tuple[Drawing, st
 
 
 def gains(track: Track, words: Words) -> Block:
-    """Return the paired gains, of the track's metric and of device drops where there are any."""
-    block, found = Block("gains", words["gains"]), track.quality.get("gain") or {}
-    pairs = {pair: gain for pair, gain in found.items() if track.metric in gain}
-    if not pairs:
-        return Block("gains", words["gains"], missing="gain")
+    """Return the paired gains: in the track's metric, and in whatever else they are measured in."""
+    found = track.quality.get("gain") or {}
+    others = {name.removesuffix("_low") for gain in found.values() for name in gain if name.endswith("_low")}
+    metrics = [track.metric, *sorted(others - {track.metric})]
+    drawn = [_gains({pair: gain for pair, gain in found.items() if metric in gain}, metric, words) for metric in metrics]
+    missing = "" if any(drawn) else f"metrics/{track.name}/quality.json: gain"
+    return Block("gains", words["gains"], [chart for chart in drawn if chart], missing)
+
+
+def _gains(found: dict[str, dict[str, float]], metric: str, words: Words) -> Chart | None:
     rows = []
-    for pair, gain in pairs.items():
-        low, high = gain[f"{track.metric}_low"], gain[f"{track.metric}_high"]
-        rows.append(Estimate(pair.replace("_vs_", " − "), gain[track.metric], low, high, 0, low <= 0 <= high))
+    for pair, gain in found.items():
+        low, high = gain[f"{metric}_low"], gain[f"{metric}_high"]
+        rows.append(Estimate(pair.replace("_vs_", " − "), gain[metric], low, high, 0, low <= 0 <= high))
+    if not rows:
+        return None
     ends = charts.domain([end for row in rows for end in (row.low, row.high)], zero=True)
 
     def figures(row: Estimate) -> str:
         return f"{points(row.middle)} ({points(row.low)} … {points(row.high)})"
 
-    axis = f"{words[track.metric]}, {words['gains_axis']}" if words["lang"] == "en" else words["gains_axis"]
-    label = f"{words['gains']}: " + "; ".join(f"{row.name} {figures(row)}" for row in rows)
+    def tick(share: float) -> str:
+        return f"{100 * share:+.3g}".replace("-", "−") if share else "0"
+
+    name = words.get(metric) or metric.replace("_", " ")
+    axis = words["gains_axis"].format(metric=name)
+    label = f"{words['gains']}, {axis}: " + "; ".join(f"{row.name} {figures(row)}" for row in rows)
 
     def draw(width: int) -> Drawing:
-        tick = lambda share: f"{100 * share:+.3g}".replace("-", "−") if share else "0"  # noqa: E731
         return charts.intervals(rows, width, ends, figures, axis, tick, (0, words["zero"]))
 
-    block.charts.append(both(draw, words["gains_caption"].format(metric=words[track.metric]), label))
-    return block
+    return both(draw, words["gains_caption"].format(metric=name), label)
 
 
 def breakdowns(track: Track, words: Words, language: str) -> list[Block]:
@@ -170,7 +179,7 @@ def confusion(track: Track, words: Words) -> Block:
     def name(one: str) -> str:
         return words["option"].format(number=int(one) + 1) if one.isdigit() else one.replace("_", " ")
 
-    caption = words["confusion_caption"].format(model=track.shipped or words["shipped"])
+    caption = words["confusion_caption"].format(model=track.shipped or words["student"])
     right = percent(float((table["actual"] == table["predicted"]).mean()))
     axes = (words["right_answer"], words["answer"])
     label = f"{caption} {words['right']}: {right}%"
@@ -189,7 +198,7 @@ def calibration(track: Track, words: Words) -> Block:
     axes = (words["confidence"], words["accuracy"])
     pairs = zip(table["confidence"], table["accuracy"], strict=True)
     said = ", ".join(f"{confidence:.2f} → {accuracy:.2f}" for confidence, accuracy in pairs)
-    caption = words["calibration_caption"].format(model=track.shipped or words["shipped"])
+    caption = words["calibration_caption"].format(model=track.shipped or words["student"])
 
     def draw(width: int) -> Drawing:
         return charts.reliability(table, width, axes, words["perfect"], series)

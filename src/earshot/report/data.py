@@ -116,8 +116,8 @@ def _track(root: Path, folder: Path) -> Track:
     return Track(name, quality, cost, items, minutes, tables, tuple(sources))
 
 
-def hashes(tracks: list[Track], root: Path) -> Iterator[tuple[str, str]]:
+def hashes(tracks: list[Track], root: Path, params: Path) -> Iterator[tuple[str, str]]:
     """Yield path and SHA-256 of every file that the report shows."""
-    for path in sorted({"params.yaml", *(source for track in tracks for source in track.sources)}):
+    for path in sorted({str(params.relative_to(root)), *(source for track in tracks for source in track.sources)}):
         if (root / path).is_file():
             yield path, sha256(root / path)

@@ -70,7 +70,7 @@ def find(root: Path, track: str, content: dict[str, Any], models: Sequence[str])
     """
     data, table = root / "data" / track, root / "models" / track / "answers.parquet"
     needed = (table, data / "items.parquet", data / "manifest.parquet")
-    if track not in content["tracks"] or not all(path.is_file() for path in needed):
+    if track not in (content.get("tracks") or {}) or not all(path.is_file() for path in needed):
         return None
     said = answers.read(table)
     manifest = read_manifest(data / "manifest.parquet")

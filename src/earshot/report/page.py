@@ -17,11 +17,16 @@ Parts = dict[str, list[hardest.Hard] | None]  # track → its hardest items, Non
 
 
 def render(
-    root: Path, tracks: Sequence[Track], parts: Parts, language: str, other: str | None = None, commit: str | None = None
+    root: Path,
+    params: Path,
+    tracks: Sequence[Track],
+    parts: Parts,
+    language: str,
+    other: str | None = None,
+    commit: str | None = None,
 ) -> str:
-    """Return the page in a language; `other` is the file of the same page in the other language."""
+    """Return the page in a language; `other` is the same page's file in the other one, `params` the parameters'."""
     words = TEXTS[language]
-    params = root / "params.yaml"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -44,7 +49,7 @@ def render(
         count=hardest.COUNT,
         params=text,
         outputs=written,
-        sources=list(data.hashes(list(tracks), root)),
+        sources=list(data.hashes(list(tracks), root, params)),
         versions=provenance.versions(root),
         other=other,
         commit=commit,
