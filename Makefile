@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: repro test test-all pretrain bench readme profile plan lint lock lock-check
+.PHONY: repro test test-all pretrain bench report readme profile plan lint lock lock-check
 
 repro: .venv/ready
 	dvc repro
@@ -28,6 +28,9 @@ profile: .venv/ready  ## make profile NAME=mini (or paper, full; NAME=embedded g
 
 plan: .venv/ready  ## what `make repro` would fetch, fill and take, before it does
 	earshot plan $(if $(TRACK),--track $(TRACK))
+
+report: .venv/ready  ## docs/report.html and its charts, from the metrics at hand
+	earshot report --figures docs/figures
 
 readme: .venv/ready
 	earshot table --write README.md README.zh-CN.md
