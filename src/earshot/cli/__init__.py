@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from earshot.cli import answer, classify, plan, profile, speeds, table
+from earshot.cli import answer, classify, plan, profile, speeds, table, verify
 
-COMMANDS = (answer, classify, table, profile, plan, speeds)
+COMMANDS = (answer, classify, table, profile, plan, speeds, verify)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
