@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: repro test test-all pretrain bench readme profile plan lint lock
+.PHONY: repro test test-all pretrain bench readme profile plan verify deps lint lock
 
 repro: .venv/ready
 	dvc repro
@@ -28,6 +28,12 @@ profile: .venv/ready  ## make profile NAME=mini (or paper, full; NAME=embedded g
 
 plan: .venv/ready  ## what `make repro` would fetch, fill and take, before it does
 	earshot plan $(if $(TRACK),--track $(TRACK))
+
+verify: .venv/ready  ## whether outputs, and DVC's cache of them, are what dvc.lock records
+	earshot verify
+
+deps: .venv/ready  ## sets the library files in dvc.yaml's deps right, from what the stages import
+	python tools/deps.py
 
 readme: .venv/ready
 	earshot table --write README.md README.zh-CN.md
