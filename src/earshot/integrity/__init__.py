@@ -67,11 +67,32 @@ def verify(recorded: Sequence[Output], cache: Path, root: Path = Path()) -> Repo
     report.files, report.objects = len(paths), len(objects)
     report.bytes = sum(path.stat().st_size for path in todo if path.is_file())
     in_cache = {name: hashes[path] == name.removesuffix(".dir") for name, path in objects.items()}
-    for output in recorded:
-        found = {name: hashes[root / _below(output.path, name)] for name in present[output.path]}
-        bad = {name: why for name in found if (why := unreadable[root / _below(output.path, name)])}
-        report.faults += _Checked(root, output, found, bad, listings.get(output.md5), in_cache, cache).faults()
+    for stage in dict.fromkeys(output.stage for output in recorded):
+        checked = []
+        for output in recorded:
+            if output.stage == stage:
+                found = {name: hashes[root / _below(output.path, name)] for name in present[output.path]}
+                bad = {name: why for name in found if (why := unreadable[root / _below(output.path, name)])}
+                checked.append(_Checked(root, output, found, bad, listings.get(output.md5), in_cache, cache))
+        report.faults += _stage_faults(stage, checked)
     return report
+
+
+def _stage_faults(stage: str, checked: "Sequence[_Checked]") -> Iterable[Fault]:
+    """Yield a stage's faults, those of the workspace first: `dvc commit` would keep what is wrong there.
+
+    All its rotten objects go at once: DVC links what it commits from its cache, and a rotten one would spoil the workspace.
+    """
+    lost = [one.output.path for one in checked if not one.whole and not one.restorable]
+    bad = [(one, *each) for one in checked for each in one.bad_objects()]
+    remove = [str(path) for one, kind, path, name in bad if kind == "rotten"] + lost
+    command = f"dvc repro {_quoted(stage)}" if lost else f"dvc commit {_quoted(stage)}"
+    mend = f"rm -rf {' '.join(map(_quoted, dict.fromkeys(remove)))} && {command}" if remove else command
+    for one in checked:
+        yield from one.faults(mend)
+    for one, kind, path, name in bad:
+        content = "another content" if kind == "rotten" else "nothing"
+        yield Fault(kind, str(path), stage, f"DVC's cache has {content} for {_below(one.output.path, name)}", mend)
 
 
 @dataclass(frozen=True)
@@ -86,52 +107,58 @@ class _Checked:
     in_cache: dict[str, bool]  # absent where there is no object
     cache: Path
 
-    def faults(self) -> Iterable[Fault]:
-        """Yield what is wrong, the workspace first."""
-        output = self.output
-        expected = self.listing if output.is_folder else {"": output.md5}
+    @property
+    def expected(self) -> dict[str, str] | None:
+        """Return what should be there, as `found`; None where the cache no longer says what is in the folder."""
+        return self.listing if self.output.is_folder else {"": self.output.md5}
+
+    @property
+    def whole(self) -> bool:
+        """Whether the workspace has what was recorded."""
+        if self.output.is_folder:
+            return bool(self.found) and folder_md5(self.found) == self.output.md5
+        return self.found == self.expected
+
+    @property
+    def restorable(self) -> bool:
+        """Whether Git, or a cache without a fault, can bring it back."""
+        return self.output.in_git or (self.expected is not None and all(map(self.in_cache.get, self._objects())))
+
+    def faults(self, remake: str) -> Iterable[Fault]:
+        """Yield what is wrong in the workspace; `remake` is the command for what nothing can bring back."""
+        output, expected = self.output, self.expected
         if not self.found:
-            yield self._fault("missing", "", "not there", self._restore(""))
+            yield self._fault("missing", "", "not there", self._restore("", remake))
+        elif self.whole:
+            pass
         elif output.in_git:
-            if (folder_md5(self.found) if output.is_folder else self.found[""]) != output.md5:
-                yield self._git_fault()
+            yield self._git_fault()
         elif expected is None:
-            if folder_md5(self.found) != output.md5:
-                yield self._fault("changed", "", "not the files that dvc.lock records", self._restore(""))
+            yield self._fault("changed", "", "not the files that dvc.lock records", remake)
         else:
             for name in sorted(expected.keys() | self.found.keys()):
                 if name not in self.found:
-                    yield self._fault("missing", name, "not there", self._restore(name))
+                    yield self._fault("missing", name, "not there", self._restore(name, remake))
                 elif name not in expected:
                     yield self._fault("extra", name, "not recorded", f"rm {_quoted(self._path(name))}")
                 elif self.found[name] != expected[name]:
                     detail = f"its MD5 is {self.found[name]}, recorded is {expected[name]}"
-                    yield self._fault("changed", name, detail, self._restore(name))
+                    yield self._fault("changed", name, detail, self._restore(name, remake))
         for name, why in self.unreadable.items():
             again = f"dvc repro --force {_quoted(output.stage)}"
-            same = expected is None or self.found[name] == expected.get(name)
-            yield self._fault("unreadable", name, why, again if same else self._restore(name))
-        if not output.in_git:
-            yield from self._cache_faults(expected)
+            yield self._fault("unreadable", name, why, again if self.whole else self._restore(name, remake))
 
-    def _cache_faults(self, expected: dict[str, str] | None) -> Iterable[Fault]:
-        output = self.output
-        inside = {md5: name for name, md5 in (expected or {}).items()} if output.is_folder else {}
-        for md5_, name in {output.md5: "", **inside}.items():
-            if self.in_cache.get(md5_):
-                continue
-            kind = "rotten" if md5_ in self.in_cache else "absent"
-            object = object_path(self.cache, md5_)
-            whole = expected is not None and self.found == expected
-            if expected is None and self.found:
-                whole = folder_md5(self.found) == output.md5
-            if not self.found and kind == "absent":
-                continue  # nothing to be kept: said already
-            detail = f"DVC's cache has {'another content' if kind == 'rotten' else 'nothing'} for {self._path(name)}"
-            again = f"dvc commit {_quoted(output.stage)}" if whole else f"dvc repro {_quoted(output.stage)}"
-            remove = [str(object)] * (kind == "rotten") + [output.path] * (not whole)
-            mend = f"rm -rf {' '.join(map(_quoted, remove))} && {again}" if remove else again
-            yield Fault(kind, str(object), output.stage, detail, mend)
+    def bad_objects(self) -> Iterable[tuple[str, Path, str]]:
+        """Yield ("rotten" or "absent", object, file in the output) of what DVC's cache should hold, and does not."""
+        for md5_, name in self._objects().items():
+            rotten = md5_ in self.in_cache
+            if not self.in_cache.get(md5_) and (rotten or self.found):  # what is nowhere has been said to be missing
+                yield "rotten" if rotten else "absent", object_path(self.cache, md5_), name
+
+    def _objects(self) -> dict[str, str]:
+        """Return {MD5 of an object that DVC's cache should hold: file in the output}; nothing where Git holds it."""
+        inside = {md5_: name for name, md5_ in (self.listing or {}).items()}
+        return {} if self.output.in_git else {self.output.md5: "", **inside}
 
     def _git_fault(self) -> Fault:
         output, changes = self.output, git_changes(self.root / self.output.path)
@@ -142,15 +169,13 @@ class _Checked:
         detail = "not what dvc.lock records, though Git has it so: they were not committed together"
         return self._fault("changed", "", detail, f"dvc repro --force {_quoted(output.stage)}")
 
-    def _restore(self, name: str) -> str:
+    def _restore(self, name: str, remake: str) -> str:
         """Return the command that brings back a file, or the whole output, of what the cache or Git holds."""
-        output, path = self.output, _quoted(self._path(name))
-        if output.in_git:
-            return f"git checkout -- {_quoted(output.path)}"
-        needed = {output.md5, *(self.listing or {}).values()} if not name else {output.md5, self.listing.get(name)}
-        if all(self.in_cache.get(md5_) for md5_ in needed) and (self.listing is not None or not output.is_folder):
-            return f"rm -rf {path} && dvc checkout --force {_quoted(output.path)}"
-        return f"rm -rf {_quoted(output.path)} && dvc repro {_quoted(output.stage)}"
+        if self.output.in_git:
+            return f"git checkout -- {_quoted(self.output.path)}"
+        if not self.restorable:
+            return remake
+        return f"rm -rf {_quoted(self._path(name))} && dvc checkout --force {_quoted(self.output.path)}"
 
     def _fault(self, kind: str, name: str, detail: str, mend: str) -> Fault:
         return Fault(kind, self._path(name), self.output.stage, detail, mend)
