@@ -68,7 +68,7 @@ def prepare(folder: Path, hours: float) -> None:
     own["evaluate"] |= {"recipes": ["layered"], "gains": [], "resamples": 100, "latency_clips": 2, "limits": None}
     recipe |= {"epochs": 1, "qat": None}
     recipe["terms"]["front"]["alone"] = 0
-    content |= {"tracks": {TRACK: own}, "recipes": {RECIPE: recipe}}
+    content = {"seed": content["seed"], "tracks": {TRACK: own}, "recipes": {RECIPE: recipe}}
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
 
 
