@@ -36,7 +36,7 @@ deps: .venv/ready  ## sets the library files in dvc.yaml's deps right, from what
 	python tools/deps.py
 
 readme: .venv/ready
-	earshot table --write README.md README.zh-CN.md
+	earshot table --write README.md README.zh-CN.md docs/results.md
 
 lint: .venv/ready
 	ruff check . && ruff format --check .
