@@ -203,7 +203,7 @@ def test_the_command_exits_with_1_and_prints_what_it_found(repository: Path):
 
     done = verify()
     assert done.returncode == 1 and "$ rm -rf data/a/table.bin && dvc checkout --force data/a/table.bin" in done.stdout
-    assert done.stdout.endswith("1 wrong\n")
+    assert done.stdout.endswith("wrong: 1\n")
     said = json.loads(verify("make", "--json").stdout)
     assert [fault["path"] for fault in said["faults"]] == ["data/a/table.bin"] and said["objects"] == 4
     wrong = verify("bake")

@@ -30,7 +30,6 @@ def run(chosen: argparse.Namespace) -> int:
         return int(bool(report.faults))
     for fault in report.faults:
         print(f"{fault.kind:10} {fault.path}\n{'':10} {fault.stage}: {fault.detail}\n{'':10} $ {fault.mend}")
-    read = f"{report.files} files of {report.stages} stages and {report.objects} objects of DVC's cache read"
-    size = f"{report.bytes / 1e9:.2f} GB"
-    print(f"{read}, {size}: {len(report.faults) or 'nothing'} wrong")
+    counts = f"stages: {report.stages}, files: {report.files}, objects of DVC's cache: {report.objects}"
+    print(f"{counts}, read: {report.bytes / 1e6:.1f} MB, wrong: {len(report.faults)}")
     return int(bool(report.faults))
