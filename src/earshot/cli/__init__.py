@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from earshot.cli import answer, classify, compare, plan, profile, report, speeds, table
+from earshot.cli import answer, classify, compare, plan, profile, report, speeds, table, verify
 
-COMMANDS = (answer, classify, table, compare, report, profile, plan, speeds)
+COMMANDS = (answer, classify, table, compare, report, profile, plan, verify, speeds)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
