@@ -4,6 +4,7 @@ import os
 import sys
 from functools import partial
 
+import psutil
 import pytest
 from learning import clips, teacher_params
 from test_layered_cache import LAYERED, SCENE_ITEMS, Layered
@@ -30,6 +31,14 @@ def fail(number: int) -> int:
     return number * number
 
 
+def addresses(task: int) -> set[str]:
+    """Return where this machine's processes of Ray listen."""
+    raylet = psutil.Process().parent()
+    family = [raylet, *raylet.children(), *raylet.parent().children()]
+    listening = (one for process in family for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN)
+    return {one.laddr.ip.removeprefix("::ffff:") for one in listening}
+
+
 @pytest.fixture
 def two_workers(monkeypatch):
     monkeypatch.setenv("EARSHOT_WORKERS", "2")
@@ -43,6 +52,7 @@ def test_ray_keeps_the_order_and_raises_what_a_worker_raised(two_workers):
     assert list(parallel.run(fail, numbers, "squares", engine="ray")) == [n * n for n in numbers]
     with pytest.raises(ValueError, match="^two is refused$"):
         list(parallel.run(fail, [1, 2, 3], "squares", engine="ray"))
+    assert set.union(*parallel.run(addresses, [1, 2], "addresses", engine="ray")) == {"127.0.0.1"}
     import ray
 
     assert not ray.is_initialized()
