@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from earshot.cli import answer, classify, plan, profile, speeds, table
+from earshot.cli import answer, classify, plan, profile, search, speeds, sweep, table
 
-COMMANDS = (answer, classify, table, profile, plan, speeds)
+COMMANDS = (answer, classify, table, profile, plan, speeds, sweep, search)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         return chosen.run(chosen) or 0
+    except KeyboardInterrupt:
+        return 130
     except (ValueError, OSError) as error:
         print(f"earshot: {error}", file=sys.stderr)
         return 2
