@@ -12,7 +12,7 @@ import matplotlib.image
 import pandas as pd
 import pytest
 import yaml
-from toy import RECIPE, TEMPERATURE, TRACK, WEIGHT, Toy
+from toy import RECIPE, TEMPERATURE, TRACK, WEIGHT, Toy, make
 
 from earshot.experiments import report, search, snapshot
 from earshot.experiments.pool import alone, clean, why
@@ -136,7 +136,7 @@ def test_only_one_command_runs_experiments_and_it_removes_what_others_left(tmp_p
 
 @pytest.fixture
 def toy(tmp_path) -> Toy:
-    return Toy(tmp_path)
+    return make(tmp_path)
 
 
 def until(true: Callable[[], object], seconds: float = 60) -> None:
@@ -169,8 +169,7 @@ def test_a_grid_becomes_experiments_and_the_workspace_stays_as_it_was(toy):
     printed = toy.earshot("sweep", "--name", "mine")
     assert state(toy) == before and toy.clones() == [] and toy.processes() == []
     assert "uncommitted changes of tracked files are part" in printed and "git add src/new.py" in printed
-    assert toy.experiments() == ["mine-temperature2.0", "mine-temperature4.0", "stash"]
-    assert "Queued" in toy.run("dvc", "queue", "status")  # what others queued is theirs to start
+    assert toy.experiments() == ["mine-temperature2.0", "mine-temperature4.0", "stash"]  # the queue is not ours to start
     stored = json.loads((toy.root / "experiments/mine/results.json").read_text())["experiments"]
     assert [one["validation_accuracy"] for one in stored] == pytest.approx([0.5 * 0.88, 0.5 * 0.78])
     reference = toy.run("git", "for-each-ref", "--format=%(refname)", "refs/exps/*/*/mine-temperature2.0").strip()

@@ -1,6 +1,7 @@
 """A small DVC repository with Earshot's layout: its `distill` writes what the real one writes, in a second or less."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,25 +15,25 @@ TEMPERATURE, WEIGHT = f"recipes.{RECIPE}.terms.kd.temperature", f"recipes.{RECIP
 DVC_YAML = """
 stages:
   cache:
-    foreach: ${tracks}
+    foreach: [listening]
     do:
-      cmd: PYTHONPATH=src python stages/cache.py ${key}
+      cmd: PYTHONPATH=src python stages/cache.py ${item}
       deps: [stages/cache.py]
       params: [seed]
       outs:
-        - data/${key}/cache
+        - data/${item}/cache
   distill:
-    foreach: ${recipes}
+    foreach: [listening-kd_pool]
     do:
-      cmd: PYTHONPATH=src python stages/distill.py ${key}
-      deps: [stages/distill.py, src/own.py, "data/${item.track}/cache"]
-      params: [seed, "recipes.${key}", "tracks.${item.track}.student", "tracks.${item.track}.distill"]
+      cmd: PYTHONPATH=src python stages/distill.py ${item}
+      deps: [stages/distill.py, src/own.py, "data/listening/cache"]
+      params: [seed, "recipes.${item}", "tracks.listening.student", "tracks.listening.distill"]
       outs:
-        - models/${item.track}/students/${key}
+        - models/listening/students/${item}
       metrics:
-        - metrics/${item.track}/validation/${key}.json: {cache: false}
+        - metrics/listening/validation/${item}.json: {cache: false}
       plots:
-        - plots/${item.track}/live/${key}: {cache: false}
+        - plots/listening/live/${item}: {cache: false}
 """
 CACHE = """
 import pathlib, sys
@@ -73,15 +74,21 @@ scores.write_text(json.dumps({"accuracy": best, "accuracy_low": best - 0.02, "ac
 
 
 class Toy:
-    """The repository at `root`, with its pipeline run and committed."""
+    """The repository at `root`, with its pipeline run and committed; a copy of one made before, if there is any."""
 
-    def __init__(self, root: Path, recipes: tuple[str, ...] = (RECIPE,)):
+    def __init__(self, root: Path, template: Path | None = None):
         self.root = root
         names = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         own = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"), "PYTHONDONTWRITEBYTECODE": "1"}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "EARSHOT_"))}
         self.environment = kept | names | own | {"PATH": path, "PYTHONPATH": str(ROOT / "src")}
+        if template:
+            shutil.copytree(template, root, dirs_exist_ok=True)
+        else:
+            self._make()
+
+    def _make(self) -> None:
         content = yaml.safe_load((ROOT / "params.yaml").read_text())
         content["recipes"][RECIPE]["epochs"] = 6
         content["tracks"][TRACK]["distill"]["seeds"] = 2
@@ -93,7 +100,7 @@ class Toy:
         self.write(".gitignore", "/data/\n/models/\n/experiments/\n__pycache__/\n")
         self.run("git", "init", "--quiet", "--initial-branch", "main")
         self.run("dvc", "init", "--quiet")
-        self.run("dvc", "repro", "--quiet", f"distill@{RECIPE}")
+        self.run("dvc", "repro", "--quiet")
         self.commit("start")
 
     def write(self, name: str, text: str) -> None:
@@ -151,3 +158,12 @@ class Toy:
             if here.startswith(str(self.root)) and words:
                 found.append(words)
         return found
+
+
+def make(tmp_path: Path) -> Toy:
+    """Return a toy of a test's own, in `tmp_path`, copied from one that the first test makes."""
+    template = tmp_path.parent / "toy"
+    if not template.exists():
+        template.mkdir()
+        Toy(template)
+    return Toy(tmp_path, template)
