@@ -107,7 +107,8 @@ def is_main() -> bool:
 
 def wait() -> None:
     """Wait until all processes are here."""
-    engine().wait_for_everyone()
+    if processes() > 1:
+        engine().wait_for_everyone()
 
 
 def share(things: Sequence[T]) -> Sequence[T]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +84,9 @@ def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
 
 def write(items: Sequence[Item], path: str | Path) -> None:
     """Write items as one atomic Parquet file."""
+    columns = {name: [getattr(item, name) for item in items] for name in SCHEMA.names}
     with atomic(path) as partial:
-        pq.write_table(pa.Table.from_pylist([asdict(item) for item in items], schema=SCHEMA), partial)
+        pq.write_table(pa.table(columns, SCHEMA), partial)
 
 
 def read(path: str | Path, *roles: str) -> list[Item]:

@@ -87,7 +87,8 @@ class Store:
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.path}: not a readable store ({type(error).__name__}: {error})") from None
         self.column, self.width = self.metadata["column"], self.metadata["width"]
-        index = self._file.read(columns=["id", "view", "frames"]).to_pydict()
+        with pq.ParquetFile(self.path) as unmapped:  # a little of every row group: mapped, their neighbours would come along
+            index = unmapped.read(columns=["id", "view", "frames"]).to_pydict()
         self._place = {key: row for row, key in enumerate(zip(index["id"], index["view"], strict=True))}
         self._frames = index["frames"]
         groups = [self._file.metadata.row_group(g) for g in range(self._file.num_row_groups)]

@@ -103,6 +103,7 @@ def fit(
     trained = nn.ModuleDict({"model": model})
     if isinstance(objective, nn.Module):
         trained["objective"] = objective
+    accelerator.wait()  # what the first wrote before is whole
     with accelerator.hosting(trained):
         optimizer = torch.optim.Adam([p for p in trained.parameters() if p.requires_grad], lr=base_rate)
         progress = checkpoint.load(scratch / "last.safetensors", trained, optimizer) or {
