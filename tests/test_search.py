@@ -2,6 +2,9 @@
 
 import json
 import signal
+import subprocess
+import time
+from pathlib import Path
 
 import optuna
 import pytest
@@ -10,6 +13,9 @@ from test_sweep import state, training, until
 from toy import RECIPE, TEMPERATURE, TRACK, Toy, make
 
 from earshot.experiments import search
+from earshot.experiments.pool import Pool, Running
+from earshot.experiments.session import Task
+from earshot.experiments.trial import Trial
 from earshot.params import Range
 
 LINES = "timestamp\tstep\tvalidation\n0\t1\t0.5\n0\t2\t0.75\n"
@@ -53,13 +59,49 @@ def test_changes_of_parameters_are_told_key_by_key():
     assert search.changes(before, before) == []
 
 
+def finished(study: optuna.Study, scores: list[float]) -> None:
+    trial = study.ask()
+    for epoch, score in enumerate(scores):
+        trial.report(score, epoch)
+    study.tell(trial, scores[-1])
+
+
+@pytest.mark.parametrize(("rows", "pruned"), [(1, False), (2, False), (3, True)])
+def test_a_hopeless_trial_is_ended_with_its_processes_once_it_has_warmed_up(tmp_path, rows, pruned):
+    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(3, 2))
+    for best in (0.7, 0.8, 0.9):
+        finished(study, [best - 0.2, best - 0.1, best])
+    clone, log = tmp_path / "clones/one", tmp_path / "one.log"
+    table = clone / f"plots/{TRACK}/live/{RECIPE}/seed-0/plots/metrics/validation.tsv"
+    table.parent.mkdir(parents=True)
+    table.write_text("step\tvalidation\n" + "".join(f"{step}\t0.4\n" for step in range(rows)))
+    process = subprocess.Popen("sleep 60 & echo $!; wait", shell=True, start_new_session=True, stdout=subprocess.PIPE)
+    child = int(process.stdout.readline())
+    with open(tmp_path / "lock", "w") as lock:
+        pool = Pool(None, "distill", "scores.json", tmp_path / "clones", tmp_path, 1, 1, lock)
+        with pool:
+            pool.running["one"] = Running(Trial("one", {}), process, clone, log, time.monotonic())
+            plan = search.Plan(Task(tmp_path, tmp_path, RECIPE, TRACK, {}), None, "search", 4, 1)
+            trial, reported = study.ask(), {}
+            ended = search._pruned(plan, pool, {"one": trial}, reported, 1)
+            assert reported == {"one": rows} and study.trials[trial.number].intermediate_values == dict.fromkeys(
+                range(rows), 0.4
+            )
+            assert [one.state for one in ended] == ["pruned"] * pruned
+            assert (process.poll() is not None) == pruned == (not clone.exists())
+            if pruned:
+                assert ended[0].reason == "40.0% after epoch 3" and pool.free == 1
+    assert process.poll() is not None and not clone.exists()  # leaving the block ends what still runs
+    until(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text())
+
+
 # the command, in a toy repository
 
 
 @pytest.fixture
 def toy(tmp_path) -> Toy:
     made = make(tmp_path)
-    made.section("search", {"recipe": RECIPE, "trials": 6, "ranges": {TEMPERATURE: {"low": 1.0, "high": 64.0, "log": True}}})
+    made.section("search", {"recipe": RECIPE, "trials": 3, "ranges": {TEMPERATURE: {"low": 1.0, "high": 64.0, "log": True}}})
     made.commit("search")
     return made
 
@@ -76,19 +118,19 @@ def test_a_search_prunes_continues_after_a_kill_and_applies_its_best(toy):
     command.wait()
     until(lambda: toy.processes() == [])
 
-    printed = toy.earshot("search", "--workers", "1", TOY_SECONDS="3")
+    printed = toy.earshot("search", "--workers", "1", TOY_SECONDS="1")
     assert "run again, as they were killed: 0" in printed and f"removed what a killed command left: {killed.name}" in printed
     assert state(toy) == before and toy.clones() == [] and toy.processes() == []
     stored = json.loads((toy.root / "experiments/search/results.json").read_text())["experiments"]
     states = [one["state"] for one in stored]
-    assert len(stored) == 6 and states.count("done") >= 3 and "pruned" in states
+    assert len(stored) == 3 and set(states) <= {"done", "pruned"} and "done" in states
     kd = overridden["recipes"][RECIPE]["terms"]["kd"]
     assert kd["temperature"] in [one[TEMPERATURE] for one in stored]  # the killed one's, run again
     assert toy.experiments() == sorted(one["experiment"] for one in stored if one["state"] == "done")
     assert (toy.root / "experiments/search/accuracy.png").exists()
 
     printed = toy.earshot("search")
-    assert "6 of 6 trials are there already" in printed and len(toy.experiments()) == states.count("done")
+    assert "3 of 3 trials are there already" in printed and len(toy.experiments()) == states.count("done")
     toy.write("src/own.py", "FACTOR = 1.0  # changed\n")
     toy.run("git", "stash", "--quiet")
     printed = toy.earshot("search", "--apply")
