@@ -131,6 +131,37 @@ def test_only_one_command_runs_experiments_and_it_removes_what_others_left(tmp_p
         pass
 
 
+def test_a_clone_has_the_changes_whatever_git_is_told_to_show(tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    root.mkdir()
+    git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.org")
+    (root / "dvc.lock").write_text("stages: {}\n")
+    (root / "gone").write_text("1")
+    (root / ".dvc").mkdir()
+    (root / ".dvc/config").touch()
+    for words in (
+        ("init", "--quiet"),
+        ("add", "."),
+        ("commit", "--quiet", "-m", "start"),
+        ("config", "diff.noprefix", "true"),
+    ):
+        snapshot.command(*git, *words, cwd=root)
+    snapshot.command("git", "config", "color.ui", "always", cwd=root)
+    (root / "bytes").write_bytes(bytes(range(256)))
+    snapshot.command("git", "add", "bytes", cwd=root)
+    (root / "gone").unlink()
+    (root / "unknown").touch()
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    monkeypatch.setattr(snapshot, "_locked", lambda root, stage: [{"path": "dvc.lock"}])
+    head = snapshot.command("git", "rev-parse", "HEAD", cwd=root).strip()
+    taken = snapshot.Snapshot(root, head, snapshot._output(*snapshot.DIFF, cwd=root), tmp_path)
+    clone = tmp_path / "clone"
+    taken.clone(clone, "distill")
+    assert f"dir = {tmp_path}" in (clone / ".dvc/config.local").read_text()
+    assert (clone / "bytes").read_bytes() == bytes(range(256)) and not (clone / "gone").exists()
+    assert not (clone / "unknown").exists() and snapshot.untracked(root) == ["unknown"]
+
+
 # the command, in a toy repository
 
 

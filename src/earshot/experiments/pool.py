@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from earshot.experiments.snapshot import CommandError, Snapshot, command, quiet
+from earshot.experiments.snapshot import CommandError, Snapshot, command, environment
 from earshot.experiments.trial import Outcome, State, Trial, written
 
 _PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
@@ -103,7 +103,7 @@ class Pool:
             process = subprocess.Popen(
                 [*words, self.stage],
                 cwd=clone,
-                env=os.environ | quiet(clone) | own,
+                env=environment(clone) | own,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ import yaml
 from earshot.files import sha256
 
 LINKS = "reflink,hardlink,symlink,copy"  # stages only read what they depend on
+ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set inside Git's hooks
+DIFF = (
+    "git",
+    "diff",
+    "--binary",
+    "--no-color",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "HEAD",
+)
 
 
 class CommandError(ValueError):
@@ -26,18 +39,22 @@ class CommandError(ValueError):
 
 def command(*words: str, cwd: Path, data: bytes | None = None) -> str:
     """Run a command and return what it printed; CommandError holds its last line."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_DIR")}
-    done = subprocess.run(words, cwd=cwd, env=environment | quiet(cwd), input=data, capture_output=True)
+    return _output(*words, cwd=cwd, data=data).decode(errors="replace")
+
+
+def _output(*words: str, cwd: Path, data: bytes | None = None) -> bytes:
+    done = subprocess.run(words, cwd=cwd, env=environment(cwd), input=data, capture_output=True)
     if done.returncode:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         raise CommandError(f"{' '.join(words[:3])}: {said[-1] if said else f'exit code {done.returncode}'}")
-    return done.stdout.decode(errors="replace")
+    return done.stdout
 
 
-def quiet(folder: Path) -> dict[str, str]:
-    """Return variables that keep DVC's notes about a clone inside it; none for a folder that is no clone of ours."""
+def environment(folder: Path) -> dict[str, str]:
+    """Return the variables of a command in `folder`: none that point Git elsewhere; DVC's notes about a clone stay in it."""
+    kept = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
     site = {"DVC_SITE_CACHE_DIR": str(folder / ".dvc/tmp/site")} if (folder / ".git/earshot").exists() else {}
-    return {"DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"} | site
+    return kept | {"DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"} | site
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,7 @@ class Snapshot:
 def take(root: Path) -> Snapshot:
     """Look at the repository at `root`; ValueError when it has no commit, or is no DVC repository."""
     head = command("git", "rev-parse", "--verify", "HEAD", cwd=root).strip()
-    edits = subprocess.run(["git", "diff", "--binary", "HEAD"], cwd=root, capture_output=True, check=True).stdout
+    edits = _output(*DIFF, cwd=root)
     cache = command("dvc", "cache", "dir", cwd=root).strip()
     return Snapshot(root, head, edits, (root / cache).resolve())
 
@@ -111,5 +128,10 @@ def _config(root: Path, name: str) -> str:
 def _locked(root: Path, stage: str) -> list[dict[str, Any]]:
     """Return the dependencies of `stage` in dvc.lock; of a stage that never ran, none."""
     lock = root / "dvc.lock"
-    stages = (yaml.safe_load(lock.read_text()) or {}).get("stages", {}) if lock.is_file() else {}
-    return stages.get(stage, {}).get("deps", [])
+    return _stages(lock, lock.stat().st_mtime_ns).get(stage, {}).get("deps", []) if lock.is_file() else []
+
+
+@cache
+def _stages(lock: Path, changed: int) -> dict[str, Any]:
+    """Return the stages of dvc.lock as of `changed`, its time: long to read, and asked for by every trial."""
+    return (yaml.safe_load(lock.read_text()) or {}).get("stages", {})
