@@ -1,6 +1,7 @@
 """The search: where it looks, what it prunes, how it continues after a kill, and how its best is applied."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -41,6 +42,9 @@ def test_the_live_curve_is_the_mean_of_the_seeds_that_train_side_by_side(tmp_pat
     assert search.curve(tmp_path, 2) == [0.375, 0.75]
     table(2, "")
     assert search.curve(tmp_path, 2) == [0.375, 0.75] and search.curve(tmp_path, 3) == []
+    os.utime(tmp_path / "seed-1/plots/metrics/validation.tsv", (1000, 1000))  # the last commit's
+    assert search.curve(tmp_path, 1, 2000) == [0.5, 0.75] and search.curve(tmp_path, 3, 2000) == []
+    assert search.curve(tmp_path, 2, time.time() + 10) == []
 
 
 def test_a_journal_that_a_kill_cut_short_is_mended(tmp_path):
@@ -80,7 +84,7 @@ def test_a_hopeless_trial_is_ended_with_its_processes_once_it_has_warmed_up(tmp_
     with open(tmp_path / "lock", "w") as lock:
         pool = Pool(None, "distill", "scores.json", tmp_path / "clones", tmp_path, 1, 1, lock)
         with pool:
-            pool.running["one"] = Running(Trial("one", {}), process, clone, log, time.monotonic())
+            pool.running["one"] = Running(Trial("one", {}), process, clone, log, time.monotonic(), 0.0)
             plan = search.Plan(Task(tmp_path, tmp_path, RECIPE, TRACK, {}), None, "search", 4, 1)
             trial, reported = study.ask(), {}
             ended = search._pruned(plan, pool, {"one": trial}, reported, 1)
@@ -128,6 +132,11 @@ def test_a_search_prunes_continues_after_a_kill_and_applies_its_best(toy):
     assert kd["temperature"] in [one[TEMPERATURE] for one in stored]  # the killed one's, run again
     assert toy.experiments() == sorted(one["experiment"] for one in stored if one["state"] == "done")
     assert (toy.root / "experiments/search/accuracy.png").exists()
+
+    journal = optuna.storages.journal.JournalFileBackend(str(toy.root / "experiments/search/journal.log"))
+    for trial in optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(journal)).trials:
+        if trial.state.name == "COMPLETE":  # its own curve, not the last commit's
+            assert trial.intermediate_values[5] == pytest.approx(trial.value)
 
     printed = toy.earshot("search")
     assert "3 of 3 trials are there already" in printed and len(toy.experiments()) == states.count("done")

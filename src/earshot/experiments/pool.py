@@ -30,13 +30,17 @@ _FRAME = ("ERROR: failed to reproduce", "ERROR: Failed to reproduce", "> ", "Run
 
 @dataclass
 class Running:
-    """A trial that runs: its process, the clone it runs in, since when (`time.monotonic`)."""
+    """A trial that runs: its process, the clone it runs in, since when (`time.monotonic`).
+
+    `began` is when its process did, as file times count (`time.time`).
+    """
 
     trial: Trial
     process: subprocess.Popen
     clone: Path
     log: Path
     since: float
+    began: float
 
 
 @contextmanager
@@ -99,6 +103,7 @@ class Pool:
         for key, value in trial.overrides.items():
             words += ["--set-param", f"{key}={written(value)}"]
         own = {"EARSHOT_WORKERS": os.environ.get("EARSHOT_WORKERS", str(self.cores))}
+        began = time.time()
         with open(log, "wb") as out:
             process = subprocess.Popen(
                 [*words, self.stage],
@@ -111,7 +116,7 @@ class Pool:
                 pass_fds=[self.lock.fileno()],  # while an orphan lives, nobody removes its clone
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
-        self.running[trial.name] = Running(trial, process, clone, log, since)
+        self.running[trial.name] = Running(trial, process, clone, log, since, began)
 
     def ended(self) -> list[Outcome]:
         """Return what became of the trials that ended since the last call; those that succeeded are experiments now."""

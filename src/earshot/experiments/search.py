@@ -140,14 +140,26 @@ def apply(task: Task, outcome: Outcome) -> None:
     command("dvc", "exp", "apply", outcome.name, cwd=task.root)
 
 
-def curve(live: Path, seeds: int) -> list[float]:
-    """Return the mean validation score of each epoch that `seeds` students have behind them, from dvclive's tables."""
-    tables = sorted(live.glob("seed-*/plots/metrics/validation.tsv"))
+def curve(live: Path, seeds: int, since: float = 0.0) -> list[float]:
+    """Return the mean validation score of each epoch that `seeds` students have behind them, from dvclive's tables.
+
+    Tables not written since `since` (`time.time`) are the last commit's: Git keeps them, a clone begins with them.
+    """
+    tables = [table for table in live.glob("seed-*/plots/metrics/validation.tsv") if _changed(table) > since]
     scores = sorted((_column(table) for table in tables), key=len, reverse=True)[:seeds]
     return [sum(epoch) / seeds for epoch in zip(*scores, strict=False)] if len(scores) == seeds else []
 
 
+def _changed(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:  # DVC removes outputs before a stage runs
+        return 0.0
+
+
 def _column(table: Path) -> list[float]:
+    if not table.exists():
+        return []
     lines = [line.rstrip("\n").split("\t") for line in table.read_text().splitlines(True) if line.endswith("\n")]
     return [float(row[lines[0].index("validation")]) for row in lines[1:]] if lines else []
 
@@ -157,7 +169,7 @@ def _pruned(plan: Plan, running: Pool, asked: dict[str, Any], reported: dict[str
     ended = []
     for name, one in list(running.running.items()):
         trial, known = asked[name], reported.get(name, 0)
-        epochs = curve(one.clone / f"plots/{plan.task.track}/live/{plan.task.recipe}", seeds)
+        epochs = curve(one.clone / f"plots/{plan.task.track}/live/{plan.task.recipe}", seeds, one.began)
         for epoch in range(known, len(epochs)):
             trial.report(epochs[epoch], epoch)
         reported[name] = max(known, len(epochs))
