@@ -178,8 +178,9 @@ def until(true: Callable[[], object], seconds: float = 240) -> None:
 
 
 def training(toy: Toy) -> list[Path]:
-    """Return the live curves of the trials that train now."""
-    return [table for clone in toy.clones() for table in clone.glob(f"plots/*/live/{RECIPE}/seed-0/plots/metrics/*.tsv")]
+    """Return the live curves of the trials that train now; those that a clone begins with have all six epochs."""
+    tables = [table for clone in toy.clones() for table in clone.glob(f"plots/*/live/{RECIPE}/seed-0/plots/metrics/*.tsv")]
+    return [table for table in tables if table.exists() and len(table.read_text().splitlines()) < 7]
 
 
 def state(toy: Toy) -> tuple[bytes, str, str, str]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -134,7 +135,15 @@ class Toy:
         """Start `earshot` in a process group of its own, what it prints in earshot.log of the repository's .dvc/tmp."""
         with open(self.root / ".dvc/tmp/earshot.log", "w") as log:
             command, own = [sys.executable, "-m", "earshot.cli", *words], self.environment | environment
-            return subprocess.Popen(command, cwd=self.root, env=own, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(
+                command,
+                cwd=self.root,
+                env=own,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+            )
 
     def experiments(self) -> list[str]:
         """Return the names of the DVC experiments, sorted."""
