@@ -226,7 +226,7 @@ def test_a_grid_becomes_experiments_and_the_workspace_stays_as_it_was(toy):
 @pytest.mark.slow
 def test_killed_trials_and_killed_commands_leave_nothing_that_the_next_does_not_mend(toy):
     before = state(toy)
-    for sign, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130)):
+    for sign, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
         command = toy.begin("sweep", TOY_SECONDS="60")
         until(lambda: len(training(toy)) == 2)
         command.send_signal(sign)
@@ -236,13 +236,14 @@ def test_killed_trials_and_killed_commands_leave_nothing_that_the_next_does_not_
         assert len(toy.clones()) == (2 if sign == signal.SIGKILL else 0)
 
     command = toy.begin("sweep", TOY_SECONDS="4")
+    until(lambda: "removed what a killed command left" in (toy.root / ".dvc/tmp/earshot.log").read_text())
     until(lambda: len(training(toy)) == 2)
     name = toy.clones()[0].name
     os.kill(worker(name), signal.SIGKILL)
     assert command.wait() == 0
     said = (toy.root / ".dvc/tmp/earshot.log").read_text()
     assert f"failed {name}  killed by signal 9" in said and len(toy.experiments()) == 3
-    assert "4 of 4" not in said and toy.clones() == [] and toy.processes() == [] and state(toy) == before
+    assert toy.clones() == [] and toy.processes() == [] and state(toy) == before
     printed = toy.earshot("sweep")
     assert "3 of 4 experiments are there already" in printed and f"done   {name}" in printed
     assert len(toy.experiments()) == 4
