@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: repro test test-all pretrain sweep bench readme profile plan lint lock
+.PHONY: repro test test-all pretrain sweep bench report readme profile plan lint lock lock-check
 
 repro: .venv/ready
 	dvc repro
@@ -32,6 +32,9 @@ profile: .venv/ready  ## make profile NAME=mini (or paper, full; NAME=embedded g
 plan: .venv/ready  ## what `make repro` would fetch, fill and take, before it does
 	earshot plan $(if $(TRACK),--track $(TRACK))
 
+report: .venv/ready  ## docs/report.html and its charts, from the metrics at hand
+	earshot report --figures docs/figures
+
 readme: .venv/ready
 	earshot table --write README.md README.zh-CN.md
 
@@ -40,6 +43,9 @@ lint: .venv/ready
 
 lock: .venv/ready
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+lock-check: .venv/ready  ## dvc.lock says what code and params.yaml say; needs no data
+	report=$$(dvc repro --dry --allow-missing) && ! printf '%s\n' "$$report" | grep -E '^(Running|> )'
 
 .venv/ready: requirements.lock pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -41,8 +42,10 @@ def scratch(*parts: str) -> Path:
     return Path("scratch", *parts)
 
 
-def run(stage: Callable[[str], None], ranks: int = 1) -> None:
+def run(stage: Callable[[str], None], ranks: int = 1, timed: bool = True) -> None:
     """Run `stage` with the script's one argument (a track or a recipe); known faults become one line and exit code 1.
+
+    How long it took is written beside its outputs, unless it is not `timed`; of a run that was killed and went on, the rest.
 
     A `dvc repro` that was killed can leave its stage running. It dies with its parent where the system can do that;
     elsewhere the next run waits for it, as two writers would spoil each other's work.
@@ -56,10 +59,21 @@ def run(stage: Callable[[str], None], ranks: int = 1) -> None:
     with open(scratch("locks", name), "w") as lock:
         if os.environ.get("RANK", "0") == "0":
             fcntl.flock(lock, fcntl.LOCK_EX)
+        begun = time.monotonic()
         if ranks > 1:
             _share(stage, name, ranks)
         else:
             _guarded(stage, name)
+        if timed and os.environ.get("RANK", "0") == "0":
+            _write_seconds(name, time.monotonic() - begun)
+
+
+def _write_seconds(name: str, seconds: float) -> None:
+    from earshot.files import write_json
+
+    recipe = _params().recipes.get(sys.argv[1])
+    track = recipe.track if recipe else sys.argv[1]
+    write_json(f"metrics/{track}/seconds/{name}.json", {"seconds": round(seconds, 1)})
 
 
 def _die_with_parent() -> None:

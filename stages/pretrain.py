@@ -31,4 +31,4 @@ def pretrain(track: str) -> None:
 
 
 if __name__ == "__main__":
-    run(pretrain)
+    run(pretrain, timed=False)  # frozen: the lock keeps the run that made the checkpoint

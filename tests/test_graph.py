@@ -147,6 +147,19 @@ def test_stages_run_over_tracks_and_recipes_with_text_for_keys(content):
         assert content[part] and all(type(key) is str and re.fullmatch(r"[\w-]+", key) for key in content[part])
 
 
+@pytest.mark.parametrize(
+    "file", ["params.yaml", *sorted(str(f.relative_to(ROOT)) for f in (ROOT / "profiles").glob("*.yaml"))]
+)
+def test_no_parameter_has_a_name_that_dvcs_run_cache_overlooks(file):
+    """DVC leaves `size` and `nfiles` out of a run's key at any depth: another value would bring back the old outputs."""
+
+    def keys(node) -> set[str]:
+        inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        return set(node if isinstance(node, dict) else ()).union(*map(keys, inner))
+
+    assert keys(yaml.safe_load((ROOT / file).read_text())) & {"size", "nfiles"} == set()
+
+
 def test_only_pretraining_is_frozen():
     assert [name for name, stage in STAGES.items() if stage.get("frozen")] == ["pretrain"]
 

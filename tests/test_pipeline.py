@@ -209,6 +209,13 @@ def test_validation_is_scored_with_intervals_and_apart_from_the_test(project):
         assert scores["accuracy_low"] <= scores["accuracy"] <= scores["accuracy_high"]
 
 
+def test_every_stage_says_how_long_it_took(project):
+    took = {path.stem: json.loads(path.read_text()) for path in (project.root / "metrics").glob("*/seconds/*.json")}
+    lock = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]
+    assert set(took) == {stage for stage in lock if not stage.startswith("pretrain")}
+    assert all(one["seconds"] > 0 for one in took.values())
+
+
 def test_what_every_model_said_gives_the_scores(project):
     for track in ("listening", "scenes"):
         said = answers.read(project.root / f"models/{track}/answers.parquet")

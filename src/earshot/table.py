@@ -120,7 +120,7 @@ CLASSES: dict[str, Cell] = {
 }
 
 
-def _order(quality: Scores) -> list[str]:
+def model_order(quality: Scores) -> list[str]:
     """Teachers first, then each student with its int8 files, the audio-blind control last."""
     students = sorted(model for model in quality if f"{model}_int8" in quality)
     forms = (f"{student}{form}" for student in students for form in ("", "_int8", "_ptq"))
@@ -136,7 +136,7 @@ def render(quality: Scores, cost: Scores, language: str = "en", seconds: float =
     classes = "class" in quality["teacher"]
     columns = CLASSES if classes else CHOICE
     lines = [_row(heads[name] for name in ("model", *columns)), "|---" * (1 + len(columns)) + "|"]
-    for model in _order(quality):
+    for model in model_order(quality):
         cells = (cell(quality[model], cost.get(model, {})) for cell in columns.values())
         lines.append(_row([f"`{model}`", *cells]))
     metrics = {"accuracy": "accuracy_points" if classes else "points"}

@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from earshot.cli import answer, classify, plan, profile, search, speeds, sweep, table
+from earshot.cli import answer, classify, compare, plan, profile, report, search, speeds, sweep, table
 
-COMMANDS = (answer, classify, table, profile, plan, speeds, sweep, search)
+COMMANDS = (answer, classify, table, compare, report, profile, plan, speeds, sweep, search)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

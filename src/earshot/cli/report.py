@@ -1,0 +1,31 @@
+"""`earshot report`: the results as a page that needs nothing else."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+LANGUAGES = ("en", "zh")
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "report",
+        help="write the results as one HTML file",
+        description="Write results, charts, the hardest test items with their sound, parameters and hashes as one HTML file "
+        "that needs no network. Equal inputs give equal bytes.",
+    )
+    command.add_argument("--out", type=Path, default=Path("docs/report.html"), help="default: %(default)s")
+    command.add_argument("--lang", choices=(*LANGUAGES, "both"), default="both", help="both: Chinese goes beside OUT")
+    command.add_argument("--figures", type=Path, metavar="FOLDER", help="also write the main charts there, as SVG")
+    command.add_argument("--commit", help="a Git commit to name as that of the results")
+    command.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Write the page, or both; say where, and how large."""
+    from earshot import report
+
+    languages = LANGUAGES if chosen.lang == "both" else (chosen.lang,)
+    for path in report.write(chosen.out, languages, Path(), Path("params.yaml"), chosen.commit, chosen.figures):
+        print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
