@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: repro test test-all pretrain bench report readme profile plan verify deps lint lock lock-check
+.PHONY: repro test test-all pretrain sweep bench report readme profile plan verify deps lint lock lock-check
 
 repro: .venv/ready
 	dvc repro
@@ -19,6 +19,9 @@ pretrain: TRACK ?= listening
 pretrain: .venv/ready  ## make pretrain TRACK=scenes: remake a checkpoint; DVC itself never runs a frozen stage, not even by force
 	PYTHONPATH=src python stages/pretrain.py $(TRACK)
 	dvc commit --force pretrain@$(TRACK)
+
+sweep: .venv/ready  ## the grid under `sweep:` in params.yaml, as DVC experiments; make sweep WORKERS=4
+	earshot sweep $(if $(WORKERS),--workers $(WORKERS))
 
 bench: .venv/ready
 	PYTHONPATH=src python bench/run.py --write docs/bench.md

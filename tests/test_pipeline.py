@@ -324,6 +324,25 @@ def test_a_queued_experiment_runs_its_own_code_elsewhere(project):
     assert quality["kd"] != json.loads(before)["kd"] and quality["hard"] == json.loads(before)["hard"]
 
 
+def test_a_sweep_trains_students_elsewhere_and_compares_them_on_validation_items(project):
+    before = project.quality()
+    project.set("sweep", {"recipe": "listening-kd", "grid": {TEMPERATURE: [1.0, 8.0]}})
+    changed = project.git("diff")
+    printed = project.earshot("sweep", "--name", "tiny")
+    assert project.git("diff") == changed and project.quality() == before
+    assert "uncommitted changes of tracked files are part of every experiment" in printed
+    found = json.loads((project.root / "experiments/tiny/results.json").read_text())["experiments"]
+    assert {one[TEMPERATURE] for one in found} == {1.0, 8.0} and {one["state"] for one in found} == {"done"}
+    for one in found:
+        assert 0 <= one["validation_accuracy_low"] <= one["validation_accuracy"] <= one["validation_accuracy_high"] <= 1
+        (reference,) = project.git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{one['experiment']}").split()
+        own = yaml.safe_load(project.git("show", f"{reference}:params.yaml"))
+        assert own["recipes"]["listening-kd"]["terms"]["kd"]["temperature"] == one[TEMPERATURE]
+    assert matplotlib.image.imread(project.root / "experiments/tiny/accuracy.png").std() > 0.01
+    project.restore()
+    assert project.git("status", "--porcelain") == ""
+
+
 # interruption
 
 
