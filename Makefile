@@ -21,7 +21,7 @@ pretrain: .venv/ready  ## make pretrain TRACK=scenes: remake a checkpoint; DVC i
 	dvc commit --force pretrain@$(TRACK)
 
 sweep: .venv/ready  ## the grid under `sweep:` in params.yaml, as DVC experiments; make sweep WORKERS=4
-	earshot sweep $(if $(WORKERS),--workers $(WORKERS))
+	earshot sweep --prepare $(if $(WORKERS),--workers $(WORKERS))
 
 bench: .venv/ready
 	PYTHONPATH=src python bench/run.py --write docs/bench.md

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -273,3 +274,15 @@ def test_a_sweep_is_refused_where_it_would_run_more_than_students(toy):
         assert told in toy.earshot("sweep", code=2)
     assert "--name a/b: letters" in toy.earshot("sweep", "--name", "a/b", code=2)
     assert "a whole number of at least 1" in toy.earshot("sweep", "--workers", "0", code=2)
+
+
+@pytest.mark.slow
+def test_a_fresh_clone_makes_its_data_first(toy):
+    before = (toy.root / "params.yaml").read_bytes()
+    for folder in ("data", "models", ".dvc/cache"):
+        shutil.rmtree(toy.root / folder)
+    assert f"not current: cache@{TRACK}" in toy.earshot("sweep", code=2)
+    printed = toy.earshot("sweep", "--prepare")
+    assert f"first, once: dvc repro cache@{TRACK}" in printed
+    assert len(toy.experiments()) == 4 and (toy.root / "params.yaml").read_bytes() == before
+    assert "first, once" not in toy.earshot("sweep", "--prepare")

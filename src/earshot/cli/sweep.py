@@ -17,6 +17,7 @@ def add(commands: Any) -> None:
     )
     command.add_argument("--workers", type=positive, default=2, help="experiments at a time (default: 2)")
     command.add_argument("--name", default="sweep", help="what experiments' names begin with (default: sweep)")
+    command.add_argument("--prepare", action="store_true", help="first run what experiments need and is not there")
     command.set_defaults(run=run)
 
 
@@ -27,6 +28,8 @@ def run(chosen: argparse.Namespace) -> int:
 
     params, content, folder = experiments.prepare(chosen.name)
     task = session.task(Path().resolve(), folder, "sweep", params, content)
+    if chosen.prepare:
+        session.prepare(task, experiments.tell)
     asked = params.sweep
     varied, trials = tuple(asked.grid), trial.grid(chosen.name, asked.fixed, asked.grid)
     experiments.tell(f"{len(trials)} experiments of {task.stage}, {chosen.workers} at a time")

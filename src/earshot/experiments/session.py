@@ -1,5 +1,6 @@
 """Where sweeps and searches begin: what is to be run is looked at, what a killed command left is removed."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,19 @@ def task(root: Path, folder: Path, section: str, params: Params, content: dict[s
     return Task(root, folder, asked.recipe, recipe.track, content)
 
 
+def waiting(task: Task) -> list[str]:
+    """Return the stages that have to run before experiments can: those not current, and those whose data is nowhere."""
+    return snapshot.stale(task.root, task.stage) or snapshot.absent(task.root, task.stage)
+
+
+def prepare(task: Task, tell: Tell) -> None:
+    """Run what experiments depend on and is not there, in the workspace; ValueError when a stage fails."""
+    if stages := waiting(task):
+        tell(f"first, once: dvc repro {' '.join(stages)}")
+        if subprocess.run(["dvc", "repro", *stages], cwd=task.root, env=snapshot.environment(task.root)).returncode:
+            raise ValueError(f"dvc repro {' '.join(stages)} failed; nothing was tried")
+
+
 @contextmanager
 def pool(task: Task, workers: int, cores: int | None, tell: Tell) -> Iterator[Pool]:
     """Yield a pool of `workers` experiments, with `cores` processes each (None: this machine's, shared out).
@@ -65,8 +79,8 @@ def pool(task: Task, workers: int, cores: int | None, tell: Tell) -> Iterator[Po
     with alone(temporary) as lock:
         if left := clean(temporary):
             tell(f"removed what a killed command left: {', '.join(left)}")
-        if waiting := snapshot.stale(task.root, task.stage):
-            raise ValueError(f"not current: {', '.join(waiting)}; run `dvc repro {task.stage}` first")
+        if stages := waiting(task):
+            raise ValueError(f"not current: {', '.join(stages)}; run `dvc repro {task.stage}` first")
         start = snapshot.take(task.root)
         if start.edits:
             tell("uncommitted changes of tracked files are part of every experiment")

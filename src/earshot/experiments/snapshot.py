@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from earshot.files import sha256
+from earshot.integrity.hashes import object_path
 
 LINKS = "reflink,hardlink,symlink,copy"  # stages only read what they depend on
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set inside Git's hooks
@@ -118,6 +119,21 @@ def stale(root: Path, stage: str) -> list[str]:
     return [
         name for line in said.splitlines() if line.startswith("Running stage '") and (name := line.split("'")[1]) != stage
     ]
+
+
+def absent(root: Path, stage: str) -> list[str]:
+    """Return the stages whose data `stage` depends on, and which neither the workspace nor DVC's cache has."""
+    lock = root / "dvc.lock"
+    stages = _stages(lock, lock.stat().st_mtime_ns) if lock.is_file() else {}
+    made = {out["path"]: (name, out["md5"]) for name, entry in stages.items() for out in entry.get("outs", [])}
+    cache = (root / command("dvc", "cache", "dir", cwd=root).strip()).resolve()
+    found = []
+    for one in _locked(root, stage):
+        parts = Path(one["path"])
+        producer = next((made[str(path)] for path in (parts, *parts.parents) if str(path) in made), None)
+        if producer and not (root / parts).exists() and not object_path(cache, producer[1]).exists():
+            found.append(producer[0])
+    return sorted(set(found))
 
 
 def _config(root: Path, name: str) -> str:
