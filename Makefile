@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: repro test test-all pretrain bench report readme profile plan lint lock lock-check
+.PHONY: repro test test-all pretrain sweep bench report readme profile plan verify deps lint lock lock-check
 
 repro: .venv/ready
 	dvc repro
@@ -20,6 +20,9 @@ pretrain: .venv/ready  ## make pretrain TRACK=scenes: remake a checkpoint; DVC i
 	PYTHONPATH=src python stages/pretrain.py $(TRACK)
 	dvc commit --force pretrain@$(TRACK)
 
+sweep: .venv/ready  ## the grid under `sweep:` in params.yaml, as DVC experiments; make sweep WORKERS=4
+	earshot sweep --prepare $(if $(WORKERS),--workers $(WORKERS))
+
 bench: .venv/ready
 	PYTHONPATH=src python bench/run.py --write docs/bench.md
 
@@ -32,8 +35,14 @@ plan: .venv/ready  ## what `make repro` would fetch, fill and take, before it do
 report: .venv/ready  ## docs/report.html and its charts, from the metrics at hand
 	earshot report --figures docs/figures
 
+verify: .venv/ready  ## whether outputs, and DVC's cache of them, are what dvc.lock records
+	earshot verify
+
+deps: .venv/ready  ## sets the library files in dvc.yaml's deps right, from what the stages import
+	python tools/deps.py
+
 readme: .venv/ready
-	earshot table --write README.md README.zh-CN.md
+	earshot table --write README.md README.zh-CN.md docs/results.md
 
 lint: .venv/ready
 	ruff check . && ruff format --check .

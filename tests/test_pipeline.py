@@ -26,6 +26,7 @@ from earshot.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
+OPENED = ".dvc/tmp/opened"
 TEMPERATURE = "recipes.listening-kd.terms.kd.temperature"
 RECIPES = ("hard", "kd", "kd_pool")
 TABLES = {
@@ -154,7 +155,12 @@ def numbers(content: dict, path: str = "") -> Iterator[tuple[str, float]]:
 def project(tmp_path_factory) -> Project:
     """The shrunk repository after its first `dvc repro`."""
     made = Project(tmp_path_factory.mktemp("repository"), SHRUNK)
+    watcher = made.root / "src/sitecustomize.py"
+    shutil.copyfile(ROOT / "tests/watch.py", watcher)
+    made.environment["EARSHOT_WATCH"] = str(made.root / OPENED)
     made.dvc("repro")
+    del made.environment["EARSHOT_WATCH"]
+    watcher.unlink()
     made.git("add", "--all")
     made.git("commit", "--quiet", "--message", "results")
     return made
@@ -225,6 +231,19 @@ def test_what_every_model_said_gives_the_scores(project):
         quality = json.loads(project.quality(track))
         assert set(shares.index) == set(quality) - {"gain", "audio_blind"}
         assert {model: quality[model]["accuracy"] for model in shares.index} == pytest.approx(dict(shares))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_no_stage_opens_files_that_it_does_not_declare(project):
+    for stage, entry in yaml.safe_load((project.root / "dvc.lock").read_text())["stages"].items():
+        if stage.startswith("pretrain@"):
+            continue  # frozen
+        opened = json.loads((project.root / OPENED / f"{stage}.json").read_text())
+        declared = [one["path"] for part in ("deps", "outs") for one in entry.get(part, [])]
+        assert [path for path in opened if not any(path == one or path.startswith(f"{one}/") for one in declared)] == [], (
+            stage
+        )
+        assert opened or stage.startswith("download@"), stage
 
 
 def test_no_time_stands_in_the_deterministic_metrics(project):
@@ -303,6 +322,25 @@ def test_a_queued_experiment_runs_its_own_code_elsewhere(project):
     assert "own_code,1" in project.git("show", f"{reference}:plots/listening/test/accuracy.csv")
     quality = json.loads(project.git("show", f"{reference}:metrics/listening/quality.json"))
     assert quality["kd"] != json.loads(before)["kd"] and quality["hard"] == json.loads(before)["hard"]
+
+
+def test_a_sweep_trains_students_elsewhere_and_compares_them_on_validation_items(project):
+    before = project.quality()
+    project.set("sweep", {"recipe": "listening-kd", "grid": {TEMPERATURE: [1.0, 8.0]}})
+    changed = project.git("diff")
+    printed = project.earshot("sweep", "--name", "tiny")
+    assert project.git("diff") == changed and project.quality() == before
+    assert "uncommitted changes of tracked files are part of every experiment" in printed
+    found = json.loads((project.root / "experiments/tiny/results.json").read_text())["experiments"]
+    assert {one[TEMPERATURE] for one in found} == {1.0, 8.0} and {one["state"] for one in found} == {"done"}
+    for one in found:
+        assert 0 <= one["validation_accuracy_low"] <= one["validation_accuracy"] <= one["validation_accuracy_high"] <= 1
+        (reference,) = project.git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{one['experiment']}").split()
+        own = yaml.safe_load(project.git("show", f"{reference}:params.yaml"))
+        assert own["recipes"]["listening-kd"]["terms"]["kd"]["temperature"] == one[TEMPERATURE]
+    assert matplotlib.image.imread(project.root / "experiments/tiny/accuracy.png").std() > 0.01
+    project.restore()
+    assert project.git("status", "--porcelain") == ""
 
 
 # interruption

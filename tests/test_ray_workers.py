@@ -4,6 +4,7 @@ import os
 import sys
 from functools import partial
 
+import psutil
 import pytest
 from learning import clips, teacher_params
 from test_layered_cache import LAYERED, SCENE_ITEMS, Layered
@@ -30,6 +31,14 @@ def fail(number: int) -> int:
     return number * number
 
 
+def square(number: int) -> tuple[int, set[str]]:
+    """Return a number's square, and where this machine's processes of Ray listen."""
+    raylet = psutil.Process().parent()
+    family = [raylet, *raylet.children(), *raylet.parent().children()]
+    listening = (one for process in family for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN)
+    return number * number, {one.laddr.ip.removeprefix("::ffff:") for one in listening}
+
+
 @pytest.fixture
 def two_workers(monkeypatch):
     monkeypatch.setenv("EARSHOT_WORKERS", "2")
@@ -40,7 +49,8 @@ def two_workers(monkeypatch):
 @pytest.mark.slow
 def test_ray_keeps_the_order_and_raises_what_a_worker_raised(two_workers):
     numbers = [7, 3, 5, 4, 6, 1]
-    assert list(parallel.run(fail, numbers, "squares", engine="ray")) == [n * n for n in numbers]
+    squares, addresses = zip(*parallel.run(square, numbers, "squares", engine="ray"), strict=True)
+    assert list(squares) == [n * n for n in numbers] and set.union(*addresses) == {"127.0.0.1"}
     with pytest.raises(ValueError, match="^two is refused$"):
         list(parallel.run(fail, [1, 2, 3], "squares", engine="ray"))
     import ray

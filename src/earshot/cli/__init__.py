@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from earshot.cli import answer, classify, compare, plan, profile, report, speeds, table
+from earshot.cli import answer, classify, compare, plan, profile, report, search, speeds, sweep, table, verify
 
-COMMANDS = (answer, classify, table, compare, report, profile, plan, speeds)
+COMMANDS = (answer, classify, table, compare, report, sweep, search, profile, plan, verify, speeds)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         return chosen.run(chosen) or 0
+    except KeyboardInterrupt:
+        return 130
     except (ValueError, OSError) as error:
         print(f"earshot: {error}", file=sys.stderr)
         return 2

@@ -1,5 +1,6 @@
 """What commands share: parameters, the model to use, a line with a bar."""
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,3 +31,10 @@ def bar(before: str, name: str, width: int, probability: float) -> str:
     """Return a line with a name and its probability; on a terminal with a bar."""
     bar = "#" * round(_BAR * probability) if sys.stdout.isatty() else ""
     return f"{before} {name:{width}}  {probability:6.1%}  {bar}".rstrip()
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1 from the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number of at least 1")
+    return int(text)

@@ -19,9 +19,9 @@ def mp3(samples: np.ndarray, sample_rate: int) -> str:
     """Return mono samples `(N,)` as an MP3 data URI; ValueError for a rate that MP3 does not know."""
     if sample_rate not in _RATES:
         raise ValueError(f"sample_rate={sample_rate}: MP3 knows {', '.join(map(str, _RATES))} Hz")
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, sample_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=_SMALL)
-    return _uri("audio/mpeg", buffer.getvalue())
+    content = io.BytesIO()
+    soundfile.write(content, samples, sample_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=_SMALL)
+    return _uri("audio/mpeg", content.getvalue())
 
 
 def spectrogram(samples: np.ndarray, params: Features) -> str:
@@ -29,10 +29,10 @@ def spectrogram(samples: np.ndarray, params: Features) -> str:
     frames = log_mel(samples, params)
     low, high = np.percentile(frames, (5, 99.8))
     shares = np.clip((frames - low) / max(float(high - low), 1e-6), 0, 1)
-    buffer = io.BytesIO()
+    content = io.BytesIO()
     colours = (matplotlib.colormaps["magma"](shares.T[::-1]) * 255).round().astype(np.uint8)[..., :3]
-    imsave(buffer, np.ascontiguousarray(colours), format="png", metadata={"Software": None})
-    return _uri("image/png", buffer.getvalue())
+    imsave(content, np.ascontiguousarray(colours), format="png", metadata={"Software": None})
+    return _uri("image/png", content.getvalue())
 
 
 def _uri(kind: str, content: bytes) -> str:

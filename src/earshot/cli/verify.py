@@ -1,0 +1,35 @@
+"""`earshot verify`: whether outputs and DVC's cache are still what dvc.lock records."""
+
+import argparse
+import json
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "verify",
+        help="read every output again, and its copy in DVC's cache",
+        description="Hash every output that dvc.lock records, in the workspace and in DVC's cache, and open Parquet, "
+        "safetensors and ONNX files to their end. What is missing, changed, extra or rotten is named, with the command that "
+        "mends it; the exit status is then 1.",
+    )
+    command.add_argument("stages", nargs="*", metavar="STAGE", help="as in dvc.lock, `distill` or '*@scenes' (default: all)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Print what is wrong, and return 1 when anything is."""
+    from earshot import integrity
+
+    recorded = integrity.outputs(wanted=chosen.stages)
+    report = integrity.verify(recorded, integrity.cache_folder())
+    if chosen.json:
+        print(json.dumps(report.as_json(), ensure_ascii=False))
+        return int(bool(report.faults))
+    for fault in report.faults:
+        print(f"{fault.kind:10} {fault.path}\n{'':10} {fault.stage}: {fault.detail}\n{'':10} $ {fault.mend}")
+    counts = f"stages: {report.stages}, files: {report.files}, objects of DVC's cache: {report.objects}"
+    print(f"{counts}, read: {report.bytes / 1e6:.1f} MB, wrong: {len(report.faults)}")
+    return int(bool(report.faults))

@@ -1,0 +1,156 @@
+"""What the documents say is true: links lead somewhere, examples run, tables are those of the metrics."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from conftest import ROOT
+
+from earshot import table
+from earshot.params import parse
+
+MARKDOWN = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, text=True).split()
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.M | re.S)
+TRACKS = parse(yaml.safe_load((ROOT / "params.yaml").read_text())).tracks
+
+
+def anchors(text: str) -> set[str]:
+    """Return the names that GitHub gives to headings."""
+    heads = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.strip().lower()).replace(" ", "-") for head in heads}
+
+
+def dead(file: Path) -> list[str]:
+    """Return the links of a document that lead nowhere in the repository."""
+    text = re.sub(r"^```.*?^```", "", file.read_text(), flags=re.M | re.S)
+    found = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", link):
+            continue
+        target = file.parent / name if name else file
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("name", MARKDOWN)
+def test_links_lead_somewhere(name: str):
+    assert dead(ROOT / name) == []
+
+
+def test_a_dead_link_is_caught(tmp_path: Path):
+    page = tmp_path / "a.md"
+    page.write_text("# Two Words\n[a](#two-words) [b](a.md#gone) [c](b.md) [d](https://example.org/x)\n```\n[e](x)\n```\n")
+    assert dead(page) == ["a.md#gone", "b.md"]
+
+
+@pytest.mark.parametrize("track", [track for track in TRACKS if (ROOT / "metrics" / track / "quality.json").exists()])
+def test_the_tables_of_results_are_those_of_the_metrics(track: str):
+    text, (begin, end) = (ROOT / "docs/results.md").read_text(), table.markers(track)
+    rendered = table.render(*table.load(track, ROOT), "en", TRACKS[track].evaluate.reference_seconds)
+    assert text.split(begin)[1].split(end)[0].strip() == rendered
+
+
+def test_named_commands_and_targets_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    commands = {path.stem for path in (ROOT / "src/earshot/cli").glob("*.py")}
+    for name in MARKDOWN:
+        text = (ROOT / name).read_text()
+        assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets, name
+        assert set(re.findall(r"`earshot ([a-z]+)", text)) <= commands, name
+
+
+# the examples of docs/extending.md
+
+
+class Copy:
+    """A copy of the repository's files, without results."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, text=True)
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file() and name.startswith(
+                ("src/", "stages/", "tools/", ".dvc/", "dvc.yaml", "params.yaml")
+            ):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, root / name)
+        (root / "data").mkdir()
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        self.environment |= {"PATH": path, "PYTHONPATH": "src", "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        self.environment["DVC_SITE_CACHE_DIR"] = str(root / ".dvc/tmp/site")
+        self.run("git init --quiet")
+
+    def run(self, command: str, stdin: str | None = None) -> str:
+        done = subprocess.run(
+            command, shell=True, input=stdin, cwd=self.root, env=self.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def follow(self, section: str) -> str:
+        """Do what a section says, block by block; return what its commands printed."""
+        printed = ""
+        for language, info, content in BLOCK.findall(section):
+            if info.startswith(" file="):
+                (self.root / info.removeprefix(" file=")).write_text(content)
+            elif language == "diff":
+                self.run("git apply --recount --unidiff-zero -", content)
+            elif language == "console":
+                printed += "".join(self.run(line[2:]) for line in content.splitlines() if line.startswith("$ "))
+            else:
+                assert (language, info) == ("python", " run")
+                printed += self.run(f"{sys.executable} -", content)
+        return printed
+
+
+def section(name: str) -> str:
+    text = (ROOT / "docs/extending.md").read_text()
+    (found,) = re.findall(rf"^## {name}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    return found
+
+
+@pytest.mark.slow
+def test_a_corpus_and_its_track_are_added_as_described(tmp_path: Path):
+    copy = Copy(tmp_path)
+    rng = np.random.default_rng(0)
+    for label in ("street", "office"):
+        for place in ("bonn", "rome", "oslo", "york"):
+            (tmp_path / "recordings" / label / place).mkdir(parents=True)
+            for number in range(4):
+                path = tmp_path / "recordings" / label / place / f"{number:04}.wav"
+                soundfile.write(path, rng.normal(0, 0.1, 16_000), 16_000)
+    copy.follow(section("A corpus"))
+    assert copy.run("python tools/deps.py") == "dvc.yaml says so already\n"
+    printed = copy.follow(section("A track"))
+    assert "Running stage 'fewshot@office'" in printed and "quantize@office-kd\n" in printed
+    assert (tmp_path / "data/office/items.parquet").is_file()
+
+
+def test_a_loss_term_is_added_as_described(tmp_path: Path):
+    copy = Copy(tmp_path)
+    copy.follow(section("A loss term"))
+    assert copy.run("python tools/deps.py") == "dvc.yaml says so already\n"
+    used = """
+from types import SimpleNamespace as Some
+import torch
+from earshot.objective import TERMS
+lesson = Some(hidden=torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+heard = Some(pooled=torch.tensor([[5.0, 0.0], [2.0, 0.0]]), batch=Some(lesson=lesson))
+print(TERMS["cosine"](Some(project=torch.nn.Identity()), None, heard).item())
+"""
+    assert float(copy.run(f"{sys.executable} -", used)) == pytest.approx(0.5)
+
+
+def test_pre_commit_uses_the_locked_ruff():
+    (hooks,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert f"ruff=={hooks['rev'].removeprefix('v')}\n" in (ROOT / "requirements.lock").read_text()

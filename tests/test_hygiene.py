@@ -1,0 +1,170 @@
+"""What is committed hangs together: outputs written whole, Parquet read with its schema, lock and plots in order."""
+
+import ast
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+import yaml
+from conftest import ROOT
+
+SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "stages").glob("*.py")])
+# Where a call that writes takes its path: −1 is the object whose method it is.
+WRITERS = {
+    "to_csv": 0, "to_parquet": 0, "savefig": 0, "ParquetWriter": 0, "write_table": 1, "save_file": 1, "copyfile": 1,
+    "copy": 1, "copy2": 1, "write_text": -1, "write_bytes": -1, "quantize_dynamic": 1, "quantize_static": 1,
+    "soundfile.write": 0, "np.save": 0, "np.savez": 0, "torch.save": 1, "onnx.save": 1, "imsave": 0, "open": 0,
+}  # fmt: skip
+# Not outputs, or appended to on purpose.
+ALLOWED = {
+    ("fetch.py", "locked"): "a lock holds nothing",
+    ("fetch.py", "__init__"): "a download goes on where it was cut; it is checked before it has its name",
+    ("fetch.py", "restart"): "a note beside a download that is not whole",
+    ("sample.py", "write"): "a measurement in a temporary folder",
+    ("quantization.py", "quantize"): "in a temporary folder",
+    ("declared.py", "run"): "a lock holds nothing",
+}
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """Yield every call with the name of the function that it stands in."""
+
+    def walk(node: ast.AST, name: str) -> Iterator[tuple[str, ast.Call]]:
+        for child in ast.iter_child_nodes(node):
+            inner = child.name if isinstance(child, ast.FunctionDef) else name
+            if isinstance(child, ast.Call):
+                yield inner, child
+            yield from walk(child, inner)
+
+    return walk(tree, "")
+
+
+def written(call: ast.Call) -> str | None:
+    """Return the path that a call writes to, as it stands there; None when it writes no file."""
+    name = ast.unparse(call.func)
+    short = name.split(".")[-1]
+    place = WRITERS.get(name, WRITERS.get(short) if short not in ("save", "copy", "open") else None)
+    if name == "open":
+        modes = [*call.args[1:2], *(word.value for word in call.keywords if word.arg == "mode")]
+        if not modes or not re.search("[wax+]", ast.unparse(modes[0])):
+            return None
+    if place is None or len(call.args) <= place:
+        return None
+    return ast.unparse(call.func.value if place == -1 else call.args[place])
+
+
+def bare_writes(file: Path) -> dict[tuple[str, str], str]:
+    """Return what a file writes under names that are not temporary: {(file, function): path}."""
+    found = ((inner, written(call)) for inner, call in calls(ast.parse(file.read_text())))
+    temporary = r"partial|content$"  # `content` is a BytesIO
+    return {(file.name, inner): path for inner, path in found if path and not re.search(temporary, path)}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_file_is_written_under_a_temporary_name(file: Path):
+    assert {place: path for place, path in bare_writes(file).items() if place not in ALLOWED} == {}
+
+
+def test_a_bare_write_is_caught(tmp_path: Path):
+    file = tmp_path / "bad.py"
+    lines = ["open(path, 'w')", "table.to_csv(path)", "pq.write_table(table, path)", "Path(path).write_text('')"]
+    lines += ["torch.save(weights, path)", "soundfile.write(path, samples, 1)", "open(path, mode='xb')"]
+    for line in lines:
+        file.write_text(f"def inner():\n    {line}\n")
+        assert list(bare_writes(file)) == [("bad.py", "inner")], line
+    for line in ("open(path)", "open(path, 'rb')", "open(partial, 'w')", "table.to_csv(partial_file)", "images.copy()"):
+        file.write_text(line)
+        assert bare_writes(file) == {}, line
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_parquet_table_is_read_with_its_columns_checked(file: Path):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            said = ast.unparse(node)
+            if "pq.read_table(" in said:
+                assert re.search(r"schema\.equals\(SCHEMA\)|column_names", said), f"{file.name}: {node.name}"
+            assert "read_parquet(" not in said, f"{file.name}: {node.name}: pandas checks no schema"
+
+
+# dvc.lock
+
+
+def expanded() -> dict[str, dict]:
+    """Return every stage instance of dvc.yaml, filled in: {`distill@listening-kd`: its block}."""
+    blocks, params = (yaml.safe_load((ROOT / name).read_text()) for name in ("dvc.yaml", "params.yaml"))
+    made = {}
+    for name, block in blocks["stages"].items():
+        for key, item in params[block["foreach"].strip("${}")].items():
+            text = json.dumps(block["do"]).replace("${key}", key).replace("${item.track}", str(item.get("track")))
+            made[f"{name}@{key}"] = json.loads(text)
+    return made
+
+
+def paths(entries: list) -> set[str]:
+    return {path for entry in entries for path in (entry if isinstance(entry, dict) else [entry])}
+
+
+LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+STAGES = expanded()
+
+
+def test_the_lock_has_no_stage_that_the_pipeline_has_not():
+    assert set(LOCK) - set(STAGES) == set()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_the_lock_records_of_a_stage_is_declared(stage: str):
+    declared, locked = STAGES[stage], LOCK[stage]
+    assert locked["cmd"] == declared["cmd"] and "$" not in declared["cmd"]
+    outs = set().union(*(paths(declared.get(part, [])) for part in ("outs", "metrics", "plots")))
+    assert {out["path"] for out in locked["outs"]} - outs == set()
+    assert set(locked["params"]["params.yaml"]) - set(declared["params"]) == set()
+
+
+# metrics and plots
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "metrics").rglob("*.json")), ids=lambda f: str(f.relative_to(ROOT)))
+def test_metrics_are_finite_numbers_without_lists(file: Path):
+    def faults(value: object, name: str) -> Iterator[str]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from faults(inner, f"{name}.{key}")
+        elif type(value) not in (int, float) or not math.isfinite(value):
+            yield f"{name}={value!r}"
+
+    content = json.loads(file.read_text())
+    assert isinstance(content, dict) and content and list(faults(content, file.stem)) == []
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    with open(file, newline="") as text:
+        return list(csv.DictReader(text, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True))
+
+
+PLOTS = [file for file in sorted((ROOT / "plots").rglob("*")) if file.suffix in (".csv", ".tsv", ".png")]
+
+
+@pytest.mark.parametrize("folder", sorted({file.parent for file in PLOTS}), ids=lambda f: str(f.relative_to(ROOT)))
+def test_plots_load(folder: Path):
+    for file in (file for file in PLOTS if file.parent == folder):
+        if file.suffix == ".png":
+            assert matplotlib.image.imread(file).std() > 0.01, file
+        else:
+            rows = table(file)
+            assert rows and all(None not in row and None not in row.values() for row in rows), file
+
+
+def test_the_columns_that_dvc_draws_are_there():
+    for entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]:
+        for name, plot in entry.items():
+            for axis in ("x", "y"):
+                for file, column in plot[axis].items():
+                    rows = table(ROOT / file)
+                    assert rows and all(row[column] for row in rows), f"{name}: {file}: {column}"
