@@ -57,12 +57,6 @@ def test_a_journal_that_a_kill_cut_short_is_mended(tmp_path):
     assert journal.read_text() == '{"a": 1}\n' and [path.name for path in tmp_path.iterdir()] == [search.JOURNAL]
 
 
-def test_changes_of_parameters_are_told_key_by_key():
-    before = {"a": {"b": 1, "c": [1]}, "d": None}
-    assert search.changes(before, {"a": {"b": 2.5, "c": [1]}, "e": True}) == ["a.b: 1 → 2.5", "e: null → true"]
-    assert search.changes(before, before) == []
-
-
 def finished(study: optuna.Study, scores: list[float]) -> None:
     trial = study.ask()
     for epoch, score in enumerate(scores):

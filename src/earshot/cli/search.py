@@ -54,13 +54,15 @@ def run(chosen: argparse.Namespace) -> int:
 def _apply(plan: Any, content: dict[str, Any]) -> int:
     import yaml
 
+    from earshot.comparison.changes import changes
     from earshot.experiments import report, search
 
     best = search.best(plan)
     search.apply(plan.task, best)
     after = yaml.safe_load(Path("params.yaml").read_text())
     print(f"applied {best.name}: validation accuracy {report.percent(best.scores)}%")
-    print("\n".join(search.changes(content, after)) or "params.yaml says so already")
+    lines = [f"{key}: {old} → {new}" for key, (old, new) in changes(content, after).changed.items()]
+    print("\n".join(lines) or "params.yaml says so already")
     if plan.section.fixed:
         print(f"set for the search alone, maybe: {', '.join(plan.section.fixed)}")
     print("next: dvc repro, which trains what follows and scores it on the test; git checkout . && dvc checkout goes back")

@@ -15,7 +15,8 @@ from earshot.experiments.pool import Pool
 from earshot.experiments.session import Task, Tell, pool
 from earshot.experiments.snapshot import command
 from earshot.experiments.sweep import POLL, Watch, there
-from earshot.experiments.trial import Outcome, Overrides, Trial, written
+from earshot.experiments.trial import Outcome, Overrides, Trial
+from earshot.files import atomic
 from earshot.params import Range, Search
 
 if TYPE_CHECKING:
@@ -224,16 +225,5 @@ def _mend(journal: Path) -> None:
     if journal.is_file():
         content = journal.read_bytes()
         if not content.endswith(b"\n"):
-            journal.write_bytes(content[: content.rfind(b"\n") + 1])
-
-
-def changes(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return `key: old → new` of all that differs between two contents of params.yaml."""
-    found = []
-    for key in dict.fromkeys([*before, *after]):
-        old, new = before.get(key), after.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += changes(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found.append(f"{prefix}{key}: {written(old)} → {written(new)}")
-    return found
+            with atomic(journal) as partial:
+                partial.write_bytes(content[: content.rfind(b"\n") + 1])
