@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ from conftest import ROOT
 
 from earshot import answers, corpora, items, report
 from earshot.cli import main
+from earshot.integrity.hashes import md5
 from earshot.items import Item
 from earshot.report import blocks, data, figures, hardest, page, players, provenance, scatter, svg
 from earshot.report.texts import TEXTS
@@ -80,14 +82,27 @@ def project(tmp_path: Path) -> Path:
     items.write(asked, tmp_path / "data/listening/items.parquet")
     said = {"i0": np.array([0.2, 0.7, 0.1], np.float32), "i1": np.array([0.5, 0.1, 0.4], np.float32)}
     answers.write(tmp_path / "models/listening/answers.parquet", asked, {"teacher": [said], "kd_pool_int8": [said, said]})
+    record(tmp_path)
     return tmp_path
+
+
+def record(root: Path) -> None:
+    """Let dvc.lock say what listening's single files are now."""
+    lock = (root / "dvc.lock").read_text()
+    for out in provenance.outputs(root):
+        if out.track == "listening" and (root / out.path).is_file():
+            lock = lock.replace(out.md5, md5(root / out.path))
+    (root / "dvc.lock").write_text(lock)
 
 
 @pytest.mark.parametrize("language", PAGES)
 def test_the_committed_page_is_that_of_the_committed_metrics(language: str):
     other = next(path.name for one, path in PAGES.items() if one != language)
-    fresh = page.render(ROOT, PARAMS, TRACKS, {}, language, other)
     committed = PAGES[language].read_text()
+    commit = re.search(r": <code>([0-9a-f]{40})</code>", committed)[
+        1
+    ]  # the last but that of the page: no one can look it up
+    fresh = page.render(ROOT, PARAMS, TRACKS, {}, language, other, commit)
     parts = ("hardest", "versions")  # the one needs data, the other is no result
     shown = dict(
         re.findall(r'<th scope="row" class="mono">([^<]+)</th><td class="text mono">([0-9a-f]{64})</td>', committed)
@@ -161,6 +176,28 @@ def test_equal_inputs_give_equal_bytes_and_texts_are_escaped(project: Path):
     assert not Reader(text).faults
     assert text.count("<audio") == 2 and "10.0%" in text  # of i1, the harder one, which comes first
     assert text.index("Which?") < text.index("What?")
+
+
+def test_items_of_other_results_are_not_shown(project: Path):
+    items.write(items.read(project / "data/listening/items.parquet")[:1], project / "data/listening/items.parquet")
+    text = report.write(project / "page.html", ("en",), project, project / "params.yaml")[0].read_text()
+    assert "<audio" not in text and not Reader(text).faults
+
+
+def test_the_commit_is_named_while_nothing_has_changed_since(tmp_path: Path):
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        return subprocess.run(("git", *who, *words), cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert provenance.commit(tmp_path) is None
+    git("init", "--quiet")
+    for name in ("params.yaml", "README.md"):
+        (tmp_path / name).write_text("a: 1")
+        git("add", name)
+        git("commit", "--quiet", "--message", name)
+    assert provenance.commit(tmp_path) == git("rev-parse", "HEAD~1")
+    (tmp_path / "params.yaml").write_text("a: 2")
+    assert provenance.commit(tmp_path) is None
 
 
 def test_what_is_missing_is_said_and_the_rest_is_there(project: Path):

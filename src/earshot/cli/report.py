@@ -18,14 +18,19 @@ def add(commands: Any) -> None:
     command.add_argument("--out", type=Path, default=Path("docs/report.html"), help="default: %(default)s")
     command.add_argument("--lang", choices=(*LANGUAGES, "both"), default="both", help="both: Chinese goes beside OUT")
     command.add_argument("--figures", type=Path, metavar="FOLDER", help="also write the main charts there, as SVG")
-    command.add_argument("--commit", help="a Git commit to name as that of the results")
+    command.add_argument(
+        "--commit",
+        help="that of the results (default: the last that touched them)",
+    )
     command.set_defaults(run=run)
 
 
 def run(chosen: argparse.Namespace) -> None:
     """Write the page, or both; say where, and how large."""
     from earshot import report
+    from earshot.report import provenance
 
     languages = LANGUAGES if chosen.lang == "both" else (chosen.lang,)
-    for path in report.write(chosen.out, languages, Path(), Path("params.yaml"), chosen.commit, chosen.figures):
+    commit = chosen.commit or provenance.commit(Path())
+    for path in report.write(chosen.out, languages, Path(), Path("params.yaml"), commit, chosen.figures):
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")

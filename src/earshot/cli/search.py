@@ -61,9 +61,11 @@ def _apply(plan: Any, content: dict[str, Any]) -> int:
     search.apply(plan.task, best)
     after = yaml.safe_load(Path("params.yaml").read_text())
     print(f"applied {best.name}: validation accuracy {report.percent(best.scores)}%")
-    lines = [f"{key}: {old} → {new}" for key, (old, new) in changes(content, after).changed.items()]
+    changed = changes(content, after).changed
+    lines = [f"{key}: {old} → {new}" for key, (old, new) in changed.items()]
     print("\n".join(lines) or "params.yaml says so already")
-    if plan.section.fixed:
-        print(f"set for the search alone, maybe: {', '.join(plan.section.fixed)}")
+    if fixed := {key: one for key, one in changed.items() if key in plan.section.fixed}:
+        was = ", ".join(f"{key}: {old}" for key, (old, _) in fixed.items())
+        print(f"search.fixed made trials short; to train the best in full, put back before dvc repro: {was}")
     print("next: dvc repro, which trains what follows and scores it on the test; git checkout . && dvc checkout goes back")
     return 0

@@ -95,7 +95,7 @@ def _track(track: Track) -> list[str]:
     if judged or close:
         silent = len(quiet) - len(close)
         lines = table(["figure", "base", "head", "change", ""], [_row(move) for move in [*judged, *close]])
-        more = f"\nAnd {silent} more, of groups and gains or too small to see, moved within their intervals."
+        more = f"\nAnd {silent} more, of groups and gains or too small to see, moved within their intervals or have none."
         lines += [more] if silent else []
         sections.append(_fold(f"{track.name}, other figures: {len(judged)} beyond their intervals", lines))
     times = [move for move in track.cost if move.verdict != "same" and TIMING in move.name.split(".")]

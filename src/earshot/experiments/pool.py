@@ -59,8 +59,17 @@ def clean(folder: Path) -> list[str]:
     """Remove the clones that a killed command left in `folder` and return their names; call it inside `alone`."""
     left = sorted(path for path in folder.iterdir() if path.is_dir())
     for path in left:
+        _end_inside(path)
         shutil.rmtree(path)
     return [path.name for path in left]
+
+
+def _end_inside(clone: Path) -> None:
+    """End processes that work in a clone whose command was killed before they could die with it; Linux tells which."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError):
+            if (entry / "cwd").readlink().is_relative_to(clone.resolve()):
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 class Pool:

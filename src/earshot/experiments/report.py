@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from earshot.experiments.trial import Outcome, labels
 from earshot.figures import COLOURS, FAINT, INK
@@ -95,6 +95,7 @@ def draw(path: Path, outcomes: Sequence[Outcome], varied: Sequence[str], title: 
         axes.set_visible(False)
     for axes in panels[::columns]:
         axes.set_ylabel("validation accuracy, 95% interval", color=INK, fontsize=9.5)
+        axes.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     with atomic(path) as partial:
         picture.savefig(partial, format="png", metadata={"Software": None})

@@ -95,6 +95,12 @@ def _stage_faults(stage: str, checked: "Sequence[_Checked]") -> Iterable[Fault]:
         yield Fault(kind, str(path), stage, f"DVC's cache has {content} for {_below(one.output.path, name)}", mend)
 
 
+def _again(stage: str) -> str:
+    """Return the command that makes a stage's outputs anew; DVC does not run the frozen one, even by force."""
+    name, _, key = stage.partition("@")
+    return f"make pretrain TRACK={key}" if name == "pretrain" else f"dvc repro --force {_quoted(stage)}"
+
+
 @dataclass(frozen=True)
 class _Checked:
     """An output, what was found of it ({path in it, "" of a file: MD5}), why some cannot be opened, the cache's state."""
@@ -145,7 +151,7 @@ class _Checked:
                     detail = f"its MD5 is {self.found[name]}, recorded is {expected[name]}"
                     yield self._fault("changed", name, detail, self._restore(name, remake))
         for name, why in self.unreadable.items():
-            again = f"dvc repro --force {_quoted(output.stage)}"
+            again = _again(output.stage)
             yield self._fault("unreadable", name, why, again if self.whole else self._restore(name, remake))
 
     def bad_objects(self) -> Iterable[tuple[str, Path, str]]:
@@ -167,7 +173,7 @@ class _Checked:
             mend = f"git checkout -- {path} && git clean -fd -- {path}"
             return self._fault("changed", "", f"not what dvc.lock records; git status: {', '.join(changes[:9])}", mend)
         detail = "not what dvc.lock records, though Git has it so: they were not committed together"
-        return self._fault("changed", "", detail, f"dvc repro --force {_quoted(output.stage)}")
+        return self._fault("changed", "", detail, _again(output.stage))
 
     def _restore(self, name: str, remake: str) -> str:
         """Return the command that brings back a file, or the whole output, of what the cache or Git holds."""

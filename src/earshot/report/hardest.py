@@ -11,9 +11,10 @@ import pandas as pd
 from earshot import answers, items, params
 from earshot.audio import AudioError
 from earshot.corpora import read_manifest
+from earshot.integrity.hashes import md5
 from earshot.items import Item
 from earshot.recordings import Recordings
-from earshot.report import players
+from earshot.report import players, provenance
 
 COUNT = 6  # items a track
 SECONDS = 20.0  # of a clip, so that a page stays small whatever the corpus
@@ -64,7 +65,8 @@ def rank(test: Sequence[Item], table: pd.DataFrame, count: int) -> list[tuple[It
 
 
 def find(root: Path, track: str, content: dict[str, Any], models: Sequence[str]) -> list[Hard] | None:
-    """Return a track's hardest items with what `models` said; None where its items, answers or clips are not there.
+    """Return a track's hardest items with what `models` said; None where its items, answers or clips are not there,
+    or not those that dvc.lock records.
 
     `content` is what params.yaml holds.
     """
@@ -72,6 +74,9 @@ def find(root: Path, track: str, content: dict[str, Any], models: Sequence[str])
     needed = (table, data / "items.parquet", data / "manifest.parquet")
     if track not in (content.get("tracks") or {}) or not all(path.is_file() for path in needed):
         return None
+    recorded = {root / out.path: out.md5 for out in provenance.outputs(root)}
+    if any(path in recorded and md5(path) != recorded[path] for path in needed):
+        return None  # of other results than the metrics
     said = answers.read(table)
     manifest = read_manifest(data / "manifest.parquet")
     manifest = manifest.assign(path=[str(root / path) for path in manifest["path"]])

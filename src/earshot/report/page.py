@@ -70,12 +70,13 @@ def _track(track: Track, words: dict[str, str], language: str, content: dict[str
     }
 
 
-def _card(track: Track, words: dict[str, str]) -> dict[str, str]:
+def _card(track: Track, words: dict[str, str]) -> dict[str, Any]:
     """Return what the head of the page says of a track: its shipped student, or else its first model."""
     model = track.shipped or track.models[0]
     one, cost = blocks.estimate(track, model), track.cost.get(model, {})
     card = {
         "model": model,
+        "shipped": track.shipped is not None,
         "score": blocks.percent(one.middle),
         "interval": f"{blocks.percent(one.low)}–{blocks.percent(one.high)}",
         "bytes": blocks.size(cost["bytes"]) if "bytes" in cost else "",

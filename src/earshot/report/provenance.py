@@ -1,6 +1,7 @@
 """What the results come from: stages with their sizes and times, hashes of data, versions of libraries."""
 
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 from earshot.report.data import Track
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock is long
+RESULTS = ("dvc.lock", "params.yaml", "metrics", "plots")
 HEAVY = ("data/", "models/", "checkpoints/")  # what DVC keeps; metrics and plots are in Git
 
 
@@ -64,6 +66,18 @@ def stages(root: Path, tracks: list[Track], written: list[Output]) -> list[Stage
                 minutes[track.name] = track.minutes[name]
         found.append(Stage(name, block.get("do", block).get("desc", ""), sizes, minutes))
     return found
+
+
+def commit(root: Path) -> str | None:
+    """Return the last commit that touched results or parameters; None where they changed since, or Git cannot say."""
+
+    def git(*words: str) -> str | None:
+        done = subprocess.run(("git", *words), cwd=root, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("rev-parse", "--is-shallow-repository") != "false" or git("status", "--porcelain", "--", *RESULTS) != "":
+        return None
+    return git("log", "-1", "--format=%H", "--", *RESULTS) or None
 
 
 def versions(root: Path) -> dict[str, str]:
