@@ -31,6 +31,7 @@ def run(chosen: argparse.Namespace) -> None:
     from earshot.report import provenance
 
     languages = LANGUAGES if chosen.lang == "both" else (chosen.lang,)
-    commit = chosen.commit or provenance.commit(Path())
-    for path in report.write(chosen.out, languages, Path(), Path("params.yaml"), commit, chosen.figures):
+    params = Path("params.yaml")
+    commit = chosen.commit or provenance.commit(Path(), params)
+    for path in report.write(chosen.out, languages, Path(), params, commit, chosen.figures):
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")

@@ -10,7 +10,7 @@ import yaml
 from earshot.report.data import Track
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock is long
-RESULTS = ("dvc.lock", "params.yaml", "metrics", "plots")
+RESULTS = ("dvc.lock", "metrics", "plots")
 HEAVY = ("data/", "models/", "checkpoints/")  # what DVC keeps; metrics and plots are in Git
 
 
@@ -68,16 +68,17 @@ def stages(root: Path, tracks: list[Track], written: list[Output]) -> list[Stage
     return found
 
 
-def commit(root: Path) -> str | None:
+def commit(root: Path, params: Path) -> str | None:
     """Return the last commit that touched results or parameters; None where they changed since, or Git cannot say."""
 
     def git(*words: str) -> str | None:
         done = subprocess.run(("git", *words), cwd=root, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else None
 
-    if git("rev-parse", "--is-shallow-repository") != "false" or git("status", "--porcelain", "--", *RESULTS) != "":
+    paths = (*RESULTS, str(params))
+    if git("rev-parse", "--is-shallow-repository") != "false" or git("status", "--porcelain", "--", *paths) != "":
         return None
-    return git("log", "-1", "--format=%H", "--", *RESULTS) or None
+    return git("log", "-1", "--format=%H", "--", *paths) or None
 
 
 def versions(root: Path) -> dict[str, str]:
