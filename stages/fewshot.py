@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+
 from earshot import items
 from earshot.corpora import read_manifest
 from earshot.files import write_json
@@ -12,6 +14,7 @@ from declared import read, run
 
 
 def fewshot(track: str) -> None:
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what was freed, here as much again as is needed
     task, params = TASKS[read(f"tracks.{track}.task")], read(f"tracks.{track}.fewshot")
     manifest = read_manifest(f"data/{track}/manifest.parquet")
     accepted = [clip for clip, view in Store(f"data/{track}/mel.parquet") if view == 0]
