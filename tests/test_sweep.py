@@ -15,7 +15,8 @@ import pytest
 import yaml
 from toy import RECIPE, TEMPERATURE, TRACK, WEIGHT, Toy, make
 
-from earshot.experiments import report, search, snapshot
+from earshot.comparison.changes import changes
+from earshot.experiments import report, snapshot
 from earshot.experiments.pool import alone, clean, why
 from earshot.experiments.trial import Outcome, check, grid, labels, named, written
 
@@ -208,7 +209,7 @@ def test_a_grid_becomes_experiments_and_the_workspace_stays_as_it_was(toy):
     reference = toy.run("git", "for-each-ref", "--format=%(refname)", "refs/exps/*/*/mine-temperature2.0").strip()
     own = yaml.safe_load(toy.run("git", "show", f"{reference}:params.yaml"))
     ours = yaml.safe_load((toy.root / "params.yaml").read_text())
-    assert search.changes(ours, own) == [f"{WEIGHT}: 0.3 → 0.1"]  # the workspace's temperature is 2.0
+    assert changes(ours, own).changed == {WEIGHT: (0.3, 0.1)}  # the workspace's temperature is 2.0
     shown = toy.run("dvc", "exp", "show", "--csv")
     assert "mine-temperature4.0" in shown and "0.44" in shown
 
