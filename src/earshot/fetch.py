@@ -205,9 +205,8 @@ class _Run:
     def all(self, parallel: int) -> None:
         """Fetch all; the first failure, or an interrupt, stops the rest."""
         with self._bar, ThreadPoolExecutor(parallel) as pool:
-            jobs = [pool.submit(self.one, remote) for remote in self.missing]
             try:
-                for job in as_completed(jobs):
+                for job in as_completed([pool.submit(self.one, remote) for remote in self.missing]):
                     job.result()
             finally:
                 self._halt()
