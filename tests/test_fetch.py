@@ -367,7 +367,11 @@ def test_the_first_failure_stops_the_rest_and_leaves_what_they_got(server, tmp_p
 
 def test_an_interrupt_ends_it_and_leaves_what_was_got(server, tmp_path):
     server.always["/a"] = Hang(60_000)
-    process = run(FETCH, tmp_path, [remote(server, "/a")], stderr=subprocess.PIPE)
+
+    def hear():  # a shell's background jobs ignore it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = run(FETCH, tmp_path, [remote(server, "/a")], stderr=subprocess.PIPE, preexec_fn=hear)
     server.wait(lambda: partial(tmp_path).exists() and partial(tmp_path).stat().st_size == 60_000)
     process.send_signal(signal.SIGINT)
     assert b"KeyboardInterrupt" in process.communicate(timeout=30)[1] and process.returncode
