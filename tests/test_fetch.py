@@ -494,8 +494,8 @@ def test_offline_nothing_is_connected_to(server, tmp_path, monkeypatch):
 def test_memory_does_not_grow_with_the_file(server, tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "CHUNK", 4096)
     read = []
-    append = fetching._Partial.append
-    monkeypatch.setattr(fetching._Partial, "append", lambda self, data: read.append(len(data)) or append(self, data))
+    append = fetching.Partial.append
+    monkeypatch.setattr(fetching.Partial, "append", lambda self, data: read.append(len(data)) or append(self, data))
     fetch([remote(server, "/a")], tmp_path)
     assert max(read) <= 4096 and sum(read) == len(BODY)
 

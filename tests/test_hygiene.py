@@ -23,8 +23,8 @@ WRITERS = {
 # Not outputs, or appended to on purpose.
 ALLOWED = {
     ("fetch.py", "locked"): "a lock holds nothing",
-    ("fetch.py", "__init__"): "a download goes on where it was cut; it is checked before it has its name",
-    ("fetch.py", "restart"): "a note beside a download that is not whole",
+    ("partial.py", "__init__"): "a download goes on where it was cut; it is checked before it has its name",
+    ("partial.py", "restart"): "a note beside a download that is not whole",
     ("sample.py", "write"): "a measurement in a temporary folder",
     ("quantization.py", "quantize"): "in a temporary folder",
     ("declared.py", "run"): "a lock holds nothing",

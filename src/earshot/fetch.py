@@ -2,11 +2,9 @@
 
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import random
-import re
 import shutil
 import sys
 import threading
@@ -23,16 +21,13 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-CHUNK = 1 << 20  # bytes
+from earshot.partial import CHUNK, FetchError, Partial, content_range, discard, held
+
 TIMEOUT = 10.0, 60.0  # seconds to connect, and without a byte
 ROUNDS = 6  # over all mirrors of a file, without a byte gained
 WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds: after the first round (then doubled), and the most a server may ask for
 OFFLINE = "EARSHOT_OFFLINE"
 _log = logging.getLogger(__name__)
-
-
-class FetchError(ValueError):
-    """Files that could not be fetched. One line, and where files must be fetched by hand, one more for each."""
 
 
 @dataclass(frozen=True)
@@ -108,80 +103,6 @@ class _Stopped(Exception):
     """The run ends because of something else."""
 
 
-class _Partial:
-    """The first bytes of a file in `.NAME.partial`, and in `.NAME.partial.json` what their source said of the whole.
-
-    Nothing is buffered: what was appended survives a killed process.
-    """
-
-    def __init__(self, final: Path):
-        self.final, (self.path, self.note) = final, _beside(final)
-        self.source = read_json(self.note)  # url, etag, modified, bytes
-        self.bytes, self.md5 = 0, hashlib.md5(usedforsecurity=False)
-        with self._writing():
-            final.parent.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.path, "a+b", buffering=0)  # noqa: SIM115 (closed by close)
-        self.file.seek(0)
-        while data := self.file.read(CHUNK):
-            self.md5.update(data)
-            self.bytes += len(data)
-
-    def append(self, data: bytes) -> None:
-        """Add bytes to the end; FetchError when the disk takes no more."""
-        rest = memoryview(data)
-        while rest:
-            with self._writing():
-                written = os.write(self.file.fileno(), rest)
-            self.md5.update(rest[:written])
-            self.bytes += written
-            rest = rest[written:]
-
-    def restart(self, source: dict) -> None:
-        """Forget all bytes; the next ones come from `source`."""
-        with self._writing():
-            self.file.truncate(0)
-            # Not atomic: a torn note beside no bytes costs nothing.
-            self.note.write_text(json.dumps(source))
-        self.source, self.bytes, self.md5 = source, 0, hashlib.md5(usedforsecurity=False)
-
-    def ranges(self, url: str, checked: bool) -> dict[str, str]:
-        """Return the headers that ask `url` for the rest; none where bytes of two versions might mix unnoticed."""
-        etag = self.source.get("etag") or ""
-        same = self.source.get("modified") if etag.startswith("W/") or not etag else etag
-        if not self.bytes:
-            return {}
-        if self.source.get("url") == url and same:
-            return {"Range": f"bytes={self.bytes}-", "If-Range": same}
-        return {"Range": f"bytes={self.bytes}-"} if checked else {}
-
-    def continued_by(self, url: str, answer: requests.Response) -> bool:
-        """Say whether a 206 goes on where these bytes end, in the same file."""
-        start, total = _content_range(answer)
-        known = self.source.get("bytes")
-        tag = answer.headers.get("ETag")
-        same = self.source.get("url") != url or tag == self.source.get("etag")
-        return start == self.bytes and same and (None in (total, known) or total == known)
-
-    def finish(self) -> None:
-        """Give the file its final name."""
-        with self._writing():
-            os.fsync(self.file.fileno())
-            os.replace(self.path, self.final)
-            self.note.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        self.file.close()
-        if not self.bytes:
-            _discard(self.final)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise FetchError(f"{self.final}: {error.strerror} after {self.bytes} bytes, which are kept") from None
-
-
 class _Run:
     """The downloads of one call: their bar, and a stop that reaches all threads."""
 
@@ -195,7 +116,7 @@ class _Run:
         self._bar = tqdm(
             desc="Fetching",
             total=sum(remote.bytes or 0 for remote in missing),
-            initial=sum(_held(folder / remote.name) for remote in missing),
+            initial=sum(held(folder / remote.name) for remote in missing),
             unit="B",
             unit_scale=True,
             dynamic_ncols=True,
@@ -216,7 +137,7 @@ class _Run:
         """Fetch a file from its mirrors, in rounds with growing waits between them, as long as there is hope."""
         final = self.folder / remote.name
         mirrors, reasons, failures, asked = deque(remote.urls), {}, 0, 0.0
-        with closing(_Partial(final)) as partial:
+        with closing(Partial(final)) as partial:
             most = partial.bytes
             while mirrors and failures < ROUNDS * len(mirrors):
                 url = mirrors[0]
@@ -243,7 +164,7 @@ class _Run:
             raise _by_hand(missing, self.folder, f"no server can be reached ({next(iter(reasons.values()), 'no URL')})")
         raise FetchError(f"{final}: " + ("; ".join(f"{url}: {reason}" for url, reason in reasons.items()) or "no URL"))
 
-    def _attempt(self, remote: Remote, url: str, partial: _Partial) -> None:
+    def _attempt(self, remote: Remote, url: str, partial: Partial) -> None:
         """Fetch the rest of a file from one mirror, check the whole, and put it in place."""
         resumed = partial.bytes > 0
         whole = remote.bytes or partial.source.get("bytes")
@@ -255,7 +176,7 @@ class _Run:
         partial.finish()
         self._done.add(remote)
 
-    def _receive(self, remote: Remote, url: str, partial: _Partial) -> None:
+    def _receive(self, remote: Remote, url: str, partial: Partial) -> None:
         """Append what `url` still has to give; from the beginning where it cannot go on."""
         headers = partial.ranges(url, checked=remote.md5 is not None)
         with self._get(url, headers) as answer:
@@ -269,11 +190,11 @@ class _Run:
         self._restart(partial, {})
         self._receive(remote, url, partial)
 
-    def _append(self, remote: Remote, url: str, partial: _Partial, answer: requests.Response, goes_on: bool) -> None:
+    def _append(self, remote: Remote, url: str, partial: Partial, answer: requests.Response, goes_on: bool) -> None:
         """Append the body of an answer, after the bytes there or instead of them."""
         if not goes_on:
             _expect_200(answer)
-        whole = _content_range(answer)[1] if goes_on else _content_length(answer)
+        whole = content_range(answer)[1] if goes_on else _content_length(answer)
         if remote.bytes is not None and whole not in (None, remote.bytes):
             raise _Refused(f"{whole} bytes, expected {remote.bytes}")
         if whole is None and remote.bytes is None and remote.md5 is None:
@@ -327,7 +248,7 @@ class _Run:
                 self._counted.add(remote)
                 self._bar.total = (self._bar.total or 0) + whole
 
-    def _restart(self, partial: _Partial, source: dict) -> None:
+    def _restart(self, partial: Partial, source: dict) -> None:
         self._advance(-partial.bytes)
         partial.restart(source)
 
@@ -351,30 +272,6 @@ def _inside(name: str) -> str:
     return name
 
 
-def _beside(final: Path) -> tuple[Path, Path]:
-    """Return where the unfinished bytes of a file lie, and the note on their source."""
-    return final.with_name(f".{final.name}.partial"), final.with_name(f".{final.name}.partial.json")
-
-
-def _held(final: Path) -> int:
-    partial = _beside(final)[0]
-    return partial.stat().st_size if partial.exists() else 0
-
-
-def _discard(final: Path) -> None:
-    for path in _beside(final):
-        path.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> dict:
-    """Return the object in a file, or nothing where there is none or it is torn."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _present(remote: Remote, folder: Path) -> bool:
     """Say whether a file is there and right; if it is there and wrong, tell."""
     path = folder / remote.name
@@ -385,7 +282,7 @@ def _present(remote: Remote, folder: Path) -> bool:
     if flaw := _flaw(remote, path.stat().st_size, md5):
         _log.warning("%s: %s; fetching it anew", path, flaw)
         return False
-    _discard(path)
+    discard(path)
     return True
 
 
@@ -400,7 +297,7 @@ def _flaw(remote: Remote, count: int, md5: str) -> str | None:
 
 def _room(missing: Sequence[Remote], folder: Path, need: int) -> None:
     """Raise FetchError when the disk of `folder` is too full for the bytes to come and `need` bytes besides."""
-    coming = sum(max(0, (remote.bytes or 0) - _held(folder / remote.name)) for remote in missing)
+    coming = sum(max(0, (remote.bytes or 0) - held(folder / remote.name)) for remote in missing)
     free = shutil.disk_usage(folder).free
     if coming + need > free:
         parts = f"{size(coming)} to fetch, {size(need)} besides"
@@ -439,14 +336,6 @@ def _content_length(answer: requests.Response) -> int | None:
     length = answer.headers.get("Content-Length", "")
     chunked = "chunked" in answer.headers.get("Transfer-Encoding", "").lower()
     return int(length) if length.isdigit() and not chunked else None
-
-
-def _content_range(answer: requests.Response) -> tuple[int | None, int | None]:
-    """Return the first byte of an answer and the size of the whole, each None where it is not said."""
-    said = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
-    if not said:
-        return None, None
-    return int(said[1]), None if said[2] == "*" else int(said[2])
 
 
 def _reason(error: Exception) -> str:

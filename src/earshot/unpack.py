@@ -17,8 +17,9 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from earshot.fetch import locked, read_json
+from earshot.fetch import locked
 from earshot.files import write_json
+from earshot.partial import read_json
 
 CHUNK = 1 << 20  # bytes
 HIDDEN = ".unpacked"  # folder of markers and of the file being written
