@@ -1,7 +1,6 @@
 # `make repro` runs the pipeline, `make test` the tests; both set up .venv first when it is missing or out of date.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: repro test test-all pretrain sweep bench report readme profile plan verify deps lint lock lock-check
 
@@ -56,6 +55,7 @@ lock-check: .venv/ready  ## dvc.lock says what code and params.yaml say; needs n
 .venv/ready: requirements.lock pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet uv==0.13.8
-	.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.lock
+	.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.lock
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+	.venv/bin/python -m compileall -q --invalidation-mode checked-hash src stages
 	touch $@
