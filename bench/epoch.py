@@ -10,13 +10,13 @@ import torch
 from bench.reading import CACHE, IDENTITY, clean, random_cache, random_mel
 from bench.rounds import Result, Target, interleave, rows
 from bench.teacher import TEXT, ask
-from earshot.batches import Batch, Loader
-from earshot.distillation import with_lessons
+from earshot.distillation.distill import with_lessons
+from earshot.distillation.objective import Objective
 from earshot.models.bilstm import BiLSTMStudent
-from earshot.objective import Objective
 from earshot.params import KD, BiLSTM, CrossEntropy, FeatureMSE, Terms
-from earshot.teacher_cache import TeacherCache
-from earshot.training import fit
+from earshot.teacher.cache import TeacherCache
+from earshot.training.batches import Batch, Loader
+from earshot.training.loop import fit
 
 HARD = Terms(ce=CrossEntropy(weight=1.0))
 SOFT = Terms(ce=CrossEntropy(weight=0.6), kd=KD(weight=0.3, temperature=2.0), feature=FeatureMSE(weight=0.1))

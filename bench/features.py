@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from bench.rounds import Result, Target, interleave, rows
-from earshot import audio, features
+from earshot.features import audio, log_mel
 from earshot.params import Features
 
 PARAMS = Features()
@@ -22,9 +22,9 @@ RIVALS = ("librosa", "torchaudio", "kaldi-native-fbank")
 
 def make_clips(folder: Path, clips: int, sentences: int) -> list[Path]:
     """Speak clips of so many sentences, 3–4 s each, to 16-kHz FLAC files; return their paths."""
-    from earshot.corpora import synthetic_speech
+    from earshot.corpora.synthetic import speech
 
-    spoken = [samples for samples, _ in synthetic_speech.spoken("test", clips * sentences, seed=1)]
+    spoken = [samples for samples, _ in speech.spoken("test", clips * sentences, seed=1)]
     paths = [folder / f"{number:02d}.flac" for number in range(clips)]
     for number, path in enumerate(paths):
         clip = np.concatenate(spoken[number * sentences : (number + 1) * sentences])
@@ -33,7 +33,7 @@ def make_clips(folder: Path, clips: int, sentences: int) -> list[Path]:
 
 
 def _finish(power: np.ndarray) -> np.ndarray:
-    return features.normalize(np.log(np.maximum(power, 1e-10)), PARAMS.norm)
+    return log_mel.normalize(np.log(np.maximum(power, 1e-10)), PARAMS.norm)
 
 
 def _contenders() -> dict[str, Callable[[np.ndarray], object]]:
@@ -60,10 +60,10 @@ def _contenders() -> dict[str, Callable[[np.ndarray], object]]:
         fbank.accept_waveform(PARAMS.sample_rate, samples)
         fbank.input_finished()
         frames = np.stack([fbank.get_frame(frame) for frame in range(fbank.num_frames_ready)])
-        return features.normalize(frames, PARAMS.norm)
+        return log_mel.normalize(frames, PARAMS.norm)
 
     return {
-        "earshot": lambda samples: features.log_mel(samples, PARAMS),
+        "earshot": lambda samples: log_mel.log_mel(samples, PARAMS),
         "librosa": lambda samples: _finish(librosa.feature.melspectrogram(y=samples, sr=PARAMS.sample_rate, **size).T),
         "torchaudio": lambda samples: _finish(transform(torch.from_numpy(samples)).numpy().T),
         "kaldi-native-fbank": kaldi,

@@ -20,7 +20,7 @@ import soundfile
 import yaml
 
 from bench.rounds import Result, Row, Target, rows
-from earshot.progress import track
+from earshot.runtime.progress import track
 
 ROOT = Path(__file__).parents[1]
 TRACK, WORKERS, SAMPLE_RATE = "listening", 2, 16_000
@@ -38,10 +38,12 @@ print(peak_memory_mb(children))
 def _prepare(folder: Path, hours: float) -> None:
     """Write what the two stages read: parameters, manifest, items, teacher."""
     from bench.teacher import ask, random_teacher
-    from earshot import items, params, teacher
+    from earshot import params
     from earshot.corpora import CORPORA, write_manifest
-    from earshot.models.teacher import Teacher
+    from earshot.models.wav2vec2 import Teacher
     from earshot.pretraining import ctc
+    from earshot.tables import items
+    from earshot.teacher import finetune
 
     data = folder / "data" / TRACK
     data.mkdir(parents=True)
@@ -67,7 +69,7 @@ def _prepare(folder: Path, hours: float) -> None:
     settings = params.parse(content).tracks[TRACK]
     write_manifest(CORPORA["manifest"](settings.corpus, folder, 0), data / "manifest.parquet")
     items.write(ask(ids), data / "items.parquet")
-    teacher.save(Teacher(settings.teacher), settings.teacher, folder / "models" / TRACK / "teacher")
+    finetune.save(Teacher(settings.teacher), settings.teacher, folder / "models" / TRACK / "teacher")
 
 
 def peak(stage: str, folder: Path, key: str = TRACK, children: int = WORKERS) -> float:

@@ -13,14 +13,15 @@ from transformers import Wav2Vec2Config
 
 from bench.rounds import Result, interleave, rows
 from bench.teacher import ask, random_teacher
-from earshot import store, teacher_cache
-from earshot.items import Item
-from earshot.models.teacher import Teacher
+from earshot.features.recordings import Recordings
+from earshot.models.wav2vec2 import Teacher
 from earshot.params import Cache
-from earshot.recordings import Recordings
-from earshot.store import Store
-from earshot.teacher import cache_rows, heard
-from earshot.teacher_cache import TeacherCache
+from earshot.tables import sequences as store
+from earshot.tables.items import Item
+from earshot.tables.sequences import Store
+from earshot.teacher import cache
+from earshot.teacher.cache import TeacherCache
+from earshot.teacher.finetune import cache_rows, heard
 
 BLOCK = 1 << 20  # bytes
 IDENTITY, CACHE = "random", Cache()
@@ -45,7 +46,7 @@ def random_cache(folder: Path, items: Sequence[Item], width: int) -> Path:
         soundfile.write(path, np.clip(rng.normal(0, 0.1, 3200), -1, 1), 16_000)
     out = folder / "cache"
     rows = partial(cache_rows, Teacher(params).eval(), recordings, params.text, CACHE)
-    teacher_cache.write(out, rows, IDENTITY, items, recordings.views, CACHE)
+    cache.write(out, rows, IDENTITY, items, recordings.views, CACHE)
     return out
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from threadpoolctl import threadpool_limits
 
-from earshot.progress import track
+from earshot.runtime.progress import track
 
 
 class Spread(NamedTuple):

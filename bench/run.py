@@ -17,7 +17,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1]))
 
 from bench.rounds import Result
-from earshot.files import atomic
+from earshot.runtime.files import atomic
 
 BENCHES = ("features", "teacher", "reading", "epoch", "student", "memory")
 LIBRARIES = ("torch", "torchaudio", "transformers", "onnxruntime", "librosa", "kaldi-native-fbank", "numpy", "pyarrow")

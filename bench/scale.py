@@ -24,7 +24,7 @@ import yaml
 sys.path.append(str(Path(__file__).parents[1]))
 
 from bench.memory import ROOT, WORKERS, peak
-from earshot.files import atomic
+from earshot.runtime.files import atomic
 
 TRACK, RECIPE = "scenes", "scenes-layered"
 CLASSES, SECONDS, SAMPLE_RATE = 10, 5, 16_000

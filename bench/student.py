@@ -14,12 +14,12 @@ from transformers import Wav2Vec2Config
 from bench.rounds import Result, Target, interleave, rows
 from bench.teacher import BASE, TEXT, random_teacher
 from earshot.export import export
-from earshot.features import log_mel
+from earshot.export.int8 import quantize
+from earshot.features.log_mel import log_mel
 from earshot.models.bilstm import BiLSTMStudent
-from earshot.models.teacher import Teacher
+from earshot.models.wav2vec2 import Teacher
 from earshot.params import BiLSTM, Features
 from earshot.predict import Student
-from earshot.quantization import quantize
 from earshot.text import encode_item
 
 SIZES = {"embedded": {"hidden": 96, "stack": 4}, "paper": {"hidden": 512, "stack": 1}}

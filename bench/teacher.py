@@ -15,15 +15,16 @@ from transformers.utils import logging
 
 from bench.features import make_clips
 from bench.rounds import Result, Target, interleave, rows
-from earshot import audio, teacher_cache
-from earshot.batches import by_audio, collate
-from earshot.items import Item
-from earshot.models.teacher import Teacher
+from earshot.features import audio
+from earshot.features.recordings import Recordings
+from earshot.models.wav2vec2 import Teacher
 from earshot.params import Cache, Text
 from earshot.params import Teacher as TeacherParams
-from earshot.recordings import Recordings
-from earshot.teacher import cache_rows
-from earshot.training import answer
+from earshot.tables.items import Item
+from earshot.teacher import cache
+from earshot.teacher.finetune import cache_rows
+from earshot.training.batches import by_audio, collate
+from earshot.training.loop import answer
 
 TEXT = Text()
 BASE = Wav2Vec2Config()  # its defaults are wav2vec2-base
@@ -80,7 +81,7 @@ def measure(rounds: int = 5, passages: int = 8, config: Wav2Vec2Config = BASE) -
 
         def cached() -> None:
             with TemporaryDirectory() as out:
-                teacher_cache.write(Path(out), rows_of, "random", items, recordings.views, Cache())
+                cache.write(Path(out), rows_of, "random", items, recordings.views, Cache())
 
         spent = interleave({"bare loop": bare, "teacher cache": cached}, rounds, "teacher")
         seconds = sum(audio.header(path)[0] for path in paths)

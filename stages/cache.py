@@ -5,9 +5,12 @@ from pathlib import Path
 
 import torch
 
-from earshot import accelerator, items, teacher, teacher_cache
 from earshot.corpora import read_manifest
-from earshot.recordings import Recordings
+from earshot.features.recordings import Recordings
+from earshot.models import accelerator
+from earshot.tables import items
+from earshot.teacher import cache as teacher_cache
+from earshot.teacher import finetune
 
 from declared import digest, read, run, scratch
 
@@ -22,7 +25,7 @@ def cache(track: str) -> None:
     recordings = Recordings(read_manifest(manifest), views, read("seed"))
     whole = teacher_cache.key(asked, identity, params, recordings.views)
     unfinished = scratch(track, "cache", digest(whole, manifest, views, read("seed")))
-    rows = teacher.Asker(tuned, folder, recordings, params)
+    rows = finetune.Asker(tuned, folder, recordings, params)
     teacher_cache.write(unfinished, rows, identity, asked, recordings.views, params, engine)
     if accelerator.is_main():
         shutil.rmtree(out, ignore_errors=True)

@@ -69,7 +69,7 @@ def run(stage: Callable[[str], None], ranks: int = 1, timed: bool = True) -> Non
 
 
 def _write_seconds(name: str, seconds: float) -> None:
-    from earshot.files import write_json
+    from earshot.runtime.files import write_json
 
     recipe = _params().recipes.get(sys.argv[1])
     track = recipe.track if recipe else sys.argv[1]
@@ -129,7 +129,7 @@ def digest(*things: Any) -> str:
     """Return a short hash of files (their bytes) and other things (their text): the name of resumable work."""
     import hashlib
 
-    from earshot.files import sha256
+    from earshot.runtime.files import sha256
 
     texts = [sha256(thing) if isinstance(thing, Path) else repr(thing) for thing in things]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]

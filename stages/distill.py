@@ -14,9 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from earshot import accelerator, checkpoint, distillation, items, metrics, parallel, teacher_cache
-from earshot.files import write_json
-from earshot.store import Store
+from earshot.distillation import distill as distillation
+from earshot.evaluation import metrics
+from earshot.models import accelerator, checkpoint
+from earshot.runtime import parallel
+from earshot.runtime.files import write_json
+from earshot.tables import items
+from earshot.tables.sequences import Store
+from earshot.teacher import cache as teacher_cache
 
 from declared import curves, digest, read, run, scratch
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import torch
 
-from earshot import answers, evaluation, items, metrics, plots, teacher
 from earshot.corpora import read_manifest
-from earshot.files import write_json
-from earshot.recordings import Recordings
-from earshot.store import Store
+from earshot.evaluation import ask, metrics, plots
+from earshot.features.recordings import Recordings
+from earshot.runtime.files import write_json
+from earshot.tables import answers, items
+from earshot.tables.sequences import Store
 from earshot.tasks import TASKS
+from earshot.teacher import finetune
 
 from declared import read, run
 
@@ -29,22 +31,22 @@ def evaluate(track: str) -> None:
     }
 
     recordings = Recordings(manifest)
-    model = teacher.load(tuned, models / "teacher")
-    said = {"teacher": [teacher.answers(model, recordings, asked, tuned.text)]}
-    cost = {"teacher": evaluation.teacher_cost(model, tuned.text, test[0], minutes["teacher"], params)}
+    model = finetune.load(tuned, models / "teacher")
+    said = {"teacher": [finetune.answers(model, recordings, asked, tuned.text)]}
+    cost = {"teacher": ask.teacher_cost(model, tuned.text, test[0], minutes["teacher"], params)}
     if tuned.control:
-        model = teacher.load(tuned, models / "teacher/scratch", seed)
-        said["teacher_scratch"] = [teacher.answers(model, recordings, asked, tuned.text)]
+        model = finetune.load(tuned, models / "teacher/scratch", seed)
+        said["teacher_scratch"] = [finetune.answers(model, recordings, asked, tuned.text)]
     validation, routing = {}, {}
     for recipe in params.recipes:
         key = f"{track}-{recipe}"
         weights, onnx = models / f"students/{key}", models / f"onnx/{key}"
         floats = [weights / f"seed-{number}.safetensors" for number in seeds]
-        said[recipe] = evaluation.student_answers(student, mel, asked, floats)
-        for kind in evaluation.quantized(onnx):
+        said[recipe] = ask.student_answers(student, mel, asked, floats)
+        for kind in ask.quantized(onnx):
             files = [onnx / f"seed-{number}.{kind}.onnx" for number in seeds]
-            said[f"{recipe}_{kind}"] = evaluation.int8_answers(files, asked, manifest)
-        cost |= evaluation.student_cost(recipe, student, features, floats[0], onnx, test[0], minutes[key], params)
+            said[f"{recipe}_{kind}"] = ask.int8_answers(files, asked, manifest)
+        cost |= ask.student_cost(recipe, student, features, floats[0], onnx, test[0], minutes[key], params)
         validation[recipe] = json.loads((weights / "validation.json").read_text())
         if (weights / "routing.json").exists():
             routing[recipe] = json.loads((weights / "routing.json").read_text())
@@ -52,15 +54,15 @@ def evaluate(track: str) -> None:
     quality = task.quality(said, training, asked, manifest, params, seed)
     write_json(f"metrics/{track}/quality.json", quality)
     write_json(f"metrics/{track}/cost.json", cost)
-    best, number = evaluation.shipped(validation)
-    evaluation.write_answers(models / "answers.csv", test, manifest, said[f"{best}_int8"][number])
+    best, number = ask.shipped(validation)
+    ask.write_answers(models / "answers.csv", test, manifest, said[f"{best}_int8"][number])
     answers.write(models / "answers.parquet", test, said)
     folder, live = Path(f"plots/{track}/test"), Path(f"plots/{track}/live")
     stacked = {name: metrics.stack(each, [item.id for item in test]) for name, each in said.items()}
     groups = task.device_groups(training, test, manifest)
     plots.draw_all(folder, quality, stacked, test, f"{best}_int8", live, track, groups, routing)
-    evaluation.write_layers(folder / "layers.csv", student, features, floats[0], len(test[0].options), params)
-    evaluation.check_limits(cost, params.limits)
+    ask.write_layers(folder / "layers.csv", student, features, floats[0], len(test[0].options), params)
+    ask.check_limits(cost, params.limits)
 
 
 if __name__ == "__main__":

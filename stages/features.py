@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from earshot import responses
 from earshot.corpora import read_manifest
-from earshot.features import extract
+from earshot.features import responses
+from earshot.features.log_mel import extract
 
 from declared import digest, read, run, scratch
 

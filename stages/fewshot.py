@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from earshot import items
 from earshot.corpora import read_manifest
-from earshot.files import write_json
-from earshot.store import Store
+from earshot.runtime.files import write_json
+from earshot.tables import items
+from earshot.tables.sequences import Store
 from earshot.tasks import TASKS
 
 from declared import read, run

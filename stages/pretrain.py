@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dvclive import Live
 
-from earshot.files import write_json
 from earshot.pretraining import PRETRAIN
+from earshot.runtime.files import write_json
 
 from declared import digest, read, run, scratch
 

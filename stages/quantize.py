@@ -4,9 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
-from earshot import evaluation, export, fake_quant, items, quantization
+from earshot import export
 from earshot.corpora import read_manifest
-from earshot.files import atomic, write_json
+from earshot.evaluation import ask
+from earshot.export import int8
+from earshot.models import fake_quant
+from earshot.runtime.files import atomic, write_json
+from earshot.tables import items
 
 from declared import read, run
 
@@ -17,23 +21,23 @@ def quantize(recipe_key: str) -> None:
     weights, out = Path(f"models/{track}/students/{recipe_key}"), Path(f"models/{track}/onnx/{recipe_key}")
     validation = json.loads((weights / "validation.json").read_text())
     held_out = items.read(f"data/{track}/items.parquet", "validation")[: params.agreement_items]
-    text, labels, agreements = evaluation.read_text(student), held_out[0].options, []
-    clips = evaluation.clips(held_out, read_manifest(f"data/{track}/manifest.parquet"), features, text and text.buckets)
+    text, labels, agreements = ask.read_text(student), held_out[0].options, []
+    clips = ask.clips(held_out, read_manifest(f"data/{track}/manifest.parquet"), features, text and text.buckets)
     qat = (weights / "seed-0.qat.safetensors").exists()  # then the merely calibrated form is kept to compare
     forms = {"int8": "qat", "ptq": "ptq"} if qat else {"int8": "ptq"}
     for seed in validation:
         named, simulated = {"track": track, "recipe": recipe_key, "seed": seed}, {}
-        model = evaluation.load_student(student, features.n_mels, len(labels), weights / f"{seed}.safetensors")
+        model = ask.load_student(student, features.n_mels, len(labels), weights / f"{seed}.safetensors")
         in_float, in_int8 = out / f"{seed}.float.onnx", out / f"{seed}.int8.onnx"
         export.export(model, features, student, in_float, named, labels)
         if not fake_quant.is_static(model):
-            quantization.quantize(in_float, in_int8)
+            int8.quantize(in_float, in_int8)
         for kind, form in forms.items() if fake_quant.is_static(model) else ():
             file = weights / f"{seed}.{form}.safetensors"
             simulated[kind] = fake_quant.load(student, features.n_mels, len(labels), file)
             export.export(simulated[kind], features, student, out / f"{seed}.{kind}.onnx", named, labels)
-        operators = quantization.check(in_int8)
-        agreements.append(quantization.agreement(model, features, in_float, in_int8, clips, simulated.get("int8")))
+        operators = int8.check(in_int8)
+        agreements.append(int8.agreement(model, features, in_float, in_int8, clips, simulated.get("int8")))
     for kind in ("float", "int8"):
         with atomic(out / f"student.{kind}.onnx") as partial:  # the one to ship: chosen on validation items
             shutil.copyfile(out / f"{max(validation, key=validation.get)}.{kind}.onnx", partial)

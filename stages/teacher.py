@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 from dvclive import Live
 
-from earshot import accelerator, items, teacher
 from earshot.corpora import read_manifest
-from earshot.files import write_json
-from earshot.models.teacher import Teacher
-from earshot.recordings import Recordings
+from earshot.features.recordings import Recordings
+from earshot.models import accelerator
+from earshot.models.wav2vec2 import Teacher
+from earshot.runtime.files import write_json
+from earshot.tables import items
+from earshot.teacher import finetune
 
 from declared import curves, digest, read, run, scratch
 
@@ -25,16 +27,16 @@ def tune(track: str) -> None:
     main = accelerator.is_main()
     unfinished = scratch(track, "teacher", digest(table, manifest, params, views, seed))
 
-    def train(random: int | None, folder: Path, on_epoch: teacher.OnEpoch) -> float:
+    def train(random: int | None, folder: Path, on_epoch: finetune.OnEpoch) -> float:
         torch.manual_seed(seed)
         model = Teacher(params, len(labels), random)
         own = unfinished / digest(model.frozen_hash())
-        lower = teacher.cache_lower(model, recordings, training + validation, own / "lower.parquet")
-        seconds = teacher.fine_tune(model, params, lower, training, validation, seed, own, on_epoch)
+        lower = finetune.cache_lower(model, recordings, training + validation, own / "lower.parquet")
+        seconds = finetune.fine_tune(model, params, lower, training, validation, seed, own, on_epoch)
         if params.auxiliary:
-            teacher.fit_auxiliary(model, recordings, training, params.text)
+            finetune.fit_auxiliary(model, recordings, training, params.text)
         if main:
-            teacher.save(model, params, folder, labels)
+            finetune.save(model, params, folder, labels)
         return seconds
 
     folder = Path(f"models/{track}/teacher")

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from earshot.corpora import synthetic_speech
+from earshot.corpora.synthetic import speech
+from earshot.items.passages import Passage, passages
 from earshot.params import FewShot
-from earshot.passages import Passage, passages
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"teacher": 150, "pool": 40, "fewshot": 10, "validation": 60, "test": 150}
@@ -71,7 +71,7 @@ def manifest() -> pd.DataFrame:
     lines = [
         line
         for split, size in SIZES.items()
-        for line in synthetic_speech.script(split, size, 12 if split == "fewshot" else 1, seed=5)
+        for line in speech.script(split, size, 12 if split == "fewshot" else 1, seed=5)
     ]
     table = pd.DataFrame([{**vars(line), "seconds": 0.06 * len(line.text)} for line in lines])
     return table.drop(columns="voice")

@@ -10,13 +10,14 @@ import soundfile
 import torch
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from earshot import store, teacher_cache
-from earshot.batches import Group
-from earshot.items import Item
-from earshot.models import teacher as teacher_model
+from earshot.features.recordings import Key
+from earshot.models import wav2vec2 as teacher_model
 from earshot.params import Cache, Teacher, Text
-from earshot.recordings import Key
-from earshot.routing import attention
+from earshot.tables import sequences as store
+from earshot.tables.items import Item
+from earshot.teacher import cache
+from earshot.training.batches import Group
+from earshot.training.routing import attention
 
 torch.set_num_threads(1)
 
@@ -116,7 +117,7 @@ def cache_by_hand(
     items: Sequence[Item],
     said: Mapping[Key, Mapping[str, np.ndarray]],
     fronts: Mapping[Key, np.ndarray] | None = None,
-) -> teacher_cache.TeacherCache:
+) -> cache.TeacherCache:
     """Write what a teacher might have said of each (item, view), no teacher at hand, and open it.
 
     With `fronts`, by utterance and view, it is a layered cache.
@@ -141,8 +142,8 @@ def cache_by_hand(
             ]
             yield answers, [(utterance, view, fronts[utterance, view]) for utterance in audio] if fronts else []
 
-    teacher_cache.write(folder, rows, identity, items, views, params)
-    return teacher_cache.TeacherCache(folder, items, identity, params, views)
+    cache.write(folder, rows, identity, items, views, params)
+    return cache.TeacherCache(folder, items, identity, params, views)
 
 
 class SceneWorld:

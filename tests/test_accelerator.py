@@ -17,13 +17,14 @@ from learning import ABOUT_EIGHT, TEXT, clips, copied, eight_sequences, item, no
 from safetensors.torch import load_file
 from torch import nn
 
-from earshot import accelerator, teacher
-from earshot.batches import Loader
+from earshot.features.recordings import Recordings
+from earshot.models import accelerator
 from earshot.models.bilstm import BiLSTMStudent
-from earshot.models.teacher import Teacher
+from earshot.models.wav2vec2 import Teacher
 from earshot.params import BiLSTM
-from earshot.recordings import Recordings
-from earshot.training import accuracy, fit, predict
+from earshot.teacher import finetune
+from earshot.training.batches import Loader
+from earshot.training.loop import accuracy, fit, predict
 
 STUDENT = BiLSTM(name="bilstm", hidden=6, stack=2, text=TEXT)
 SECONDS = {"u0": 0.3, "u1": 0.41, "u2": 0.3, "u3": 0.3, "u4": 0.28, "u5": 0.41}
@@ -45,7 +46,7 @@ def train(folder: Path, epochs: int = 3) -> tuple[nn.Module, list[dict[str, floa
         batches=lambda epoch: loader.shuffled(0, epoch, accelerator.rank(), accelerator.processes()),
         steps_per_epoch=len(loader),
         epochs=epochs,
-        objective=teacher.hard_labels,
+        objective=finetune.hard_labels,
         validate=lambda model: accuracy(model, held_out),
         base_rate=1e-3,
         schedule="constant",
@@ -117,19 +118,19 @@ def test_clips_of_one_length_are_heard_together_as_alone(tmp_path, monkeypatch):
     model = Teacher(teacher_params(tiny_checkpoint(tmp_path / "encoder"))).eval()  # group norm: padding would be heard
     recordings = Recordings(clips(tmp_path / "clips", SECONDS))
     keys = [(id, 0) for id in SECONDS]
-    alone = list(teacher.listen(model, recordings, keys, whole=True))
+    alone = list(finetune.listen(model, recordings, keys, whole=True))
     monkeypatch.setattr(accelerator, "on_gpu", lambda: True)
     sizes, together = [], model.lower_together
     monkeypatch.setattr(model, "lower_together", lambda some: sizes.append(len(some)) or together(some), raising=False)
-    heard = list(teacher.listen(model, recordings, keys, whole=True))
+    heard = list(finetune.listen(model, recordings, keys, whole=True))
     assert sorted(sizes) == [1, 2, 3]
     assert [key for key, _ in heard] == [key for key, _ in alone] == keys
     for (_, one), (_, other) in zip(heard, alone, strict=True):
         assert torch.allclose(one.front, other.front, atol=1e-5)
         assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(one.states, other.states, strict=True))
-    monkeypatch.setattr(teacher, "TOGETHER", 9600)
+    monkeypatch.setattr(finetune, "TOGETHER", 9600)
     sizes.clear()
-    assert [key for key, _ in teacher.listen(model, recordings, keys)] == keys and sorted(sizes) == [1, 1, 1, 1, 2]
+    assert [key for key, _ in finetune.listen(model, recordings, keys)] == keys and sorted(sizes) == [1, 1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("track", ["listening", "scenes"])
@@ -158,12 +159,12 @@ def test_shares_of_a_batch_make_up_the_whole(tmp_path):
             assert len(counted) == min(parts, len(whole.sequences))
             for name in ("items", "labelled", "frames"):
                 assert sum(getattr(batch.share, name) for batch in shared) in (pytest.approx(parts), 0)
-            means = [teacher.hard_labels(heard)["loss"].item() for heard in map(_heard, shared)]
-            assert np.mean(means) == pytest.approx(teacher.hard_labels(_heard(whole))["loss"].item(), rel=1e-5)
+            means = [finetune.hard_labels(heard)["loss"].item() for heard in map(_heard, shared)]
+            assert np.mean(means) == pytest.approx(finetune.hard_labels(_heard(whole))["loss"].item(), rel=1e-5)
 
 
 def _heard(batch):
-    from earshot.training import answer
+    from earshot.training.loop import answer
 
     return answer(student().eval(), batch)
 
@@ -229,15 +230,15 @@ def _hear(folder: Path) -> None:
     model = Teacher(teacher_params(str(folder / "encoder"), text=None, auxiliary=True), 3).eval()
     recordings = Recordings(clips(folder / f"clips-{os.environ.get('RANK', '')}", SECONDS))
     name = f"{accelerator.processes()}"
-    teacher.BATCH = 2
-    teacher.cache_lower(model, recordings, TWO, folder / f"lower-{name}.parquet")
-    teacher.fit_auxiliary(model, recordings, TWO, None)
+    finetune.BATCH = 2
+    finetune.cache_lower(model, recordings, TWO, folder / f"lower-{name}.parquet")
+    finetune.fit_auxiliary(model, recordings, TWO, None)
     torch.save(copied(model.auxiliary), folder / f"heads-{name}-{accelerator.rank()}.pt")
 
 
 @pytest.mark.slow
 def test_two_processes_hear_what_one_does(tmp_path, monkeypatch):
-    monkeypatch.setattr(teacher, "BATCH", 2)
+    monkeypatch.setattr(finetune, "BATCH", 2)
     tiny_checkpoint(tmp_path / "encoder")
     _hear(tmp_path)
     _in_two("_hear", tmp_path)

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from earshot import answers
-from earshot.items import Item
+from earshot.tables import answers
+from earshot.tables.items import Item
 
 ITEMS = [Item(f"t{n}", "test", "detail", "p", ("u",), "What?", ("one", "two", "three")[: 3 - n], 0) for n in range(2)]
 SAID = {

@@ -20,7 +20,7 @@ from conftest import ROOT
 from server import Server
 
 from earshot.corpora import CORPORA, Clip, CorpusError, archives, read_manifest
-from earshot.fetch import FetchError
+from earshot.corpora.fetch import FetchError
 from earshot.params import (
     TAU2022,
     CommonVoice,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from earshot import audio
+from earshot.features import audio
 
 
 def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray:

@@ -8,9 +8,10 @@ import pytest
 import soundfile
 import torch
 
-from earshot import audio, augment
-from earshot.batch_augment import augment_batch, freq_mixstyle, masks, mix_styles
+from earshot.features import audio
+from earshot.features import views as augment
 from earshot.params import Augment, Masks, MixStyle, Views
+from earshot.training.augment import augment_batch, freq_mixstyle, masks, mix_styles
 
 
 @pytest.fixture

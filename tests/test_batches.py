@@ -6,9 +6,9 @@ import torch
 from learning import ABOUT_EIGHT, TEXT, eight_sequences, item, mel_store, scene
 from test_training import student
 
-from earshot.batches import Loader, collate
 from earshot.models.heads import ABSENT
-from earshot.training import answer
+from earshot.training.batches import Loader, collate
+from earshot.training.loop import answer
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from learning import copied, same
 from torch import nn
 
-from earshot import checkpoint
+from earshot.models import checkpoint
 
 
 def setting() -> tuple[nn.Module, torch.optim.Adam]:

@@ -9,10 +9,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
-from earshot import teacher, teacher_cache
-from earshot.models.teacher import CheckpointError, Teacher
+from earshot.features.recordings import Recordings
+from earshot.models.wav2vec2 import CheckpointError, Teacher
 from earshot.params import Views
-from earshot.recordings import Recordings
+from earshot.teacher import cache, finetune
 
 SECONDS = {"u0": 0.30, "u1": 0.41, "u2": 0.35, "u3": 0.5, "u4": 0.28, "u5": 0.33}
 CLASSES = {"text": None, "auxiliary": True}
@@ -34,24 +34,24 @@ def test_a_teacher_of_classes_learns_from_all_views_and_answers_the_same_when_lo
     checkpoint = tiny_checkpoint(tmp_path / "encoder")
     params = teacher_params(checkpoint, **CLASSES, epochs=25, learning_rate=5e-3)
     model, history = class_teacher(checkpoint), []
-    states = teacher.cache_lower(model, heard_again, CLIPS, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(model, heard_again, CLIPS, tmp_path / "lower.parquet")
     assert sorted(states) == [(id, view) for id in SECONDS if id != "u5" for view in heard_again.views[id]]
     assert len(states) == 5 + 2 * 3
     for key in states:
         assert np.array_equal(states[key], model.lower(heard_again[key]).states[-1].numpy().astype(np.float16))
-    teacher.fine_tune(model, params, states, CLIPS, CLIPS, 3, tmp_path / "scratch", lambda _, scores: history.append(scores))
+    finetune.fine_tune(model, params, states, CLIPS, CLIPS, 3, tmp_path / "scratch", lambda _, scores: history.append(scores))
     assert min(scores["loss"] for scores in history) < 0.5 * history[0]["loss"]
     assert max(scores["validation"] for scores in history) >= 0.8
-    teacher.fit_auxiliary(model, heard_again, CLIPS, None)
-    teacher.save(model, params, tmp_path / "saved", SCENES)
-    loaded = teacher.load(params, tmp_path / "saved")
+    finetune.fit_auxiliary(model, heard_again, CLIPS, None)
+    finetune.save(model, params, tmp_path / "saved", SCENES)
+    loaded = finetune.load(params, tmp_path / "saved")
     assert same(copied(loaded), copied(model))
-    found, expected = (teacher.answers(one, heard_again, CLIPS, None) for one in (loaded, model.eval()))
+    found, expected = (finetune.answers(one, heard_again, CLIPS, None) for one in (loaded, model.eval()))
     assert all(np.array_equal(found[clip.id], expected[clip.id]) and found[clip.id].shape == (3,) for clip in CLIPS)
     assert np.mean([found[clip.id].argmax() == clip.answer for clip in CLIPS]) == max(s["validation"] for s in history)
     other = tmp_path / "other"
-    teacher.save(model, params, other, ("bus", "airport", "park"))
-    assert teacher_cache.identity(other) != teacher_cache.identity(tmp_path / "saved")  # labels are part of who it is
+    finetune.save(model, params, other, ("bus", "airport", "park"))
+    assert cache.identity(other) != cache.identity(tmp_path / "saved")  # labels are part of who it is
 
 
 @pytest.mark.parametrize("style", ["group", "layer", "hubert"])
@@ -61,7 +61,7 @@ def test_auxiliary_heads_are_logistic_regressions_on_means_of_layers(tmp_path, h
     model = class_teacher(tiny_checkpoint(tmp_path / "encoder", style), tuned_layers=tuned_layers)
     asked = [scene(f"u{i}", answer) for i, answer in enumerate(answers)]
     before = copied(model)
-    teacher.fit_auxiliary(model.train(), heard_again, asked, None)
+    finetune.fit_auxiliary(model.train(), heard_again, asked, None)
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {f"auxiliary.{layer}.{part}" for layer in range(LAYERS) for part in ("weight", "bias")}
 
@@ -103,8 +103,8 @@ def test_the_control_is_the_same_teacher_with_random_weights(tmp_path):
     assert not torch.equal(control.lower(noise(1)).states[-1], pretrained.lower(noise(1)).states[-1])
     assert not any(module.training for module in control.backbone.modules())
 
-    teacher.save(control, params, tmp_path / "control", SCENES)
-    assert same(copied(teacher.load(params, tmp_path / "control", scratch=5)), drawn)
+    finetune.save(control, params, tmp_path / "control", SCENES)
+    assert same(copied(finetune.load(params, tmp_path / "control", scratch=5)), drawn)
     for wrong in (None, 6):
         with pytest.raises(CheckpointError, match="not the checkpoint that .*control was tuned on"):
-            teacher.load(params, tmp_path / "control", scratch=wrong)
+            finetune.load(params, tmp_path / "control", scratch=wrong)

@@ -5,9 +5,9 @@ import pytest
 from scenes import LABELS, SEEN, UNSEEN, certain, clip, frame, manifest
 from sklearn.metrics import balanced_accuracy_score
 
-from earshot import devices, evaluation, metrics
-from earshot.items import Item
+from earshot.evaluation import ask, devices, metrics
 from earshot.params import Evaluate, Labels, Limits
+from earshot.tables.items import Item
 from earshot.tasks import classes
 
 GROUPS = {"a": "real", "s1": "seen", "s4": "unseen", "s5": "unseen"}
@@ -222,7 +222,7 @@ def test_every_model_is_scored_by_class_and_device(models):
 
 
 def test_a_submission_has_the_order_of_the_test_list(models, tmp_path):
-    evaluation.write_answers(tmp_path / "answers.csv", TEST, TABLE, models["layered_int8"][0])
+    ask.write_answers(tmp_path / "answers.csv", TEST, TABLE, models["layered_int8"][0])
     lines = (tmp_path / "answers.csv").read_text().splitlines()
     assert lines[0] == "filename\tscene_label\tairport\tbus\tmetro\tpark"
     rows = [line.split("\t") for line in lines[1:]]
@@ -240,15 +240,15 @@ def test_answers_to_questions_stand_by_place():
         Item("q2", "test", "detail", "p", ("u1",), "Which?", ("a lamp", "a bike"), 0),
     ]
     answers = {"q1": np.array([0.25, 0.75]), "q2": np.array([2 / 3, 1 / 3])}
-    table = evaluation.answer_table(items, frame([clip("u1"), clip("u2")]), answers)
+    table = ask.answer_table(items, frame([clip("u1"), clip("u2")]), answers)
     assert table.columns.tolist() == ["item", "answer", "1", "2"]
     assert table.values.tolist() == [["q1", "blue", 0.25, 0.75], ["q2", "a lamp", 0.666667, 0.333333]]
 
 
 def test_what_is_shipped_is_best_on_validation_items():
     validation = {"hard": {"seed-0": 0.5, "seed-1": 0.6}, "layered": {"seed-0": 0.7, "seed-1": 0.9, "seed-2": 0.9}}
-    assert evaluation.shipped(validation) == ("layered", 1)
-    assert evaluation.shipped({"kd": {"seed-0": 0.9}} | validation) == ("kd", 0)  # of equals the first
+    assert ask.shipped(validation) == ("layered", 1)
+    assert ask.shipped({"kd": {"seed-0": 0.9}} | validation) == ("kd", 0)  # of equals the first
 
 
 @pytest.mark.parametrize(
@@ -265,9 +265,9 @@ def test_a_student_above_a_limit_is_named(figures, message):
     limits = Limits(parameter_bytes=128_000, macs=30_000_000)
     fits = {"parameter_bytes": 128_000, "macs": 30_000_000}
     cost = {"teacher": {"macs": 10**10}, "hard": {"macs": 10**8}, "hard_int8": fits, "layered_int8": fits}
-    evaluation.check_limits(cost, limits)
+    ask.check_limits(cost, limits)
     above = cost | {"layered_int8": fits | figures}
-    evaluation.check_limits(above, None)
-    with pytest.raises(evaluation.LimitError, match=f"^layered_int8: {message}$"):
-        evaluation.check_limits(above, limits)
-    assert issubclass(evaluation.LimitError, ValueError)
+    ask.check_limits(above, None)
+    with pytest.raises(ask.LimitError, match=f"^layered_int8: {message}$"):
+        ask.check_limits(above, limits)
+    assert issubclass(ask.LimitError, ValueError)

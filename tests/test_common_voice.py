@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from earshot import audio
 from earshot.corpora import CORPORA, Clip, CorpusError, write_manifest
+from earshot.features import audio
 from earshot.params import CommonVoice
 
 SPLITS = {"validated": "pool", "train": "teacher", "dev": "validation", "test": "test"}

@@ -11,10 +11,10 @@ from conftest import ROOT
 from history import COST, PARAMS, QUALITY, commit, git, project, scores, write
 
 from earshot import cli
-from earshot.comparison.cells import code
-from earshot.comparison.figures import Figures, parse
-from earshot.comparison.markdown import LIMIT, MARKER
-from earshot.comparison.moves import moves
+from earshot.workbench.comparison.cells import code
+from earshot.workbench.comparison.figures import Figures, parse
+from earshot.workbench.comparison.markdown import LIMIT, MARKER
+from earshot.workbench.comparison.moves import moves
 
 QUALITY_FILE, COST_FILE = (f"metrics/listening/{name}.json" for name in ("quality", "cost"))
 

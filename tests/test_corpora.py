@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from earshot.corpora import CORPORA, SCHEMA, Clip, CorpusError, librispeech, read_manifest, synthetic_speech, world
+from earshot.corpora import CORPORA, SCHEMA, Clip, CorpusError, librispeech, read_manifest
 from earshot.corpora import write_manifest as write
+from earshot.corpora.synthetic import speech, world
 from earshot.params import LibriSpeech, Manifest, SyntheticSpeech
 
 RECORDINGS = Path(__file__).parents[2] / "shared/data/LibriSpeech"
@@ -72,12 +73,12 @@ SPLITS = ("teacher", "pool", "fewshot", "validation", "test", "pretrain")
 
 @pytest.fixture(scope="module")
 def scripts():
-    return {split: list(synthetic_speech.script(split, 300, 4 if split == "fewshot" else 1, seed=3)) for split in SPLITS}
+    return {split: list(speech.script(split, 300, 4 if split == "fewshot" else 1, seed=3)) for split in SPLITS}
 
 
 def test_script_is_decided_by_its_seed(scripts):
-    assert list(synthetic_speech.script("test", 300, 1, seed=3)) == scripts["test"]
-    assert list(synthetic_speech.script("test", 300, 1, seed=4)) != scripts["test"]
+    assert list(speech.script("test", 300, 1, seed=3)) == scripts["test"]
+    assert list(speech.script("test", 300, 1, seed=4)) != scripts["test"]
     ids = [u.id for script in scripts.values() for u in script]
     assert len(set(ids)) == len(ids)
 
@@ -89,7 +90,7 @@ def test_speakers_and_passages_are_disjoint(scripts):
     closings = set(world.PLACES.values())
     told = [{u.text for u in script if u.text not in closings} for script in scripts.values()]
     assert sum(map(len, told)) == len(set.union(*told))
-    buckets = [set(span) for span in synthetic_speech.BUCKETS.values()]
+    buckets = [set(span) for span in speech.BUCKETS.values()]
     assert sum(map(len, buckets)) == len(set.union(*buckets))
 
 

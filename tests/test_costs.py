@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from students import cp_mobile, mobilenet
 from torch import nn
 
-from earshot import costs
+from earshot.evaluation import costs
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.params import BiLSTM
 

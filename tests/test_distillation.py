@@ -5,21 +5,12 @@ import pytest
 import torch
 from learning import TEXT, cache_by_hand, copied, forbid_teacher, item, mel_store, same
 
-from earshot import distillation
-from earshot.batches import Loader
-from earshot.distillation import distill, with_lessons
+from earshot.distillation import distill as distillation
+from earshot.distillation.distill import distill, with_lessons
 from earshot.models.heads import ABSENT
-from earshot.params import (
-    KD,
-    BiLSTM,
-    CrossEntropy,
-    Distill,
-    FeatureMSE,
-    Recipe,
-    Terms,
-    Text,
-)
-from earshot.training import predict
+from earshot.params import KD, BiLSTM, CrossEntropy, Distill, FeatureMSE, Recipe, Terms, Text
+from earshot.training.batches import Loader
+from earshot.training.loop import predict
 
 STUDENT = BiLSTM(name="bilstm", hidden=16, stack=2, text=Text(buckets=256, dim=16))
 SETTINGS = Distill(batch=8, learning_rate=1e-2, schedule="cosine")

@@ -13,8 +13,8 @@ import soundfile
 import yaml
 from conftest import ROOT
 
-from earshot import table
 from earshot.params import parse
+from earshot.workbench import table
 
 MARKDOWN = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, text=True).split()
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.M | re.S)

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from earshot import evaluation, metrics, text
-from earshot.items import Item
+from earshot import text
+from earshot.evaluation import ask, metrics
 from earshot.params import Evaluate
+from earshot.tables.items import Item
 from earshot.tasks import choice
 
 PARAMS = Evaluate(recipes=["hard", "kd"], gains=["kd_vs_hard", "kd_vs_teacher"], resamples=200)
@@ -138,7 +139,7 @@ def test_answers_are_stacked_by_seed_then_item_then_option():
 
 def test_items_are_encoded_and_padded_together():
     items = [replace(TEST[0], question="Which one?", options=("a", "bell")), replace(TEST[1], options=("a door", "it"))]
-    questions, options = evaluation.encode(items, 512)
+    questions, options = ask.encode(items, 512)
     longest = max(len(text.encode(item.question, 512, "question")) for item in items)
     assert questions.shape == (2, longest) and options.shape == (2, 2, 7) and options.dtype == np.int64
     assert options[0, 1].tolist() == [*text.encode("bell", 512, "option"), 0, 0]
@@ -147,7 +148,7 @@ def test_items_are_encoded_and_padded_together():
 
 
 def test_without_options_to_read_nothing_is_encoded():
-    assert evaluation.encode(TEST[:2], None) == ()
+    assert ask.encode(TEST[:2], None) == ()
 
 
 def test_gains_are_those_asked_for_and_those_of_int8_files():

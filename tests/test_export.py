@@ -11,14 +11,13 @@ import soxr
 import torch
 from onnx import helper
 
-from earshot import quantization
-from earshot.export import FRONT_END, export, save
-from earshot.features import log_mel
+from earshot.export import FRONT_END, export, int8, save
+from earshot.export.int8 import QuantizationError, agreement, check, quantize
+from earshot.features.log_mel import log_mel
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.heads import ABSENT
 from earshot.params import BiLSTM, Features, Text
 from earshot.predict import Student
-from earshot.quantization import QuantizationError, agreement, check, quantize
 from earshot.text import encode_item, pad
 
 TEXT = Text(buckets=64, dim=6)
@@ -235,7 +234,7 @@ def test_an_lstm_that_cannot_be_quantized_is_refused_and_nothing_written(tmp_pat
 
 def test_a_quantizer_that_does_nothing_is_refused(tmp_path, monkeypatch):
     _, path = exported(tmp_path)
-    monkeypatch.setattr(quantization, "quantize_dynamic", lambda model, raw, **_: onnx.save(model, raw))
+    monkeypatch.setattr(int8, "quantize_dynamic", lambda model, raw, **_: onnx.save(model, raw))
     with pytest.raises(QuantizationError, match=r"both_1 \(LSTM\), both_2 \(LSTM\)"):
         quantize(path, tmp_path / "int8.onnx")
 

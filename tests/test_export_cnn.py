@@ -11,14 +11,16 @@ from onnx import TensorProto, numpy_helper
 from students import cp_mobile, mobilenet
 from torch import nn
 
-from earshot import costs, fake_quant, predict
+from earshot import predict
+from earshot.evaluation import costs
 from earshot.export import FRONT_END, ExportError, export, save
 from earshot.export.cnn import INPUT
-from earshot.fake_quant import RangeError
-from earshot.features import log_mel
+from earshot.export.int8 import QuantizationError, agreement, check, quantize
+from earshot.features.log_mel import log_mel
+from earshot.models import fake_quant
 from earshot.models.bilstm import BiLSTMStudent
+from earshot.models.fake_quant import RangeError
 from earshot.params import BiLSTM, CPMobile, Features, MobileNet
-from earshot.quantization import QuantizationError, agreement, check, quantize
 
 FEATURES = Features(n_fft=1024, win_length=1024, hop_length=320, norm="none")
 LABELS = [f"scene {number}" for number in range(10)]

@@ -5,8 +5,10 @@ import torch
 from students import cp_mobile, learning, mels, mobilenet
 from torch import nn
 
-from earshot import checkpoint, fake_quant
-from earshot.fake_quant import (
+from earshot.models import checkpoint, fake_quant
+from earshot.models.bilstm import BiLSTMStudent
+from earshot.models.blocks import ConvNorm
+from earshot.models.fake_quant import (
     FoldedConv,
     RangeError,
     Rounded,
@@ -17,8 +19,6 @@ from earshot.fake_quant import (
     rounded_bias,
     rounded_weight,
 )
-from earshot.models.bilstm import BiLSTMStudent
-from earshot.models.blocks import ConvNorm
 from earshot.params import BiLSTM, CPMobile, MobileNet
 
 BOTH = pytest.mark.parametrize("make", [mobilenet, cp_mobile])

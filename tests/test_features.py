@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from earshot import augment, features
+from earshot.features import log_mel, views
 from earshot.params import Features, Views
-from earshot.store import Store
+from earshot.tables.sequences import Store
 
 RECORDINGS = Path(__file__).parents[2] / "shared/data/LibriSpeech"
 SOURCE = Path(__file__).parents[1] / "src"
@@ -57,7 +57,7 @@ def by_librosa(samples: np.ndarray, p: Features) -> np.ndarray:
 def test_equals_librosa(settings):
     params = Features(**settings, norm="none")
     for samples in (noise(3.21), noise(0.02), np.zeros(1000, np.float32)):
-        ours = features.log_mel(samples, params)
+        ours = log_mel.log_mel(samples, params)
         assert ours.dtype == np.float32
         np.testing.assert_allclose(ours, by_librosa(samples, params), rtol=1e-5, atol=2e-5)
 
@@ -68,21 +68,21 @@ def test_equals_librosa_on_recordings():
         pytest.skip("no recordings in ../shared/data/LibriSpeech")
     params = Features(norm="none")
     for file in files:
-        samples = features.audio.decode(file, 16_000)
-        ours, theirs = np.exp(features.log_mel(samples, params)), np.exp(by_librosa(samples, params))
+        samples = log_mel.audio.decode(file, 16_000)
+        ours, theirs = np.exp(log_mel.log_mel(samples, params)), np.exp(by_librosa(samples, params))
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-11)  # near the floor, rounding of loud bins shows
 
 
 @pytest.mark.parametrize("length", [1, 159, 160, 161, 16_000, 20_480, 20_481])
 def test_number_of_frames(length):
-    assert features.log_mel(np.ones(length, np.float32), Features()).shape == (1 + length // 160, 40)
+    assert log_mel.log_mel(np.ones(length, np.float32), Features()).shape == (1 + length // 160, 40)
 
 
 def test_normalize_by_hand():
     mel = np.array([[1.0, 5.0], [3.0, 5.0]], np.float32)
-    np.testing.assert_array_equal(features.normalize(mel, "none"), mel)
-    np.testing.assert_array_equal(features.normalize(mel, "mean"), [[-1, 0], [1, 0]])
-    np.testing.assert_allclose(features.normalize(mel, "meanvar"), [[-1 / (1 + 1e-5), 0], [1 / (1 + 1e-5), 0]], rtol=1e-6)
+    np.testing.assert_array_equal(log_mel.normalize(mel, "none"), mel)
+    np.testing.assert_array_equal(log_mel.normalize(mel, "mean"), [[-1, 0], [1, 0]])
+    np.testing.assert_allclose(log_mel.normalize(mel, "meanvar"), [[-1 / (1 + 1e-5), 0], [1 / (1 + 1e-5), 0]], rtol=1e-6)
 
 
 def test_import_leaves_torch_alone():
@@ -116,7 +116,7 @@ def spoil(corpus: pd.DataFrame) -> dict[str, str]:
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr(features, "PART", 4)
+    monkeypatch.setattr(log_mel, "PART", 4)
 
 
 def outputs(folder: Path) -> tuple[Path, Path, Path]:
@@ -127,7 +127,7 @@ def test_bad_clips_are_listed_and_the_rest_goes_on(tmp_path, small_parts):
     corpus, params = make_corpus(tmp_path, 14), Features(max_bad_share=5 / 14)
     reasons = spoil(corpus)
     mel, rejected, scratch = outputs(tmp_path)
-    features.extract(corpus, params, Views(), 0, mel, rejected, scratch)
+    log_mel.extract(corpus, params, Views(), 0, mel, rejected, scratch)
     listed = pd.read_csv(rejected)
     assert list(listed.columns) == ["id", "path", "reason"]
     assert dict(zip(listed["id"], listed["reason"], strict=True)) == reasons
@@ -137,7 +137,7 @@ def test_bad_clips_are_listed_and_the_rest_goes_on(tmp_path, small_parts):
     assert list(store) == [(id, 0) for id in good]
     for id, path in zip(corpus["id"], corpus["path"], strict=True):
         if id in good:
-            expected = features.log_mel(features.audio.decode(path, 16_000), params)
+            expected = log_mel.log_mel(log_mel.audio.decode(path, 16_000), params)
             np.testing.assert_allclose(store[id], expected, atol=2e-3)
     assert store.width == 40 and store.metadata["features"] == params.model_dump()
     assert store.metadata["versions"]["librosa"] == librosa.__version__
@@ -148,8 +148,8 @@ def test_too_many_bad_clips_stop_the_stage(tmp_path, small_parts):
     corpus = make_corpus(tmp_path, 14)
     spoil(corpus)
     mel, rejected, scratch = outputs(tmp_path)
-    with pytest.raises(features.FeatureError) as error:
-        features.extract(corpus, Features(max_bad_share=0.3), Views(), 0, mel, rejected, scratch)
+    with pytest.raises(log_mel.FeatureError) as error:
+        log_mel.extract(corpus, Features(max_bad_share=0.3), Views(), 0, mel, rejected, scratch)
     assert str(error.value).startswith("5 of 14 clips are unusable, 35.7%; max_bad_share allows 30.0%: ")
     assert "c02.flac (not readable audio" in str(error.value) and "\n" not in str(error.value)
     assert len(pd.read_csv(rejected)) == 5 and not mel.exists()
@@ -157,7 +157,7 @@ def test_too_many_bad_clips_stop_the_stage(tmp_path, small_parts):
 
 def test_a_clean_corpus_has_an_empty_list(tmp_path):
     mel, rejected, scratch = outputs(tmp_path)
-    features.extract(make_corpus(tmp_path, 3), Features(), Views(), 0, mel, rejected, scratch)
+    log_mel.extract(make_corpus(tmp_path, 3), Features(), Views(), 0, mel, rejected, scratch)
     assert rejected.read_text() == "id,path,reason\n"
 
 
@@ -166,7 +166,7 @@ def test_result_does_not_depend_on_workers(tmp_path, small_parts, monkeypatch):
     for workers in ("1", "3"):
         monkeypatch.setenv("EARSHOT_WORKERS", workers)
         mel, rejected, scratch = outputs(tmp_path / workers)
-        features.extract(corpus, Features(), Views(), 0, mel, rejected, scratch)
+        log_mel.extract(corpus, Features(), Views(), 0, mel, rejected, scratch)
         written.append(mel.read_bytes())
     assert written[0] == written[1]
 
@@ -193,7 +193,7 @@ def test_killed_and_continued_gives_the_same_bytes(tmp_path, small_parts, monkey
     spoil(corpus)
     params = Features(max_bad_share=0.2)
     whole, whole_rejected, scratch = outputs(tmp_path / "whole")
-    features.extract(corpus, params, Views(), 0, whole, whole_rejected, scratch)
+    log_mel.extract(corpus, params, Views(), 0, whole, whole_rejected, scratch)
 
     mel, rejected, scratch = outputs(tmp_path / "killed")
     arguments = json.dumps([corpus.to_dict("list"), str(mel), str(rejected), str(scratch)])
@@ -214,15 +214,15 @@ def test_killed_and_continued_gives_the_same_bytes(tmp_path, small_parts, monkey
     assert not mel.exists() and 2 <= len(list(scratch.glob("*.json"))) < 10
 
     done = {id for part in scratch.glob("*.parquet") for id, _ in Store(part) if part.with_suffix(".json").exists()}
-    log, decode = tmp_path / "decoded", features.audio.decode
+    log, decode = tmp_path / "decoded", log_mel.audio.decode
 
     def logged(path, rate):
         with open(log, "a") as file:
             file.write(f"{Path(path).stem}\n")
         return decode(path, rate)
 
-    monkeypatch.setattr(features.audio, "decode", logged)
-    features.extract(corpus, params, Views(), 0, mel, rejected, scratch)
+    monkeypatch.setattr(log_mel.audio, "decode", logged)
+    log_mel.extract(corpus, params, Views(), 0, mel, rejected, scratch)
     assert done and not done & set(log.read_text().split())  # finished parts are taken over
     assert mel.read_bytes() == whole.read_bytes()
     assert rejected.read_bytes() == whole_rejected.read_bytes()
@@ -239,14 +239,14 @@ def scenes(tmp_path) -> pd.DataFrame:
 
 def test_views_are_the_clip_through_its_devices(tmp_path, scenes, small_parts):
     mel, rejected, scratch = outputs(tmp_path)
-    features.extract(scenes, Features(norm="none"), VIEWS, 5, mel, rejected, scratch)
+    log_mel.extract(scenes, Features(norm="none"), VIEWS, 5, mel, rejected, scratch)
     store = Store(mel)
-    assert list(store) == augment.keys(scenes, VIEWS) and len(store) == 9 + 2 * 4
+    assert list(store) == views.keys(scenes, VIEWS) and len(store) == 9 + 2 * 4
     assert store.metadata["views"] == VIEWS.model_dump() and store.metadata["seed"] == 5
     paths = dict(zip(scenes["id"], scenes["path"], strict=True))
     for id, view in store:
-        heard = augment.heard(paths[id], id, view, 16_000, VIEWS, 5)
-        np.testing.assert_allclose(store[id, view], features.log_mel(heard, Features(norm="none")), atol=2e-2)
+        heard = views.heard(paths[id], id, view, 16_000, VIEWS, 5)
+        np.testing.assert_allclose(store[id, view], log_mel.log_mel(heard, Features(norm="none")), atol=2e-2)
         assert view == 0 or np.abs(store[id, view] - store[id]).max() > 0.5
     assert np.abs(store["c00", 1] - store["c00", 2]).max() > 0.5
 
@@ -254,9 +254,9 @@ def test_views_are_the_clip_through_its_devices(tmp_path, scenes, small_parts):
 def test_a_bad_clip_is_rejected_once_with_all_its_views(tmp_path, scenes, small_parts):
     soundfile.write(scenes["path"].iloc[1], np.zeros(16_000), 16_000)
     mel, rejected, scratch = outputs(tmp_path)
-    features.extract(scenes, Features(max_bad_share=0.12), VIEWS, 5, mel, rejected, scratch)  # of 9 clips, not of 17 views
+    log_mel.extract(scenes, Features(max_bad_share=0.12), VIEWS, 5, mel, rejected, scratch)  # of 9 clips, not of 17 views
     assert pd.read_csv(rejected)["id"].tolist() == ["c01"]
-    assert list(Store(mel)) == [key for key in augment.keys(scenes, VIEWS) if key[0] != "c01"]
+    assert list(Store(mel)) == [key for key in views.keys(scenes, VIEWS) if key[0] != "c01"]
 
 
 def test_views_depend_on_the_seed_alone(tmp_path, scenes, small_parts, monkeypatch):
@@ -264,7 +264,7 @@ def test_views_depend_on_the_seed_alone(tmp_path, scenes, small_parts, monkeypat
     for number, (workers, seed) in enumerate([("1", 5), ("3", 5), ("1", 6)]):
         monkeypatch.setenv("EARSHOT_WORKERS", workers)
         mel, rejected, scratch = outputs(tmp_path / str(number))
-        features.extract(scenes, Features(), VIEWS, seed, mel, rejected, scratch)
+        log_mel.extract(scenes, Features(), VIEWS, seed, mel, rejected, scratch)
         written.append(mel)
     assert written[0].read_bytes() == written[1].read_bytes()
     assert not np.array_equal(Store(written[0])["c00", 1], Store(written[2])["c00", 1])
@@ -275,6 +275,6 @@ def test_without_views_nothing_else_is_read_or_written(tmp_path, scenes):
     written = []
     for corpus, seed in ((scenes[["id", "path"]], 5), (scenes, 6)):
         mel, rejected, scratch = outputs(tmp_path / str(seed))
-        features.extract(corpus, Features(), Views(devices=["a"]), seed, mel, rejected, scratch)
+        log_mel.extract(corpus, Features(), Views(devices=["a"]), seed, mel, rejected, scratch)
         written.append(mel.read_bytes())
     assert written[0] == written[1] and Store(mel).metadata.keys() == {"column", "width", "features", "versions"}

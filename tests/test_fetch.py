@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earshot import fetch as fetching
-from earshot.fetch import FetchError, Remote, fetch, locked
+from earshot.corpora import fetch as fetching
+from earshot.corpora.fetch import FetchError, Remote, fetch, locked
 from tests.server import Chunked, Cut, Hang, Length, NoRange, Server, Slow, Status, Wrong
 
 ROOT = Path(__file__).parents[1]

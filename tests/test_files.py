@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from earshot.files import atomic, sha256, write_json
+from earshot.runtime.files import atomic, sha256, write_json
 
 
 def test_a_file_appears_whole_in_a_folder_made_for_it(tmp_path):

@@ -7,8 +7,8 @@ from conftest import ROOT
 from history import COST, PARAMS, QUALITY, commit, git, project, scores
 
 from earshot import cli
-from earshot.comparison.figures import Figures, parse
-from earshot.comparison.gate import gate
+from earshot.workbench.comparison.figures import Figures, parse
+from earshot.workbench.comparison.gate import gate
 
 QUALITY_FILE, COST_FILE = (f"metrics/listening/{name}.json" for name in ("quality", "cost"))
 

@@ -15,8 +15,8 @@ import torch
 from conftest import ROOT
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from earshot import hub
-from earshot.models.teacher import CheckpointError, load_backbone
+from earshot.models import hub
+from earshot.models.wav2vec2 import CheckpointError, load_backbone
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
 TINY = {

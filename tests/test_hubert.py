@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch.nn import functional
 
 from earshot.corpora import Clip, CorpusError, write_manifest
-from earshot.models.teacher import CheckpointError, load_backbone
+from earshot.models.wav2vec2 import CheckpointError, load_backbone
 from earshot.params import HubertPretrain, Pretrain
 from earshot.pretraining import PRETRAIN, clips, hubert, masking, targets
 

@@ -15,8 +15,9 @@ import pytest
 from conftest import ROOT
 from safetensors.numpy import save_file
 
-from earshot import integrity, store
-from earshot.integrity import contents, hashes, recorded
+from earshot.tables import sequences
+from earshot.workbench import integrity
+from earshot.workbench.integrity import contents, hashes, recorded
 
 PIPELINE = """\
 stages:
@@ -245,7 +246,7 @@ def spoilt(path: Path) -> Path:
 def test_unreadable_files_are_told_by_kind(tmp_path: Path):
     frames = np.ones((5, 4), np.float16)
     mel = tmp_path / "mel.parquet"
-    store.write(mel, [("a", 0, frames), ("b", 0, frames)], "mel", 4, {})
+    sequences.write(mel, [("a", 0, frames), ("b", 0, frames)], "mel", 4, {})
     assert contents.fault(mel) is None
     table = pq.read_table(mel)
     lengths = pa.array([5, 6], pa.int32())

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from earshot import items
-from earshot.items import SCHEMA, Item, ItemError, check
+from earshot.tables import items
+from earshot.tables.items import SCHEMA, Item, ItemError, check
 
 GOOD = Item("i1", "test", "detail", "p", ("u1", "u2"), "Which word?", ("red", "blue", "green"), 2, "unseen")
 POOL = Item("i2", "pool", "inference", "q", ("u3",), "What next?", ("Yes.", "No."), items.UNKNOWN)

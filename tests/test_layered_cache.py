@@ -11,14 +11,15 @@ import torch
 from learning import LAYERS, SCENES, clips, scene, teacher_params, tiny_checkpoint
 from test_teacher_cache import PARTS, SECONDS, Setting, contents, count_lower, forge, spread
 
-from earshot import teacher, teacher_cache
-from earshot.items import Item
-from earshot.models.teacher import Lower, Teacher
+from earshot.features.recordings import Recordings
+from earshot.models.wav2vec2 import Lower, Teacher
 from earshot.params import Cache, Views
-from earshot.recordings import Recordings
-from earshot.routing import SIZE, attention
-from earshot.store import Store
-from earshot.teacher_cache import CacheError, TeacherCache, write
+from earshot.tables.items import Item
+from earshot.tables.sequences import Store
+from earshot.teacher import cache as teacher_cache
+from earshot.teacher import finetune
+from earshot.teacher.cache import CacheError, TeacherCache, write
+from earshot.training.routing import SIZE, attention
 
 LAYERED = Cache(layers=[0, 1], part=2, layered=True)
 SCENE_ITEMS = [*[scene(f"u{i}", i % 3, ("fewshot", "pool")[i % 2]) for i in range(4)], scene("u4", 1, "fewshot", "u6")]
@@ -34,11 +35,11 @@ class Layered(Setting):
         params = teacher_params(tiny_checkpoint(root / "encoder", "layer"), text=None, auxiliary=True)
         self.recordings = Recordings(clips(root / "clips", SECONDS), Views(count=2, devices=["a"]), seed=3)
         torch.manual_seed(7)
-        teacher.save(Teacher(params, 3), params, root / "teacher", SCENES)
-        self.teacher, self.identity = teacher.load(params, root / "teacher"), teacher_cache.identity(root / "teacher")
+        finetune.save(Teacher(params, 3), params, root / "teacher", SCENES)
+        self.teacher, self.identity = finetune.load(params, root / "teacher"), teacher_cache.identity(root / "teacher")
 
     def write(self, folder: Path, items: list[Item] = SCENE_ITEMS, params: Cache = LAYERED) -> None:
-        rows = partial(teacher.cache_rows, self.teacher, self.recordings, None, params)
+        rows = partial(finetune.cache_rows, self.teacher, self.recordings, None, params)
         write(folder, rows, self.identity, items, self.recordings.views, params)
 
     def read(self, folder: Path, items: list[Item] = SCENE_ITEMS, params: Cache = LAYERED) -> TeacherCache:

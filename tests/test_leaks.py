@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from earshot import questions
-from earshot.items import Item, ItemError
-from earshot.leaks import AudioBlind, check_audio_blind, check_splits
+from earshot.items import questions
+from earshot.items.leaks import AudioBlind, check_audio_blind, check_splits
+from earshot.tables.items import Item, ItemError
 
 # one clip for each role but `paper`, which is about a few-shot passage
 CLIPS = {

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from earshot import items, librisqa
-from earshot.items import UNKNOWN, ItemError
+from earshot.items import librisqa
 from earshot.params import FewShot
+from earshot.tables import items
+from earshot.tables.items import UNKNOWN, ItemError
 from earshot.tasks import choice
 
 SIZES = {"teacher": 60, "pool": 8, "fewshot": 12, "validation": 8, "test": 40}

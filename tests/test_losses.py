@@ -5,7 +5,8 @@ from math import e, log, sqrt
 import pytest
 import torch
 
-from earshot.losses import (
+from earshot.models.heads import ABSENT
+from earshot.training.losses import (
     UNLABELLED,
     cross_entropy,
     feature_mse,
@@ -15,8 +16,7 @@ from earshot.losses import (
     layered_kd,
     resample,
 )
-from earshot.losses import temperature as annealed
-from earshot.models.heads import ABSENT
+from earshot.training.losses import temperature as annealed
 
 
 def logits(*rows: list[float]) -> torch.Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from earshot import metrics
+from earshot.evaluation import metrics
 
 
 def certain(predictions, options=3, top=0.8):

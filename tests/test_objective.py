@@ -8,15 +8,15 @@ import torch
 from learning import LAYERS, SCENES, SceneWorld, copied, same
 from torch import nn
 
-from earshot import losses, routing
-from earshot.batches import Batch, Lesson, Loader
-from earshot.distillation import lesson, mean_frame, with_lessons
+from earshot.distillation.distill import lesson, mean_frame, with_lessons
+from earshot.distillation.objective import TERMS, Objective, stage_lengths
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.mobilenet import MobileNetStudent
-from earshot.objective import TERMS, Objective, stage_lengths
 from earshot.params import KD, BiLSTM, CPMobile, CrossEntropy, FeatureMSE, Front, Layered, MobileNet, Terms
-from earshot.training import Heard, answer
+from earshot.training import losses, routing
+from earshot.training.batches import Batch, Lesson, Loader
+from earshot.training.loop import Heard, answer
 
 HARD = Terms(ce=CrossEntropy(weight=1.0))
 PAPER = Terms(ce=CrossEntropy(weight=0.6), kd=KD(weight=0.3, temperature=2.0), feature=FeatureMSE(weight=0.1))

@@ -21,8 +21,8 @@ import soundfile
 import yaml
 from conftest import ROOT
 
-from earshot import answers, items
-from earshot.store import Store
+from earshot.tables import answers, items
+from earshot.tables.sequences import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

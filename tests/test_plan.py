@@ -8,10 +8,11 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from earshot import cli, plan, profile
+from earshot import cli
 from earshot.corpora import archives
 from earshot.params import Params, parse
-from earshot.plan import pipeline, stages, storage, work
+from earshot.workbench import plan, profile
+from earshot.workbench.plan import pipeline, stages, storage, work
 
 SPEEDS = {
     "cores": 2, "start_light": 2.0, "start_heavy": 8.0, "make": 0.01, "mel": 0.001, "items": 0.001, "lower": 0.01,

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from earshot import maps, metrics, plots
-from earshot.items import Item
+from earshot.evaluation import maps, metrics, plots
+from earshot.tables.items import Item
 
 QUALITY = {
     "hard": {"accuracy": 0.46, "accuracy_low": 0.42, "accuracy_high": 0.5},

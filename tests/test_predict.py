@@ -14,10 +14,10 @@ import torch
 
 from earshot import cli
 from earshot.export import export
+from earshot.export.int8 import quantize
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.params import BiLSTM, Features, Text
 from earshot.predict import PredictError, Student
-from earshot.quantization import quantize
 from earshot.text import encode_item
 
 SOURCE = Path(__file__).parents[1] / "src"

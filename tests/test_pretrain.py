@@ -6,7 +6,7 @@ import torch
 from learning import copied, noise, same
 from safetensors import safe_open
 
-from earshot.models.teacher import load_backbone
+from earshot.models.wav2vec2 import load_backbone
 from earshot.params import CTCPretrain
 from earshot.pretraining import ctc
 

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from earshot import cli, profile
+from earshot import cli
 from earshot.params import ParameterError, parse
+from earshot.workbench import profile
 
 FOLDER = ROOT / "profiles"
 NAMES = profile.available(FOLDER)

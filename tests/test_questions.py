@@ -12,10 +12,11 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from earshot import items, questions
-from earshot.items import ItemError
+from earshot.items import questions
+from earshot.items.passages import Passage, passages, words
 from earshot.params import FewShot
-from earshot.passages import Passage, passages, words
+from earshot.tables import items
+from earshot.tables.items import ItemError
 
 GENERATED = ("teacher", "validation", "test")
 FIRST = {"teacher": "w", "pool": "v", "fewshot": "x", "validation": "y", "test": "z"}

@@ -10,9 +10,11 @@ from learning import clips, teacher_params
 from test_layered_cache import LAYERED, SCENE_ITEMS, Layered
 from test_teacher_cache import SECONDS, contents
 
-from earshot import features, parallel, ray_workers, teacher, teacher_cache
+from earshot.features import log_mel
 from earshot.params import Features, Views
-from earshot.ray_workers import EngineError
+from earshot.runtime import parallel, ray_workers
+from earshot.runtime.ray_workers import EngineError
+from earshot.teacher import cache, finetune
 
 MEL = Features(sample_rate=16000, n_fft=400, win_length=400, hop_length=160, min_seconds=0.1)
 
@@ -60,18 +62,18 @@ def test_ray_keeps_the_order_and_raises_what_a_worker_raised(two_workers):
 
 @pytest.mark.slow
 def test_ray_makes_the_same_features_and_the_same_cache(tmp_path, monkeypatch, two_workers):
-    monkeypatch.setattr(features, "PART", 3)
+    monkeypatch.setattr(log_mel, "PART", 3)
     setting = Layered(tmp_path)
     params = teacher_params(str(tmp_path / "encoder"), text=None, auxiliary=True)
     manifest = clips(tmp_path / "clips", SECONDS)
     for engine in ("local", "ray"):
         out = tmp_path / engine
-        features.extract(
+        log_mel.extract(
             manifest, MEL, Views(), 0, out / "mel.parquet", out / "bad.csv", tmp_path / f"scratch-{engine}", engine
         )
-        rows = teacher.Asker(params, tmp_path / "teacher", setting.recordings, LAYERED)
+        rows = finetune.Asker(params, tmp_path / "teacher", setting.recordings, LAYERED)
         views = setting.recordings.views
-        teacher_cache.write(out / "cache", rows, setting.identity, SCENE_ITEMS, views, LAYERED, engine)
+        cache.write(out / "cache", rows, setting.identity, SCENE_ITEMS, views, LAYERED, engine)
     assert (tmp_path / "local/mel.parquet").read_bytes() == (tmp_path / "ray/mel.parquet").read_bytes()
     assert contents(tmp_path / "local/cache") == contents(tmp_path / "ray/cache")
 
@@ -82,7 +84,7 @@ def test_ray_makes_the_same_features_and_the_same_cache(tmp_path, monkeypatch, t
         "run",
         lambda function, tasks, *more, **named: written.extend(tasks) or run(function, tasks, *more, **named),
     )
-    write = partial(teacher_cache.write, tmp_path / "ray/cache", rows, setting.identity, SCENE_ITEMS, views, LAYERED)
+    write = partial(cache.write, tmp_path / "ray/cache", rows, setting.identity, SCENE_ITEMS, views, LAYERED)
     write("ray")
     assert [part.path.name for part, _ in written] == ["part-00001.parquet"]
     assert contents(tmp_path / "local/cache") == contents(tmp_path / "ray/cache")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from earshot import profile, table
 from earshot.params import ParameterError, parse
+from earshot.workbench import profile, table
 
 ROOT = Path(__file__).parents[1]
 READMES = {"README.md": "en", "README.zh-CN.md": "zh"}

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from learning import clips
 
-from earshot import audio, augment
+from earshot.features import audio
+from earshot.features import views as augment
+from earshot.features.recordings import Recordings
 from earshot.params import Views
-from earshot.recordings import Recordings
 
 SECONDS = {"u0": 0.3, "u1": 0.35, "u2": 0.4}  # by devices a, b, a
 

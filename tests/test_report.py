@@ -14,12 +14,14 @@ import pytest
 import soundfile
 from conftest import ROOT
 
-from earshot import answers, corpora, items, report
+from earshot import corpora
 from earshot.cli import main
-from earshot.integrity.hashes import md5
-from earshot.items import Item
-from earshot.report import blocks, data, figures, hardest, page, players, provenance, scatter, svg
-from earshot.report.texts import TEXTS
+from earshot.tables import answers, items
+from earshot.tables.items import Item
+from earshot.workbench import report
+from earshot.workbench.integrity.hashes import md5
+from earshot.workbench.report import blocks, data, figures, hardest, page, players, provenance, scatter, svg
+from earshot.workbench.report.texts import TEXTS
 
 PAGES = {"en": ROOT / "docs/report.html", "zh": ROOT / "docs/report.zh-CN.html"}
 VOID = {"meta", "br", "img", "link", "input", "hr", "source"}

@@ -5,7 +5,7 @@ from math import sqrt
 import pytest
 import torch
 
-from earshot.routing import attention, similarity, top
+from earshot.training.routing import attention, similarity, top
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -6,10 +6,9 @@ import torch
 from learning import LAYERS, SCENES, SceneWorld, copied, forbid_teacher, same
 from test_distillation import HARD
 
-from earshot import distillation, losses
-from earshot.batches import Loader
-from earshot.distillation import Distilled, distill, with_lessons
-from earshot.objective import Objective
+from earshot.distillation import distill as distillation
+from earshot.distillation.distill import Distilled, distill, with_lessons
+from earshot.distillation.objective import Objective
 from earshot.params import (
     QAT,
     Augment,
@@ -25,7 +24,9 @@ from earshot.params import (
     Student,
     Terms,
 )
-from earshot.training import predict
+from earshot.training import losses
+from earshot.training.batches import Loader
+from earshot.training.loop import predict
 
 SCENE = Terms(ce=CrossEntropy(weight=0.5), front=Front(weight=0.2, alone=1), layered=Layered(weight=0.3, top=2, beta=0.1))
 MOBILE = MobileNet(name="mobilenet", stem=4, widths=[4, 6, 8], blocks=[1, 1, 1], expansion=2)

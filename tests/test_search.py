@@ -13,11 +13,11 @@ import yaml
 from test_sweep import state, training, until
 from toy import RECIPE, TEMPERATURE, TRACK, Toy, make
 
-from earshot.experiments import search
-from earshot.experiments.pool import Pool, Running
-from earshot.experiments.session import Task
-from earshot.experiments.trial import Trial
 from earshot.params import Range
+from earshot.workbench.experiments import search
+from earshot.workbench.experiments.pool import Pool, Running
+from earshot.workbench.experiments.session import Task
+from earshot.workbench.experiments.trial import Trial
 
 LINES = "timestamp\tstep\tvalidation\n0\t1\t0.5\n0\t2\t0.75\n"
 

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from earshot import store
-from earshot.store import ROW_GROUP, Store, StoreError
+from earshot.tables import sequences as store
+from earshot.tables.sequences import ROW_GROUP, Store, StoreError
 
 
 def sequences(count: int = 2 * ROW_GROUP + 7, width: int = 5) -> list[store.Row]:

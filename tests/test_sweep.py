@@ -15,10 +15,10 @@ import pytest
 import yaml
 from toy import RECIPE, TEMPERATURE, TRACK, WEIGHT, Toy, make
 
-from earshot.comparison.changes import changes
-from earshot.experiments import report, snapshot
-from earshot.experiments.pool import alone, clean, why
-from earshot.experiments.trial import Outcome, check, grid, labels, named, written
+from earshot.workbench.comparison.changes import changes
+from earshot.workbench.experiments import report, snapshot
+from earshot.workbench.experiments.pool import alone, clean, why
+from earshot.workbench.experiments.trial import Outcome, check, grid, labels, named, written
 
 GRID = {TEMPERATURE: [2.0, 4.0], WEIGHT: [0.1, 0.3]}
 

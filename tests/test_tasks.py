@@ -8,10 +8,10 @@ import pytest
 import scenes
 from scenes import LABELS, clip, frame
 
-from earshot import questions
-from earshot.items import ItemError
+from earshot.items import questions
+from earshot.items.passages import passages
 from earshot.params import Labels
-from earshot.passages import passages
+from earshot.tables.items import ItemError
 from earshot.tasks import TASKS, choice, classes
 
 

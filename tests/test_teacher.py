@@ -11,13 +11,15 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModel, BertConfig, BertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from earshot import losses, teacher, teacher_cache
-from earshot.batches import Loader
-from earshot.models.teacher import CheckpointError, Teacher, load_backbone
+from earshot.features.recordings import Key, Recordings
+from earshot.models.wav2vec2 import CheckpointError, Teacher, load_backbone
 from earshot.params import Cache, Text
 from earshot.params import Teacher as TeacherParams
-from earshot.recordings import Key, Recordings
-from earshot.training import accuracy
+from earshot.teacher import cache as teacher_cache
+from earshot.teacher import finetune
+from earshot.training import losses
+from earshot.training.batches import Loader
+from earshot.training.loop import accuracy
 
 SECONDS = {"u0": 0.30, "u1": 0.41, "u2": 0.35, "u3": 0.5, "u4": 0.28, "u5": 0.33}
 TRAINING = [
@@ -46,7 +48,7 @@ def random_teacher(checkpoint: str, **changes) -> Teacher:
 
 def tune(model, params, states, scratch, seed=3) -> list[dict[str, float]]:
     history = []
-    teacher.fine_tune(model, params, states, TRAINING, VALIDATION, seed, scratch, lambda _, scores: history.append(scores))
+    finetune.fine_tune(model, params, states, TRAINING, VALIDATION, seed, scratch, lambda _, scores: history.append(scores))
     return history
 
 
@@ -118,7 +120,7 @@ def test_only_the_top_layers_and_the_head_have_gradients(tmp_path, recordings, s
     }
     assert {name for name, p in model.named_parameters() if p.requires_grad} == expected == set(model.tuned_state())
     before = copied(model)
-    states = teacher.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
     tune(model, teacher_params("", tuned_layers=tuned_layers, epochs=1), states, tmp_path / "scratch")
     assert {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0} <= expected
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
@@ -184,13 +186,13 @@ def tune_naively(checkpoint, recordings, params, seed, order) -> tuple[dict[str,
 def test_training_from_cached_states_is_training_that_recomputes_them(tmp_path, recordings, style, double, monkeypatch):
     training = [asked for asked in TRAINING if len(asked.utterances) == 1]
     epochs = iter(range(100))  # let the last epoch be the best
-    monkeypatch.setattr(teacher, "accuracy", lambda *_: next(epochs))
+    monkeypatch.setattr(finetune, "accuracy", lambda *_: next(epochs))
     checkpoint = tiny_checkpoint(tmp_path / "encoder", style)
     params = teacher_params(checkpoint, learning_rate=1e-3)
 
     def tuned(name: str, states) -> tuple[dict[str, torch.Tensor], list[float]]:
         model, seen = random_teacher(checkpoint).double(), []
-        teacher.fine_tune(
+        finetune.fine_tune(
             model, params, states, training, VALIDATION, 3, tmp_path / name, lambda _, scores: seen.append(scores["loss"])
         )
         return copied(model), seen
@@ -200,7 +202,7 @@ def test_training_from_cached_states_is_training_that_recomputes_them(tmp_path, 
     order = Loader(training, exact_states, TEXT, params.batch)
     naive, naive_losses = tune_naively(checkpoint, recordings, params, 3, order)
     exact, exact_losses = tuned("exact", exact_states)
-    states = teacher.cache_lower(fresh, recordings, training + VALIDATION, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(fresh, recordings, training + VALIDATION, tmp_path / "lower.parquet")
     rounded, _ = tuned("rounded", states)
 
     assert exact_losses == pytest.approx(np.reshape(naive_losses, (params.epochs, -1)).mean(1).tolist(), rel=1e-5)
@@ -225,21 +227,21 @@ def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, recordings,
     model.backbone.feature_extractor.register_forward_hook(count("convolutions"))
     for number, layer in enumerate(model.backbone.encoder.layers):
         layer.register_forward_hook(count(number))
-    states = teacher.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
     assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS)}
     params = teacher_params("", epochs=4)
     tune(model, params, states, tmp_path / "scratch")
     # an epoch is training batches of two and three passages, 5 in all, and 1 of validation
     assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS), 1: 4 * (2 + 1), 2: 4 * (2 + 1)}
 
-    again = teacher.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    again = finetune.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
     assert calls[0] == len(SECONDS)
     assert np.array_equal(again["u3"], states["u3"])
 
 
 def test_cached_states_are_the_frozen_layers(tmp_path, recordings):
     model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
-    states = teacher.cache_lower(model, recordings, TRAINING[:2] + TRAINING[4:5], tmp_path / "lower.parquet")
+    states = finetune.cache_lower(model, recordings, TRAINING[:2] + TRAINING[4:5], tmp_path / "lower.parquet")
     assert sorted(states) == [("u0", 0), ("u1", 0), ("u2", 0)]
     for id in ("u0", "u1", "u2"):
         assert np.array_equal(states[id], model.eval().lower(recordings[id, 0]).states[-1].numpy().astype(np.float16))
@@ -247,7 +249,7 @@ def test_cached_states_are_the_frozen_layers(tmp_path, recordings):
 
 def test_killed_while_caching_leaves_no_half_store(tmp_path, recordings, monkeypatch):
     model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
-    whole, lower, calls = teacher.cache_lower(model, recordings, TRAINING, tmp_path / "whole.parquet"), model.lower, []
+    whole, lower, calls = finetune.cache_lower(model, recordings, TRAINING, tmp_path / "whole.parquet"), model.lower, []
 
     def failing(samples):
         calls.append(1)
@@ -257,9 +259,9 @@ def test_killed_while_caching_leaves_no_half_store(tmp_path, recordings, monkeyp
 
     model.lower = failing
     with pytest.raises(RuntimeError, match="killed"):
-        teacher.cache_lower(model, recordings, TRAINING, tmp_path / "lower.parquet")
+        finetune.cache_lower(model, recordings, TRAINING, tmp_path / "lower.parquet")
     assert not (tmp_path / "lower.parquet").exists()
-    states = teacher.cache_lower(model, recordings, TRAINING, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(model, recordings, TRAINING, tmp_path / "lower.parquet")
     assert (tmp_path / "lower.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert len(states) == len(whole)
 
@@ -268,7 +270,7 @@ def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, recordings)
     checkpoint = tiny_checkpoint(tmp_path / "encoder", "layer", hidden_dropout=0.1, attention_dropout=0.1)
     params = teacher_params(checkpoint, epochs=25, learning_rate=5e-3)
     straight, killed = random_teacher(checkpoint), random_teacher(checkpoint)
-    states = teacher.cache_lower(straight, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(straight, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
     history = tune(straight, params, states, tmp_path / "straight")
     assert min(scores["loss"] for scores in history) < 0.3 * history[0]["loss"]
     held_out = Loader(VALIDATION, states, TEXT, 2)
@@ -279,7 +281,7 @@ def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, recordings)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        teacher.fine_tune(killed, params, states, TRAINING, VALIDATION, 3, tmp_path / "killed", kill)
+        finetune.fine_tune(killed, params, states, TRAINING, VALIDATION, 3, tmp_path / "killed", kill)
     resumed = random_teacher(checkpoint)
     assert tune(resumed, params, states, tmp_path / "killed") == history
     assert same(copied(resumed), copied(straight))
@@ -289,7 +291,7 @@ def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, recordings)
 
 
 def saved(model: Teacher, params: TeacherParams, folder) -> str:
-    teacher.save(model, params, folder)
+    finetune.save(model, params, folder)
     return teacher_cache.identity(folder)
 
 
@@ -297,16 +299,16 @@ def test_a_saved_teacher_loads_and_answers_the_same(tmp_path, recordings, style)
     checkpoint = tiny_checkpoint(tmp_path / "encoder", style)
     params = teacher_params(checkpoint)
     model = random_teacher(checkpoint)
-    states = teacher.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
     tune(model, params, states, tmp_path / "scratch")
-    teacher.save(model, params, tmp_path / "saved")
+    finetune.save(model, params, tmp_path / "saved")
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["identity.json", "tuned.safetensors"]
     torch.manual_seed(1234)
-    loaded = teacher.load(params, tmp_path / "saved")
+    loaded = finetune.load(params, tmp_path / "saved")
     assert not any(module.training for module in loaded.modules())
     assert same(copied(loaded), copied(model))
-    expected = teacher.answers(model.eval(), recordings, TRAINING, TEXT)
-    found = teacher.answers(loaded, recordings, TRAINING, TEXT)
+    expected = finetune.answers(model.eval(), recordings, TRAINING, TEXT)
+    found = finetune.answers(loaded, recordings, TRAINING, TEXT)
     assert found.keys() == {asked.id for asked in TRAINING}
     for asked in TRAINING:
         assert np.array_equal(found[asked.id], expected[asked.id])
@@ -436,23 +438,23 @@ def test_the_full_size_teacher_takes_the_same_path(tmp_path):
     recordings = Recordings(clips(tmp_path / "clips", {"u0": 1.0, "u1": 1.0}))
     items = [item("a", ["u0"], 0), item("b", ["u1"], 1)]
     model = Teacher(params)
-    states = teacher.cache_lower(model, recordings, items, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(model, recordings, items, tmp_path / "lower.parquet")
     assert (states.width, states.frames("u0"), states.metadata["layer"]) == (768, 49, 10)
     history = []
-    teacher.fine_tune(model, params, states, items, items, 0, tmp_path / "scratch", lambda _, scores: history.append(scores))
+    finetune.fine_tune(model, params, states, items, items, 0, tmp_path / "scratch", lambda _, scores: history.append(scores))
     assert len(history) == 1 and np.isfinite(history[0]["loss"])
     shutil.rmtree(tmp_path / "scratch")
-    teacher.save(model, params, tmp_path / "teacher")
+    finetune.save(model, params, tmp_path / "teacher")
     tuned = copied(model)
     del model
 
-    loaded = teacher.load(params, tmp_path / "teacher")
+    loaded = finetune.load(params, tmp_path / "teacher")
     assert same(copied(loaded), tuned)
     identity, cache = teacher_cache.identity(tmp_path / "teacher"), Cache(layers=[0, 2])
-    rows = partial(teacher.cache_rows, loaded, recordings, params.text, cache)
+    rows = partial(finetune.cache_rows, loaded, recordings, params.text, cache)
     teacher_cache.write(tmp_path / "cache", rows, identity, items, recordings.views, cache)
     read = teacher_cache.TeacherCache(tmp_path / "cache", items, identity, cache, recordings.views)
-    answers = teacher.answers(loaded, recordings, items, params.text)
+    answers = finetune.answers(loaded, recordings, items, params.text)
     for asked in items:
         probabilities = torch.from_numpy(read.said(asked.id)["logits"]).double().softmax(-1).numpy()
         assert probabilities == pytest.approx(answers[asked.id], abs=1e-6)

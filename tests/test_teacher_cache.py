@@ -17,13 +17,14 @@ import pytest
 import torch
 from learning import TEXT, WIDTH, clips, item, teacher_params, tiny_checkpoint
 
-from earshot import teacher, teacher_cache
-from earshot.files import sha256, write_json
-from earshot.items import Item
-from earshot.models.teacher import Teacher
+from earshot.features.recordings import Recordings
+from earshot.models.wav2vec2 import Teacher
 from earshot.params import Cache
-from earshot.recordings import Recordings
-from earshot.teacher_cache import CacheError, TeacherCache, write
+from earshot.runtime.files import sha256, write_json
+from earshot.tables.items import Item
+from earshot.teacher import cache as teacher_cache
+from earshot.teacher import finetune
+from earshot.teacher.cache import CacheError, TeacherCache, write
 from earshot.text import encode_item
 
 PARAMS = Cache(layers=[0, 2], part=2)
@@ -45,14 +46,14 @@ class Setting:
             tiny_checkpoint(root / "encoder", "layer")
             clips(root / "clips", SECONDS)
             torch.manual_seed(seed)
-            teacher.save(Teacher(teacher_params(self.checkpoint)), teacher_params(self.checkpoint), root / "teacher")
+            finetune.save(Teacher(teacher_params(self.checkpoint)), teacher_params(self.checkpoint), root / "teacher")
         paths = [str(root / "clips" / f"{id}.wav") for id in SECONDS]
         self.recordings = Recordings(pd.DataFrame({"id": list(SECONDS), "path": paths}))
-        self.teacher = teacher.load(teacher_params(self.checkpoint), root / "teacher")
+        self.teacher = finetune.load(teacher_params(self.checkpoint), root / "teacher")
         self.identity = teacher_cache.identity(root / "teacher")
 
     def write(self, folder: Path, items: list[Item] = ITEMS, params: Cache = PARAMS) -> None:
-        rows = partial(teacher.cache_rows, self.teacher, self.recordings, TEXT, params)
+        rows = partial(finetune.cache_rows, self.teacher, self.recordings, TEXT, params)
         write(folder, rows, self.identity, items, self.recordings.views, params)
 
     def read(self, folder: Path, items: list[Item] = ITEMS, params: Cache = PARAMS) -> TeacherCache:
@@ -177,7 +178,7 @@ def test_cutting_into_other_parts_changes_no_answer(setting, folder, tmp_path):
 def test_layers_below_the_tuned_ones_can_be_kept_too(setting, tmp_path):
     params, views = Cache(layers=[1, 2], part=2), setting.recordings.views
     frozen = Teacher(teacher_params(setting.checkpoint, tuned_layers=0)).eval()
-    write(tmp_path, partial(teacher.cache_rows, frozen, setting.recordings, TEXT, params), "frozen", ITEMS, views, params)
+    write(tmp_path, partial(finetune.cache_rows, frozen, setting.recordings, TEXT, params), "frozen", ITEMS, views, params)
     cache = TeacherCache(tmp_path, ITEMS, "frozen", params, views)
     for asked in ITEMS:
         heard = [frozen.lower(setting.recordings[u, 0]).states for u in asked.utterances]  # input, then three layers

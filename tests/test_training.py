@@ -8,11 +8,12 @@ import torch
 from learning import ABOUT_EIGHT, TEXT, copied, eight_sequences, item, same
 from torch import nn
 
-from earshot import checkpoint, losses
-from earshot.batches import Loader
+from earshot.models import checkpoint
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.params import BiLSTM
-from earshot.training import accuracy, fit, learning_rate, predict
+from earshot.training import losses
+from earshot.training.batches import Loader
+from earshot.training.loop import accuracy, fit, learning_rate, predict
 
 EPOCHS = 5
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earshot import unpack as unpacking
-from earshot.unpack import UnpackError, unpack
+from earshot.corpora import unpack as unpacking
+from earshot.corpora.unpack import UnpackError, unpack
 
 ROOT = Path(__file__).parents[1]
 FILES = {f"top/{i % 3}/{i}.wav": np.random.default_rng(i).bytes(1000 * i) for i in range(12)}

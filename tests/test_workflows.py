@@ -14,7 +14,7 @@ import yaml
 from conftest import ROOT
 from history import ALONE, commit, git
 
-from earshot.comparison.markdown import MARKER
+from earshot.workbench.comparison.markdown import MARKER
 
 FOLDER = ROOT / ".github/workflows"
 NAMES = sorted(path.name for path in FOLDER.glob("*.yml"))

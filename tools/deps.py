@@ -69,7 +69,7 @@ def _after(line: str, file: str) -> bool:
 
 def main() -> None:
     """Rewrite dvc.yaml where it is wrong and print what changed."""
-    from earshot.files import atomic
+    from earshot.runtime.files import atomic
 
     path = pipeline_graph.ROOT / "dvc.yaml"
     text, changes = rewrite(path.read_text())

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from earshot import audio, text
+from earshot import text
+from earshot.features import audio
 
 _ERRORS_ONLY = 3
 

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from earshot import audio
 from earshot.cli.shared import bar, model
+from earshot.features import audio
 from earshot.predict import PredictError, Student
 
 STUDENT = Path("models/listening/onnx/listening-kd_pool/student.int8.onnx")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from earshot import audio
 from earshot.cli.shared import bar, model
+from earshot.features import audio
 from earshot.predict import Classifier, PredictError
 
 CLASSIFIER = Path("models/scenes/onnx/scenes-layered/student.int8.onnx")

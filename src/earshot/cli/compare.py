@@ -31,9 +31,9 @@ def add(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Print the comparison; return 1 when the gate is asked for and fails."""
-    from earshot import comparison
-    from earshot.comparison.markdown import render
-    from earshot.comparison.report import report
+    from earshot.workbench import comparison
+    from earshot.workbench.comparison.markdown import render
+    from earshot.workbench.comparison.report import report
 
     here = Path()
     most = 1 if chosen.root else 2

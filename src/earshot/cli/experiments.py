@@ -65,7 +65,7 @@ class View:
 
     def watch(self, outcomes: Sequence[Any], running: Sequence[str]) -> None:
         """Show outcomes so far and what runs."""
-        from earshot.experiments import report
+        from earshot.workbench.experiments import report
 
         first = not self.known and not running
         for one in outcomes:

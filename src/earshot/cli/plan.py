@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Print what a run would fetch, fill and take."""
-    from earshot import plan
+    from earshot.workbench import plan
 
     params = parameters(chosen.track)
     tracks = [chosen.track] if chosen.track else list(params.tracks)

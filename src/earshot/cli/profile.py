@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Write a profile into params.yaml and print what changed."""
-    from earshot import profile
+    from earshot.workbench import profile
 
     changes = profile.apply(Path("profiles", f"{chosen.name}.yaml"), Path("params.yaml"))
     print("\n".join(changes) or "params.yaml says so already")

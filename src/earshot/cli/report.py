@@ -27,8 +27,8 @@ def add(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Write the page, or both; say where, and how large."""
-    from earshot import report
-    from earshot.report import provenance
+    from earshot.workbench import report
+    from earshot.workbench.report import provenance
 
     languages = LANGUAGES if chosen.lang == "both" else (chosen.lang,)
     params = Path("params.yaml")

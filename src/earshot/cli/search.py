@@ -26,9 +26,9 @@ def run(chosen: argparse.Namespace) -> int:
     """Search, or apply what a search found; print and write what came out. Return 1 when no trial succeeded."""
     from importlib.util import find_spec
 
-    from earshot import progress
     from earshot.cli import experiments
-    from earshot.experiments import report, search, session
+    from earshot.runtime import progress
+    from earshot.workbench.experiments import report, search, session
 
     if find_spec("optuna") is None:
         raise ValueError("search needs Optuna: pip install 'earshot[search]'")
@@ -54,8 +54,8 @@ def run(chosen: argparse.Namespace) -> int:
 def _apply(plan: Any, content: dict[str, Any]) -> int:
     import yaml
 
-    from earshot.comparison.changes import changes
-    from earshot.experiments import report, search
+    from earshot.workbench.comparison.changes import changes
+    from earshot.workbench.experiments import report, search
 
     best = search.best(plan)
     search.apply(plan.task, best)

@@ -19,10 +19,10 @@ def add(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Print a track's speeds as JSON, and on standard error what is being measured."""
-    from earshot.plan.speeds import measure
+    from earshot.workbench.plan.speeds import measure
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("earshot.plan").setLevel(logging.INFO)
+    logging.getLogger("earshot.workbench.plan").setLevel(logging.INFO)
     params = parameters(chosen.track)
     recipes = {key: recipe for key, recipe in params.recipes.items() if recipe.track == chosen.track}
     print(json.dumps(measure(chosen.track, params.tracks[chosen.track], recipes, params.seed)))

@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
 def run(chosen: argparse.Namespace) -> int:
     """Run the grid; print a table, write it as CSV, JSON and PNG. Return 1 when no experiment succeeded."""
     from earshot.cli import experiments
-    from earshot.experiments import report, session, sweep, trial
+    from earshot.workbench.experiments import report, session, sweep, trial
 
     params, content, folder = experiments.prepare(chosen.name)
     task = session.task(Path().resolve(), folder, "sweep", params, content)

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from earshot import table
 from earshot.cli.shared import parameters
+from earshot.workbench import table
 
 
 def add(commands: Any) -> None:

@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> int:
     """Print what is wrong, and return 1 when anything is."""
-    from earshot import integrity
+    from earshot.workbench import integrity
 
     recorded = integrity.outputs(wanted=chosen.stages)
     report = integrity.verify(recorded, integrity.cache_folder())

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot.files import atomic
+from earshot.runtime.files import atomic
 
 SCHEMA = pa.schema(
     [
@@ -72,8 +72,12 @@ def _build(module: str, params: Any, folder: Path, seed: int) -> Iterator[Clip]:
 
 # Loaded when used: a stage that reads manifests does not depend on how each corpus is made.
 CORPORA: dict[str, Callable[[Any, Path, int], Iterator[Clip]]] = {
-    name: partial(_build, name)
-    for name in ("synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest")
+    "synthetic_speech": partial(_build, "synthetic.speech"),
+    "synthetic_scenes": partial(_build, "synthetic.scenes"),
+    "librispeech": partial(_build, "librispeech"),
+    "common_voice": partial(_build, "common_voice"),
+    "tau2022": partial(_build, "tau2022"),
+    "manifest": partial(_build, "csv_table"),
 }
 
 

@@ -14,9 +14,9 @@ import pandas as pd
 import yaml
 
 from earshot.corpora import CorpusError
-from earshot.fetch import Remote, fetch
+from earshot.corpora.fetch import Remote, fetch
+from earshot.corpora.unpack import unpack
 from earshot.params import TAU2022, LibriSpeech
-from earshot.unpack import unpack
 
 ARCHIVES = "archives"  # the folder in a corpus' root where archives wait to be unpacked
 OPENSLR = ("https://www.openslr.org", "https://openslr.elda.org", "https://openslr.trmal.net")

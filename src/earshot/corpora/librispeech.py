@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from earshot import audio
 from earshot.corpora import Clip, CorpusError, archives
+from earshot.features import audio
 from earshot.params import LibriSpeech
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from earshot import audio, parallel, responses
 from earshot.corpora import Clip, CorpusError, archives
-from earshot.files import atomic
+from earshot.features import audio, responses
 from earshot.params import TAU2022
+from earshot.runtime import parallel
+from earshot.runtime.files import atomic
 
 COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 SUBSETS = (5, 10, 25, 50, 100)

@@ -8,15 +8,15 @@ import onnx
 from onnx import numpy_helper
 from torch import nn
 
-from earshot import fake_quant
 from earshot.export import bilstm, cnn, heads
 from earshot.export.front_end import FRONT_END, front_end
 from earshot.export.parts import Part, ints
-from earshot.files import atomic
+from earshot.models import fake_quant
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.blocks import ConvStudent
 from earshot.models.heads import ClassHead, OptionHead
 from earshot.params import BiLSTM, CPMobile, Features, MobileNet
+from earshot.runtime.files import atomic
 
 __all__ = ["FRONT_END", "ExportError", "export", "save"]
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from earshot.export.front_end import FRONT_END
 from earshot.export.parts import Part, array, ints
-from earshot.fake_quant import (
+from earshot.models.blocks import EPSILON, Block, ConvStudent
+from earshot.models.fake_quant import (
     WEIGHT_LIMIT,
     FoldedConv,
     FoldedHead,
@@ -23,7 +24,6 @@ from earshot.fake_quant import (
     require_ranges,
     weight_scale,
 )
-from earshot.models.blocks import EPSILON, Block, ConvStudent
 
 INPUT = "network_input"  # the map that convolutions begin with; the nodes between mel and it compute in float
 

@@ -39,25 +39,8 @@ from earshot.params.models import (
     Teacher,
     Text,
 )
-from earshot.params.recipes import (
-    KD,
-    QAT,
-    Augment,
-    CrossEntropy,
-    FeatureMSE,
-    Front,
-    Layered,
-    Masks,
-    MixStyle,
-    Recipe,
-    Terms,
-)
-from earshot.params.section import (
-    Count,
-    Positive,
-    Section,
-    Split,
-)
+from earshot.params.recipes import KD, QAT, Augment, CrossEntropy, FeatureMSE, Front, Layered, Masks, MixStyle, Recipe, Terms
+from earshot.params.section import Count, Positive, Section, Split
 
 
 class ParameterError(ValueError):

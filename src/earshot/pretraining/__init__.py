@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from earshot.corpora import synthetic_speech
+from earshot.corpora.synthetic import speech
 
 HELD_OUT_PASSAGES = 60
 Report = Callable[[int, dict[str, float]], None]
 
 
 def _ctc(params: Any, seed: int, manifest: Path, scratch: Path, folder: Path, report: Report) -> dict[str, Any]:
-    spoken = synthetic_speech.spoken("pretrain", params.passages, seed)  # forks: before torch is loaded
-    held_out = synthetic_speech.spoken("validation", HELD_OUT_PASSAGES, seed)
+    spoken = speech.spoken("pretrain", params.passages, seed)  # forks: before torch is loaded
+    held_out = speech.spoken("validation", HELD_OUT_PASSAGES, seed)
 
     from earshot.pretraining import ctc
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from earshot import audio
-from earshot.corpora import CorpusError, read_manifest, synthetic_scenes
-from earshot.files import atomic, sha256, write_json
+from earshot.corpora import CorpusError, read_manifest
+from earshot.corpora.synthetic import scenes
+from earshot.features import audio
 from earshot.params import HubertPretrain
 from earshot.pretraining.targets import RECEPTIVE, SAMPLE_RATE
+from earshot.runtime.files import atomic, sha256, write_json
 
 HELD_OUT = 300
 Heard = tuple[np.ndarray, bool]  # int16 samples at 16 kHz, whether they are held out
@@ -72,7 +73,7 @@ def collect(params: HubertPretrain, seed: int, manifest: Path, folder: Path) -> 
 
 def _made(number: int, seed: int) -> Iterator[Heard]:
     held_out = min(HELD_OUT, max(1, number // 10))
-    for place, samples in enumerate(synthetic_scenes.unlabelled(number + held_out, SAMPLE_RATE, seed)):
+    for place, samples in enumerate(scenes.unlabelled(number + held_out, SAMPLE_RATE, seed)):
         yield samples, place >= number
 
 

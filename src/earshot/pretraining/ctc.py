@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
-from earshot import checkpoint
+from earshot.models import checkpoint
 from earshot.params import CTCPretrain
 from earshot.pretraining.small import size
-from earshot.progress import track
+from earshot.runtime.progress import track
 
 LETTERS = "|'abcdefghijklmnopqrstuvwxyz"  # "|" separates words; index 0 is the CTC blank
 CHECKPOINT_EVERY = 100

@@ -18,14 +18,14 @@ from torch.nn import functional
 from transformers import AutoModel, HubertConfig, Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
-from earshot import checkpoint
-from earshot.files import atomic
-from earshot.models.teacher import CheckpointError, load_backbone
+from earshot.models import checkpoint
+from earshot.models.wav2vec2 import CheckpointError, load_backbone
 from earshot.params import HubertPretrain
 from earshot.pretraining import Report, masking, targets
 from earshot.pretraining.clips import Clips
 from earshot.pretraining.small import size
-from earshot.progress import chunks, track
+from earshot.runtime.files import atomic
+from earshot.runtime.progress import chunks, track
 
 CHECKPOINT_EVERY = 100
 SAMPLED = 100_000  # frames that are clustered

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from earshot import items, leaks, librisqa, metrics, passages, questions
-from earshot.items import Item
-from earshot.leaks import AudioBlind
-from earshot.metrics import Answers
+from earshot.evaluation import metrics
+from earshot.evaluation.metrics import Answers
+from earshot.items import leaks, librisqa, passages, questions
+from earshot.items.leaks import AudioBlind
 from earshot.params import Evaluate, FewShot
+from earshot.tables import items
+from earshot.tables.items import Item
 
 
 def build(manifest: pd.DataFrame, accepted: Iterable[str], params: FewShot, seed: int) -> list[Item]:

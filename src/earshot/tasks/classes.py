@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from earshot import devices as across
-from earshot import items, labels, leaks, metrics
-from earshot.items import Item
-from earshot.metrics import Answers
+from earshot.evaluation import devices as across
+from earshot.evaluation import metrics
+from earshot.evaluation.metrics import Answers
+from earshot.items import labels, leaks
 from earshot.params import Evaluate, Labels
+from earshot.tables import items
+from earshot.tables.items import Item
 
 ROLES = ("fewshot", "pool", "validation", "test")
 UNKNOWN_DEVICE = "unknown"

@@ -1,0 +1,1 @@
+"""The embedded corpora: speech and scenes made on this machine."""

@@ -1,0 +1,1 @@
+"""Evaluation: what models answer, how good that is, what it costs."""

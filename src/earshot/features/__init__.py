@@ -1,0 +1,1 @@
+"""Features: recordings and their views as log-mel frames."""

@@ -1,0 +1,84 @@
+"""The labelled subset of the training clips, the unlabelled pool and the test: items whose options are the classes."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from earshot.params import Labels
+from earshot.tables.items import CLASS_SKILL, UNKNOWN, Item, ItemError
+
+SPLITS = ("pool", "validation", "test")
+LABELLED = ("fewshot", "validation", "test")
+
+
+def build(manifest: pd.DataFrame, accepted: Iterable[str], params: Labels, seed: int) -> list[Item]:
+    """Return an item per accepted clip, in the manifest's order; its options are the classes, in alphabetical order.
+
+    Of the training clips (split `pool`) those in `params.share` percent get the role `fewshot` and keep their label; the
+    rest is the pool, whose labels are not passed on. Subsets are the corpus' own, or else drawn (`drawn`).
+
+    Raises ItemError, naming clip or class, for a labelled clip without label, a label that no training clip has, a class
+    that a labelled role lacks, and another split.
+    """
+    clips = manifest[manifest["id"].isin(set(accepted))].reset_index(drop=True)
+    for row in clips[~clips["split"].isin(SPLITS)].itertuples():
+        raise ItemError(f"clip {row.id}: split {row.split!r} is not one of {', '.join(SPLITS)}")
+    training = clips["split"] == "pool"
+    subset = pd.to_numeric(clips["subset"][training])  # NaN where the corpus does not say
+    labelled = subset <= params.share if subset.notna().any() else drawn(clips[training], params.share, seed)
+    roles = clips["split"].mask(labelled.reindex(clips.index, fill_value=False), "fewshot")
+    for row in clips[roles.isin(LABELLED) & clips["label"].isna()].itertuples():
+        raise ItemError(f"clip {row.id}: no label, though its role is {roles[row.Index]}")
+    classes = sorted(clips["label"][training].dropna().unique())
+    for row in clips[roles.isin(LABELLED) & ~clips["label"].isin(classes)].itertuples():
+        raise ItemError(f"clip {row.id}: label {row.label!r} is not that of any training clip ({', '.join(classes)})")
+    for role in LABELLED:
+        missing = sorted(set(classes) - set(clips["label"][roles == role]))
+        if missing:
+            raise ItemError(f"class {missing[0]}: no {role} clip ({len(missing)} of {len(classes)} classes lack one)")
+    code = {label: number for number, label in enumerate(classes)} | {None: UNKNOWN}
+    items = [
+        Item(
+            id=row.id,
+            role=role,
+            skill=CLASS_SKILL,
+            passage=row.location or row.passage,
+            utterances=(row.id,),
+            question="",
+            options=tuple(classes),
+            answer=code[row.label],
+        )
+        for row, role in zip(clips.itertuples(), roles, strict=True)
+    ]
+    return [replace(item, answer=UNKNOWN) if item.role == "pool" else item for item in items]
+
+
+def drawn(training: pd.DataFrame, share: int, seed: int) -> pd.Series:
+    """Return whether each training clip is in a drawn subset of `share` percent; a larger share holds a smaller one.
+
+    Whole segments (`passage`) are drawn, class by class: every class gets equally many clips, as near as its segments
+    come to that and as far as it has so many. Clips without label are never drawn.
+    """
+    known = training[training["label"].notna()]
+    sizes = known.groupby("label").size()
+    quota = _quota(sizes.tolist(), share / 100 * len(known))
+    chosen = pd.Series(False, training.index)
+    for label, clips in known.groupby("label"):
+        segments = clips.groupby("passage").size()
+        order = segments.iloc[np.random.default_rng([seed, *str(label).encode()]).permutation(len(segments))]
+        distance = (order.cumsum() - quota).abs().to_numpy()
+        taken = order.index[: 1 + int(distance.argmin())]
+        chosen[clips.index[clips["passage"].isin(taken)]] = True
+    return chosen
+
+
+def _quota(sizes: list[int], total: float) -> float:
+    """Return q with Σ min(size, q) = total: what each class gives when those that have too little give all."""
+    for taken, size in enumerate(sorted(sizes)):
+        equal = total / (len(sizes) - taken)
+        if size >= equal:
+            return equal
+        total -= size
+    return float(max(sizes, default=0))

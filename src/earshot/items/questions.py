@@ -1,0 +1,268 @@
+"""Multiple-choice items about passages: generated from transcripts, asked of unlabelled audio, or authored by hand.
+
+Generated items come in sets: C passages share the same C options, and each option is the answer of exactly one of them.
+Whoever does not listen is therefore right once in C times, whatever regularities the options have.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from math import log, log2
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from earshot.items.passages import Passage, words
+from earshot.params import FewShot
+from earshot.tables.items import UNKNOWN, Item, ItemError
+
+ASKED = {
+    "detail": ("Which of these words do you hear?", "Which word is mentioned?", "What is being talked about?"),
+    "main_idea": ("Which words fit the passage best?", "Which words sum up what was said?"),
+    "inference": ("Which sentence comes next?", "What follows from this?"),
+}
+KEYWORDS = 3
+LOOK_AHEAD = 200  # how far a set may reach for options of similar length and frequency
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A possible answer: its text and the passage it is true of."""
+
+    passage: Passage
+    text: str
+    frequency: float = 0.0
+
+    @property
+    def likeness(self) -> tuple[int, int]:
+        """What a distractor must match: magnitude of frequency, then length."""
+        return round(2 * log2(self.frequency + 1)), len(self.text)
+
+
+def _true_of(skill: str, text: str, passage: Passage) -> bool:
+    """Whether an option could pass for an answer about a passage: then it cannot be a distractor."""
+    if skill == "detail":
+        return text in words(passage.text)
+    if skill == "main_idea":
+        return len(set(words(text)) & set(words(passage.text))) > 1
+    return passage.next is not None and text.lower() == passage.next.lower()
+
+
+def candidates(skill: str, told: Sequence[Passage], details: int, rng: np.random.Generator) -> list[Candidate]:
+    """Return the answers that transcribed passages offer for a skill."""
+    spread = Counter(word for passage in told for word in words(passage.text))
+    found: list[Candidate] = []
+    for passage in told:
+        said = words(passage.text)
+        if skill == "detail" and said:
+            picked = rng.choice(said, size=min(details, len(said)), replace=False)
+            found += [Candidate(passage, str(word), spread[str(word)]) for word in picked]
+        elif skill == "main_idea" and len(said) >= KEYWORDS:
+            # tf-idf with the term frequency of the passage; ties fall to a random order, not to one part of the sentence
+            text = passage.text.lower()
+            weight = {word: text.count(word) * log((1 + len(told)) / spread[word]) for word in said}
+            best = sorted(rng.permutation(said), key=lambda word: -weight[word])[:KEYWORDS]
+            rarest = min(spread[word] for word in best)
+            found.append(Candidate(passage, ", ".join(word for word in said if word in best), rarest))
+        elif skill == "inference" and passage.next:
+            found.append(Candidate(passage, passage.next))
+    return found
+
+
+def option_sets(skill: str, found: list[Candidate], size: int, rng: np.random.Generator) -> list[list[Candidate]]:
+    """Group candidates of similar frequency and length into sets, no option true of another's passage; rests are dropped."""
+    order = [found[i] for i in rng.permutation(len(found))]
+    order.sort(key=lambda c: c.likeness)
+    free, sets = dict(enumerate(order)), []
+    while free:
+        first, *rest = free
+        group = [first]
+        for other in rest[:LOOK_AHEAD]:
+            if len(group) < size and all(_compatible(skill, order[i], order[other]) for i in group):
+                group.append(other)
+        if len(group) == size:
+            sets.append([order[i] for i in group])
+        for i in group if len(group) == size else [first]:
+            del free[i]
+    return sets
+
+
+def _compatible(skill: str, a: Candidate, b: Candidate) -> bool:
+    return a.text.lower() != b.text.lower() and not (
+        _true_of(skill, a.text, b.passage) or _true_of(skill, b.text, a.passage)
+    )
+
+
+def _item(
+    role: str,
+    skill: str,
+    passage: Passage,
+    number: int,
+    answer: str,
+    others: list[str],
+    position: int,
+    rng: np.random.Generator,
+) -> Item:
+    """Put `answer` at `position` among the shuffled others."""
+    options = [str(o) for o in rng.permutation(others)]
+    options.insert(position, answer)
+    return Item(
+        id=f"{role}/{passage.id}/{skill}-{number}",
+        role=role,
+        skill=skill,
+        passage=passage.id,
+        utterances=passage.utterances,
+        question=str(rng.choice(ASKED[skill])),
+        options=tuple(options),
+        answer=position,
+        wording=passage.wording,
+    )
+
+
+def generate(role: str, told: Sequence[Passage], params: FewShot, rng: np.random.Generator, rounds: int = 1) -> list[Item]:
+    """Return items of every skill about transcribed passages, in balanced option sets and balanced answer positions.
+
+    Each round asks all passages again, with other answers and other options beside them.
+    """
+    items: list[Item] = []
+    numbers, positions = Counter[tuple[str, str]](), count()
+    for skill in params.skills * rounds:
+        found = candidates(skill, told, params.details_per_passage, rng)
+        for group in option_sets(skill, found, params.options, rng):
+            for one in group:
+                others = [c.text for c in group if c is not one]
+                number = numbers[one.passage.id, skill]
+                numbers[one.passage.id, skill] += 1
+                items.append(
+                    _item(role, skill, one.passage, number, one.text, others, next(positions) % params.options, rng)
+                )
+    return items
+
+
+def few_shot(told: Sequence[Passage], params: FewShot, rng: np.random.Generator) -> list[Item]:
+    """Return the labelled set, one question a passage, and the same questions on the passages' other segments.
+
+    The question is about the first segments (role `fewshot`); the `paper_share` last ones (role `paper`) carry the
+    paper's protocol, which tests on segments of the very passages it trains on. Raises ItemError when passages are short.
+    """
+    if len(told) < params.questions:
+        raise ItemError(
+            f"fewshot.questions={params.questions} must be at most the transcribed few-shot passages, {len(told)}"
+        )
+    items: list[Item] = []
+    chosen = [told[i] for i in sorted(rng.permutation(len(told))[: params.questions])]
+    for number, passage in enumerate(chosen):
+        length = len(passage.utterances)
+        kept = max(1, length - round(params.paper_share * length))
+        heard, position = passage.part(0, kept), number % params.options
+        for skill in [params.skills[(number + shift) % len(params.skills)] for shift in range(len(params.skills))]:
+            bank = candidates(skill, chosen, 99, rng)
+            own = candidates(skill, [heard], 99, rng)
+            if own and (others := _matched(skill, own[0], passage, bank, params.options - 1)):
+                question = _item("fewshot", skill, heard, 0, own[0].text, others, position, rng)
+                items.append(question)
+                items += [_repeat(question, passage, segment) for segment in range(kept, length)]
+                break
+        else:
+            raise ItemError(f"no question can be made about few-shot passage {passage.id}: too few distractors")
+    return items
+
+
+def _matched(skill: str, own: Candidate, passage: Passage, bank: list[Candidate], size: int) -> list[str]:
+    """Return the `size` distractors most like the answer; none when there are too few."""
+    allowed = {c.text: c for c in bank if c.text.lower() != own.text.lower() and not _true_of(skill, c.text, passage)}
+    frequency = max((c.frequency for c in bank if c.text == own.text), default=own.frequency)
+    target = Candidate(own.passage, own.text, frequency).likeness
+    near = sorted(allowed.values(), key=lambda c: sum(abs(a - b) for a, b in zip(c.likeness, target, strict=True)))
+    return [c.text for c in near[:size]] if len(near) >= size else []
+
+
+def _repeat(question: Item, passage: Passage, segment: int) -> Item:
+    other = passage.part(segment, segment + 1)
+    fields = vars(question) | {"id": f"paper/{passage.id}/{segment}", "role": "paper", "utterances": other.utterances}
+    return Item(**fields)
+
+
+def ask_pool(pool: Sequence[Passage], bank: dict[str, list[str]], params: FewShot, rng: np.random.Generator) -> list[Item]:
+    """Return questions about unlabelled audio: options drawn from `bank`, which other passages' transcripts filled.
+
+    Nothing is known about the audio, so the options are many and the answer is UNKNOWN; the teacher will say.
+    """
+    items: list[Item] = []
+    skills = [skill for skill in params.skills if len(bank[skill]) >= 2]
+    for passage in pool:
+        for number in range(params.pool.questions):
+            skill = skills[number % len(skills)]
+            size = min(params.pool.options, len(bank[skill]))
+            options = [bank[skill][i] for i in rng.choice(len(bank[skill]), size=size, replace=False)]
+            item = _item("pool", skill, passage, number, options[0], options[1:], 0, rng)
+            items.append(Item(**(vars(item) | {"answer": UNKNOWN})))
+    return items
+
+
+def option_bank(items: Iterable[Item], skills: Iterable[str]) -> dict[str, list[str]]:
+    """Return the distinct options of labelled items, by skill, sorted."""
+    bank: dict[str, set[str]] = {skill: set() for skill in skills}
+    for item in items:
+        bank[item.skill] |= set(item.options)
+    return {skill: sorted(texts) for skill, texts in bank.items()}
+
+
+def authored(path: str | Path) -> list[Item]:
+    """Read hand-written items from YAML: a list of id, skill, utterances, question, options, answer (from 0), role.
+
+    `role` is `fewshot` unless given. Raises ItemError naming file and entry for an unknown, missing or mistyped field.
+    """
+    try:
+        entries = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ItemError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(entries, list):
+        raise ItemError(f"{path}: expected a list of items")
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "id": str,
+        "skill": str,
+        "question": str,
+        "utterances": list,
+        "options": list,
+        "answer": int,
+    }
+    items: list[Item] = []
+    for number, entry in enumerate(entries):
+        name = f"{path}: item {entry.get('id', number) if isinstance(entry, dict) else number}"
+        if not isinstance(entry, dict) or set(entry) - {"role"} != set(kinds):
+            raise ItemError(f"{name}: needs exactly the fields {', '.join(kinds)} and may have role")
+        entry = {"role": "fewshot"} | entry
+        for field, kind in (kinds | {"role": str}).items():
+            if not isinstance(entry[field], kind) or isinstance(entry[field], bool):
+                raise ItemError(f"{name}: {field}={entry[field]!r} is no {kind.__name__}")
+        utterances, options = tuple(map(str, entry["utterances"])), tuple(map(str, entry["options"]))
+        passage = utterances[0] if utterances else ""
+        items.append(Item(**(entry | {"utterances": utterances, "options": options, "passage": passage})))
+    return items
+
+
+def build(by_split: Callable[[str], list[Passage]], params: FewShot, seed: int) -> list[Item]:
+    """Return every item of a corpus; authored roles replace generated ones."""
+
+    def rng(role: str) -> np.random.Generator:
+        return np.random.default_rng([seed, *role.encode()])
+
+    def transcribed(split: str) -> list[Passage]:
+        return [p for p in by_split(split) if p.texts is not None]
+
+    written = authored(params.authored) if params.authored else []
+    roles = {item.role for item in written}
+    items = list(written)
+    for role in {"teacher", "validation", "test"} - roles:
+        rounds = params.teacher_rounds if role == "teacher" else 1
+        items += generate(role, transcribed(role), params, rng(role), rounds)
+    if "fewshot" not in roles:
+        items += few_shot(transcribed("fewshot"), params, rng("fewshot"))
+    bank = option_bank([item for item in items if item.role == "teacher"], params.skills)
+    if not any(bank.values()):
+        raise ItemError("no labelled teacher items: the corpus has no transcribed passages in split 'teacher'")
+    items += ask_pool(by_split("pool"), bank, params, rng("pool"))
+    return sorted(items, key=lambda item: item.id)

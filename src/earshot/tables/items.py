@@ -1,0 +1,105 @@
+"""Items: what is asked about which audio. One Parquet table serves every stage after `fewshot`."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from earshot.runtime.files import atomic
+
+UNKNOWN = -1
+CLASS_SKILL = "scene"  # nothing is asked: the options are the classes, the same for all items
+SKILLS = ("detail", "main_idea", "inference")
+KINDS = (*SKILLS, CLASS_SKILL)
+# teacher: labelled items the teacher is tuned on · pool: no label · fewshot: the few labels there are · validation: model
+# selection · test: the result · paper: the ten questions again, on other segments of their own passages
+ROLES = ("teacher", "pool", "fewshot", "validation", "test", "paper")
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("role", pa.string()),
+        ("skill", pa.string()),
+        ("passage", pa.string()),
+        ("wording", pa.string()),
+        ("utterances", pa.list_(pa.string())),
+        ("question", pa.string()),
+        ("options", pa.list_(pa.string())),
+        ("answer", pa.int32()),
+    ]
+)
+
+
+class ItemError(ValueError):
+    """An item that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question about the audio of `utterances`, end to end; `answer` is −1 where it is unknown.
+
+    Whole passages are resampled for intervals: of a scene it is the location.
+    """
+
+    id: str
+    role: str
+    skill: str
+    passage: str
+    utterances: tuple[str, ...]
+    question: str
+    options: tuple[str, ...]
+    answer: int
+    wording: str = "seen"
+
+
+def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
+    """Raise ItemError, naming item and fault, unless every item is whole and asks about known utterances."""
+    known, seen = set(utterances), set()
+    for item in items:
+        missing = [u for u in item.utterances if u not in known]
+        faults = {
+            "duplicate id": item.id in seen,
+            f"role {item.role!r} is not one of {', '.join(ROLES)}": item.role not in ROLES,
+            f"skill {item.skill!r} is not one of {', '.join(KINDS)}": item.skill not in KINDS,
+            "no utterances": not item.utterances,
+            f"missing utterance {', '.join(missing)}": bool(missing),
+            "no question": not item.question.strip() and item.skill != CLASS_SKILL,
+            "fewer than two options": len(item.options) < 2,
+            "an option without words": not all(re.search(r"\w", option) for option in item.options),
+            "duplicate option": len({o.strip().lower() for o in item.options}) < len(item.options),
+            f"answer {item.answer} is out of range 0–{len(item.options) - 1}": (
+                not 0 <= item.answer < len(item.options) and not (item.answer == UNKNOWN and item.role == "pool")
+            ),
+        }
+        for fault, present in faults.items():
+            if present:
+                raise ItemError(f"item {item.id}: {fault}")
+        seen.add(item.id)
+
+
+def write(items: Sequence[Item], path: str | Path) -> None:
+    """Write items as one atomic Parquet file."""
+    columns = {name: [getattr(item, name) for item in items] for name in SCHEMA.names}
+    with atomic(path) as partial:
+        pq.write_table(pa.table(columns, SCHEMA), partial)
+
+
+def read(path: str | Path, *roles: str) -> list[Item]:
+    """Read the items of the given roles, in file order; of every role when none is given."""
+    table = pq.read_table(path)
+    if not table.schema.equals(SCHEMA):
+        raise ItemError(f"{path}: not a table of items")
+    rows = (row | {"utterances": tuple(row["utterances"]), "options": tuple(row["options"])} for row in table.to_pylist())
+    return [Item(**row) for row in rows if not roles or row["role"] in roles]
+
+
+def minutes(items: Sequence[Item], manifest: pd.DataFrame, roles: Sequence[str] = ROLES) -> dict[str, float]:
+    """Return the minutes of audio that the items of each of their roles are about; every clip counts once."""
+    seconds = dict(zip(manifest["id"], manifest["seconds"], strict=True))
+    heard = {role: {u for item in items if item.role == role for u in item.utterances} for role in roles}
+    return {role: round(float(np.sum([seconds[u] for u in clips])) / 60, 3) for role, clips in heard.items()}

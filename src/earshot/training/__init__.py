@@ -1,0 +1,1 @@
+"""Training: batches, losses, augmentation and the one loop."""

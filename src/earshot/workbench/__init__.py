@@ -1,0 +1,1 @@
+"""What no stage loads: reports, comparisons, experiments, plans and checks."""

@@ -1,0 +1,102 @@
+"""Presets for params.yaml: a profile overwrites some of its values, comments stay.
+
+A profile is laid over the values of `embedded`, which sets back whatever any profile sets: the order in which profiles
+were applied leaves no trace. A section of another kind (a corpus of another name) is replaced whole.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from earshot.params import ParameterError, parse
+from earshot.runtime.files import atomic
+
+BASE = "embedded"
+KIND = ("name", "source")  # the keys that tell one kind of section from another
+ABSENT = "–"
+
+
+def available(folder: Path) -> list[str]:
+    """Return the names of the profiles in a folder, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def apply(profile: Path, params: Path) -> list[str]:
+    """Write a profile's values into params.yaml and return what changed, `key: old → new` a line.
+
+    The profile `embedded` beside it, if there is one, comes first. Raises ParameterError for a profile that is not there
+    (it names those that are), for a key that params.yaml lacks or a value out of range; the file is then left alone.
+    """
+    if not profile.is_file():
+        raise ParameterError(f"{profile}: no such profile; there are {', '.join(available(profile.parent)) or 'none'}")
+    yaml = _yaml()
+    content = yaml.load(params.read_text())
+    before = dict(_leaves(content))
+    for layer in dict.fromkeys([profile.with_name(f"{BASE}.yaml"), profile]):
+        if layer.is_file():
+            _merge(content, yaml.load(layer.read_text()), "")
+    plain = _plain(content)
+    parse(plain)
+    after = dict(_leaves(plain))
+    changes = [
+        f"{key}: {before.get(key, ABSENT)} → {after.get(key, ABSENT)}"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key, ABSENT) != after.get(key, ABSENT)
+    ]
+    if changes:
+        _unalign(content)
+        with atomic(params) as partial:
+            yaml.dump(content, partial)
+    return changes
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.width = 4096  # no line is broken anew
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null"))
+    return yaml
+
+
+def _merge(into: Any, values: Mapping[str, Any], prefix: str) -> None:
+    for name, value in values.items():
+        if name not in into:
+            raise ParameterError(f"profile: {prefix}{name}: no such key in params.yaml")
+        if isinstance(value, Mapping) and isinstance(into[name], Mapping) and _same_kind(into[name], value):
+            _merge(into[name], value, f"{prefix}{name}.")
+        else:
+            into[name] = value
+
+
+def _same_kind(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one.get(key) == other[key] for key in KIND if key in other)
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of everything that is no mapping."""
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _unalign(node: Any) -> None:
+    """Let comments follow their values after one space: they would keep the column that a longer value pushed them to."""
+    if comment := getattr(node, "ca", None):
+        ends = [tokens[2] for tokens in comment.items.values() if len(tokens) > 2]
+        for token in [*ends, (comment.comment or [None])[0]]:
+            if token is not None and not token.value.startswith("\n"):
+                token.column = 0
+    for value in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        _unalign(value)
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    return float(node) if isinstance(node, float) else node
