@@ -39,10 +39,11 @@ def _prepare(folder: Path, hours: float) -> None:
     """Write what the two stages read: parameters, manifest, items, teacher."""
     from bench.teacher import ask, random_teacher
     from earshot import params
-    from earshot.corpora import CORPORA, write_manifest
+    from earshot.corpora import CORPORA
     from earshot.models.wav2vec2 import Teacher
     from earshot.pretraining import ctc
     from earshot.tables import items
+    from earshot.tables.manifest import write_manifest
     from earshot.teacher import finetune
 
     data = folder / "data" / TRACK

@@ -13,8 +13,8 @@ from transformers import Wav2Vec2Config
 
 from bench.rounds import Result, Target, interleave, rows
 from bench.teacher import BASE, TEXT, random_teacher
-from earshot.export import export
 from earshot.export.int8 import quantize
+from earshot.export.onnx_file import export
 from earshot.features.log_mel import log_mel
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.wav2vec2 import Teacher

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from earshot.corpora import read_manifest
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
 from earshot.tables import items
+from earshot.tables.manifest import read_manifest
 from earshot.teacher import cache as teacher_cache
 from earshot.teacher import finetune
 

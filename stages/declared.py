@@ -93,7 +93,11 @@ def _guarded(stage: Callable[[str], None], name: str) -> None:
 
 def _share(stage: Callable[[str], None], name: str, ranks: int) -> None:
     """Run `stage` in `ranks` processes of this machine; when one fails the others end too."""
-    from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
+    from torch.multiprocessing.spawn import (
+        ProcessExitedException,
+        ProcessRaisedException,
+        start_processes,
+    )
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

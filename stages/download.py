@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from earshot.corpora import CORPORA, write_manifest
+from earshot.corpora import CORPORA
+from earshot.tables.manifest import write_manifest
 
 from declared import read, run
 

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import torch
 
-from earshot.corpora import read_manifest
-from earshot.evaluation import ask, metrics, plots
+from earshot.evaluation import SCORES, ask, metrics, plots
 from earshot.features.recordings import Recordings
 from earshot.runtime.files import write_json
 from earshot.tables import answers, items
+from earshot.tables.manifest import read_manifest
 from earshot.tables.sequences import Store
-from earshot.tasks import TASKS
 from earshot.teacher import finetune
 
 from declared import read, run
@@ -19,7 +18,7 @@ from declared import read, run
 
 def evaluate(track: str) -> None:
     torch.set_num_threads(1)
-    task, seed = TASKS[read(f"tracks.{track}.task")], read("seed")
+    task, seed = SCORES[read(f"tracks.{track}.task")], read("seed")
     params, student, tuned = (read(f"tracks.{track}.{part}") for part in ("evaluate", "student", "teacher"))
     features, seeds = read(f"tracks.{track}.features"), range(read(f"tracks.{track}.distill").seeds)
     manifest, mel = read_manifest(f"data/{track}/manifest.parquet"), Store(f"data/{track}/mel.parquet")

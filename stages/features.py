@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from earshot.corpora import read_manifest
 from earshot.features import responses
 from earshot.features.log_mel import extract
+from earshot.tables.manifest import read_manifest
 
 from declared import digest, read, run, scratch
 

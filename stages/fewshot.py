@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from earshot.corpora import read_manifest
+from earshot.items import ITEMS
 from earshot.runtime.files import write_json
 from earshot.tables import items
+from earshot.tables.manifest import read_manifest
 from earshot.tables.sequences import Store
-from earshot.tasks import TASKS
 
 from declared import read, run
 
 
 def fewshot(track: str) -> None:
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what was freed, here as much again as is needed
-    task, params = TASKS[read(f"tracks.{track}.task")], read(f"tracks.{track}.fewshot")
+    task, params = ITEMS[read(f"tracks.{track}.task")], read(f"tracks.{track}.fewshot")
     manifest = read_manifest(f"data/{track}/manifest.parquet")
     accepted = [clip for clip, view in Store(f"data/{track}/mel.parquet") if view == 0]
     built = task.build(manifest, accepted, params, read("seed"))

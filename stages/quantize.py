@@ -4,13 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
-from earshot import export
-from earshot.corpora import read_manifest
 from earshot.evaluation import ask
-from earshot.export import int8
-from earshot.models import fake_quant
+from earshot.export import int8, onnx_file
+from earshot.models import fake_quant, students
 from earshot.runtime.files import atomic, write_json
 from earshot.tables import items
+from earshot.tables.manifest import read_manifest
 
 from declared import read, run
 
@@ -27,15 +26,15 @@ def quantize(recipe_key: str) -> None:
     forms = {"int8": "qat", "ptq": "ptq"} if qat else {"int8": "ptq"}
     for seed in validation:
         named, simulated = {"track": track, "recipe": recipe_key, "seed": seed}, {}
-        model = ask.load_student(student, features.n_mels, len(labels), weights / f"{seed}.safetensors")
+        model = students.load_student(student, features.n_mels, len(labels), weights / f"{seed}.safetensors")
         in_float, in_int8 = out / f"{seed}.float.onnx", out / f"{seed}.int8.onnx"
-        export.export(model, features, student, in_float, named, labels)
+        onnx_file.export(model, features, student, in_float, named, labels)
         if not fake_quant.is_static(model):
             int8.quantize(in_float, in_int8)
         for kind, form in forms.items() if fake_quant.is_static(model) else ():
             file = weights / f"{seed}.{form}.safetensors"
             simulated[kind] = fake_quant.load(student, features.n_mels, len(labels), file)
-            export.export(simulated[kind], features, student, out / f"{seed}.{kind}.onnx", named, labels)
+            onnx_file.export(simulated[kind], features, student, out / f"{seed}.{kind}.onnx", named, labels)
         operators = int8.check(in_int8)
         agreements.append(int8.agreement(model, features, in_float, in_int8, clips, simulated.get("int8")))
     for kind in ("float", "int8"):

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from dvclive import Live
 
-from earshot.corpora import read_manifest
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
 from earshot.models.wav2vec2 import Teacher
 from earshot.runtime.files import write_json
 from earshot.tables import items
+from earshot.tables.manifest import read_manifest
 from earshot.teacher import finetune
 
 from declared import curves, digest, read, run, scratch

@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
-from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
 
 from earshot.features.recordings import Key
 from earshot.models import wav2vec2 as teacher_model

@@ -13,7 +13,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from conftest import ROOT
-from learning import ABOUT_EIGHT, TEXT, clips, copied, eight_sequences, item, noise, teacher_params, tiny_checkpoint
+from learning import (
+    ABOUT_EIGHT,
+    TEXT,
+    clips,
+    copied,
+    eight_sequences,
+    item,
+    noise,
+    teacher_params,
+    tiny_checkpoint,
+)
 from safetensors.torch import load_file
 from torch import nn
 

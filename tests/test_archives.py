@@ -19,7 +19,7 @@ import yaml
 from conftest import ROOT
 from server import Server
 
-from earshot.corpora import CORPORA, Clip, CorpusError, archives, read_manifest
+from earshot.corpora import CORPORA, archives
 from earshot.corpora.fetch import FetchError
 from earshot.params import (
     TAU2022,
@@ -33,6 +33,7 @@ from earshot.params import (
     TAU2022Download,
     parse,
 )
+from earshot.tables.manifest import Clip, CorpusError, read_manifest
 
 TAU_NAME = "TAU-urban-acoustic-scenes-2022-mobile-development"
 SPEECH = SyntheticSpeech(

@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from learning import LAYERS, SCENES, WIDTH, clips, copied, noise, same, scene, teacher_params, tiny_checkpoint
+from learning import (
+    LAYERS,
+    SCENES,
+    WIDTH,
+    clips,
+    copied,
+    noise,
+    same,
+    scene,
+    teacher_params,
+    tiny_checkpoint,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler

@@ -5,10 +5,10 @@ import pytest
 from scenes import LABELS, SEEN, UNSEEN, certain, clip, frame, manifest
 from sklearn.metrics import balanced_accuracy_score
 
-from earshot.evaluation import ask, devices, metrics
+from earshot.evaluation import ask, classes, devices, metrics
+from earshot.items.classes import build
 from earshot.params import Evaluate, Labels, Limits
 from earshot.tables.items import Item
-from earshot.tasks import classes
 
 GROUPS = {"a": "real", "s1": "seen", "s4": "unseen", "s5": "unseen"}
 
@@ -171,7 +171,7 @@ def test_bad_input_is_named():
 # a track's models
 
 TABLE = manifest(segments=10, clips=1, test=8)
-ITEMS = classes.build(TABLE, TABLE["id"], Labels(source="labels", share=10), 3)
+ITEMS = build(TABLE, TABLE["id"], Labels(source="labels", share=10), 3)
 TEST = [item for item in ITEMS if item.role == "test"]
 TRAINING = [item for item in ITEMS if item.role in ("fewshot", "pool")]
 PARAMS = Evaluate(recipes=["hard", "layered"], gains=["layered_vs_hard", "teacher_vs_teacher_scratch"], resamples=200)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from earshot.corpora import CORPORA, Clip, CorpusError, write_manifest
+from earshot.corpora import CORPORA
 from earshot.features import audio
 from earshot.params import CommonVoice
+from earshot.tables.manifest import Clip, CorpusError, write_manifest
 
 SPLITS = {"validated": "pool", "train": "teacher", "dev": "validation", "test": "test"}
 # client, clip, sentence; validated.tsv lists them all

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from earshot.corpora import CORPORA, SCHEMA, Clip, CorpusError, librispeech, read_manifest
-from earshot.corpora import write_manifest as write
+from earshot.corpora import CORPORA, librispeech
 from earshot.corpora.synthetic import speech, world
 from earshot.params import LibriSpeech, Manifest, SyntheticSpeech
+from earshot.tables.manifest import SCHEMA, Clip, CorpusError, read_manifest
+from earshot.tables.manifest import write_manifest as write
 
 RECORDINGS = Path(__file__).parents[2] / "shared/data/LibriSpeech"
 SOURCE = Path(__file__).parents[1] / "src"

@@ -13,6 +13,7 @@ from students import cp_mobile, mobilenet
 from torch import nn
 
 from earshot.evaluation import costs
+from earshot.export import size
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.params import BiLSTM
 
@@ -122,10 +123,10 @@ def test_file_bytes_of_a_file_and_a_folder(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "a").write_bytes(b"12345")
     (tmp_path / "sub" / "b").write_bytes(b"123")
-    assert costs.file_bytes(tmp_path / "a") == 5
-    assert costs.file_bytes(tmp_path) == 8
+    assert size.file_bytes(tmp_path / "a") == 5
+    assert size.file_bytes(tmp_path) == 8
     with pytest.raises(FileNotFoundError, match="absent"):
-        costs.file_bytes(tmp_path / "absent")
+        size.file_bytes(tmp_path / "absent")
 
 
 def test_onnx_parameters_count_packed_weights_scales_zero_points_and_branches(tmp_path):
@@ -141,9 +142,9 @@ def test_onnx_parameters_count_packed_weights_scales_zero_points_and_branches(tm
     result = helper.make_tensor_value_info("out", TensorProto.FLOAT16, [6])
     graph = helper.make_graph([constant, choice], "g", [condition], [result], [weights, scale, zero])
     onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
-    count, size = costs.onnx_parameters(tmp_path / "m.onnx")
+    count, stored = size.onnx_parameters(tmp_path / "m.onnx")
     assert count == 12 + 2 + 2 + 5 + 2 * 6
-    assert size == 12 * 1 + 2 * 4 + 2 * 1 + 5 * 4 + 2 * 6 * 2
+    assert stored == 12 * 1 + 2 * 4 + 2 * 1 + 5 * 4 + 2 * 6 * 2
 
 
 def test_latency_is_of_the_rounds_after_the_warmup(monkeypatch):

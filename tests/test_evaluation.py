@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from earshot import text
-from earshot.evaluation import ask, metrics
+from earshot.evaluation import ask, choice, metrics
 from earshot.params import Evaluate
 from earshot.tables.items import Item
-from earshot.tasks import choice
 
 PARAMS = Evaluate(recipes=["hard", "kd"], gains=["kd_vs_hard", "kd_vs_teacher"], resamples=200)
 SEED = 3

@@ -11,8 +11,10 @@ import soxr
 import torch
 from onnx import helper
 
-from earshot.export import FRONT_END, export, int8, save
+from earshot.export import int8
+from earshot.export.front_end import FRONT_END
 from earshot.export.int8 import QuantizationError, agreement, check, quantize
+from earshot.export.onnx_file import export, save
 from earshot.features.log_mel import log_mel
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.heads import ABSENT

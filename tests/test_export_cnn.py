@@ -12,10 +12,11 @@ from students import cp_mobile, mobilenet
 from torch import nn
 
 from earshot import predict
-from earshot.evaluation import costs
-from earshot.export import FRONT_END, ExportError, export, save
+from earshot.export import size
 from earshot.export.cnn import INPUT
+from earshot.export.front_end import FRONT_END
 from earshot.export.int8 import QuantizationError, agreement, check, quantize
+from earshot.export.onnx_file import ExportError, export, save
 from earshot.features.log_mel import log_mel
 from earshot.models import fake_quant
 from earshot.models.bilstm import BiLSTMStudent
@@ -158,15 +159,15 @@ def test_the_network_is_counted_without_its_front_end(files, kind):
     outputs = sum(part.weight.shape[0] for part in rounded.modules() if hasattr(part, "hears"))
     weights = sum(part.weight.numel() for part in rounded.modules() if hasattr(part, "hears"))
     ranges = sum(isinstance(part, fake_quant.Rounded) for part in rounded.modules())
-    count, size = costs.network_parameters(int8_path)
+    count, stored = size.network_parameters(int8_path)
     norm = 82 if kind == "mobilenet" else 0  # a factor and an offset for each of 40 bands, λ and ε
     axes = 2 + 1  # of Unsqueeze and Squeeze
     # weights; per channel a bias, two scales and two zero points; per range a scale and a zero point
     assert count == weights + 5 * outputs + 2 * ranges + norm + axes
-    assert size == weights + (4 + 4 + 4 + 1 + 4) * outputs + (4 + 1) * ranges + 4 * norm + 8 * axes
-    assert size < 128_000
-    assert costs.network_parameters(float_path)[1] > 3 * size * weights / (weights + 17 * outputs)
-    assert costs.onnx_parameters(int8_path)[1] > size + 40 * 513 * 4  # and the front end's tables
+    assert stored == weights + (4 + 4 + 4 + 1 + 4) * outputs + (4 + 1) * ranges + 4 * norm + 8 * axes
+    assert stored < 128_000
+    assert size.network_parameters(float_path)[1] > 3 * stored * weights / (weights + 17 * outputs)
+    assert size.onnx_parameters(int8_path)[1] > stored + 40 * 513 * 4  # and the front end's tables
 
 
 def rewritten(path, target, change):
@@ -234,7 +235,7 @@ def test_other_files_are_refused(files, tmp_path):
     with pytest.raises(QuantizationError, match=r"spoilt\.onnx: not an Earshot student"):
         check(path)
     with pytest.raises(ValueError, match=r"spoilt\.onnx: not an Earshot student"):
-        costs.network_parameters(path)
+        size.network_parameters(path)
 
 
 def test_a_changed_weight_does_not_agree(files, tmp_path):

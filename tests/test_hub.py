@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT
-from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
 
 from earshot.models import hub
 from earshot.models.wav2vec2 import CheckpointError, load_backbone

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from scenes import LABELS, clip, frame, manifest
 
-from earshot.corpora import SCHEMA, read_manifest
-from earshot.items import labels
+from earshot.items import classes as labels
 from earshot.params import Labels
 from earshot.tables import items
 from earshot.tables.items import UNKNOWN, Item, ItemError
+from earshot.tables.manifest import SCHEMA, read_manifest
 
 SHARES = (5, 10, 25, 50, 100)
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from earshot.items import questions
-from earshot.items.leaks import AudioBlind, check_audio_blind, check_splits
+from earshot.items.audio_blind import AudioBlind
+from earshot.items.leaks import check_audio_blind, check_splits
 from earshot.tables.items import Item, ItemError
 
 # one clip for each role but `paper`, which is about a few-shot passage

@@ -7,11 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from earshot.items import librisqa
+from earshot.items import choice, librisqa
 from earshot.params import FewShot
 from earshot.tables import items
 from earshot.tables.items import UNKNOWN, ItemError
-from earshot.tasks import choice
 
 SIZES = {"teacher": 60, "pool": 8, "fewshot": 12, "validation": 8, "test": 40}
 

@@ -232,13 +232,6 @@ def test_intervals_cover_seeds_and_passages_together():
     assert 0.90 <= held / 200 <= 0.99
 
 
-def test_exact_interval_of_the_papers_figures():
-    assert metrics.exact_interval(13, 19) == pytest.approx((0.4345, 0.8742), abs=1e-4)
-    assert metrics.exact_interval(15, 19) == pytest.approx((0.5443, 0.9395), abs=1e-4)
-    # no success in n: the upper end solves (1 - p)^n = 0.025
-    assert metrics.exact_interval(0, 10) == pytest.approx((0, 1 - 0.025 ** (1 / 10)))
-
-
 def test_two_thousand_resamples_take_well_below_a_second():
     model, answers, clusters = simulated(np.random.default_rng(10), passages=180, each=5, seeds=5)
     begin = time.perf_counter()

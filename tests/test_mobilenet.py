@@ -6,7 +6,15 @@ from students import cp_mobile, learning, mels, mobilenet, settle
 from torch import nn
 
 from earshot.evaluation import costs
-from earshot.models.blocks import Block, InputNorm, MeanAround, activate, inside_of, residual_norm, strided
+from earshot.models.blocks import (
+    Block,
+    InputNorm,
+    MeanAround,
+    activate,
+    inside_of,
+    residual_norm,
+    strided,
+)
 from earshot.models.cp_mobile import CPMobileStudent, NormedHead, divisible
 from earshot.models.heads import ClassHead
 from earshot.params import CPMobile

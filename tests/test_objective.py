@@ -13,7 +13,17 @@ from earshot.distillation.objective import TERMS, Objective, stage_lengths
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.mobilenet import MobileNetStudent
-from earshot.params import KD, BiLSTM, CPMobile, CrossEntropy, FeatureMSE, Front, Layered, MobileNet, Terms
+from earshot.params import (
+    KD,
+    BiLSTM,
+    CPMobile,
+    CrossEntropy,
+    FeatureMSE,
+    Front,
+    Layered,
+    MobileNet,
+    Terms,
+)
 from earshot.training import losses, routing
 from earshot.training.batches import Batch, Lesson, Loader
 from earshot.training.loop import Heard, answer

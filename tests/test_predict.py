@@ -13,8 +13,8 @@ import soundfile
 import torch
 
 from earshot import cli
-from earshot.export import export
 from earshot.export.int8 import quantize
+from earshot.export.onnx_file import export
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.params import BiLSTM, Features, Text
 from earshot.predict import PredictError, Student

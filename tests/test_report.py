@@ -14,13 +14,22 @@ import pytest
 import soundfile
 from conftest import ROOT
 
-from earshot import corpora
 from earshot.cli import main
 from earshot.tables import answers, items
 from earshot.tables.items import Item
 from earshot.workbench import report
 from earshot.workbench.integrity.hashes import md5
-from earshot.workbench.report import blocks, data, figures, hardest, page, players, provenance, scatter, svg
+from earshot.workbench.report import (
+    blocks,
+    data,
+    figures,
+    hardest,
+    page,
+    players,
+    provenance,
+    scatter,
+    svg,
+)
 from earshot.workbench.report.texts import TEXTS
 
 PAGES = {"en": ROOT / "docs/report.html", "zh": ROOT / "docs/report.zh-CN.html"}
@@ -73,9 +82,9 @@ def project(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, rng.normal(0, 0.1, 16_000).astype(np.float32), 16_000)
         name, spoken = str(path.relative_to(tmp_path)), "<i>said</i>"
-        clip = corpora.Clip(f"u{place}", name, 1.0, 16_000, f"s{place}", "test", text=spoken, passage=f"p{place}")
+        clip = manifest_table.Clip(f"u{place}", name, 1.0, 16_000, f"s{place}", "test", text=spoken, passage=f"p{place}")
         rows.append(clip)
-    corpora.write_manifest(rows, tmp_path / "data/listening/manifest.parquet")
+    manifest_table.write_manifest(rows, tmp_path / "data/listening/manifest.parquet")
     evil = "<script>alert(1)</script>"
     asked = [
         Item(f"i{place}", "test", "detail", f"p{place}", (f"u{place}",), question, (evil, "two", "three"), place)

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from earshot.features.responses import Curve, Device, ResponseError, choose, convolve, draw, load, measured, parametric
+from earshot.features.responses import (
+    Curve,
+    Device,
+    ResponseError,
+    choose,
+    convolve,
+    draw,
+    load,
+    measured,
+    parametric,
+)
 
 RATES = (16_000, 32_000)
 HERTZ = np.geomspace(60, 7_500, 100)

@@ -9,6 +9,7 @@ from test_distillation import HARD
 from earshot.distillation import distill as distillation
 from earshot.distillation.distill import Distilled, distill, with_lessons
 from earshot.distillation.objective import Objective
+from earshot.models.students import STUDENTS
 from earshot.params import (
     QAT,
     Augment,
@@ -138,7 +139,7 @@ def test_alone_epochs_leave_all_but_the_front_end_where_it_was(scenes, tmp_path,
     alone = SCENE.model_copy(update={"front": Front(weight=0.2, alone=2)})
     learn(scenes, tmp_path, alone, epochs=3, qat=None)
     torch.manual_seed(0)
-    begun = copied(distillation.STUDENTS["mobilenet"](MOBILE, SceneWorld.MELS, len(SCENES)))
+    begun = copied(STUDENTS["mobilenet"](MOBILE, SceneWorld.MELS, len(SCENES)))
     moments = ("running_mean", "running_var", "num_batches_tracked")
     learned = {name for name in begun if not name.endswith(moments)}
     front = {name for name in learned if name.startswith(("front.", "stem."))}

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import soundfile
 
-from earshot.corpora import CORPORA, Clip, CorpusError, read_manifest, tau2022, write_manifest
+from earshot.corpora import CORPORA, tau2022
 from earshot.corpora.synthetic import scenes as synthetic_scenes
 from earshot.corpora.synthetic.waves import Place
 from earshot.features.responses import Curve
 from earshot.params import TAU2022, SyntheticScenes
+from earshot.tables.manifest import Clip, CorpusError, read_manifest, write_manifest
 
 SHARED = Path(os.environ.get("EARSHOT_RECORDINGS", Path(__file__).parents[2] / "shared/data"))
 CLASSES = "airport bus metro metro_station park public_square shopping_mall street_pedestrian street_traffic tram".split()

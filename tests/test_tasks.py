@@ -8,18 +8,19 @@ import pytest
 import scenes
 from scenes import LABELS, clip, frame
 
-from earshot.items import questions
+from earshot.evaluation import SCORES
+from earshot.items import ITEMS, choice, classes, questions
 from earshot.items.passages import passages
 from earshot.params import Labels
 from earshot.tables.items import ItemError
-from earshot.tasks import TASKS, choice, classes
 
 
-def test_tasks_are_those_of_the_parameters_and_alike():
-    assert {"choice": choice, "classes": classes} == TASKS
-    for name in ("build", "check", "device_groups", "quality"):
-        one, other = (list(inspect.signature(getattr(task, name)).parameters) for task in TASKS.values())
-        assert one == other
+def test_every_task_builds_checks_and_scores_alike():
+    assert list(ITEMS) == list(SCORES)
+    for table, names in ((ITEMS, ("build", "check")), (SCORES, ("device_groups", "quality"))):
+        for name in names:
+            one, other = (list(inspect.signature(getattr(task, name)).parameters) for task in table.values())
+            assert one == other
 
 
 def build(table: pd.DataFrame):
@@ -53,10 +54,10 @@ def test_devices_are_seen_when_a_training_clip_is_of_them():
     table = scenes.manifest()
     built = build(table)
     training, test = ([item for item in built if item.role in roles] for roles in (("fewshot", "pool"), ("test",)))
-    groups = classes.device_groups(training, test, table)
+    groups = SCORES["classes"].device_groups(training, test, table)
     assert groups == {"a": "real", "b": "real", "s1": "seen", "s4": "unseen", "s5": "unseen"}
     only = [item for item in training if item.id.endswith("-a")]
-    assert classes.device_groups(only, test, table)["b"] == "unseen"
+    assert SCORES["classes"].device_groups(only, test, table)["b"] == "unseen"
 
 
 def test_recordings_of_unknown_devices_and_places_can_be_used():
@@ -66,7 +67,7 @@ def test_recordings_of_unknown_devices_and_places_can_be_used():
     table = frame(rows)
     built = build(table)
     assert classes.check(built, table)["devices"]["test"] == {"unknown": 4}
-    assert classes.device_groups(built, built, table) == {"unknown": "real"}
+    assert SCORES["classes"].device_groups(built, built, table) == {"unknown": "real"}
     assert {item.passage for item in built} == set(table["id"])
 
 
@@ -83,4 +84,4 @@ def test_choice_builds_questions_of_passages_and_reports_the_control(manifest, f
     heard = {u for item in built if item.role == "test" for u in item.utterances}
     seconds = manifest.set_index("id")["seconds"][sorted(heard)].sum()
     assert report["minutes"]["test"] == pytest.approx(np.round(seconds / 60, 3), abs=0.0011)
-    assert choice.device_groups(built, built, manifest) == {}
+    assert SCORES["choice"].device_groups(built, built, manifest) == {}

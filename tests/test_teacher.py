@@ -6,10 +6,28 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from learning import LAYERS, TEXT, WIDTH, clips, copied, item, noise, same, teacher_params, tiny_checkpoint
+from learning import (
+    LAYERS,
+    TEXT,
+    WIDTH,
+    clips,
+    copied,
+    item,
+    noise,
+    same,
+    teacher_params,
+    tiny_checkpoint,
+)
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModel, BertConfig, BertModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
 
 from earshot.features.recordings import Key, Recordings
 from earshot.models.wav2vec2 import CheckpointError, Teacher, load_backbone

@@ -4,7 +4,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from earshot.cli import answer, classify, compare, plan, profile, report, search, speeds, sweep, table, verify
+from earshot.cli import (
+    answer,
+    classify,
+    compare,
+    plan,
+    profile,
+    report,
+    search,
+    speeds,
+    sweep,
+    table,
+    verify,
+)
 
 COMMANDS = (answer, classify, table, compare, report, sweep, search, profile, plan, verify, speeds)
 

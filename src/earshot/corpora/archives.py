@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from earshot.corpora import CorpusError
 from earshot.corpora.fetch import Remote, fetch
 from earshot.corpora.unpack import unpack
 from earshot.params import TAU2022, LibriSpeech
+from earshot.tables.manifest import CorpusError
 
 ARCHIVES = "archives"  # the folder in a corpus' root where archives wait to be unpacked
 OPENSLR = ("https://www.openslr.org", "https://openslr.elda.org", "https://openslr.trmal.net")

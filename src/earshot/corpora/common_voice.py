@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from earshot.corpora import Clip, CorpusError
 from earshot.corpora.unpack import unpack
 from earshot.features import audio
 from earshot.params import CommonVoice
+from earshot.tables.manifest import Clip, CorpusError
 
 COLUMNS = ("client_id", "path", "sentence")
 # A clip that several tables list belongs to the first of these; the held-out splits also keep their speakers and

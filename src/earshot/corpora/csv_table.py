@@ -14,9 +14,9 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot.corpora import Clip, CorpusError
 from earshot.features import audio
 from earshot.params import Manifest, Split
+from earshot.tables.manifest import Clip, CorpusError
 
 REQUIRED = ("path", "speaker", "split")
 SUBSETS = ("5", "10", "25", "50", "100")

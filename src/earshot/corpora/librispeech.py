@@ -7,9 +7,10 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from earshot.corpora import Clip, CorpusError, archives
+from earshot.corpora import archives
 from earshot.features import audio
 from earshot.params import LibriSpeech
+from earshot.tables.manifest import Clip, CorpusError
 
 
 def build(params: LibriSpeech, folder: Path, seed: int) -> Iterator[Clip]:

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from earshot.corpora import Clip, CorpusError, archives
+from earshot.corpora import archives
 from earshot.features import audio, responses
 from earshot.params import TAU2022
 from earshot.runtime import parallel
 from earshot.runtime.files import atomic
+from earshot.tables.manifest import Clip, CorpusError
 
 COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 SUBSETS = (5, 10, 25, 50, 100)

@@ -1,6 +1,6 @@
 """Distilling one student: in float, then with simulated 8-bit weights, the teacher's answers from the cache alone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,10 +13,8 @@ from torch import nn
 from earshot.distillation.objective import Objective
 from earshot.evaluation.metrics import Answers
 from earshot.models import accelerator, fake_quant
-from earshot.models.bilstm import BiLSTMStudent
-from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.heads import ABSENT
-from earshot.models.mobilenet import MobileNetStudent
+from earshot.models.students import STUDENTS
 from earshot.params import Augment, Distill, Recipe, Student
 from earshot.tables.items import Item
 from earshot.tables.sequences import Store
@@ -25,11 +23,6 @@ from earshot.training.augment import augment_batch
 from earshot.training.batches import Batch, Lesson, Loader, pad_frames
 from earshot.training.loop import OnEpoch, accuracy, fit, predict
 
-STUDENTS: dict[str, Callable[[Any, int, int], nn.Module]] = {
-    "bilstm": BiLSTMStudent,
-    "mobilenet": MobileNetStudent,
-    "cp_mobile": CPMobileStudent,
-}
 AS_IT_IS = Augment()
 CALIBRATION = 8  # batches from which activation ranges are taken
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from earshot import predict, text
-from earshot.distillation.distill import STUDENTS
 from earshot.evaluation import costs
 from earshot.evaluation.metrics import Answers
+from earshot.export import size
 from earshot.features.recordings import Recordings
-from earshot.models import checkpoint
+from earshot.models.students import load_student
 from earshot.models.wav2vec2 import Teacher
 from earshot.params import Evaluate, Features, Limits, Student, Text
 from earshot.runtime.files import atomic
@@ -36,13 +36,6 @@ class LimitError(ValueError):
 def read_text(params: Student) -> Text | None:
     """Return how a student reads options; None for one with fixed classes."""
     return getattr(params, "text", None)
-
-
-def load_student(params: Student, n_mels: int, classes: int, weights: Path) -> nn.Module:
-    """Return a distilled student, ready to answer; `classes` is how many fixed classes it tells apart, if it does."""
-    student = STUDENTS[params.name](params, n_mels, classes)
-    student.load_state_dict(checkpoint.load_weights(weights))
-    return student.eval()
 
 
 def student_answers(params: Student, mel: Store, items: Sequence[Item], weights: Sequence[Path]) -> list[Answers]:
@@ -152,8 +145,8 @@ def student_cost(
     in_float |= {"parameters": costs.parameters(student), "macs": macs}
     in_float["timing"]["train_minutes"] = minutes
     if settings.limits or not read_text(params):
-        count, size = costs.network_parameters(onnx / "student.int8.onnx")
-        int8 |= {"parameters": count, "parameter_bytes": size, "macs": macs}
+        count, stored = size.network_parameters(onnx / "student.int8.onnx")
+        int8 |= {"parameters": count, "parameter_bytes": stored, "macs": macs}
     return {recipe: in_float, f"{recipe}_int8": int8}
 
 
@@ -185,7 +178,7 @@ def file_costs(files: Sequence[Path], item: Item, settings: Evaluate) -> list[Co
     students = [predict.load(file) for file in files]
     samples, asked = _noise(settings.reference_seconds, students[0].sample_rate), encode([item], students[0].buckets)
     timing = timed([partial(student.logits, samples, *asked) for student in students], settings.latency_clips)
-    return [{"bytes": costs.file_bytes(file), "timing": own} for file, own in zip(files, timing, strict=True)]
+    return [{"bytes": size.file_bytes(file), "timing": own} for file, own in zip(files, timing, strict=True)]
 
 
 def check_limits(cost: dict[str, Cost], limits: Limits | None) -> None:

@@ -3,15 +3,13 @@
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    import onnx
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -129,60 +127,6 @@ def _lstm_flops(frames: tuple, w_input: tuple, w_hidden: tuple, *_: Any, **__: A
 def _attention_flops(query: tuple, key: tuple, value: tuple, *_: Any, **__: Any) -> int:
     """Query `(B, H, T, D)`, key `(B, H, U, D)`, value `(B, H, U, V)`: every query meets every key, masked or not."""
     return 2 * prod(query[:3]) * key[2] * (query[3] + value[3])
-
-
-def file_bytes(path: str | Path) -> int:
-    """Return the bytes of a file, or of all files in a folder; FileNotFoundError names a missing one."""
-    path = Path(path)
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files)
-
-
-def onnx_parameters(path: str | Path) -> tuple[int, int]:
-    """Return how many constant values an ONNX file holds, and their packed bytes.
-
-    Everything stored counts: weights, scales, zero points, and the constants of a front end inside the file.
-    """
-    import onnx
-
-    tensors = list(_tensors(onnx.load(path).graph))
-    return sum(prod(tensor.dims) for tensor in tensors), sum(map(_packed_bytes, tensors))
-
-
-def network_parameters(path: str | Path) -> tuple[int, int]:
-    """Return the same of what comes behind the front end in a student's file: what DCASE's limit of 128 kB is about.
-
-    Weights, biases, scales and zero points count. ValueError names a file without a front end.
-    """
-    import onnx
-
-    from earshot.export import FRONT_END
-
-    graph = onnx.load(path).graph
-    names = [node.name for node in graph.node]
-    if FRONT_END not in names:
-        raise ValueError(f"{path}: not an Earshot student, no node is called {FRONT_END!r}")
-    network = graph.node[names.index(FRONT_END) + 1 :]
-    used = {name for node in network for name in node.input}
-    tensors = [tensor for tensor in graph.initializer if tensor.name in used]
-    tensors += _tensors(onnx.GraphProto(node=network))
-    return sum(prod(tensor.dims) for tensor in tensors), sum(map(_packed_bytes, tensors))
-
-
-def _tensors(graph: "onnx.GraphProto") -> "Iterator[onnx.TensorProto]":
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            if attribute.HasField("g"):  # the branches of If, the body of Loop
-                yield from _tensors(attribute.g)
-
-
-def _packed_bytes(tensor: "onnx.TensorProto") -> int:
-    import onnx
-
-    return len(tensor.raw_data) if tensor.HasField("raw_data") else onnx.numpy_helper.to_array(tensor).nbytes
 
 
 def latency(calls: Sequence[Callable[[], Any]], rounds: int, warmup: int = 3) -> list[dict[str, float]]:

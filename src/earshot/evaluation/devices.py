@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from earshot.evaluation.metrics import calibration_error, check, f1, negative_log_likelihood, p_value, resample
+from earshot.evaluation.metrics import (
+    calibration_error,
+    check,
+    f1,
+    negative_log_likelihood,
+    p_value,
+    resample,
+)
 
 SIMULATED = re.compile(r"s\d+")  # TAU's names: a, b, c are real devices, s1 … s6 simulated
 Name = tuple[str, ...]  # ("device", "s4", "accuracy") is device.s4.accuracy

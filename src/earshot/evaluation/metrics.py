@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 BINS = 15
 Statistic = Callable[[np.ndarray], np.ndarray]  # confusion tables (…, C, C) → one number per table (…)
@@ -142,15 +141,6 @@ def p_value(draws: np.ndarray) -> float:
     draws = draws.round(12)  # a rounding error has no sign
     tail = 1 + min((draws <= 0).sum(), (draws >= 0).sum())  # one added: no finite number of draws shows p = 0
     return min(1.0, float(2 * tail / (len(draws) + 1)))
-
-
-def exact_interval(successes: int, n: int) -> tuple[float, float]:
-    """Return the 95% Clopper-Pearson interval of a share of n independent items.
-
-    The paper's 68.4% and 78.9% are 13 and 15 of 19: 0.43..0.87 and 0.54..0.94.
-    """
-    ends = binomtest(successes, n).proportion_ci(0.95, method="exact")
-    return float(ends.low), float(ends.high)
 
 
 def check(probabilities: np.ndarray, answers: np.ndarray) -> None:

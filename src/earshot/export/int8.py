@@ -16,8 +16,9 @@ from onnxruntime.quantization import quantize_dynamic
 from torch import nn
 
 from earshot import predict
-from earshot.export import FRONT_END, save
 from earshot.export.cnn import INPUT
+from earshot.export.front_end import FRONT_END
+from earshot.export.onnx_file import save
 from earshot.features.log_mel import log_mel
 from earshot.params import Features
 

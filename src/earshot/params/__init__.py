@@ -39,7 +39,19 @@ from earshot.params.models import (
     Teacher,
     Text,
 )
-from earshot.params.recipes import KD, QAT, Augment, CrossEntropy, FeatureMSE, Front, Layered, Masks, MixStyle, Recipe, Terms
+from earshot.params.recipes import (
+    KD,
+    QAT,
+    Augment,
+    CrossEntropy,
+    FeatureMSE,
+    Front,
+    Layered,
+    Masks,
+    MixStyle,
+    Recipe,
+    Terms,
+)
 from earshot.params.section import Count, Positive, Section, Split
 
 

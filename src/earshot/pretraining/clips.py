@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from earshot.corpora import CorpusError, read_manifest
 from earshot.corpora.synthetic import scenes
 from earshot.features import audio
 from earshot.params import HubertPretrain
 from earshot.pretraining.targets import RECEPTIVE, SAMPLE_RATE
 from earshot.runtime.files import atomic, sha256, write_json
+from earshot.tables.manifest import CorpusError, read_manifest
 
 HELD_OUT = 300
 Heard = tuple[np.ndarray, bool]  # int16 samples at 16 kHz, whether they are held out

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from earshot.runtime.files import atomic
 
 UNKNOWN = -1
+UNKNOWN_DEVICE = "unknown"
 CLASS_SKILL = "scene"  # nothing is asked: the options are the classes, the same for all items
 SKILLS = ("detail", "main_idea", "inference")
 KINDS = (*SKILLS, CLASS_SKILL)
@@ -103,3 +104,9 @@ def minutes(items: Sequence[Item], manifest: pd.DataFrame, roles: Sequence[str] 
     seconds = dict(zip(manifest["id"], manifest["seconds"], strict=True))
     heard = {role: {u for item in items if item.role == role for u in item.utterances} for role in roles}
     return {role: round(float(np.sum([seconds[u] for u in clips])) / 60, 3) for role, clips in heard.items()}
+
+
+def devices(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, str]:
+    """Return the device that recorded each item's clip, by item id; 'unknown' where the corpus does not say."""
+    named = dict(zip(manifest["id"], manifest["device"], strict=True))
+    return {item.id: named[item.utterances[0]] or UNKNOWN_DEVICE for item in asked}

@@ -16,13 +16,14 @@ import pandas as pd
 import soundfile
 from scipy import signal
 
-from earshot.corpora import Clip, tau2022
+from earshot.corpora import tau2022
 from earshot.corpora.synthetic.sounds import SOURCES, room
 from earshot.corpora.synthetic.waves import Place, unit
 from earshot.features.responses import Curve, Device, draw
 from earshot.params import TAU2022, SyntheticScenes
 from earshot.runtime import parallel
 from earshot.runtime.files import atomic
+from earshot.tables.manifest import Clip
 
 CITIES = "barcelona helsinki lisbon london lyon milan paris prague stockholm vienna".split()
 SEGMENTS_PER_LOCATION = 2

@@ -8,7 +8,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from earshot.corpora.synthetic.waves import Place, Traits, band, decay, happenings, noise, scatter, slow, split, tone, unit
+from earshot.corpora.synthetic.waves import (
+    Place,
+    Traits,
+    band,
+    decay,
+    happenings,
+    noise,
+    scatter,
+    slow,
+    split,
+    tone,
+    unit,
+)
 
 
 def ventilation(rng: np.random.Generator, place: Place) -> np.ndarray:

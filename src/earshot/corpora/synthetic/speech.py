@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from earshot.corpora import Clip
 from earshot.corpora.synthetic import world
 from earshot.corpora.synthetic.espeak import SAMPLE_RATE, Voice, speak
 from earshot.params import SyntheticSpeech
 from earshot.runtime import parallel
 from earshot.runtime.files import atomic
+from earshot.tables.manifest import Clip
 
 ACCENTS = ("en", "en-us", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc")
 # Variants of espeak-ng; each belongs to one group of splits. None of them clips, but for some that only pretraining hears.

@@ -4,7 +4,15 @@ import html
 from collections import Counter
 
 from earshot.workbench.comparison import Comparison, Track
-from earshot.workbench.comparison.cells import change, code, looks_the_same, mark, parameter, table, value
+from earshot.workbench.comparison.cells import (
+    change,
+    code,
+    looks_the_same,
+    mark,
+    parameter,
+    table,
+    value,
+)
 from earshot.workbench.comparison.changes import Changes
 from earshot.workbench.comparison.gate import Gate
 from earshot.workbench.comparison.moves import BEYOND, TIMING, Move, headline, headlines

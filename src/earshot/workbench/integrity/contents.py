@@ -38,7 +38,7 @@ def _parquet(path: Path, schema: Any = None) -> None:
 
 
 def _manifest(path: Path) -> None:
-    from earshot.corpora import SCHEMA
+    from earshot.tables.manifest import SCHEMA
 
     _parquet(path, SCHEMA)
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from earshot.corpora import SCHEMA, Clip
 from earshot.corpora.synthetic import scenes as synthetic_scenes
 from earshot.corpora.synthetic import speech as synthetic_speech
 from earshot.params import TAU2022, Track
 from earshot.runtime import parallel
 from earshot.tables.items import CLASS_SKILL, UNKNOWN, Item
+from earshot.tables.manifest import SCHEMA, Clip
 from earshot.workbench.plan.work import Amount
 
 AUDIO = 48.0  # seconds of a sample, about

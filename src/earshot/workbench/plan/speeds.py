@@ -21,19 +21,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from earshot.corpora import SCHEMA
 from earshot.corpora.synthetic import scenes, speech
+from earshot.evaluation import SCORES
 from earshot.features import log_mel
 from earshot.features.recordings import Recordings
+from earshot.items import ITEMS
 from earshot.params import FewShot, Recipe, SyntheticScenes, SyntheticSpeech, Track
 from earshot.params import Teacher as TeacherParams
 from earshot.runtime import parallel, progress
 from earshot.tables import sequences
 from earshot.tables.items import ItemError
-from earshot.tasks import TASKS
+from earshot.tables.manifest import SCHEMA
 from earshot.workbench.plan import sample, work
 
-LIGHT = "import earshot.features, earshot.tasks"
+LIGHT = "import earshot.features, earshot.items"
 HEAVY = "import earshot.teacher, earshot.distillation, earshot.evaluation, dvclive"
 PASSAGES = {"teacher": 150, "pool": 60, "fewshot": 10, "validation": 60, "test": 150}  # told, from which items are made
 ROWS = 2000  # clips, from which items of classes are made
@@ -122,7 +123,7 @@ def _make(track: Track, folder: Path) -> float:
 
 
 def _items(track: Track) -> float:
-    task = TASKS[track.task]
+    task = ITEMS[track.task]
     if track.task == "classes":
         labels, cycle = sorted(scenes.CLASSES), np.arange(ROWS)
         rows = {
@@ -303,9 +304,8 @@ class _Learned:
         return speeds | ({"qat": epochs[EPOCHS - 1] / heard} if recipe.qat else {}), distilled
 
     def _files(self, distilled: Any) -> dict[str, Any]:
-        from earshot import export
         from earshot.evaluation import ask
-        from earshot.export import int8
+        from earshot.export import int8, onnx_file
         from earshot.models import fake_quant
 
         _log.info("ONNX files")
@@ -314,9 +314,9 @@ class _Learned:
         named, labels = {"track": "sample", "recipe": "sample", "seed": "seed-0"}, asked[0].options
         in_float, in_int8 = self.folder / "float.onnx", self.folder / "int8.onnx"
         with timed() as taken:
-            export.export(student, track.features, track.student, in_float, named, labels)
+            onnx_file.export(student, track.features, track.student, in_float, named, labels)
             if fake_quant.is_static(student):
-                export.export(distilled.int8["ptq"], track.features, track.student, in_int8, named, labels)
+                onnx_file.export(distilled.int8["ptq"], track.features, track.student, in_int8, named, labels)
             else:
                 int8.quantize(in_float, in_int8)
             int8.check(in_int8)
@@ -335,7 +335,7 @@ class _Learned:
 
     def _quality(self) -> float:
         """Return the seconds that scores and intervals of all models take, a test item."""
-        track, task = self.track, TASKS[self.track.task]
+        track, task = self.track, SCORES[self.track.task]
         devices = [*scenes.DEVICES] * self.clips
         manifest = self.manifest.assign(device=devices[: self.clips])
         asked = self._asked("test") * (1 + TESTED // len(self._asked("test")))

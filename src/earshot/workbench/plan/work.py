@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from earshot.corpora import archives, read_manifest
+from earshot.corpora import archives
 from earshot.corpora.synthetic import scenes, speech
 from earshot.features import views as augment
 from earshot.params import TAU2022, LibriSpeech, SyntheticScenes, SyntheticSpeech, Track
 from earshot.tables import items
+from earshot.tables.manifest import read_manifest
 
 LETTER = 0.051  # seconds a letter of the embedded speech takes
 # Hours and utterances as the corpus' own tables have them (Panayotov et al. 2015); Mini LibriSpeech's are in its names.

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from earshot import params
-from earshot.corpora import read_manifest
 from earshot.features.audio import AudioError
 from earshot.features.recordings import Recordings
 from earshot.tables import answers, items
 from earshot.tables.items import Item
+from earshot.tables.manifest import read_manifest
 from earshot.workbench.integrity.hashes import md5
 from earshot.workbench.report import players, provenance
 

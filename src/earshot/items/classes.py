@@ -1,14 +1,19 @@
 """The labelled subset of the training clips, the unlabelled pool and the test: items whose options are the classes."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from earshot.items import leaks
 from earshot.params import Labels
+from earshot.tables import items
 from earshot.tables.items import CLASS_SKILL, UNKNOWN, Item, ItemError
 
+ROLES = ("fewshot", "pool", "validation", "test")
 SPLITS = ("pool", "validation", "test")
 LABELLED = ("fewshot", "validation", "test")
 
@@ -39,7 +44,7 @@ def build(manifest: pd.DataFrame, accepted: Iterable[str], params: Labels, seed:
         if missing:
             raise ItemError(f"class {missing[0]}: no {role} clip ({len(missing)} of {len(classes)} classes lack one)")
     code = {label: number for number, label in enumerate(classes)} | {None: UNKNOWN}
-    items = [
+    built = [
         Item(
             id=row.id,
             role=role,
@@ -52,7 +57,7 @@ def build(manifest: pd.DataFrame, accepted: Iterable[str], params: Labels, seed:
         )
         for row, role in zip(clips.itertuples(), roles, strict=True)
     ]
-    return [replace(item, answer=UNKNOWN) if item.role == "pool" else item for item in items]
+    return [replace(item, answer=UNKNOWN) if item.role == "pool" else item for item in built]
 
 
 def drawn(training: pd.DataFrame, share: int, seed: int) -> pd.Series:
@@ -82,3 +87,16 @@ def _quota(sizes: list[int], total: float) -> float:
             return equal
         total -= size
     return float(max(sizes, default=0))
+
+
+def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
+    """Raise ItemError where something leaks into the test; return each role's items by class and device, and minutes."""
+    leaks.check_splits(asked, manifest)
+    heard = items.devices(asked, manifest)
+    report: dict[str, Any] = {"items": {}, "devices": {}}
+    for role in ROLES:
+        mine = [item for item in asked if item.role == role]
+        known = [item.options[item.answer] for item in mine if item.answer != items.UNKNOWN]
+        report["items"][role] = {"all": len(mine), **Counter(known)}
+        report["devices"][role] = dict(Counter(heard[item.id] for item in mine))
+    return report | {"minutes": items.minutes(asked, manifest, ROLES)}

@@ -1,0 +1,103 @@
+"""A student as one ONNX file: raw waveform in (and the ids of question and options, where it reads them), logits out."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx
+from onnx import numpy_helper
+from torch import nn
+
+from earshot.export import bilstm, cnn, heads
+from earshot.export.front_end import FRONT_END, front_end
+from earshot.export.parts import Part, ints
+from earshot.models import fake_quant
+from earshot.models.bilstm import BiLSTMStudent
+from earshot.models.blocks import ConvStudent
+from earshot.models.heads import ClassHead, OptionHead
+from earshot.params import BiLSTM, CPMobile, Features, MobileNet
+from earshot.runtime.files import atomic
+
+__all__ = ["FRONT_END", "ExportError", "export", "save"]
+
+_IR, _OPSET = 10, 20
+_SIGNATURES = {
+    "choice": """student (
+        float[samples] waveform, int64[items, question_ids] question, int64[items, choices, option_ids] options
+    ) => (float[items, choices] logits) {{{nodes}}}""",
+    "classes": "student (float[samples] waveform) => (float[classes] logits) {{{nodes}}}",
+}
+
+
+class ExportError(ValueError):
+    """A student that cannot become a file; the message says why."""
+
+
+def _recurrent(student: BiLSTMStudent, n_mels: int) -> list[Part]:
+    head = {OptionHead: heads.option_head, ClassHead: heads.class_head}[type(student.head)]
+    return [bilstm.encoder(student, n_mels), head(student.head)]
+
+
+def _convolutional(student: ConvStudent, n_mels: int) -> list[Part]:
+    return [cnn.network(student)]
+
+
+NETWORKS: dict[type, Callable[..., list[Part]]] = {BiLSTMStudent: _recurrent, ConvStudent: _convolutional}
+
+
+def export(
+    student: nn.Module,
+    features: Features,
+    student_params: BiLSTM | MobileNet | CPMobile,
+    path: str | Path,
+    metadata: dict[str, str],
+    labels: Sequence[str] = (),
+) -> None:
+    """Write a student with its front end as one ONNX file, atomically, the same bytes for the same weights.
+
+    Input: `waveform` float32 (samples,) in [−1, 1] at the features' sample rate. A student that reads options also takes
+    `question` int64 (Q, Lq) and `options` int64 (Q, C, Lo), ids of `text.encode_item` padded with 0, and its `logits` are
+    float32 (Q, C); one with fixed classes has `logits` (C,) in the order of `labels`. Sizes vary from call to call.
+
+    The file is in float, but for a student of `fake_quant.prepare`, whose file is int8 in QDQ form. Its metadata hold
+    task, sample_rate, the parameters of features and student as JSON, and `metadata`; beside these buckets for `choice`,
+    and labels as JSON for `classes`. Raises ExportError when there is not one label for each class.
+    """
+    student = fake_quant.folded_student(student) if isinstance(student, ConvStudent) else student
+    reads = isinstance(student.head, OptionHead)
+    task = "choice" if reads else "classes"
+    described = metadata | {
+        "task": task,
+        "sample_rate": str(features.sample_rate),
+        "features": json.dumps(features.model_dump(), sort_keys=True),
+        "student": json.dumps(student_params.model_dump(), sort_keys=True),
+    }
+    if reads:
+        described["buckets"] = str(student_params.text.buckets)
+    elif len(labels) != len(student.head.weight):
+        raise ExportError(f"{path}: {len(labels)} labels for a student of {len(student.head.weight)} classes")
+    else:
+        described["labels"] = json.dumps(list(labels))
+    network = next(make for kind, make in NETWORKS.items() if isinstance(student, kind))
+    parts = [_shared(), front_end(features), *network(student, features.n_mels)]
+    graph = onnx.parser.parse_graph(_SIGNATURES[task].format(nodes="".join(nodes for nodes, _ in parts)))
+    for node in graph.node:
+        node.name = node.output[0]
+    used = {name for node in graph.node for name in node.input}
+    for _, constants in parts:
+        graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items() if name in used)
+    opset = onnx.helper.make_opsetid("", _OPSET)
+    model = onnx.helper.make_model(graph, ir_version=_IR, opset_imports=[opset], producer_name="earshot")
+    onnx.helper.set_model_props(model, dict(sorted(described.items())))
+    save(model, path)
+
+
+def save(model: onnx.ModelProto, path: str | Path) -> None:
+    """Check a model and write it atomically, the same bytes for the same content."""
+    onnx.checker.check_model(model, full_check=True)
+    with atomic(path) as partial:
+        partial.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _shared() -> Part:
+    return "", {"zero": ints(0), "one": ints(1), "last": ints(-1), "before_last": ints(-2)}
