@@ -1,4 +1,6 @@
-"""A training epoch with soft labels and feature alignment, from the teacher cache, against one with hard labels alone."""
+"""A training epoch with soft labels and feature alignment, from the teacher cache, against one with
+hard labels alone.
+"""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -19,18 +21,24 @@ from earshot.training.batches import Batch, Loader
 from earshot.training.loop import fit
 
 HARD = Terms(ce=CrossEntropy(weight=1.0))
-SOFT = Terms(ce=CrossEntropy(weight=0.6), kd=KD(weight=0.3, temperature=2.0), feature=FeatureMSE(weight=0.1))
+SOFT = Terms(
+    ce=CrossEntropy(weight=0.6), kd=KD(weight=0.3, temperature=2.0), feature=FeatureMSE(weight=0.1)
+)
 OPTIONS, BATCH = 3, 16
 
 
 def measure(rounds: int = 7, passages: int = 256, width: int = 768, hidden: int = 96) -> Result:
-    """Return seconds an epoch, checkpoints included, of a student of size `hidden` under a teacher of `width`."""
+    """Return seconds an epoch, checkpoints included, of a student of size `hidden` under a teacher
+    of `width`.
+    """
     torch.set_num_threads(1)
     student = BiLSTM(name="bilstm", hidden=hidden, stack=4, text=TEXT)
     with TemporaryDirectory() as made:
         mel = random_mel(Path(made, "mel.parquet"), passages)
         items = ask([id for id, _ in mel], "fewshot", OPTIONS)
-        cache = TeacherCache(random_cache(Path(made), items, width), items, IDENTITY, CACHE, clean(items))
+        cache = TeacherCache(
+            random_cache(Path(made), items, width), items, IDENTITY, CACHE, clean(items)
+        )
         loader = Loader(items, mel, student.text, BATCH)
         (example,) = with_lessons(islice(loader, 1), cache)
 
@@ -53,7 +61,9 @@ def measure(rounds: int = 7, passages: int = 256, width: int = 768, hidden: int 
 
         contenders = {
             "CE": lambda: train(HARD, lambda epoch: loader.shuffled(0, epoch)),
-            "CE + KD + features": lambda: train(SOFT, lambda epoch: with_lessons(loader.shuffled(0, epoch), cache)),
+            "CE + KD + features": lambda: train(
+                SOFT, lambda epoch: with_lessons(loader.shuffled(0, epoch), cache)
+            ),
         }
         table = rows(interleave(contenders, rounds, "epoch"), base="CE")
         minutes = sum(mel.frames(key) for key in mel) / 6000
@@ -64,5 +74,12 @@ def measure(rounds: int = 7, passages: int = 256, width: int = 768, hidden: int 
         unit="seconds per epoch",
         ratio="÷ CE",
         rows=table,
-        targets=[Target("CE + KD + features ÷ CE", table["CE + KD + features"].ratio.median, 1.1, at_least=False)],
+        targets=[
+            Target(
+                "CE + KD + features ÷ CE",
+                table["CE + KD + features"].ratio.median,
+                1.1,
+                at_least=False,
+            )
+        ],
     )

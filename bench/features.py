@@ -1,6 +1,8 @@
-"""From FLAC to normalised log-mel on one thread: ours, librosa, torchaudio, kaldi-native-fbank, and decoding alone.
+"""From FLAC to normalised log-mel on one thread: ours, librosa, torchaudio, kaldi-native-fbank, and
+decoding alone.
 
-All decode with the same function and end with the same log and normalisation; 40 bands, 25-ms windows every 10 ms.
+All decode with the same function and end with the same log and normalisation; 40 bands, 25-ms
+windows every 10 ms.
 """
 
 from collections.abc import Callable
@@ -50,7 +52,9 @@ def _contenders() -> dict[str, Callable[[np.ndarray], object]]:
         "win_length": PARAMS.win_length,
         "n_mels": PARAMS.n_mels,
     }
-    transform = torchaudio.transforms.MelSpectrogram(PARAMS.sample_rate, **size, pad_mode="constant")
+    transform = torchaudio.transforms.MelSpectrogram(
+        PARAMS.sample_rate, **size, pad_mode="constant"
+    )
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.samp_freq, options.frame_opts.dither = PARAMS.sample_rate, 0
     options.mel_opts.num_bins = PARAMS.n_mels
@@ -64,7 +68,9 @@ def _contenders() -> dict[str, Callable[[np.ndarray], object]]:
 
     return {
         "earshot": lambda samples: log_mel.log_mel(samples, PARAMS),
-        "librosa": lambda samples: _finish(librosa.feature.melspectrogram(y=samples, sr=PARAMS.sample_rate, **size).T),
+        "librosa": lambda samples: _finish(
+            librosa.feature.melspectrogram(y=samples, sr=PARAMS.sample_rate, **size).T
+        ),
         "torchaudio": lambda samples: _finish(transform(torch.from_numpy(samples)).numpy().T),
         "kaldi-native-fbank": kaldi,
         "decoding alone": lambda samples: samples,
@@ -72,9 +78,13 @@ def _contenders() -> dict[str, Callable[[np.ndarray], object]]:
 
 
 def measure(rounds: int = 7, folder: Path | None = None, clips: int = 60) -> Result:
-    """Return seconds per hour of audio. `folder` holds FLAC files, at any depth; without one, `clips` are made."""
+    """Return seconds per hour of audio. `folder` holds FLAC files, at any depth; without one,
+    `clips` are made.
+    """
     with TemporaryDirectory() as made:
-        files = sorted(folder.rglob("*.flac")) if folder else make_clips(Path(made), clips, sentences=4)
+        files = (
+            sorted(folder.rglob("*.flac")) if folder else make_clips(Path(made), clips, sentences=4)
+        )
         if not files:
             raise SystemExit(f"{folder}: no .flac file")
         hours = sum(audio.header(file)[0] for file in files) / 3600
@@ -83,10 +93,19 @@ def measure(rounds: int = 7, folder: Path | None = None, clips: int = 60) -> Res
             for file in files:
                 compute(audio.decode(file, PARAMS.sample_rate))
 
-        spent = interleave({name: partial(over_all, one) for name, one in _contenders().items()}, rounds, "features")
-    table = rows({name: [seconds / hours for seconds in each] for name, each in spent.items()}, base="earshot")
+        spent = interleave(
+            {name: partial(over_all, one) for name, one in _contenders().items()},
+            rounds,
+            "features",
+        )
+    table = rows(
+        {name: [seconds / hours for seconds in each] for name, each in spent.items()},
+        base="earshot",
+    )
     best = min(RIVALS, key=lambda rival: table[rival].ratio.median)
-    floor = median(theirs / ours for theirs, ours in zip(spent[best], spent["decoding alone"], strict=True))
+    floor = median(
+        theirs / ours for theirs, ours in zip(spent[best], spent["decoding alone"], strict=True)
+    )
     return Result(
         title="Features: decoding and log-mel",
         note=f"{len(files)} FLAC clips, {60 * hours:.0f} minutes; normalised 40-band log-mel. "
@@ -94,5 +113,7 @@ def measure(rounds: int = 7, folder: Path | None = None, clips: int = 60) -> Res
         unit="seconds per hour of audio",
         ratio="time ÷ ours",
         rows=table,
-        targets=[Target(f"the best of the others ({best}), time ÷ ours", table[best].ratio.median, 2)],
+        targets=[
+            Target(f"the best of the others ({best}), time ÷ ours", table[best].ratio.median, 2)
+        ],
     )

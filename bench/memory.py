@@ -1,7 +1,9 @@
-"""Peak memory of the features and the cache stage, as the pipeline runs them, on a small and a large corpus.
+"""Peak memory of the features and the cache stage, as the pipeline runs them, on a small and a
+large corpus.
 
-Each runs in a process of its own, with two workers; the figure is its peak plus twice that of its largest worker, an
-upper bound, as processes share pages. No torch is loaded here: a new process inherits the peak of the one before it.
+Each runs in a process of its own, with two workers; the figure is its peak plus twice that of its
+largest worker, an upper bound, as processes share pages. No torch is loaded here: a new process
+inherits the peak of the one before it.
 """
 
 import csv
@@ -70,11 +72,15 @@ def _prepare(folder: Path, hours: float) -> None:
     settings = params.parse(content).tracks[TRACK]
     write_manifest(CORPORA["manifest"](settings.corpus, folder, 0), data / "manifest.parquet")
     items.write(ask(ids), data / "items.parquet")
-    finetune.save(Teacher(settings.teacher), settings.teacher, folder / "models" / TRACK / "teacher")
+    finetune.save(
+        Teacher(settings.teacher), settings.teacher, folder / "models" / TRACK / "teacher"
+    )
 
 
 def peak(stage: str, folder: Path, key: str = TRACK, children: int = WORKERS) -> float:
-    """Run a stage in `folder` on a track or recipe; return its peak memory in MB, with so many of its largest child's."""
+    """Run a stage in `folder` on a track or recipe; return its peak memory in MB, with so many of
+    its largest child's.
+    """
     paths = os.pathsep.join(str(ROOT / name) for name in ("src", "stages"))
     done = subprocess.run(
         [sys.executable, "-c", LAUNCH, str(children), str(ROOT / "stages" / f"{stage}.py"), key],
@@ -88,9 +94,15 @@ def peak(stage: str, folder: Path, key: str = TRACK, children: int = WORKERS) ->
 
 
 def measure(rounds: int = 1, hours: Mapping[str, tuple[float, float]] = HOURS) -> Result:
-    """Return MB for each stage and corpus size; `hours` are a small and a large size for each stage."""
-    values: dict[str, dict[float, list[float]]] = {stage: {size: [] for size in sizes} for stage, sizes in hours.items()}
-    runs = [(stage, size) for _ in range(rounds) for stage, sizes in hours.items() for size in sizes]
+    """Return MB for each stage and corpus size; `hours` are a small and a large size for each
+    stage.
+    """
+    values: dict[str, dict[float, list[float]]] = {
+        stage: {size: [] for size in sizes} for stage, sizes in hours.items()
+    }
+    runs = [
+        (stage, size) for _ in range(rounds) for stage, sizes in hours.items() for size in sizes
+    ]
     with TemporaryDirectory() as made:
         folders = {size: Path(made, f"{size:g}") for sizes in hours.values() for size in sizes}
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -101,10 +113,17 @@ def measure(rounds: int = 1, hours: Mapping[str, tuple[float, float]] = HOURS) -
     table: dict[str, Row] = {}
     targets: list[Target] = []
     for stage, (small, large) in hours.items():
-        table |= rows({f"{stage}, {size:g} h": peaks for size, peaks in values[stage].items()}, base=f"{stage}, {small:g} h")
+        table |= rows(
+            {f"{stage}, {size:g} h": peaks for size, peaks in values[stage].items()},
+            base=f"{stage}, {small:g} h",
+        )
         most = table[f"{stage}, {large:g} h"]
-        targets.append(Target(f"{stage}: MB for {large:g} h", most.value.median, 1000, at_least=False))
-        targets.append(Target(f"{stage}: {large:g} h ÷ {small:g} h", most.ratio.median, 1.1, at_least=False))
+        targets.append(
+            Target(f"{stage}: MB for {large:g} h", most.value.median, 1000, at_least=False)
+        )
+        targets.append(
+            Target(f"{stage}: {large:g} h ÷ {small:g} h", most.ratio.median, 1.1, at_least=False)
+        )
     return Result(
         title="Memory: peak of a stage",
         note=f"Clips of {CLIP_SECONDS} s, {WORKERS} workers; an upper bound, pages that processes share count for each.",

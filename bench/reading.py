@@ -1,4 +1,6 @@
-"""Reading stores and the teacher cache against reading the bytes of the same store in order, all from memory."""
+"""Reading stores and the teacher cache against reading the bytes of the same store in order, all
+from memory.
+"""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -31,17 +33,31 @@ def random_mel(path: Path, sequences: int, width: int = 40) -> Store:
     """Write a store of noise, 2.5–4.5 s a sequence, and open it."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(250, 450, sequences)
-    noise = ((f"{i:05d}", 0, rng.standard_normal((length, width), np.float32)) for i, length in enumerate(lengths))
+    noise = (
+        (f"{i:05d}", 0, rng.standard_normal((length, width), np.float32))
+        for i, length in enumerate(lengths)
+    )
     store.write(path, noise, "mel", width, {})
     return Store(path)
 
 
 def random_cache(folder: Path, items: Sequence[Item], width: int) -> Path:
-    """Have a one-layer random teacher of `width` answer items, all about short noises; return the cache's folder."""
-    narrow = {"num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 16, "conv_dim": (8,) * 7}
-    params = random_teacher(folder / "teacher", Wav2Vec2Config(hidden_size=width, **narrow), tuned_layers=1)
+    """Have a one-layer random teacher of `width` answer items, all about short noises; return the
+    cache's folder.
+    """
+    narrow = {
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "intermediate_size": 16,
+        "conv_dim": (8,) * 7,
+    }
+    params = random_teacher(
+        folder / "teacher", Wav2Vec2Config(hidden_size=width, **narrow), tuned_layers=1
+    )
     rng, ids = np.random.default_rng(0), heard(items)
-    recordings = Recordings(pd.DataFrame({"id": ids, "path": [str(folder / f"{id}.wav") for id in ids]}))
+    recordings = Recordings(
+        pd.DataFrame({"id": ids, "path": [str(folder / f"{id}.wav") for id in ids]})
+    )
     for path in (folder / f"{id}.wav" for id in ids):
         soundfile.write(path, np.clip(rng.normal(0, 0.1, 3200), -1, 1), 16_000)
     out = folder / "cache"
@@ -80,16 +96,23 @@ def measure(rounds: int = 7, sequences: int = 2000, cached: int = 500, width: in
             "bytes, 1-MB blocks": in_blocks,
             "store, in order": lambda: through(keys),
             "store, shuffled": lambda: through(shuffled),
-            "teacher cache, opened and checked": lambda: TeacherCache(folder, items, IDENTITY, CACHE, views),
+            "teacher cache, opened and checked": lambda: TeacherCache(
+                folder, items, IDENTITY, CACHE, views
+            ),
         }
         spent = interleave(contenders, rounds, "reading")
         sizes = dict.fromkeys(contenders, path.stat().st_size)
-    sizes["teacher cache, opened and checked"] = arrays = len(items) * (4 * len(items[0].options) + 2 * width)
+    sizes["teacher cache, opened and checked"] = arrays = len(items) * (
+        4 * len(items[0].options) + 2 * width
+    )
     return Result(
         title="Reading: stores and the teacher cache",
         note=f"{sequences} mel sequences, {sizes['store, shuffled'] / 1e6:.0f} MB; a teacher cache of {len(items)} items, "
         f"{arrays / 1e6:.1f} MB of arrays; all in the page cache.",
         unit="MB per second",
         ratio="÷ bytes in order",
-        rows=rows({name: [sizes[name] / 1e6 / s for s in each] for name, each in spent.items()}, base="bytes, 1-MB blocks"),
+        rows=rows(
+            {name: [sizes[name] / 1e6 / s for s in each] for name, each in spent.items()},
+            base="bytes, 1-MB blocks",
+        ),
     )

@@ -1,4 +1,6 @@
-"""What every bench shares: contenders that take turns, the spread of what they took, and targets beside them."""
+"""What every bench shares: contenders that take turns, the spread of what they took, and targets
+beside them.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +33,9 @@ class Spread(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A contender's measurements in the unit of its bench, and their ratio to another's, round by round."""
+    """A contender's measurements in the unit of its bench, and their ratio to another's, round by
+    round.
+    """
 
     value: Spread
     ratio: Spread
@@ -57,7 +61,9 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """What one bench found: `unit` and `ratio` name the columns of `rows`, `note` says what was measured."""
+    """What one bench found: `unit` and `ratio` name the columns of `rows`, `note` says what was
+    measured.
+    """
 
     title: str
     note: str
@@ -75,10 +81,11 @@ def number(value: float) -> str:
 def interleave(
     contenders: Mapping[str, Callable[[], object]], rounds: int, what: str, warm: bool = False
 ) -> dict[str, list[float]]:
-    """Return the seconds that every contender took in each round, on one thread; a round before them is not counted.
+    """Return the seconds that every contender took in each round, on one thread; a round before
+    them is not counted.
 
-    Contenders take turns, so that a slow moment hits all alike. `warm` runs each once more before it is timed, where
-    what the one before it left in the processor's cache would weigh.
+    Contenders take turns, so that a slow moment hits all alike. `warm` runs each once more before
+    it is timed, where what the one before it left in the processor's cache would weigh.
     """
     spent: dict[str, list[float]] = {name: [] for name in contenders}
     with threadpool_limits(1):
@@ -94,11 +101,15 @@ def interleave(
 
 
 def rows(values: Mapping[str, Sequence[float]], base: str, inverse: bool = False) -> dict[str, Row]:
-    """Return rows whose ratio is a contender's values over those of `base`, or with `inverse` the other way round."""
+    """Return rows whose ratio is a contender's values over those of `base`, or with `inverse` the
+    other way round.
+    """
     return {
         name: Row(
             Spread.of(own),
-            Spread.of([b / a if inverse else a / b for a, b in zip(own, values[base], strict=True)]),
+            Spread.of(
+                [b / a if inverse else a / b for a, b in zip(own, values[base], strict=True)]
+            ),
         )
         for name, own in values.items()
     }

@@ -1,4 +1,5 @@
-"""Measure what Earshot promises about speed and memory: all benches, or those named, one after another on one thread.
+"""Measure what Earshot promises about speed and memory: all benches, or those named, one after
+another on one thread.
 
 `python bench/run.py [bench ...] [--rounds N] [--folder DIR] [--write docs/bench.md]`
 """
@@ -20,7 +21,16 @@ from bench.rounds import Result
 from earshot.runtime.files import atomic
 
 BENCHES = ("features", "teacher", "reading", "epoch", "student", "memory")
-LIBRARIES = ("torch", "torchaudio", "transformers", "onnxruntime", "librosa", "kaldi-native-fbank", "numpy", "pyarrow")
+LIBRARIES = (
+    "torch",
+    "torchaudio",
+    "transformers",
+    "onnxruntime",
+    "librosa",
+    "kaldi-native-fbank",
+    "numpy",
+    "pyarrow",
+)
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "EARSHOT_WORKERS")
 
 
@@ -31,17 +41,24 @@ def _measure(name: str, options: dict[str, Any]) -> Result:
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
 
 def render(result: Result) -> str:
-    """Return a result as Markdown: what was measured, the table, and each target with what came out."""
+    """Return a result as Markdown: what was measured, the table, and each target with what came
+    out.
+    """
     lines = [("", f"{result.unit}, median (min–max)", result.ratio)]
     lines += [(name, str(row.value), str(row.ratio)) for name, row in result.rows.items()]
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
-    cells = [" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
+    cells = [
+        " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True))
+        for line in lines
+    ]
     rule = "|".join("-" * (width + 2) for width in widths)
     table = [f"| {cells[0]} |", f"|{rule}|", *(f"| {line} |" for line in cells[1:])]
     targets = ["", *(f"- {target}" for target in result.targets)] if result.targets else []
@@ -65,9 +82,15 @@ def document(results: list[Result], command: str) -> str:
 def main() -> None:
     """Run the benches, each in a fresh process, and print or also write what they found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bench", nargs="*", help=f"any of {', '.join(BENCHES)}; all when none is given")
-    parser.add_argument("--rounds", type=int, help="rounds for each bench, instead of its own number")
-    parser.add_argument("--folder", type=Path, help="FLAC files for the features bench, instead of made ones")
+    parser.add_argument(
+        "bench", nargs="*", help=f"any of {', '.join(BENCHES)}; all when none is given"
+    )
+    parser.add_argument(
+        "--rounds", type=int, help="rounds for each bench, instead of its own number"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="FLAC files for the features bench, instead of made ones"
+    )
     parser.add_argument("--write", type=Path, metavar="FILE", help="also write the document here")
     chosen = parser.parse_args()
     if unknown := set(chosen.bench) - set(BENCHES):
@@ -76,7 +99,9 @@ def main() -> None:
         parser.error(f"--rounds {chosen.rounds} must be at least 1")
     os.environ |= dict.fromkeys(THREADS, "1")
     names, results = [name for name in BENCHES if name in chosen.bench or not chosen.bench], []
-    fresh = multiprocessing.get_context("spawn")  # nobody's threads, modules or memory weigh on the next
+    fresh = multiprocessing.get_context(
+        "spawn"
+    )  # nobody's threads, modules or memory weigh on the next
     with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as pool:
         for number, name in enumerate(names, 1):
             print(f"{number}/{len(names)} {name}", file=sys.stderr, flush=True)
@@ -85,7 +110,13 @@ def main() -> None:
             results.append(pool.submit(_measure, name, options).result())
             print(render(results[-1]), flush=True)
     if chosen.write:
-        asked = " ".join(["python bench/run.py", *chosen.bench, *([f"--rounds {chosen.rounds}"] if chosen.rounds else [])])
+        asked = " ".join(
+            [
+                "python bench/run.py",
+                *chosen.bench,
+                *([f"--rounds {chosen.rounds}"] if chosen.rounds else []),
+            ]
+        )
         asked += " --folder DIR" if chosen.folder else ""
         with atomic(chosen.write) as partial:
             partial.write_text(document(results, asked))

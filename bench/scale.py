@@ -1,11 +1,12 @@
-"""Peak memory and time of every stage on a small and a ten times larger corpus: what grows with a corpus must lie on disk.
+"""Peak memory and time of every stage on a small and a ten times larger corpus: what grows with a
+corpus must lie on disk.
 
 `python bench/scale.py [--hours 1 10] [--write docs/scale.md]`
 
-Clips are a few files of noise, told again and again under other names. The stages are the real ones, with the embedded
-teacher of scenes and one student of one epoch, from a folder with a params.yaml of its own. The figure is a stage's peak,
-workers included, an upper bound, as processes share pages. No torch is loaded here: a new process inherits the peak of the
-one before it.
+Clips are a few files of noise, told again and again under other names. The stages are the real
+ones, with the embedded teacher of scenes and one student of one epoch, from a folder with a
+params.yaml of its own. The figure is a stage's peak, workers included, an upper bound, as processes
+share pages. No torch is loaded here: a new process inherits the peak of the one before it.
 """
 
 import argparse
@@ -44,7 +45,9 @@ LIMIT = 1.15
 
 
 def prepare(folder: Path, hours: float) -> None:
-    """Write a corpus of so many hours, as a table of recordings, and parameters with one short recipe."""
+    """Write a corpus of so many hours, as a table of recordings, and parameters with one short
+    recipe.
+    """
     rng = np.random.default_rng(0)
     time_axis = np.arange(SECONDS * SAMPLE_RATE) / SAMPLE_RATE
     for number in range(FILES):
@@ -58,14 +61,33 @@ def prepare(folder: Path, hours: float) -> None:
         for number in range(max(20 * CLASSES, round(3600 * hours / SECONDS))):
             label, split = number % CLASSES, splits[number // CLASSES % len(splits)]
             place = f"{split}-{number // CLASSES % 7}"
-            row = [f"{number:06d}", f"{number % FILES}.flac", place, split, f"{number:06d}", f"class{label}", place, "a"]
+            row = [
+                f"{number:06d}",
+                f"{number % FILES}.flac",
+                place,
+                split,
+                f"{number:06d}",
+                f"class{label}",
+                place,
+                "a",
+            ]
             table.writerow(row)
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     own, recipe = content["tracks"][TRACK], content["recipes"][RECIPE]
     own["corpus"] = {"name": "manifest", "path": str(folder / "corpus.csv")}
-    own["teacher"] |= {"checkpoint": str(ROOT / own["teacher"]["checkpoint"]), "epochs": 1, "control": False}
+    own["teacher"] |= {
+        "checkpoint": str(ROOT / own["teacher"]["checkpoint"]),
+        "epochs": 1,
+        "control": False,
+    }
     own["distill"]["seeds"] = 1
-    own["evaluate"] |= {"recipes": ["layered"], "gains": [], "resamples": 100, "latency_clips": 2, "limits": None}
+    own["evaluate"] |= {
+        "recipes": ["layered"],
+        "gains": [],
+        "resamples": 100,
+        "latency_clips": 2,
+        "limits": None,
+    }
     recipe |= {"epochs": 1, "qat": None}
     recipe["terms"]["front"]["alone"] = 0
     content = {"seed": content["seed"], "tracks": {TRACK: own}, "recipes": {RECIPE: recipe}}
@@ -80,12 +102,16 @@ def measure(hours: Sequence[float]) -> dict[str, list[tuple[float, float]]]:
             prepare(Path(made), size)
             for stage, key, children in STAGES:
                 begun = time.perf_counter()
-                found[stage].append((peak(stage, Path(made), key, children), time.perf_counter() - begun))
+                found[stage].append(
+                    (peak(stage, Path(made), key, children), time.perf_counter() - begun)
+                )
                 print(f"{size:g} h {stage}: {found[stage][-1]}", file=sys.stderr, flush=True)
     return found
 
 
-def render(found: dict[str, list[tuple[float, float]]], hours: Sequence[float], command: str) -> str:
+def render(
+    found: dict[str, list[tuple[float, float]]], hours: Sequence[float], command: str
+) -> str:
     """Return the Markdown table of `measure`, and what it was measured with."""
     small, large = (f"{size:g} h" for size in hours)
     lines = [
@@ -98,11 +124,15 @@ def render(found: dict[str, list[tuple[float, float]]], hours: Sequence[float], 
         "|---|---|---|---|---|---|",
     ]
     for stage, ((first, begun), (second, spent)) in found.items():
-        lines.append(f"| {stage} | {first:.0f} | {second:.0f} | {second / first:.2f} | {begun:.0f} | {spent:.0f} |")
+        lines.append(
+            f"| {stage} | {first:.0f} | {second:.0f} | {second / first:.2f} | {begun:.0f} | {spent:.0f} |"
+        )
     worst = max(found, key=lambda stage: found[stage][1][0] / found[stage][0][0])
     ratio = found[worst][1][0] / found[worst][0][0]
     met = "met" if ratio <= LIMIT else "not met"
-    return "\n".join([*lines, "", f"- the largest ratio ({worst}): {ratio:.2f}, target ≤ {LIMIT}: {met}", ""])
+    return "\n".join(
+        [*lines, "", f"- the largest ratio ({worst}): {ratio:.2f}, target ≤ {LIMIT}: {met}", ""]
+    )
 
 
 def main() -> None:

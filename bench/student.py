@@ -1,4 +1,5 @@
-"""From waveform to answer on one thread: the full-size teacher, and students as PyTorch float, ONNX float, ONNX int8.
+"""From waveform to answer on one thread: the full-size teacher, and students as PyTorch float, ONNX
+float, ONNX int8.
 
 Weights are random, the clip is noise: neither changes the work.
 """
@@ -69,19 +70,33 @@ def _students(samples: np.ndarray, params: BiLSTM) -> tuple[dict[str, Callable[[
 
 
 def measure(
-    rounds: int = 7, seconds: float = 10, sizes: dict[str, dict[str, int]] = SIZES, config: Wav2Vec2Config = BASE
+    rounds: int = 7,
+    seconds: float = 10,
+    sizes: dict[str, dict[str, int]] = SIZES,
+    config: Wav2Vec2Config = BASE,
 ) -> Result:
     """Return milliseconds for a clip of so many seconds, with a random teacher of this shape."""
     torch.set_num_threads(1)
-    samples = np.random.default_rng(0).normal(0, 0.1, int(seconds * PARAMS.sample_rate)).astype(np.float32)
+    samples = (
+        np.random.default_rng(0)
+        .normal(0, 0.1, int(seconds * PARAMS.sample_rate))
+        .astype(np.float32)
+    )
     contenders, megabytes = {TEACHER: _teacher(samples, config)}, {}
     for size, sides in sizes.items():
         forms, megabytes[size] = _students(samples, BiLSTM(name="bilstm", **sides, text=TEXT))
         contenders |= {f"{size}, {form}": run for form, run in forms.items()}
     spent = interleave(contenders, rounds, "student", warm=True)
-    table = rows({name: [1000 * s for s in each] for name, each in spent.items()}, base=TEACHER, inverse=True)
+    table = rows(
+        {name: [1000 * s for s in each] for name, each in spent.items()}, base=TEACHER, inverse=True
+    )
     targets = [
-        Target(f"{size}, int8: times as fast as the teacher", table[f"{size}, ONNX int8"].ratio.median, 20) for size in sizes
+        Target(
+            f"{size}, int8: times as fast as the teacher",
+            table[f"{size}, ONNX int8"].ratio.median,
+            20,
+        )
+        for size in sizes
     ]
     if "paper" in sizes:
         against = rows(spent, base="paper, PyTorch float", inverse=True)["paper, ONNX int8"]

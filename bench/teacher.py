@@ -1,6 +1,7 @@
 """Caching a full-size teacher's answers against a bare loop over the same passages.
 
-Both decode, run all layers and the head. The cache adds batches with padding, float16, Parquet, checksums and syncing.
+Both decode, run all layers and the head. The cache adds batches with padding, float16, Parquet,
+checksums and syncing.
 """
 
 from collections.abc import Sequence
@@ -29,10 +30,16 @@ from earshot.training.loop import answer
 TEXT = Text()
 BASE = Wav2Vec2Config()  # its defaults are wav2vec2-base
 QUESTIONS = 4  # a passage, as in the pool
-OPTIONS = "a red bike|two lamps|rain boots|an old map|green tea|a wool coat|warm bread|a tin drum".split("|")
+OPTIONS = (
+    "a red bike|two lamps|rain boots|an old map|green tea|a wool coat|warm bread|a tin drum".split(
+        "|"
+    )
+)
 
 
-def random_teacher(folder: Path, config: Wav2Vec2Config = BASE, tuned_layers: int = 2) -> TeacherParams:
+def random_teacher(
+    folder: Path, config: Wav2Vec2Config = BASE, tuned_layers: int = 2
+) -> TeacherParams:
     """Save a random wav2vec 2.0 encoder; return the parameters that load it."""
     logging.disable_progress_bar()
     torch.manual_seed(0)
@@ -64,7 +71,9 @@ def measure(rounds: int = 5, passages: int = 8, config: Wav2Vec2Config = BASE) -
     torch.set_num_threads(1)
     with TemporaryDirectory() as made:
         paths = make_clips(Path(made), passages, sentences=1)
-        manifest = pd.DataFrame({"id": [path.stem for path in paths], "path": list(map(str, paths))})
+        manifest = pd.DataFrame(
+            {"id": [path.stem for path in paths], "path": list(map(str, paths))}
+        )
         params = random_teacher(Path(made, "teacher"), config)
         model = Teacher(params).eval()
         items = ask(list(manifest["id"]))
@@ -85,7 +94,9 @@ def measure(rounds: int = 5, passages: int = 8, config: Wav2Vec2Config = BASE) -
 
         spent = interleave({"bare loop": bare, "teacher cache": cached}, rounds, "teacher")
         seconds = sum(audio.header(path)[0] for path in paths)
-    table = rows({name: [passages / s for s in each] for name, each in spent.items()}, base="bare loop")
+    table = rows(
+        {name: [passages / s for s in each] for name, each in spent.items()}, base="bare loop"
+    )
     return Result(
         title="Teacher: caching its answers",
         note=f"{passages} passages, {seconds:.0f} s of speech, {QUESTIONS} questions each; random weights, "

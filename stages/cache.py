@@ -1,4 +1,6 @@
-"""Ask the teacher about the labelled clips and the pool; keep its logits and hidden vectors in Parquet."""
+"""Ask the teacher about the labelled clips and the pool; keep its logits and hidden vectors in
+Parquet.
+"""
 
 import shutil
 from pathlib import Path
@@ -16,7 +18,9 @@ from declared import digest, read, run, scratch
 
 
 def cache(track: str) -> None:
-    params, tuned, views = (read(f"tracks.{track}.{part}") for part in ("cache", "teacher", "views"))
+    params, tuned, views = (
+        read(f"tracks.{track}.{part}") for part in ("cache", "teacher", "views")
+    )
     engine = read("engine")
     torch.set_num_threads(1)
     folder, out = Path(f"models/{track}/teacher"), Path(f"data/{track}/cache")

@@ -1,4 +1,6 @@
-"""How a stage script meets the pipeline: declared parameters in, one writer at a time, one-line errors out."""
+"""How a stage script meets the pipeline: declared parameters in, one writer at a time, one-line
+errors out.
+"""
 
 import ctypes
 import fcntl
@@ -12,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# The same numbers whatever the machine: one thread a process, and as many processes as there are cores.
+# The same numbers whatever the machine: one thread a process, and as many processes as there are
+# cores.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -30,7 +33,9 @@ def _params() -> Params:
 
 
 def read(key: str) -> Any:
-    """Return the part of params.yaml under a dotted key; a test holds these keys against what dvc.yaml declares."""
+    """Return the part of params.yaml under a dotted key; a test holds these keys against what
+    dvc.yaml declares.
+    """
     value: Any = _params()
     for part in key.split("."):
         value = value[part] if isinstance(value, dict) else getattr(value, part)
@@ -38,20 +43,25 @@ def read(key: str) -> Any:
 
 
 def scratch(*parts: str) -> Path:
-    """Return a folder for unfinished work, outside the stage's outputs, which DVC deletes before a run."""
+    """Return a folder for unfinished work, outside the stage's outputs, which DVC deletes before a
+    run.
+    """
     return Path("scratch", *parts)
 
 
 def run(stage: Callable[[str], None], ranks: int = 1, timed: bool = True) -> None:
-    """Run `stage` with the script's one argument (a track or a recipe); known faults become one line and exit code 1.
+    """Run `stage` with the script's one argument (a track or a recipe); known faults become one
+    line and exit code 1.
 
-    How long it took is written beside its outputs, unless it is not `timed`; of a run that was killed and went on, the rest.
+    How long it took is written beside its outputs, unless it is not `timed`; of a run that was
+    killed and went on, the rest.
 
-    A `dvc repro` that was killed can leave its stage running. It dies with its parent where the system can do that;
-    elsewhere the next run waits for it, as two writers would spoil each other's work.
+    A `dvc repro` that was killed can leave its stage running. It dies with its parent where the
+    system can do that; elsewhere the next run waits for it, as two writers would spoil each other's
+    work.
 
-    With `ranks` above one the script runs in so many processes, which find each other as those of `torchrun` do. It can
-    be started by `torchrun` or `accelerate launch` too.
+    With `ranks` above one the script runs in so many processes, which find each other as those of
+    `torchrun` do. It can be started by `torchrun` or `accelerate launch` too.
     """
     _die_with_parent()
     name = f"{Path(sys.argv[0]).stem}@{sys.argv[1]}"
@@ -103,16 +113,26 @@ def _share(stage: Callable[[str], None], name: str, ranks: int) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     try:
-        start_processes(_rank, (stage, name, sys.argv, ranks, port), nprocs=ranks, start_method="spawn")
+        start_processes(
+            _rank, (stage, name, sys.argv, ranks, port), nprocs=ranks, start_method="spawn"
+        )
     except ProcessExitedException as error:
         sys.exit(error.exit_code)  # it has said why
     except ProcessRaisedException as error:
         sys.exit(f"{name}: {error}")
 
 
-def _rank(rank: int, stage: Callable[[str], None], name: str, argv: list[str], ranks: int, port: int) -> None:
+def _rank(
+    rank: int, stage: Callable[[str], None], name: str, argv: list[str], ranks: int, port: int
+) -> None:
     _die_with_parent()
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_PORT": port}
+    place = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": ranks,
+        "LOCAL_WORLD_SIZE": ranks,
+        "MASTER_PORT": port,
+    }
     os.environ |= {key: str(value) for key, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
     sys.argv = argv
     _guarded(stage, name)
@@ -130,7 +150,9 @@ def curves(live: Any) -> Callable[[int, dict[str, float]], None]:
 
 
 def digest(*things: Any) -> str:
-    """Return a short hash of files (their bytes) and other things (their text): the name of resumable work."""
+    """Return a short hash of files (their bytes) and other things (their text): the name of
+    resumable work.
+    """
     import hashlib
 
     from earshot.runtime.files import sha256

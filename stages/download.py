@@ -12,7 +12,9 @@ def download(track: str) -> None:
     params = read(f"tracks.{track}.corpus")
     folder = Path(f"data/{track}/corpus")
     folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(CORPORA[params.name](params, folder, read("seed")), f"data/{track}/manifest.parquet")
+    write_manifest(
+        CORPORA[params.name](params, folder, read("seed")), f"data/{track}/manifest.parquet"
+    )
 
 
 if __name__ == "__main__":

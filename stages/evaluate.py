@@ -1,4 +1,6 @@
-"""Score teacher, students and int8 files on the test items; write metrics, costs, answers and plots."""
+"""Score teacher, students and int8 files on the test items; write metrics, costs, answers and
+plots.
+"""
 
 import json
 from pathlib import Path
@@ -19,14 +21,23 @@ from declared import read, run
 def evaluate(track: str) -> None:
     torch.set_num_threads(1)
     task, seed = SCORES[read(f"tracks.{track}.task")], read("seed")
-    params, student, tuned = (read(f"tracks.{track}.{part}") for part in ("evaluate", "student", "teacher"))
+    params, student, tuned = (
+        read(f"tracks.{track}.{part}") for part in ("evaluate", "student", "teacher")
+    )
     features, seeds = read(f"tracks.{track}.features"), range(read(f"tracks.{track}.distill").seeds)
-    manifest, mel = read_manifest(f"data/{track}/manifest.parquet"), Store(f"data/{track}/mel.parquet")
+    manifest, mel = (
+        read_manifest(f"data/{track}/manifest.parquet"),
+        Store(f"data/{track}/mel.parquet"),
+    )
     table, models = f"data/{track}/items.parquet", Path(f"models/{track}")
-    asked, training = items.read(table, "test", "paper"), items.read(table, "teacher", "fewshot", "pool")
+    asked, training = (
+        items.read(table, "test", "paper"),
+        items.read(table, "teacher", "fewshot", "pool"),
+    )
     test = [item for item in asked if item.role == "test"]
     minutes = {
-        file.stem: json.loads(file.read_text())["train_minutes"] for file in Path(f"metrics/{track}/timing").glob("*")
+        file.stem: json.loads(file.read_text())["train_minutes"]
+        for file in Path(f"metrics/{track}/timing").glob("*")
     }
 
     recordings = Recordings(manifest)
@@ -45,7 +56,9 @@ def evaluate(track: str) -> None:
         for kind in ask.quantized(onnx):
             files = [onnx / f"seed-{number}.{kind}.onnx" for number in seeds]
             said[f"{recipe}_{kind}"] = ask.int8_answers(files, asked, manifest)
-        cost |= ask.student_cost(recipe, student, features, floats[0], onnx, test[0], minutes[key], params)
+        cost |= ask.student_cost(
+            recipe, student, features, floats[0], onnx, test[0], minutes[key], params
+        )
         validation[recipe] = json.loads((weights / "validation.json").read_text())
         if (weights / "routing.json").exists():
             routing[recipe] = json.loads((weights / "routing.json").read_text())
@@ -60,7 +73,9 @@ def evaluate(track: str) -> None:
     stacked = {name: metrics.stack(each, [item.id for item in test]) for name, each in said.items()}
     groups = task.device_groups(training, test, manifest)
     plots.draw_all(folder, quality, stacked, test, f"{best}_int8", live, track, groups, routing)
-    ask.write_layers(folder / "layers.csv", student, features, floats[0], len(test[0].options), params)
+    ask.write_layers(
+        folder / "layers.csv", student, features, floats[0], len(test[0].options), params
+    )
     ask.check_limits(cost, params.limits)
 
 

@@ -1,4 +1,6 @@
-"""Build the few labelled items, the unlabelled pool and the test items; refuse them if anything leaks."""
+"""Build the few labelled items, the unlabelled pool and the test items; refuse them if anything
+leaks.
+"""
 
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from declared import read, run
 
 
 def fewshot(track: str) -> None:
-    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what was freed, here as much again as is needed
+    pa.set_memory_pool(
+        pa.system_memory_pool()
+    )  # Arrow's own keeps what was freed, here as much again as is needed
     task, params = ITEMS[read(f"tracks.{track}.task")], read(f"tracks.{track}.fewshot")
     manifest = read_manifest(f"data/{track}/manifest.parquet")
     accepted = [clip for clip, view in Store(f"data/{track}/mel.parquet") if view == 0]

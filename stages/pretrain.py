@@ -1,4 +1,6 @@
-"""Make the small checkpoint that a track's teacher starts from (frozen; `make pretrain TRACK=…` runs it)."""
+"""Make the small checkpoint that a track's teacher starts from (frozen; `make pretrain TRACK=…`
+runs it).
+"""
 
 import shutil
 from pathlib import Path

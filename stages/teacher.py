@@ -18,7 +18,11 @@ from declared import curves, digest, read, run, scratch
 
 
 def tune(track: str) -> None:
-    params, views, seed = read(f"tracks.{track}.teacher"), read(f"tracks.{track}.views"), read("seed")
+    params, views, seed = (
+        read(f"tracks.{track}.teacher"),
+        read(f"tracks.{track}.views"),
+        read("seed"),
+    )
     torch.set_num_threads(1)
     table, manifest = Path(f"data/{track}/items.parquet"), Path(f"data/{track}/manifest.parquet")
     recordings = Recordings(read_manifest(manifest), views, seed)
@@ -31,8 +35,12 @@ def tune(track: str) -> None:
         torch.manual_seed(seed)
         model = Teacher(params, len(labels), random)
         own = unfinished / digest(model.frozen_hash())
-        lower = finetune.cache_lower(model, recordings, training + validation, own / "lower.parquet")
-        seconds = finetune.fine_tune(model, params, lower, training, validation, seed, own, on_epoch)
+        lower = finetune.cache_lower(
+            model, recordings, training + validation, own / "lower.parquet"
+        )
+        seconds = finetune.fine_tune(
+            model, params, lower, training, validation, seed, own, on_epoch
+        )
         if params.auxiliary:
             finetune.fit_auxiliary(model, recordings, training, params.text)
         if main:

@@ -24,14 +24,21 @@ def content() -> dict:
 
 @pytest.fixture(scope="session")
 def fewshot_params() -> FewShot:
-    return FewShot(**yaml.safe_load((ROOT / "params.yaml").read_text())["tracks"]["listening"]["fewshot"])
+    return FewShot(
+        **yaml.safe_load((ROOT / "params.yaml").read_text())["tracks"]["listening"]["fewshot"]
+    )
 
 
 def _vocabulary(first: str, size: int, rng: np.random.Generator) -> list[str]:
-    """Return made-up words of 3 to 11 letters, all beginning with `first`, their length unrelated to their rank."""
+    """Return made-up words of 3 to 11 letters, all beginning with `first`, their length unrelated
+    to their rank.
+    """
     words: list[str] = []
     while len(words) < size:
-        syllables = ("bdfgklmnprst"[rng.integers(12)] + "aeiou"[rng.integers(5)] for _ in range(rng.integers(1, 6)))
+        syllables = (
+            "bdfgklmnprst"[rng.integers(12)] + "aeiou"[rng.integers(5)]
+            for _ in range(rng.integers(1, 6))
+        )
         word = first + "".join(syllables)
         words += [word] if word not in words else []
     return words
@@ -39,15 +46,24 @@ def _vocabulary(first: str, size: int, rng: np.random.Generator) -> list[str]:
 
 @pytest.fixture(scope="session")
 def zipf() -> Callable[..., list[Passage]]:
-    """Return a maker of passages whose words follow Zipf's law; words of two values of `first` have nothing in common."""
+    """Return a maker of passages whose words follow Zipf's law; words of two values of `first` have
+    nothing in common.
+    """
 
-    def make(split: str, number: int, first: str = "w", seed: int = 0, sentences: int = 3) -> list[Passage]:
+    def make(
+        split: str, number: int, first: str = "w", seed: int = 0, sentences: int = 3
+    ) -> list[Passage]:
         rng = np.random.default_rng([seed, *split.encode()])
         vocabulary = _vocabulary(first, 600, np.random.default_rng(ord(first)))
         share = 1 / np.arange(1, 601)
 
         def say() -> str:
-            return " ".join(rng.choice(vocabulary, size=rng.integers(5, 12), p=share / share.sum())).capitalize() + "."
+            return (
+                " ".join(
+                    rng.choice(vocabulary, size=rng.integers(5, 12), p=share / share.sum())
+                ).capitalize()
+                + "."
+            )
 
         return [
             Passage(

@@ -16,20 +16,33 @@ guard:
   listening.cost.kd.bytes: 0
 """
 _AUTHOR = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org", "GIT_COMMITTER_NAME": "a"}
-ALONE = {**_AUTHOR, "GIT_COMMITTER_EMAIL": "a@example.org", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+ALONE = {
+    **_AUTHOR,
+    "GIT_COMMITTER_EMAIL": "a@example.org",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
 
 
 def git(root: Path, *arguments: str) -> str:
     """Run Git in a folder, whatever the user's settings; return what it printed."""
     command = ["git", "-c", "protocol.file.allow=always", *arguments]
-    ended = subprocess.run(command, cwd=root, env={**os.environ, **ALONE}, capture_output=True, text=True)
+    ended = subprocess.run(
+        command, cwd=root, env={**os.environ, **ALONE}, capture_output=True, text=True
+    )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.strip()
 
 
 def scores(accuracy: float, half: float = 0.02, **more: Any) -> dict[str, Any]:
     """Return a model's scores with an interval of `half` on either side."""
-    return {"accuracy": accuracy, "accuracy_low": accuracy - half, "accuracy_high": accuracy + half, "nll": 0.5, **more}
+    return {
+        "accuracy": accuracy,
+        "accuracy_low": accuracy - half,
+        "accuracy_high": accuracy + half,
+        "nll": 0.5,
+        **more,
+    }
 
 
 def write(root: Path, files: dict[str, Any]) -> None:
@@ -58,7 +71,14 @@ QUALITY = {
     "teacher": scores(0.9),
     "kd": scores(0.7),
     "hard": scores(0.4),
-    "gain": {"kd_vs_hard": {"accuracy": 0.3, "accuracy_low": 0.25, "accuracy_high": 0.35, "p_value": 0.001}},
+    "gain": {
+        "kd_vs_hard": {
+            "accuracy": 0.3,
+            "accuracy_low": 0.25,
+            "accuracy_high": 0.35,
+            "p_value": 0.001,
+        }
+    },
 }
 COST = {"kd": {"bytes": 1000, "parameters": 500, "timing": {"latency_median_ms": 5.0}}}
 FILES = {

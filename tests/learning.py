@@ -1,4 +1,6 @@
-"""What the tests of learning share: items, noise, tiny checkpoints, and a teacher cache written by hand."""
+"""What the tests of learning share: items, noise, tiny checkpoints, and a teacher cache written by
+hand.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -42,20 +44,35 @@ STYLES = {  # style: (config, model, what differs from wav2vec 2.0 base)
 
 
 def item(id: str, utterances: Sequence[str], answer: int = 0, **changes) -> Item:
-    fields = {"role": "teacher", "question": "what did they buy", "options": ("a bike", "two lamps", "rain boots")}
+    fields = {
+        "role": "teacher",
+        "question": "what did they buy",
+        "options": ("a bike", "two lamps", "rain boots"),
+    }
     return Item(
-        id=id, skill="detail", passage=utterances[0], utterances=tuple(utterances), answer=answer, **fields | changes
+        id=id,
+        skill="detail",
+        passage=utterances[0],
+        utterances=tuple(utterances),
+        answer=answer,
+        **fields | changes,
     )
 
 
 def scene(id: str, answer: int, role: str = "fewshot", *more: str) -> Item:
     """A clip of one of three classes, unlabelled in the pool."""
     known = -1 if role == "pool" else answer
-    return replace(item(id, [id, *more], known, role=role, question="", options=SCENES), skill="scene")
+    return replace(
+        item(id, [id, *more], known, role=role, question="", options=SCENES), skill="scene"
+    )
 
 
 ABOUT_EIGHT = [  # one or two items about each of seven passages, one about two utterances
-    *[item(f"q{i}-{j}", [f"u{i}"], (i + j) % 3, question=f"question {j}") for i in range(7) for j in range(1 + i % 2)],
+    *[
+        item(f"q{i}-{j}", [f"u{i}"], (i + j) % 3, question=f"question {j}")
+        for i in range(7)
+        for j in range(1 + i % 2)
+    ],
     item("two", ["u7", "u0"], 1, options=("yes it is", "no")),
 ]
 
@@ -63,30 +80,49 @@ ABOUT_EIGHT = [  # one or two items about each of seven passages, one about two 
 def eight_sequences(path: Path) -> store.Store:
     """Write u0 … u7, noise of 6 to 27 frames of 4 bands, and open them."""
     rng = np.random.default_rng(0)
-    return mel_store(path, {f"u{i}": rng.normal(size=(6 + 3 * i, 4)).astype(np.float16) for i in range(8)})
+    return mel_store(
+        path, {f"u{i}": rng.normal(size=(6 + 3 * i, 4)).astype(np.float16) for i in range(8)}
+    )
 
 
 def noise(seed: int, seconds: float = 0.3) -> np.ndarray:
     """Noise with a slow swell and an offset, so that neither time nor normalisation is lost."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(16_000 * seconds)) / 16_000
-    return (0.05 + 0.1 * rng.normal(size=len(time)) * (1 + np.sin(7 * (1 + seed) * time))).astype(np.float32)
+    return (0.05 + 0.1 * rng.normal(size=len(time)) * (1 + np.sin(7 * (1 + seed) * time))).astype(
+        np.float32
+    )
 
 
 def clips(folder: Path, seconds: dict[str, float]) -> pd.DataFrame:
-    """Write a clip of noise per id; return the manifest: all may be trained on, and device a made every other one."""
+    """Write a clip of noise per id; return the manifest: all may be trained on, and device a made
+    every other one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for number, (id, length) in enumerate(seconds.items()):
-        soundfile.write(folder / f"{id}.wav", np.clip(noise(number, length), -1, 1), 16_000, subtype="PCM_16")
+        soundfile.write(
+            folder / f"{id}.wav", np.clip(noise(number, length), -1, 1), 16_000, subtype="PCM_16"
+        )
     columns = {"id": list(seconds), "path": [str(folder / f"{id}.wav") for id in seconds]}
-    return pd.DataFrame(columns | {"split": "pool", "device": [("a", "b")[n % 2] for n in range(len(seconds))]})
+    return pd.DataFrame(
+        columns | {"split": "pool", "device": [("a", "b")[n % 2] for n in range(len(seconds))]}
+    )
 
 
-def tiny_checkpoint(folder: Path, style: str = "group", unit_variance: bool = True, **changes) -> str:
+def tiny_checkpoint(
+    folder: Path, style: str = "group", unit_variance: bool = True, **changes
+) -> str:
     """Save a random encoder of three layers and width 32, without dropout; return its folder."""
     config, model, differs = STYLES[style]
     quiet = dict.fromkeys(
-        ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop"), 0.0
+        (
+            "hidden_dropout",
+            "attention_dropout",
+            "activation_dropout",
+            "feat_proj_dropout",
+            "layerdrop",
+        ),
+        0.0,
     )
     shape = {
         "hidden_size": WIDTH,
@@ -100,7 +136,9 @@ def tiny_checkpoint(folder: Path, style: str = "group", unit_variance: bool = Tr
     }
     torch.manual_seed(11)
     encoder = model(config(**quiet | shape | differs | changes))
-    for parameter in encoder.parameters():  # far from the initial zeros and ones, so that nothing is neutral
+    for (
+        parameter
+    ) in encoder.parameters():  # far from the initial zeros and ones, so that nothing is neutral
         parameter.data += 0.05 * torch.randn_like(parameter)
     encoder.save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=unit_variance).save_pretrained(folder)
@@ -108,12 +146,17 @@ def tiny_checkpoint(folder: Path, style: str = "group", unit_variance: bool = Tr
 
 
 def teacher_params(checkpoint: str, **changes) -> Teacher:
-    return Teacher(**{"checkpoint": checkpoint, "tuned_layers": 2, "epochs": 3, "batch": 2, "text": TEXT} | changes)
+    return Teacher(
+        **{"checkpoint": checkpoint, "tuned_layers": 2, "epochs": 3, "batch": 2, "text": TEXT}
+        | changes
+    )
 
 
 def mel_store(path: Path, sequences: Mapping[str | Key, np.ndarray]) -> store.Store:
     """Write sequences, of view 0 where no view is given, and open them."""
-    rows = [((key, 0) if isinstance(key, str) else key) + (array,) for key, array in sequences.items()]
+    rows = [
+        ((key, 0) if isinstance(key, str) else key) + (array,) for key, array in sequences.items()
+    ]
     store.write(path, rows, "mel", rows[0][2].shape[1], {})
     return store.Store(path)
 
@@ -146,16 +189,23 @@ def cache_by_hand(
                 }
                 for item in about
             ]
-            yield answers, [(utterance, view, fronts[utterance, view]) for utterance in audio] if fronts else []
+            yield (
+                answers,
+                [(utterance, view, fronts[utterance, view]) for utterance in audio]
+                if fronts
+                else [],
+            )
 
     cache.write(folder, rows, identity, items, views, params)
     return cache.TeacherCache(folder, items, identity, params, views)
 
 
 class SceneWorld:
-    """Scenes as log-mel, 30 to 40 frames long: in each class bands swell at paces of their own; views are tilted.
+    """Scenes as log-mel, 30 to 40 frames long: in each class bands swell at paces of their own;
+    views are tilted.
 
-    A teacher of three layers knows them all, the higher the better, and hears a front end of five units at half the pace.
+    A teacher of three layers knows them all, the higher the better, and hears a front end of five
+    units at half the pace.
     """
 
     MELS, FRONT = 8, 5
@@ -168,21 +218,29 @@ class SceneWorld:
         self.items: dict[str, list[Item]] = {}
         self.right: dict[str, int] = {}
         mel, said, fronts = {}, {}, {}
-        for role, count in ({"fewshot": 9, "pool": 48, "validation": 24, "test": 60} | sizes).items():
+        for role, count in (
+            {"fewshot": 9, "pool": 48, "validation": 24, "test": 60} | sizes
+        ).items():
             self.items[role] = [scene(f"{role}-{n}", n % len(SCENES), role) for n in range(count)]
             for n, clip in enumerate(self.items[role]):
                 self.right[clip.id] = n % len(SCENES)
                 swell = np.sin(
-                    np.arange(rng.integers(30, 41))[:, None] * paces[n % len(SCENES)] + rng.uniform(0, 2, self.MELS)
+                    np.arange(rng.integers(30, 41))[:, None] * paces[n % len(SCENES)]
+                    + rng.uniform(0, 2, self.MELS)
                 )
                 frames = 2 * swell + 0.5 * rng.normal(size=swell.shape)
                 for view in range(3 if role in ("fewshot", "pool") and n % 2 else 1):
                     heard = frames + view * np.linspace(-0.3, 0.3, self.MELS)
                     mel[clip.id, view] = heard.astype(np.float16)
                     right = np.arange(len(SCENES)) == n % len(SCENES)
-                    layers = right * np.arange(1, LAYERS + 1)[:, None] + rng.normal(0, 0.3, (LAYERS, len(SCENES)))
+                    layers = right * np.arange(1, LAYERS + 1)[:, None] + rng.normal(
+                        0, 0.3, (LAYERS, len(SCENES))
+                    )
                     maps = [
-                        attention(torch.from_numpy((heard @ one).cumsum(0))[None], torch.tensor([len(heard)]))
+                        attention(
+                            torch.from_numpy((heard @ one).cumsum(0))[None],
+                            torch.tensor([len(heard)]),
+                        )
                         for one in turn
                     ]
                     said[clip.id, view] = {
@@ -195,7 +253,9 @@ class SceneWorld:
         self.mel = mel_store(folder / "mel.parquet", mel)
         self.asked = self.items["fewshot"] + self.items["pool"]
         known = {(clip.id, view) for clip in self.asked for view in self.mel.views()[clip.id]}
-        self.cache = cache_by_hand(folder / "cache", self.asked, {key: said[key] for key in known}, fronts)
+        self.cache = cache_by_hand(
+            folder / "cache", self.asked, {key: said[key] for key in known}, fronts
+        )
 
 
 def forbid_teacher(monkeypatch) -> None:

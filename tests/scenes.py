@@ -1,4 +1,6 @@
-"""A made-up scene corpus: a manifest without audio, every device with all classes, places apart between splits."""
+"""A made-up scene corpus: a manifest without audio, every device with all classes, places apart
+between splits.
+"""
 
 from typing import Any
 
@@ -12,14 +14,23 @@ COLUMNS = "id path seconds sample_rate speaker split text passage wording label 
 
 def clip(id: str, **changes: Any) -> dict[str, Any]:
     """A row of the manifest: a labelled training clip of one second, in which nothing is said."""
-    given = {"id": id, "path": f"{id}.wav", "seconds": 1.0, "sample_rate": 16_000, "split": "pool", **changes}
+    given = {
+        "id": id,
+        "path": f"{id}.wav",
+        "seconds": 1.0,
+        "sample_rate": 16_000,
+        "split": "pool",
+        **changes,
+    }
     given.setdefault("passage", id)
     given.setdefault("speaker", given.get("location") or given["passage"])
     return dict.fromkeys(COLUMNS) | given
 
 
 def manifest(segments: int = 20, clips: int = 2, test: int = 4, **changes: Any) -> pd.DataFrame:
-    """Per class: training `segments` of so many clips by turns on the seen devices, one for validation, `test` on all."""
+    """Per class: training `segments` of so many clips by turns on the seen devices, one for
+    validation, `test` on all.
+    """
     rows = []
     for label in LABELS:
         sizes = {"pool": segments, "validation": 1, "test": test}
@@ -46,7 +57,12 @@ def manifest(segments: int = 20, clips: int = 2, test: int = 4, **changes: Any) 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """A manifest as `read_manifest` returns it: None where nothing is known."""
     types = {"seconds": "float64", "sample_rate": "int32"}
-    return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=types.get(name, object)) for name in COLUMNS})
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[name] for row in rows], dtype=types.get(name, object))
+            for name in COLUMNS
+        }
+    )
 
 
 def certain(answers: np.ndarray, options: int, top: float = 0.8) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A small HTTP server on 127.0.0.1 that keeps a log, and misbehaves where it is told to.
 
 >>> with Server({"/a": b"content"}) as server:
-...     server.faults["/a"] = [Status(503), Cut(3)]  # the first two requests; the third one succeeds
+# the first two requests; the third one succeeds
+...     server.faults["/a"] = [Status(503), Cut(3)]
 ...     requests.get(server.url("/a")).status_code
 503
 """
@@ -91,14 +92,20 @@ class Request:
 
 
 class Server:
-    """Serves `files` until the end of a `with` block; all of its dictionaries may be changed meanwhile."""
+    """Serves `files` until the end of a `with` block; all of its dictionaries may be changed
+    meanwhile.
+    """
 
     def __init__(self, files: dict[str, bytes | Path] | None = None):
         self.files: dict[str, bytes | Path] = files or {}
-        self.headers: dict[str, dict[str, str | None]] = {}  # of a file, besides the usual ones or (None) without one
+        self.headers: dict[
+            str, dict[str, str | None]
+        ] = {}  # of a file, besides the usual ones or (None) without one
         self.faults: dict[str, list] = {}  # each is for one request
         self.always: dict[str, object] = {}  # a fault for all others
-        self.routes: dict[str, Callable[[Handler], None]] = {}  # what answers all paths with a prefix
+        self.routes: dict[
+            str, Callable[[Handler], None]
+        ] = {}  # what answers all paths with a prefix
         self.log: list[Request] = []
         self.over = threading.Event()
         self._server = _Http(("127.0.0.1", 0), Handler)
@@ -118,7 +125,11 @@ class Server:
 
     def add(self, folder: Path, prefix: str = "") -> None:
         """Serve all files below a folder."""
-        self.files |= {f"{prefix}/{file.relative_to(folder)}": file for file in folder.rglob("*") if file.is_file()}
+        self.files |= {
+            f"{prefix}/{file.relative_to(folder)}": file
+            for file in folder.rglob("*")
+            if file.is_file()
+        }
 
     def requests(self, path: str) -> list[Request]:
         return [request for request in self.log if request.path == path]
@@ -136,13 +147,17 @@ class Server:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one connection. A route gets it with `.path`, `.headers`, `.server.owner`, and calls `.reply` or `.send`."""
+    """Answers one connection. A route gets it with `.path`, `.headers`, `.server.owner`, and calls
+    `.reply` or `.send`.
+    """
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        self.asked = Request(self.command, urlsplit(self.path).path, {k.lower(): v for k, v in self.headers.items()})
+        self.asked = Request(
+            self.command, urlsplit(self.path).path, {k.lower(): v for k, v in self.headers.items()}
+        )
         owner, path = self.server.owner, self.asked.path
         owner.log.append(self.asked)
         faults = owner.faults.get(path)
@@ -166,9 +181,17 @@ class Handler(BaseHTTPRequestHandler):
         self._head(code, {"Content-Length": str(len(body)), **(headers or {})})
         self._body(body, None)
 
-    def send(self, body: bytes, headers: dict[str, str | None] | None = None, fault: object = None) -> None:
-        """Answer with a file: with an ETag, and only the range that was asked for if it is (If-Range) still the same."""
-        tags = {"ETag": f'"{hashlib.md5(body).hexdigest()}"', "Accept-Ranges": "bytes", **(headers or {})}
+    def send(
+        self, body: bytes, headers: dict[str, str | None] | None = None, fault: object = None
+    ) -> None:
+        """Answer with a file: with an ETag, and only the range that was asked for if it is
+        (If-Range) still the same.
+        """
+        tags = {
+            "ETag": f'"{hashlib.md5(body).hexdigest()}"',
+            "Accept-Ranges": "bytes",
+            **(headers or {}),
+        }
         body = fault.body if isinstance(fault, Wrong) else body
         start, condition = self.asked.start, self.headers.get("If-Range")
         same = condition is None or condition in (tags.get("ETag"), tags.get("Last-Modified"))
@@ -180,7 +203,11 @@ class Handler(BaseHTTPRequestHandler):
             code, part = 206, body[start:]
             tags["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
         length = fault.bytes if isinstance(fault, Length) else len(part)
-        way = {"Transfer-Encoding": "chunked"} if isinstance(fault, Chunked) else {"Content-Length": str(length)}
+        way = (
+            {"Transfer-Encoding": "chunked"}
+            if isinstance(fault, Chunked)
+            else {"Content-Length": str(length)}
+        )
         self._head(code, {**way, **tags})
         self._body(part[:length], fault)
         if length > len(part):
@@ -206,7 +233,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             for start in range(0, min(end, len(body)), piece):
                 part = body[start : min(start + piece, end)]
-                self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n" if chunked else part)
+                self.wfile.write(
+                    f"{len(part):x}\r\n".encode() + part + b"\r\n" if chunked else part
+                )
                 self.asked.sent += len(part)
                 if isinstance(fault, Slow) and self.server.owner.over.wait(fault.seconds):
                     return

@@ -31,11 +31,15 @@ def settle(model: nn.Module) -> nn.Module:
 
 def mels(*lengths: int, width: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(len(lengths), max(lengths), width, generator=generator), torch.tensor(lengths)
+    return torch.randn(len(lengths), max(lengths), width, generator=generator), torch.tensor(
+        lengths
+    )
 
 
 def learning(model: nn.Module) -> tuple[float, float]:
-    """Train a student of two classes to tell clips with a rhythm in some bands; return the first and the last loss."""
+    """Train a student of two classes to tell clips with a rhythm in some bands; return the first
+    and the last loss.
+    """
     mel, lengths = mels(*[20] * 16)
     answers = torch.arange(16) % 2
     mel[answers == 1, ::4, 10:20] += 4

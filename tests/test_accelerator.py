@@ -1,4 +1,6 @@
-"""GPU or CPU, one process or several: the same results, exactly where nothing differs and nearly where arithmetic does."""
+"""GPU or CPU, one process or several: the same results, exactly where nothing differs and nearly
+where arithmetic does.
+"""
 
 import os
 import subprocess
@@ -47,13 +49,20 @@ def student() -> BiLSTMStudent:
 
 def train(folder: Path, epochs: int = 3) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train on the eight items, some of them without label, in the processes there are."""
-    items = [replace(asked, answer=-1) if n % 4 == 1 else asked for n, asked in enumerate(ABOUT_EIGHT)]
+    items = [
+        replace(asked, answer=-1) if n % 4 == 1 else asked for n, asked in enumerate(ABOUT_EIGHT)
+    ]
     name = folder / f"sequences-{os.environ.get('RANK', '')}.parquet"
-    loader, held_out = Loader(items, eight_sequences(name), TEXT, 3), Loader(ABOUT_EIGHT, eight_sequences(name), TEXT, 3)
+    loader, held_out = (
+        Loader(items, eight_sequences(name), TEXT, 3),
+        Loader(ABOUT_EIGHT, eight_sequences(name), TEXT, 3),
+    )
     model, history = student(), []
     fit(
         model,
-        batches=lambda epoch: loader.shuffled(0, epoch, accelerator.rank(), accelerator.processes()),
+        batches=lambda epoch: loader.shuffled(
+            0, epoch, accelerator.rank(), accelerator.processes()
+        ),
         steps_per_epoch=len(loader),
         epochs=epochs,
         objective=finetune.hard_labels,
@@ -84,7 +93,11 @@ def bf16(monkeypatch):
 
 def test_on_a_cpu_nothing_is_cast_or_moved():
     engine = accelerator.engine()
-    assert accelerator.device() == torch.device("cpu") and engine.mixed_precision == "no" and not accelerator.on_gpu()
+    assert (
+        accelerator.device() == torch.device("cpu")
+        and engine.mixed_precision == "no"
+        and not accelerator.on_gpu()
+    )
     assert accelerator.processes() == 1 and accelerator.rank() == 0 and accelerator.is_main()
     thing = torch.ones(2)
     assert accelerator.put(thing, torch.device("cpu")) is thing
@@ -125,22 +138,33 @@ def test_a_student_with_simulated_int8_is_never_cast(bf16):
 
 def test_clips_of_one_length_are_heard_together_as_alone(tmp_path, monkeypatch):
     torch.manual_seed(7)
-    model = Teacher(teacher_params(tiny_checkpoint(tmp_path / "encoder"))).eval()  # group norm: padding would be heard
+    model = Teacher(
+        teacher_params(tiny_checkpoint(tmp_path / "encoder"))
+    ).eval()  # group norm: padding would be heard
     recordings = Recordings(clips(tmp_path / "clips", SECONDS))
     keys = [(id, 0) for id in SECONDS]
     alone = list(finetune.listen(model, recordings, keys, whole=True))
     monkeypatch.setattr(accelerator, "on_gpu", lambda: True)
     sizes, together = [], model.lower_together
-    monkeypatch.setattr(model, "lower_together", lambda some: sizes.append(len(some)) or together(some), raising=False)
+    monkeypatch.setattr(
+        model,
+        "lower_together",
+        lambda some: sizes.append(len(some)) or together(some),
+        raising=False,
+    )
     heard = list(finetune.listen(model, recordings, keys, whole=True))
     assert sorted(sizes) == [1, 2, 3]
     assert [key for key, _ in heard] == [key for key, _ in alone] == keys
     for (_, one), (_, other) in zip(heard, alone, strict=True):
         assert torch.allclose(one.front, other.front, atol=1e-5)
-        assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(one.states, other.states, strict=True))
+        assert all(
+            torch.allclose(a, b, atol=1e-4) for a, b in zip(one.states, other.states, strict=True)
+        )
     monkeypatch.setattr(finetune, "TOGETHER", 9600)
     sizes.clear()
-    assert [key for key, _ in finetune.listen(model, recordings, keys)] == keys and sorted(sizes) == [1, 1, 1, 1, 2]
+    assert [key for key, _ in finetune.listen(model, recordings, keys)] == keys and sorted(
+        sizes
+    ) == [1, 1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("track", ["listening", "scenes"])
@@ -159,18 +183,31 @@ def test_a_trained_teacher_hears_nearly_the_same_in_bfloat16(track, request):
 
 
 def test_shares_of_a_batch_make_up_the_whole(tmp_path):
-    items = [replace(asked, answer=-1) if n % 4 == 1 else asked for n, asked in enumerate(ABOUT_EIGHT)]
+    items = [
+        replace(asked, answer=-1) if n % 4 == 1 else asked for n, asked in enumerate(ABOUT_EIGHT)
+    ]
     loader = Loader(items, eight_sequences(tmp_path / "mel.parquet"), TEXT, 3)
     for parts in (2, 5):
-        for batches in zip(loader.shuffled(1, 2), *(loader.shuffled(1, 2, p, parts) for p in range(parts)), strict=True):
+        for batches in zip(
+            loader.shuffled(1, 2),
+            *(loader.shuffled(1, 2, p, parts) for p in range(parts)),
+            strict=True,
+        ):
             whole, *shared = batches
             counted = [batch for batch in shared if batch.share.items]
-            assert sorted(i.id for batch in counted for i in batch.items) == sorted(i.id for i in whole.items)
+            assert sorted(i.id for batch in counted for i in batch.items) == sorted(
+                i.id for i in whole.items
+            )
             assert len(counted) == min(parts, len(whole.sequences))
             for name in ("items", "labelled", "frames"):
-                assert sum(getattr(batch.share, name) for batch in shared) in (pytest.approx(parts), 0)
+                assert sum(getattr(batch.share, name) for batch in shared) in (
+                    pytest.approx(parts),
+                    0,
+                )
             means = [finetune.hard_labels(heard)["loss"].item() for heard in map(_heard, shared)]
-            assert np.mean(means) == pytest.approx(finetune.hard_labels(_heard(whole))["loss"].item(), rel=1e-5)
+            assert np.mean(means) == pytest.approx(
+                finetune.hard_labels(_heard(whole))["loss"].item(), rel=1e-5
+            )
 
 
 def _heard(batch):
@@ -185,16 +222,27 @@ def _heard(batch):
 def _in_two(function: str, folder: Path) -> None:
     """Run `function(folder)` of this module in two processes that know of each other."""
     code = f"import sys, test_accelerator; test_accelerator.{function}(test_accelerator.Path(sys.argv[1]))"
-    shared = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-    shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": str(20_000 + os.getpid() % 20_000)}
+    shared = {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+    }
+    shared |= {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_PORT": str(20_000 + os.getpid() % 20_000),
+    }
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(folder)], env=os.environ | shared | {"RANK": str(n), "LOCAL_RANK": str(n)}
+            [sys.executable, "-c", code, str(folder)],
+            env=os.environ | shared | {"RANK": str(n), "LOCAL_RANK": str(n)},
         )
         for n in range(2)
     ]
     try:
-        while all(process.poll() is None for process in started):  # when one fails, the other would wait for it
+        while all(
+            process.poll() is None for process in started
+        ):  # when one fails, the other would wait for it
             time.sleep(0.1)
         assert [process.wait(10 if process.poll() else 60) for process in started] == [0, 0]
     finally:
@@ -213,14 +261,18 @@ def _train_and_resume(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_does_and_resume_alike(tmp_path):
-    torch.set_default_dtype(torch.float64)  # gradients that cancel would leave rounding errors, which Adam blows up
+    torch.set_default_dtype(
+        torch.float64
+    )  # gradients that cancel would leave rounding errors, which Adam blows up
     try:
         model, history = train(tmp_path / "alone")
     finally:
         torch.set_default_dtype(torch.float32)
     (tmp_path / "short").mkdir()
     _in_two("_train_and_resume", tmp_path)
-    (first, ours), (second, theirs) = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in range(2))
+    (first, ours), (second, theirs) = (
+        torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in range(2)
+    )
     assert ours == theirs and all(torch.equal(first[name], second[name]) for name in first)
     for mine, alone in zip(ours, history, strict=True):
         assert mine == {name: pytest.approx(value, rel=1e-4) for name, value in alone.items()}
@@ -252,10 +304,13 @@ def test_two_processes_hear_what_one_does(tmp_path, monkeypatch):
     tiny_checkpoint(tmp_path / "encoder")
     _hear(tmp_path)
     _in_two("_hear", tmp_path)
-    assert (tmp_path / "lower-1.parquet").read_bytes() == (tmp_path / "lower-2.parquet").read_bytes()
+    assert (tmp_path / "lower-1.parquet").read_bytes() == (
+        tmp_path / "lower-2.parquet"
+    ).read_bytes()
     assert not list(tmp_path.glob("lower-2.?.parquet"))
     alone, *both = (
-        torch.load(tmp_path / name, weights_only=True) for name in ("heads-1-0.pt", "heads-2-0.pt", "heads-2-1.pt")
+        torch.load(tmp_path / name, weights_only=True)
+        for name in ("heads-1-0.pt", "heads-2-0.pt", "heads-2-1.pt")
     )
     for name in alone:
         assert all(torch.equal(alone[name], other[name]) for other in both), name

@@ -8,7 +8,10 @@ import pytest
 from earshot.tables import answers
 from earshot.tables.items import Item
 
-ITEMS = [Item(f"t{n}", "test", "detail", "p", ("u",), "What?", ("one", "two", "three")[: 3 - n], 0) for n in range(2)]
+ITEMS = [
+    Item(f"t{n}", "test", "detail", "p", ("u",), "What?", ("one", "two", "three")[: 3 - n], 0)
+    for n in range(2)
+]
 SAID = {
     "teacher": [{"t0": np.array([0.2, 0.5, 0.3]), "t1": np.array([0.9, 0.1])}],
     "kd": [{"t0": np.array([0.6, 0.3, 0.1]), "t1": np.array([0.5, 0.5])}] * 2,
@@ -23,7 +26,10 @@ def test_a_row_per_model_seed_and_item(tmp_path):
         ("teacher", 0, "t0", 1), ("teacher", 0, "t1", 0),
         ("kd", 0, "t0", 0), ("kd", 0, "t1", 0), ("kd", 1, "t0", 0), ("kd", 1, "t1", 0),
     ]  # fmt: skip
-    assert table["probabilities"][0] == pytest.approx([0.2, 0.5, 0.3]) and len(table["probabilities"][1]) == 2
+    assert (
+        table["probabilities"][0] == pytest.approx([0.2, 0.5, 0.3])
+        and len(table["probabilities"][1]) == 2
+    )
     answers.write(tmp_path / "b.parquet", ITEMS, SAID)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 

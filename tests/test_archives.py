@@ -1,4 +1,6 @@
-"""Corpora from the network: the real layouts, served by a local server, come to lie where the loaders look."""
+"""Corpora from the network: the real layouts, served by a local server, come to lie where the
+loaders look.
+"""
 
 import hashlib
 import io
@@ -41,17 +43,31 @@ SPEECH = SyntheticSpeech(
     passages={"teacher": 3, "pool": 2, "fewshot": 1, "validation": 1, "test": 2},
     fewshot_retellings=2,
 )
-SCENES = SyntheticScenes(name="synthetic_scenes", segments={"train": 3, "test": 1}, clips={"train": 1, "test": 1})
-SUBSETS = {"train-clean-5": {"teacher", "pool", "fewshot"}, "dev-clean": {"validation"}, "test-clean": {"test"}}
+SCENES = SyntheticScenes(
+    name="synthetic_scenes", segments={"train": 3, "test": 1}, clips={"train": 1, "test": 1}
+)
+SUBSETS = {
+    "train-clean-5": {"teacher", "pool", "fewshot"},
+    "dev-clean": {"validation"},
+    "test-clean": {"test"},
+}
 
 
 # what is served
 
 
 def tree(root: Path, clips: list[Clip], subsets: dict[str, set[str]] = SUBSETS) -> None:
-    """Lay spoken clips out as LibriSpeech does: FLAC by subset, speaker and chapter, with transcripts."""
-    speakers = {name: str(100 + number) for number, name in enumerate(sorted({clip.speaker for clip in clips}))}
-    chapters = {name: str(9000 + number) for number, name in enumerate(sorted({clip.passage for clip in clips}))}
+    """Lay spoken clips out as LibriSpeech does: FLAC by subset, speaker and chapter, with
+    transcripts.
+    """
+    speakers = {
+        name: str(100 + number)
+        for number, name in enumerate(sorted({clip.speaker for clip in clips}))
+    }
+    chapters = {
+        name: str(9000 + number)
+        for number, name in enumerate(sorted({clip.passage for clip in clips}))
+    }
     counts: dict[Path, int] = {}
     for clip in clips:
         subset = next(name for name, splits in subsets.items() if clip.split in splits)
@@ -102,19 +118,38 @@ def packed(speech, scenes) -> dict[str, dict[str, tuple[str, bytes]]]:
     """Name and content of each part's file, by corpus."""
     clips = sorted((scenes / "audio").iterdir())
     meta = [scenes / "meta.csv", *(scenes / "evaluation_setup").iterdir()]
-    zips = {"doc": [scenes / "README.md"], "meta": meta} | {f"audio.{n + 1}": clips[n::16] for n in range(16)}
-    question = {"speech_path": "a/1-2-0003.flac", "question_and_option": "Who? A. a B. b C. c D. d", "answer": "A"}
+    zips = {"doc": [scenes / "README.md"], "meta": meta} | {
+        f"audio.{n + 1}": clips[n::16] for n in range(16)
+    }
+    question = {
+        "speech_path": "a/1-2-0003.flac",
+        "question_and_option": "Who? A. a B. b C. c D. d",
+        "answer": "A",
+    }
     return {
-        "librispeech": {part: (f"{part}.tar.gz", tarball(speech / part, f"LibriSpeech/{part}")) for part in SUBSETS}
+        "librispeech": {
+            part: (f"{part}.tar.gz", tarball(speech / part, f"LibriSpeech/{part}"))
+            for part in SUBSETS
+        }
         | {"librisqa-test": ("LibriSQA-PartII-test.json", yaml.safe_dump([question]).encode())},
-        "tau2022": {part: (f"{TAU_NAME}.{part}.zip", zipped(scenes, files)) for part, files in zips.items()}
-        | {file.name: (file.name, file.read_bytes()) for file in scenes.glob("*.csv") if file.name != "meta.csv"},
+        "tau2022": {
+            part: (f"{TAU_NAME}.{part}.zip", zipped(scenes, files)) for part, files in zips.items()
+        }
+        | {
+            file.name: (file.name, file.read_bytes())
+            for file in scenes.glob("*.csv")
+            if file.name != "meta.csv"
+        },
     }
 
 
 @pytest.fixture
 def server(packed):
-    files = {f"/{corpus}/{name}": body for corpus, parts in packed.items() for name, body in parts.values()}
+    files = {
+        f"/{corpus}/{name}": body
+        for corpus, parts in packed.items()
+        for name, body in parts.values()
+    }
     with Server(files) as server:
         yield server
 
@@ -122,7 +157,10 @@ def server(packed):
 def checksums(path: Path, parts: dict[str, tuple[str, bytes]], **wrong: str) -> str:
     """Write the MD5 and size of what is served, or a wrong MD5."""
     entries = {
-        part: {"md5": wrong.get(part.replace("-", "_"), hashlib.md5(body).hexdigest()), "bytes": len(body)}
+        part: {
+            "md5": wrong.get(part.replace("-", "_"), hashlib.md5(body).hexdigest()),
+            "bytes": len(body),
+        }
         for part, (_, body) in parts.items()
     }
     path.write_text(yaml.safe_dump(entries))
@@ -133,13 +171,17 @@ def checksums(path: Path, parts: dict[str, tuple[str, bytes]], **wrong: str) -> 
 def librispeech(server, packed, tmp_path) -> Callable[..., LibriSpeech]:
     """Return a maker of a section whose mirror is the local server."""
 
-    def make(parts: tuple[str, ...] = tuple(SUBSETS), mirrors: tuple[str, ...] = (), **more) -> LibriSpeech:
+    def make(
+        parts: tuple[str, ...] = tuple(SUBSETS), mirrors: tuple[str, ...] = (), **more
+    ) -> LibriSpeech:
         settings = {"table": checksums(tmp_path / "table.yaml", packed["librispeech"])} | more
         mirrors = list(mirrors) or [server.url("/librispeech/")]
         download = LibriSpeechDownload(parts=list(parts), mirrors=mirrors, **settings)
         splits = {"train-clean-5": "pool", "dev-clean": "validation", "test-clean": "test"}
         chosen = {part: splits[part] for part in parts if part in splits} or splits
-        return LibriSpeech(name="librispeech", root=str(tmp_path / "root"), splits=chosen, download=download)
+        return LibriSpeech(
+            name="librispeech", root=str(tmp_path / "root"), splits=chosen, download=download
+        )
 
     return make
 
@@ -149,7 +191,9 @@ def tau(server, packed, tmp_path) -> Callable[..., TAU2022]:
     def make(**more) -> TAU2022:
         settings = {"table": checksums(tmp_path / "table.yaml", packed["tau2022"])} | more
         download = TAU2022Download(mirrors=[server.url("/tau2022")], **settings)
-        return TAU2022(name="tau2022", root=str(tmp_path / "root"), validation_share=0.3, download=download)
+        return TAU2022(
+            name="tau2022", root=str(tmp_path / "root"), validation_share=0.3, download=download
+        )
 
     return make
 
@@ -194,9 +238,9 @@ def test_a_folder_of_the_users_is_used(librispeech, speech, server, tmp_path):
     corpus = librispeech()
     assert [part.there for part in archives.plan(corpus)] == [False, True, False]
     assert clips(corpus) == clips(elsewhere(corpus, speech))
-    assert {request.path for request in server.log} == {f"/librispeech/{part}.tar.gz" for part in SUBSETS} - {
-        "/librispeech/dev-clean.tar.gz"
-    }
+    assert {request.path for request in server.log} == {
+        f"/librispeech/{part}.tar.gz" for part in SUBSETS
+    } - {"/librispeech/dev-clean.tar.gz"}
 
 
 def test_a_folder_that_lacks_utterances_is_named(librispeech, tmp_path, server):
@@ -204,10 +248,16 @@ def test_a_folder_that_lacks_utterances_is_named(librispeech, tmp_path, server):
     chapter.mkdir(parents=True)
     soundfile.write(chapter / "1-2-0000.flac", [0.1] * 1600, 16_000)
     (chapter / "1-2.trans.txt").write_text("1-2-0000 YES\n1-2-0001 NO\n")
-    with pytest.raises(CorpusError, match=r"root/dev-clean: 1-2-0001\.flac is missing \(1 of 2 such\); remove the folder"):
+    with pytest.raises(
+        CorpusError,
+        match=r"root/dev-clean: 1-2-0001\.flac is missing \(1 of 2 such\); remove the folder",
+    ):
         clips(librispeech(["dev-clean"]))
     (chapter / "1-2.trans.txt").unlink()
-    with pytest.raises(CorpusError, match=r"root/dev-clean: 1 utterances, not 2703; remove .* take 'dev-clean' out of"):
+    with pytest.raises(
+        CorpusError,
+        match=r"root/dev-clean: 1 utterances, not 2703; remove .* take 'dev-clean' out of",
+    ):
         clips(librispeech(["dev-clean"], table=None))
     assert server.log == []
     assert len(clips(librispeech(["dev-clean"]))) == 1  # nothing is known of it
@@ -244,14 +294,24 @@ def test_librisqa_comes_beside_the_speech(librispeech, packed, tmp_path):
 def test_tau_comes_as_it_lies(tau, scenes, server, tmp_path, keep):
     corpus = tau(keep_archives=keep)
     found = clips(corpus)
-    assert found == clips(elsewhere(corpus, scenes)) and {clip.subset for clip in found} > {5, 50, 100}
+    assert found == clips(elsewhere(corpus, scenes)) and {clip.subset for clip in found} > {
+        5,
+        50,
+        100,
+    }
     assert len(server.log) == 23 and clips(corpus) == found and len(server.log) == 23
     assert len(list((tmp_path / "root/archives").glob("*.zip"))) == (17 if keep else 0)
     assert all(part.there for part in archives.plan(corpus)) and len(archives.plan(corpus)) == 23
 
 
 def test_a_whole_tau_of_the_users_is_used(tau, scenes, server, tmp_path):
-    for name in ("audio", "evaluation_setup", "meta.csv", "README.md", *(f"split{n}.csv" for n in (5, 10, 25, 50, 100))):
+    for name in (
+        "audio",
+        "evaluation_setup",
+        "meta.csv",
+        "README.md",
+        *(f"split{n}.csv" for n in (5, 10, 25, 50, 100)),
+    ):
         (tmp_path / "root").mkdir(exist_ok=True)
         (tmp_path / "root" / name).symlink_to(scenes / name)
     corpus = tau(parts=["doc", "meta", "audio", "subsets"])
@@ -263,7 +323,9 @@ def test_a_whole_tau_of_the_users_is_used(tau, scenes, server, tmp_path):
 def test_a_list_with_too_few_rows_is_named(tau, tmp_path, server):
     (tmp_path / "root").mkdir()
     (tmp_path / "root/split5.csv").write_text("filename\nx.wav\n")
-    with pytest.raises(CorpusError, match=r"root/split5\.csv: 1 rows, not 6980; remove it to have it fetched"):
+    with pytest.raises(
+        CorpusError, match=r"root/split5\.csv: 1 rows, not 6980; remove it to have it fetched"
+    ):
         clips(tau(parts=["split5.csv"], table=None))
     assert server.log == []
 
@@ -292,7 +354,10 @@ def test_a_part_that_no_mirror_has_is_named(librispeech, server):
 def test_mirrors_are_tried_in_order(librispeech, server):
     bases = (server.url("/nowhere"), server.url("/librispeech"))
     assert clips(librispeech(["dev-clean"], bases))
-    assert [request.path for request in server.log] == ["/nowhere/dev-clean.tar.gz", "/librispeech/dev-clean.tar.gz"]
+    assert [request.path for request in server.log] == [
+        "/nowhere/dev-clean.tar.gz",
+        "/librispeech/dev-clean.tar.gz",
+    ]
 
 
 def test_an_archive_of_something_else_is_named(librispeech, server, packed, tmp_path):
@@ -300,7 +365,8 @@ def test_an_archive_of_something_else_is_named(librispeech, server, packed, tmp_
     server.files["/librispeech/dev-clean.tar.gz"] = body
     table = checksums(tmp_path / "other.yaml", {"dev-clean": ("", body)})
     with pytest.raises(
-        CorpusError, match=r"dev-clean\.tar\.gz: brought no 'dev-clean' to .*root \(download part 'dev-clean'\)"
+        CorpusError,
+        match=r"dev-clean\.tar\.gz: brought no 'dev-clean' to .*root \(download part 'dev-clean'\)",
     ):
         clips(librispeech(["dev-clean"], table=table))
 
@@ -325,14 +391,22 @@ def test_a_table_that_cannot_be_used_is_named(librispeech, tmp_path, content, me
 
 def test_parts_that_do_not_exist_are_named(content):
     for track, corpus, told in (
-        ("listening", {"name": "librispeech", "splits": {"dev-clean": "test"}}, "'train-clean-100', .* or 'librisqa-test'"),
+        (
+            "listening",
+            {"name": "librispeech", "splits": {"dev-clean": "test"}},
+            "'train-clean-100', .* or 'librisqa-test'",
+        ),
         ("scenes", {"name": "tau2022"}, "'doc', 'meta', 'audio', .* or 'test.csv'"),
     ):
         content["tracks"][track]["corpus"] = corpus | {"root": "x", "download": {"parts": ["dev"]}}
-        with pytest.raises(ParameterError, match=rf"tracks\.{track}\.corpus\.download\.parts\.0='dev': .*{told}"):
+        with pytest.raises(
+            ParameterError, match=rf"tracks\.{track}\.corpus\.download\.parts\.0='dev': .*{told}"
+        ):
             parse(content)
         content["tracks"][track]["corpus"]["download"]["parts"] = []
-        with pytest.raises(ParameterError, match=rf"tracks\.{track}\.corpus\.download\.parts=\[\]: .*at least 1"):
+        with pytest.raises(
+            ParameterError, match=rf"tracks\.{track}\.corpus\.download\.parts=\[\]: .*at least 1"
+        ):
             parse(content)
         del content["tracks"][track]["corpus"]["download"]
 
@@ -346,7 +420,11 @@ def test_the_stage_fetches_what_the_parameters_say(librispeech, speech, server, 
     content["tracks"]["listening"]["fewshot"]["questions"] = 1
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     command = [sys.executable, str(ROOT / "stages/download.py"), "listening"]
-    settings = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT / "src")}, "timeout": 120}
+    settings = {
+        "cwd": tmp_path,
+        "env": os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        "timeout": 120,
+    }
     for _ in range(2):
         subprocess.run(command, check=True, **settings)
     assert len(server.log) == 3
@@ -362,14 +440,20 @@ def test_the_stage_fetches_what_the_parameters_say(librispeech, speech, server, 
 # the tables
 
 
-@pytest.mark.parametrize(("name", "download"), [("librispeech", LibriSpeechDownload), ("tau2022", TAU2022Download)])
+@pytest.mark.parametrize(
+    ("name", "download"), [("librispeech", LibriSpeechDownload), ("tau2022", TAU2022Download)]
+)
 def test_every_part_has_addresses_and_what_is_published_of_it(name, download):
     table = archives.TABLES[name]
     allowed = get_args(get_args(download.model_fields["parts"].annotation)[0])
     assert set(allowed) == set(table) | (set(archives.GROUPS) if name == "tau2022" else set())
     for part, archive in table.items():
-        assert archive.urls and all(re.match(r"https://[^ ]+/", url) and archive.name in url for url in archive.urls)
-        assert archive.md5 is None if archive.plain else re.fullmatch("[0-9a-f]{32}", archive.md5), part
+        assert archive.urls and all(
+            re.match(r"https://[^ ]+/", url) and archive.name in url for url in archive.urls
+        )
+        assert (
+            archive.md5 is None if archive.plain else re.fullmatch("[0-9a-f]{32}", archive.md5)
+        ), part
         assert archive.size > 0, part
     sums = [archive.md5 for archive in table.values() if archive.md5]
     assert len(set(sums)) == len(sums)
@@ -378,23 +462,38 @@ def test_every_part_has_addresses_and_what_is_published_of_it(name, download):
 def test_addresses_as_the_sites_have_them():
     speech, scenes = archives.LIBRISPEECH_PARTS, archives.TAU2022_PARTS
     assert speech["dev-clean"].urls[0] == "https://www.openslr.org/resources/12/dev-clean.tar.gz"
-    assert speech["train-clean-5"].urls[1] == "https://openslr.elda.org/resources/31/train-clean-5.tar.gz"
-    assert scenes["audio.16"].urls == (f"https://zenodo.org/records/6337421/files/{TAU_NAME}.audio.16.zip?download=1",)
-    assert scenes["split5.csv"].urls[0].endswith("/dcase2024_task1_baseline/releases/download/files/split5.csv")
+    assert (
+        speech["train-clean-5"].urls[1]
+        == "https://openslr.elda.org/resources/31/train-clean-5.tar.gz"
+    )
+    assert scenes["audio.16"].urls == (
+        f"https://zenodo.org/records/6337421/files/{TAU_NAME}.audio.16.zip?download=1",
+    )
+    assert (
+        scenes["split5.csv"]
+        .urls[0]
+        .endswith("/dcase2024_task1_baseline/releases/download/files/split5.csv")
+    )
     assert sum(scenes[part].bytes for part in archives.GROUPS["audio"]) // 10**8 == 275
 
 
 def test_what_unpacking_needs():
     def need(keep: bool, *parts: str) -> int:
         download = LibriSpeechDownload(parts=list(parts), keep_archives=keep)
-        corpus = LibriSpeech(name="librispeech", root="nowhere", splits={".": "pool"}, download=download)
+        corpus = LibriSpeech(
+            name="librispeech", root="nowhere", splits={".": "pool"}, download=download
+        )
         return archives._need([archives.LIBRISPEECH_PARTS[part] for part in parts], corpus)
 
     first, second = (archives.LIBRISPEECH_PARTS[part].bytes for part in ("dev-clean", "test-clean"))
     grown = pytest.approx
     assert need(True, "dev-clean", "test-clean") == grown(1.12 * (first + second), abs=2)
-    assert need(False, "dev-clean", "test-clean") == grown(1.12 * second + 0.12 * (first + second), abs=2)
-    assert need(True, "dev-clean-2") == grown(2.12 * 126_000_000, abs=2)  # its size is not known exactly
+    assert need(False, "dev-clean", "test-clean") == grown(
+        1.12 * second + 0.12 * (first + second), abs=2
+    )
+    assert need(True, "dev-clean-2") == grown(
+        2.12 * 126_000_000, abs=2
+    )  # its size is not known exactly
     assert need(True, "librisqa-test") == 2_600_000
 
 

@@ -8,7 +8,9 @@ from earshot.features import audio
 
 
 def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.float32)
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
@@ -21,7 +23,9 @@ def test_flac_decodes_to_what_libsndfile_gives(tmp_path, subtype):
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
-@pytest.mark.parametrize(("format", "subtype"), [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("OGG", "VORBIS"), ("MP3", None)])
+@pytest.mark.parametrize(
+    ("format", "subtype"), [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("OGG", "VORBIS"), ("MP3", None)]
+)
 def test_any_rate_and_format_gives_the_same_tone(tmp_path, rate, format, subtype):
     file = tmp_path / f"tone.{format.lower()}"
     soundfile.write(file, tone(rate), rate, format=format, subtype=subtype)
@@ -76,7 +80,9 @@ def test_unusable_files_are_named(tmp_path):
         with pytest.raises(audio.AudioError) as error:
             audio.decode(tmp_path / name, 16_000)
         message = str(error.value)
-        assert message.startswith(f"{tmp_path / name}: ") and reason in message and "\n" not in message
+        assert (
+            message.startswith(f"{tmp_path / name}: ") and reason in message and "\n" not in message
+        )
 
 
 def test_header(tmp_path):

@@ -38,7 +38,9 @@ def clip(tmp_path):
 
 
 def test_view_zero_is_the_clip_itself(chosen, clip):
-    np.testing.assert_array_equal(augment.heard(clip, "x", 0, 16_000, Views(count=2), 7), audio.decode(clip, 16_000))
+    np.testing.assert_array_equal(
+        augment.heard(clip, "x", 0, 16_000, Views(count=2), 7), audio.decode(clip, 16_000)
+    )
     assert chosen == []
 
 
@@ -70,12 +72,16 @@ MANIFEST = pd.DataFrame(
     ],
 )
 def test_only_training_clips_of_the_named_devices_have_views(views, numbers):
-    expected = [(id, view) for id, n in zip(MANIFEST["id"], numbers, strict=True) for view in range(n)]
+    expected = [
+        (id, view) for id, n in zip(MANIFEST["id"], numbers, strict=True) for view in range(n)
+    ]
     assert augment.keys(MANIFEST, views) == expected
 
 
 def test_a_device_nobody_recorded_with_is_named():
-    with pytest.raises(augment.ViewError, match="^views.devices: the corpus has no clip of device 'A'$"):
+    with pytest.raises(
+        augment.ViewError, match="^views.devices: the corpus has no clip of device 'A'$"
+    ):
         augment.keys(MANIFEST, Views(count=1, devices=["a", "A"]))
 
 
@@ -87,8 +93,9 @@ FULL = torch.tensor([9, 9, 9])
 
 
 def test_mixed_style_by_hand():
-    # clip 0: frames 1, 5 → μ 3, σ 2; clip 1: frames 10, 22 → μ 16, σ 6; λ = ¾: μ = ¾·3 + ¼·16 = 6.25, σ = ¾·2 + ¼·6 = 3
-    # clip 1 with λ = 0 takes μ 3 and σ 2; the third frames are padding, and stay out of μ and σ
+    # clip 0: frames 1, 5 → μ 3, σ 2; clip 1: frames 10, 22 → μ 16, σ 6; λ = ¾: μ = ¾·3 + ¼·16 =
+    # 6.25, σ = ¾·2 + ¼·6 = 3 clip 1 with λ = 0 takes μ 3 and σ 2; the third frames are padding, and
+    # stay out of μ and σ
     mel = torch.tensor([[1.0, 5.0, 99.0], [10.0, 22.0, -50.0]]).unsqueeze(-1)
     mixed = mix_styles(mel, torch.tensor([2, 2]), torch.tensor([1, 0]), torch.tensor([0.75, 0.0]))
     assert mixed[0].flatten().tolist() == pytest.approx([3.25, 9.25, 99], abs=1e-5)
@@ -100,7 +107,9 @@ def test_mixing_is_per_band_and_per_clip():
     mixed, share = mix_styles(mel, FULL, order, weights), weights[:, None]
     for statistic in (lambda x: x.mean(1), lambda x: x.std(1, correction=0)):
         own = statistic(mel)
-        torch.testing.assert_close(statistic(mixed), share * own + (1 - share) * own[order], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            statistic(mixed), share * own + (1 - share) * own[order], rtol=1e-4, atol=1e-4
+        )
 
 
 def test_mixing_keeps_the_pattern_over_time():
@@ -121,7 +130,12 @@ def test_weight_one_and_oneself_change_nothing():
 
 
 def test_padding_is_neither_heard_nor_changed():
-    short, lengths, order, weights = batch(2, 5, 4), torch.tensor([5, 5]), torch.tensor([1, 0]), torch.tensor([0.4, 0.7])
+    short, lengths, order, weights = (
+        batch(2, 5, 4),
+        torch.tensor([5, 5]),
+        torch.tensor([1, 0]),
+        torch.tensor([0.4, 0.7]),
+    )
     padded = torch.cat([short, torch.full((2, 4, 4), 1e4)], 1)
     mixed = mix_styles(padded, lengths, order, weights)
     torch.testing.assert_close(mixed[:, :5], mix_styles(short, lengths, order, weights))
@@ -142,7 +156,9 @@ def test_styles_have_no_gradient():
     mix_styles(mel, FULL[:2], torch.tensor([1, 0]), torch.tensor([0.5, 0.25])).sum().backward()
     other = mel.detach()
     scale = 0.5 + 0.5 * other[1].std(0, correction=0) / other[0].std(0, correction=0)
-    torch.testing.assert_close(mel.grad[0], scale.expand(9, 4), rtol=1e-4, atol=1e-5)  # ∂/∂x of a fixed scale and shift
+    torch.testing.assert_close(
+        mel.grad[0], scale.expand(9, 4), rtol=1e-4, atol=1e-5
+    )  # ∂/∂x of a fixed scale and shift
 
 
 def test_mixstyle_draws():
@@ -160,11 +176,19 @@ def test_mixstyle_draws():
 
 
 def test_mixing_weights_are_beta():
-    # clips of levels 0 and 1, so a clip's own new level is its λ (or 1 − λ): Beta(a, a) has mean ½, variance 1/(4(2a + 1))
-    mel, generator = torch.tensor([0.0, 1.0]).repeat_interleave(4).reshape(2, 4, 1), torch.Generator().manual_seed(0)
+    # clips of levels 0 and 1, so a clip's own new level is its λ (or 1 − λ): Beta(a, a) has mean ½,
+    # variance 1/(4(2a + 1))
+    mel, generator = (
+        torch.tensor([0.0, 1.0]).repeat_interleave(4).reshape(2, 4, 1),
+        torch.Generator().manual_seed(0),
+    )
     lengths = torch.tensor([4, 4])
-    levels = torch.stack([freq_mixstyle(mel, lengths, 1.0, 0.3, generator)[:, 0, 0] for _ in range(2000)])
-    swapped = levels[(levels - torch.tensor([0.0, 1.0])).abs().amax(1) > 1e-6]  # the others met themselves
+    levels = torch.stack(
+        [freq_mixstyle(mel, lengths, 1.0, 0.3, generator)[:, 0, 0] for _ in range(2000)]
+    )
+    swapped = levels[
+        (levels - torch.tensor([0.0, 1.0])).abs().amax(1) > 1e-6
+    ]  # the others met themselves
     assert len(swapped) == pytest.approx(1000, abs=130)
     assert swapped[:, 0].mean() == pytest.approx(0.5, abs=0.05)
     assert swapped.var(0).tolist() == pytest.approx([1 / (4 * 1.6)] * 2, abs=0.015)
@@ -191,14 +215,21 @@ def test_masks_are_one_span_of_each_kind_and_hold_the_clips_mean():
     widths = [{width for _, width in spans(rows)} for rows in (times, bands)]
     assert widths == [{0, 1, 2, 3, 4, 5}, {0, 1, 2, 3}]
     assert len(set(spans(times))) > 50  # each clip's own
-    torch.testing.assert_close(masked[changed], mel.mean((1, 2))[:, None, None].expand(200, 20, 10)[changed])
+    torch.testing.assert_close(
+        masked[changed], mel.mean((1, 2))[:, None, None].expand(200, 20, 10)[changed]
+    )
 
 
 def test_one_kind_of_mask_alone():
     torch.manual_seed(0)
     mel, lengths = batch(50, 20, 10), torch.full((50,), 20)
-    assert all(rows.all(1).equal(rows.any(1)) for rows in masks(mel, lengths, Masks(frequency=4)).ne(mel).mT)
-    assert all(rows.all(1).equal(rows.any(1)) for rows in masks(mel, lengths, Masks(time=4)).ne(mel))
+    assert all(
+        rows.all(1).equal(rows.any(1))
+        for rows in masks(mel, lengths, Masks(frequency=4)).ne(mel).mT
+    )
+    assert all(
+        rows.all(1).equal(rows.any(1)) for rows in masks(mel, lengths, Masks(time=4)).ne(mel)
+    )
     assert torch.equal(masks(mel, lengths, Masks()), mel)
 
 
@@ -211,11 +242,16 @@ def test_masks_leave_padding_alone():
     assert torch.equal(masked[~real], mel[~real])
     assert masked[real].max() < 100
     hit = (masked != mel).all(2).any(1)
-    assert all(hit[lengths == length].sum() > 10 for length in (20, 8, 3))  # short clips as often as long ones
+    assert all(
+        hit[lengths == length].sum() > 10 for length in (20, 8, 3)
+    )  # short clips as often as long ones
 
 
 def test_a_batch_is_mixed_then_masked_and_repeats_with_its_seed():
-    mel, params = batch(3, 9, 4), Augment(mixstyle=MixStyle(p=1.0), masks=Masks(time=3, frequency=2))
+    mel, params = (
+        batch(3, 9, 4),
+        Augment(mixstyle=MixStyle(p=1.0), masks=Masks(time=3, frequency=2)),
+    )
     torch.manual_seed(5)
     expected = masks(freq_mixstyle(mel, FULL, 1.0, 0.3), FULL, params.masks)
     torch.manual_seed(5)

@@ -1,4 +1,6 @@
-"""Batches: each passage once with all its items, in a view it has; order and views decided by seed and epoch."""
+"""Batches: each passage once with all its items, in a view it has; order and views decided by seed
+and epoch.
+"""
 
 import numpy as np
 import pytest
@@ -28,7 +30,9 @@ def test_a_batch_holds_each_passage_once_and_all_its_items(mel, items):
     assert batch.sequences.shape == (2, 33, 4)
     assert np.array_equal(batch.sequences[0, :15].numpy(), mel["u3"].astype(np.float32))
     assert batch.sequences[0, 15:].abs().max() == 0
-    assert np.array_equal(batch.sequences[1].numpy(), np.concatenate([mel["u7"], mel["u0"]]).astype(np.float32))
+    assert np.array_equal(
+        batch.sequences[1].numpy(), np.concatenate([mel["u7"], mel["u0"]]).astype(np.float32)
+    )
     assert batch.passage.tolist() == [0, 0, 1]
     assert batch.views == [0, 0, 0]
     assert batch.items == [items[4], items[5], items[-1]]
@@ -39,7 +43,11 @@ def test_a_batch_holds_each_passage_once_and_all_its_items(mel, items):
 
 def test_batching_changes_no_logit(mel, items):
     model = student().eval()
-    whole = {i.id: row for b in Loader(items, mel, TEXT, 8) for i, row in zip(b.items, answer(model, b).logits, strict=True)}
+    whole = {
+        i.id: row
+        for b in Loader(items, mel, TEXT, 8)
+        for i, row in zip(b.items, answer(model, b).logits, strict=True)
+    }
     for batch in Loader(items, mel, TEXT, 1):
         for asked, row in zip(batch.items, answer(model, batch).logits, strict=True):
             assert torch.allclose(row, whole[asked.id][: len(row)], atol=1e-6)
@@ -50,30 +58,70 @@ def test_an_epoch_is_every_item_once_in_an_order_of_its_own(mel, items):
     loader = Loader(items, mel, TEXT, 3)
     assert len(loader) == 3  # eight passages
     orders = {
-        key: [asked.id for batch in loader.shuffled(*key) for asked in batch.items] for key in ((0, 0), (0, 1), (1, 0))
+        key: [asked.id for batch in loader.shuffled(*key) for asked in batch.items]
+        for key in ((0, 0), (0, 1), (1, 0))
     }
     for order in orders.values():
         assert sorted(order) == sorted(asked.id for asked in items)
-    assert len({tuple(asked.id for batch in loader.shuffled(0, e) for asked in batch.items) for e in range(20)}) > 1
-    again = [asked.id for batch in Loader(items, mel, TEXT, 3).shuffled(1, 0) for asked in batch.items]
+    assert (
+        len(
+            {
+                tuple(asked.id for batch in loader.shuffled(0, e) for asked in batch.items)
+                for e in range(20)
+            }
+        )
+        > 1
+    )
+    again = [
+        asked.id for batch in Loader(items, mel, TEXT, 3).shuffled(1, 0) for asked in batch.items
+    ]
     assert again == orders[1, 0]
     assert [batch.lengths.tolist() for batch in loader] == [[6, 9, 12], [15, 18, 21], [24, 33]]
 
 
 def test_training_hears_one_of_the_views_held_each_epoch_scoring_the_clip_itself(tmp_path):
-    held = [("u0", 0), ("u0", 1), ("u0", 2), ("u1", 0), ("u2", 0), ("u2", 1), ("u2", 2), ("u3", 0), ("u3", 2), ("u3", 5)]
-    store = mel_store(tmp_path / "views.parquet", {key: np.full((4, 2), n, np.float16) for n, key in enumerate(held)})
+    held = [
+        ("u0", 0),
+        ("u0", 1),
+        ("u0", 2),
+        ("u1", 0),
+        ("u2", 0),
+        ("u2", 1),
+        ("u2", 2),
+        ("u3", 0),
+        ("u3", 2),
+        ("u3", 5),
+    ]
+    store = mel_store(
+        tmp_path / "views.parquet",
+        {key: np.full((4, 2), n, np.float16) for n, key in enumerate(held)},
+    )
     number = {key: n for n, key in enumerate(held)}
-    asked = [item("a", ["u0"]), item("b", ["u1"]), item("c", ["u2", "u3"]), item("d", ["u2", "u3"]), item("e", ["u3"])]
-    expected = {("u0",): {0, 1, 2}, ("u1",): {0}, ("u2", "u3"): {0, 2}, ("u3",): {0, 2, 5}}  # views all utterances have
+    asked = [
+        item("a", ["u0"]),
+        item("b", ["u1"]),
+        item("c", ["u2", "u3"]),
+        item("d", ["u2", "u3"]),
+        item("e", ["u3"]),
+    ]
+    expected = {
+        ("u0",): {0, 1, 2},
+        ("u1",): {0},
+        ("u2", "u3"): {0, 2},
+        ("u3",): {0, 2, 5},
+    }  # views all utterances have
 
     def heard(batches) -> dict[tuple[str, ...], int]:
         views = {}
         for batch in batches:
             for one, view, passage in zip(batch.items, batch.views, batch.passage, strict=True):
                 frames = batch.sequences[passage, :, 0].tolist()
-                assert frames[: 4 * len(one.utterances)] == [number[u, view] for u in one.utterances for _ in range(4)]
-                assert views.setdefault(one.utterances, view) == view  # a passage's items hear the same
+                assert frames[: 4 * len(one.utterances)] == [
+                    number[u, view] for u in one.utterances for _ in range(4)
+                ]
+                assert (
+                    views.setdefault(one.utterances, view) == view
+                )  # a passage's items hear the same
         return views
 
     loader = Loader(asked, store, TEXT, 2, views=True)
@@ -84,7 +132,9 @@ def test_training_hears_one_of_the_views_held_each_epoch_scoring_the_clip_itself
     assert [heard(loader.shuffled(1, epoch)) for epoch in range(60)] != epochs
     clean = dict.fromkeys(expected, 0)
     assert heard(loader) == clean
-    assert all(heard(Loader(asked, store, TEXT, 2).shuffled(0, epoch)) == clean for epoch in range(20))
+    assert all(
+        heard(Loader(asked, store, TEXT, 2).shuffled(0, epoch)) == clean for epoch in range(20)
+    )
 
 
 def test_without_options_to_read_a_batch_has_none(mel):
@@ -105,7 +155,11 @@ def test_a_last_batch_of_one_passage_joins_the_one_before_it(mel, items):
 
 def test_clips_of_one_length_are_mixed_whatever_order_they_come_in(tmp_path):
     """Listed class by class and equally long, they once filled batches with a single class."""
-    asked = [item(f"{answer}-{number}", [f"u{answer}-{number}"], answer) for answer in range(3) for number in range(20)]
+    asked = [
+        item(f"{answer}-{number}", [f"u{answer}-{number}"], answer)
+        for answer in range(3)
+        for number in range(20)
+    ]
     mel = mel_store(tmp_path / "mel.parquet", {one.utterances[0]: np.ones((5, 4)) for one in asked})
     for batch in Loader(asked, mel, TEXT, 20).shuffled(0, 0):
         assert np.bincount([one.answer for one in batch.items], minlength=3).max() < 15

@@ -9,7 +9,13 @@ from transformers import Wav2Vec2Config
 from bench import run
 from bench.rounds import Result, Row, Spread, Target, interleave, rows
 
-TINY = Wav2Vec2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=16, conv_dim=(8,) * 7)
+TINY = Wav2Vec2Config(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=16,
+    conv_dim=(8,) * 7,
+)
 SIZES = {"embedded": {"hidden": 4, "stack": 4}, "paper": {"hidden": 8, "stack": 1}}
 INPUTS = {
     "features": {"clips": 1},
@@ -23,15 +29,25 @@ FORMS = ["PyTorch float", "ONNX float", "ONNX int8"]
 CONTENDERS = {
     "features": ["earshot", "librosa", "torchaudio", "kaldi-native-fbank", "decoding alone"],
     "teacher": ["bare loop", "teacher cache"],
-    "reading": ["bytes, 1-MB blocks", "store, in order", "store, shuffled", "teacher cache, opened and checked"],
+    "reading": [
+        "bytes, 1-MB blocks",
+        "store, in order",
+        "store, shuffled",
+        "teacher cache, opened and checked",
+    ],
     "epoch": ["CE", "CE + KD + features"],
-    "student": ["teacher", *(f"{size}, {form}" for size in ("embedded", "paper") for form in FORMS)],
+    "student": [
+        "teacher",
+        *(f"{size}, {form}" for size in ("embedded", "paper") for form in FORMS),
+    ],
     "memory": ["features, 0.003 h", "features, 0.006 h", "cache, 0.003 h", "cache, 0.006 h"],
 }
 TARGETS = {"features": 1, "teacher": 1, "reading": 0, "epoch": 1, "student": 4, "memory": 4}
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) if name == "memory" else name for name in run.BENCHES]
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "memory" else name for name in run.BENCHES
+]
 
 
 @pytest.mark.parametrize("name", SLOW)
@@ -53,7 +69,9 @@ def test_contenders_take_turns_and_the_first_round_is_not_counted():
     assert "".join(calls) == "ababab"
     assert {name: len(each) for name, each in spent.items()} == {"a": 2, "b": 2}
     calls.clear()
-    interleave({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 1, "turns", warm=True)
+    interleave(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 1, "turns", warm=True
+    )
     assert "".join(calls) == "aabbaabb"
 
 

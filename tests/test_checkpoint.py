@@ -13,7 +13,9 @@ from earshot.models import checkpoint
 
 def setting() -> tuple[nn.Module, torch.optim.Adam]:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2), nn.Linear(2, 2))
+    model = nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2), nn.Linear(2, 2)
+    )
     model[4].requires_grad_(False)
     return model, torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
 
@@ -32,15 +34,22 @@ def test_adam_resumes_exactly(tmp_path):
 
     first, first_optimizer = setting()
     steps(first, first_optimizer, range(3))
-    checkpoint.save(tmp_path / "last.safetensors", first, first_optimizer, {"step": 3, "history": [0.1, None]})
+    checkpoint.save(
+        tmp_path / "last.safetensors", first, first_optimizer, {"step": 3, "history": [0.1, None]}
+    )
     second, second_optimizer = setting()
-    assert checkpoint.load(tmp_path / "last.safetensors", second, second_optimizer) == {"step": 3, "history": [0.1, None]}
+    assert checkpoint.load(tmp_path / "last.safetensors", second, second_optimizer) == {
+        "step": 3,
+        "history": [0.1, None],
+    }
     assert same(copied(first), copied(second))
     steps(second, second_optimizer, range(3, 6))
 
     assert same(copied(straight), copied(second))
     for one, other in zip(
-        optimizer.state_dict()["state"].values(), second_optimizer.state_dict()["state"].values(), strict=True
+        optimizer.state_dict()["state"].values(),
+        second_optimizer.state_dict()["state"].values(),
+        strict=True,
     ):
         assert same(one, other)
     assert not same(copied(straight), copied(first))
@@ -57,7 +66,13 @@ def test_files_are_safetensors_and_nothing_is_pickled(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("pickled")
 
-    for owner, name in ((torch, "save"), (torch, "load"), (pickle, "dump"), (pickle, "dumps"), (pickle, "load")):
+    for owner, name in (
+        (torch, "save"),
+        (torch, "load"),
+        (pickle, "dump"),
+        (pickle, "dumps"),
+        (pickle, "load"),
+    ):
         monkeypatch.setattr(owner, name, refuse)
     model, optimizer = setting()
     steps(model, optimizer, range(1))

@@ -1,4 +1,6 @@
-"""A teacher of fixed classes: nothing to read, views, a head for every layer, and the control without pretraining."""
+"""A teacher of fixed classes: nothing to read, views, a head for every layer, and the control
+without pretraining.
+"""
 
 import numpy as np
 import pytest
@@ -41,51 +43,87 @@ def class_teacher(checkpoint: str, scratch: int | None = None, **changes) -> Tea
     return Teacher(teacher_params(checkpoint, **CLASSES | changes), 3, scratch)
 
 
-def test_a_teacher_of_classes_learns_from_all_views_and_answers_the_same_when_loaded(tmp_path, heard_again):
+def test_a_teacher_of_classes_learns_from_all_views_and_answers_the_same_when_loaded(
+    tmp_path, heard_again
+):
     checkpoint = tiny_checkpoint(tmp_path / "encoder")
     params = teacher_params(checkpoint, **CLASSES, epochs=25, learning_rate=5e-3)
     model, history = class_teacher(checkpoint), []
     states = finetune.cache_lower(model, heard_again, CLIPS, tmp_path / "lower.parquet")
-    assert sorted(states) == [(id, view) for id in SECONDS if id != "u5" for view in heard_again.views[id]]
+    assert sorted(states) == [
+        (id, view) for id in SECONDS if id != "u5" for view in heard_again.views[id]
+    ]
     assert len(states) == 5 + 2 * 3
     for key in states:
-        assert np.array_equal(states[key], model.lower(heard_again[key]).states[-1].numpy().astype(np.float16))
-    finetune.fine_tune(model, params, states, CLIPS, CLIPS, 3, tmp_path / "scratch", lambda _, scores: history.append(scores))
+        assert np.array_equal(
+            states[key], model.lower(heard_again[key]).states[-1].numpy().astype(np.float16)
+        )
+    finetune.fine_tune(
+        model,
+        params,
+        states,
+        CLIPS,
+        CLIPS,
+        3,
+        tmp_path / "scratch",
+        lambda _, scores: history.append(scores),
+    )
     assert min(scores["loss"] for scores in history) < 0.5 * history[0]["loss"]
     assert max(scores["validation"] for scores in history) >= 0.8
     finetune.fit_auxiliary(model, heard_again, CLIPS, None)
     finetune.save(model, params, tmp_path / "saved", SCENES)
     loaded = finetune.load(params, tmp_path / "saved")
     assert same(copied(loaded), copied(model))
-    found, expected = (finetune.answers(one, heard_again, CLIPS, None) for one in (loaded, model.eval()))
-    assert all(np.array_equal(found[clip.id], expected[clip.id]) and found[clip.id].shape == (3,) for clip in CLIPS)
-    assert np.mean([found[clip.id].argmax() == clip.answer for clip in CLIPS]) == max(s["validation"] for s in history)
+    found, expected = (
+        finetune.answers(one, heard_again, CLIPS, None) for one in (loaded, model.eval())
+    )
+    assert all(
+        np.array_equal(found[clip.id], expected[clip.id]) and found[clip.id].shape == (3,)
+        for clip in CLIPS
+    )
+    assert np.mean([found[clip.id].argmax() == clip.answer for clip in CLIPS]) == max(
+        s["validation"] for s in history
+    )
     other = tmp_path / "other"
     finetune.save(model, params, other, ("bus", "airport", "park"))
-    assert cache.identity(other) != cache.identity(tmp_path / "saved")  # labels are part of who it is
+    assert cache.identity(other) != cache.identity(
+        tmp_path / "saved"
+    )  # labels are part of who it is
 
 
 @pytest.mark.parametrize("style", ["group", "layer", "hubert"])
-@pytest.mark.parametrize("answers", [(0, 1, 2, 0, 1), (0, 2, 2, 0, 2)], ids=["three classes", "two of three"])
+@pytest.mark.parametrize(
+    "answers", [(0, 1, 2, 0, 1), (0, 2, 2, 0, 2)], ids=["three classes", "two of three"]
+)
 @pytest.mark.parametrize("tuned_layers", [0, 2, 3])
-def test_auxiliary_heads_are_logistic_regressions_on_means_of_layers(tmp_path, heard_again, style, tuned_layers, answers):
+def test_auxiliary_heads_are_logistic_regressions_on_means_of_layers(
+    tmp_path, heard_again, style, tuned_layers, answers
+):
     model = class_teacher(tiny_checkpoint(tmp_path / "encoder", style), tuned_layers=tuned_layers)
     asked = [scene(f"u{i}", answer) for i, answer in enumerate(answers)]
     before = copied(model)
     finetune.fit_auxiliary(model.train(), heard_again, asked, None)
-    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert changed == {f"auxiliary.{layer}.{part}" for layer in range(LAYERS) for part in ("weight", "bias")}
+    changed = {
+        name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])
+    }
+    assert changed == {
+        f"auxiliary.{layer}.{part}" for layer in range(LAYERS) for part in ("weight", "bias")
+    }
 
     whole = AutoModel.from_pretrained(tmp_path / "encoder").eval()
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(tmp_path / "encoder")
     means, labels = [], []  # clips count in all their views: 5 + 2 · 3 rows
     for clip in asked:
         for view in heard_again.views[clip.id]:
-            values = extractor(heard_again[clip.id, view], sampling_rate=16_000, return_tensors="pt").input_values
+            values = extractor(
+                heard_again[clip.id, view], sampling_rate=16_000, return_tensors="pt"
+            ).input_values
             with torch.inference_mode():
                 found = whole(values, output_hidden_states=True)
             # behind the last layer of the "layer" style there is one more norm
-            means.append(torch.stack([*found.hidden_states[1:LAYERS], found.last_hidden_state])[:, 0].mean(1))
+            means.append(
+                torch.stack([*found.hidden_states[1:LAYERS], found.last_hidden_state])[:, 0].mean(1)
+            )
             labels.append(clip.answer)
     means = torch.stack(means)
     assert means.shape == (11, LAYERS, WIDTH)
@@ -103,15 +141,23 @@ def test_auxiliary_heads_are_logistic_regressions_on_means_of_layers(tmp_path, h
 def test_the_control_is_the_same_teacher_with_random_weights(tmp_path):
     checkpoint = tiny_checkpoint(tmp_path / "encoder")
     params = teacher_params(checkpoint, **CLASSES)
-    pretrained, control, again, other = (class_teacher(checkpoint, scratch) for scratch in (None, 5, 5, 6))
+    pretrained, control, again, other = (
+        class_teacher(checkpoint, scratch) for scratch in (None, 5, 5, 6)
+    )
     assert same(copied(control), copied(again))
     weights, drawn, another = copied(pretrained), copied(control), copied(other)
     assert weights.keys() == drawn.keys()
-    matrices = [name for name, tensor in weights.items() if name.endswith(".weight") and tensor.dim() > 1]
+    matrices = [
+        name for name, tensor in weights.items() if name.endswith(".weight") and tensor.dim() > 1
+    ]
     assert len(matrices) > 7 + 6 * LAYERS
     for name in matrices:
-        assert not torch.equal(weights[name], drawn[name]) and not torch.equal(another[name], drawn[name]), name
-    assert not torch.equal(control.lower(noise(1)).states[-1], pretrained.lower(noise(1)).states[-1])
+        assert not torch.equal(weights[name], drawn[name]) and not torch.equal(
+            another[name], drawn[name]
+        ), name
+    assert not torch.equal(
+        control.lower(noise(1)).states[-1], pretrained.lower(noise(1)).states[-1]
+    )
     assert not any(module.training for module in control.backbone.modules())
 
     finetune.save(control, params, tmp_path / "control", SCENES)

@@ -37,13 +37,19 @@ def test_macro_accuracy_and_drop_by_hand():
     assert found["device_drop"] == pytest.approx((5 / 6 + 1) / 2 - 3 / 8)
     counts = {name: found["device"][name]["items"] for name in of_device}
     assert counts == {"a": 4, "s1": 2, "s4": 2, "s5": 3}
-    assert {name: group["items"] for name, group in found["device_group"].items()} == {"real": 4, "seen": 2, "unseen": 5}
+    assert {name: group["items"] for name, group in found["device_group"].items()} == {
+        "real": 4,
+        "seen": 2,
+        "unseen": 5,
+    }
     assert found["nll"] == pytest.approx(-(7 * np.log(0.8) + 4 * np.log(0.2)) / 11)
     assert (found["items"], found["seeds"], found["class"]["x"]["items"]) == (11, 1, 7)
 
 
 def made_up(rng, drop=0.2, seeds=3, places=40):
-    """Answers, places, devices and a model that is worse by `drop` on the unseen devices; places differ in difficulty."""
+    """Answers, places, devices and a model that is worse by `drop` on the unseen devices; places
+    differ in difficulty.
+    """
     heard = np.tile(list(GROUPS), places * 6)
     answers, clusters = rng.integers(3, size=len(heard)), np.repeat(np.arange(places), 24)
     share = 0.75 + rng.uniform(-0.15, 0.15, places)[clusters] - drop * np.isin(heard, ("s4", "s5"))
@@ -86,7 +92,14 @@ def test_order_of_items_changes_nothing():
     order = rng.permutation(len(answers))
     before = score(chosen, answers, clusters, heard, labels="xyz")
     after = score(chosen[:, order], answers[order], clusters[order], heard[order], labels="xyz")
-    for key in ("accuracy_low", "device_drop", "device_drop_low", "device", "class", "device_group"):
+    for key in (
+        "accuracy_low",
+        "device_drop",
+        "device_drop_low",
+        "device",
+        "class",
+        "device_group",
+    ):
         assert before[key] == after[key]
 
 
@@ -116,15 +129,26 @@ def test_intervals_cover_where_every_location_is_of_one_class():
         share = 0.6 + rng.uniform(-0.3, 0.3, 30)[clusters] - 0.2 * (heard == "s4")
         chosen = np.where(rng.random((1, 360)) < share, answers, (answers + 1) % 5)
         found = score(chosen, answers, clusters, heard, groups, "vwxyz", resamples=200)
-        for row, (name, truth) in enumerate({"accuracy": 0.6 - 0.2 / 3, "device_drop": 0.2}.items()):
+        for row, (name, truth) in enumerate(
+            {"accuracy": 0.6 - 0.2 / 3, "device_drop": 0.2}.items()
+        ):
             held[row] += found[f"{name}_low"] <= truth <= found[f"{name}_high"]
     assert (held / 150 >= 0.88).all() and (held / 150 <= 0.99).all()
 
 
 def test_a_draw_without_the_unseen_devices_says_nothing_about_the_drop():
-    """Of three places one has the unseen device; without it, 8 of 27 draws, there is no drop to take the interval of."""
+    """Of three places one has the unseen device; without it, 8 of 27 draws, there is no drop to
+    take the interval of.
+    """
     answers, heard = np.zeros(6, int), ["a", "a", "a", "a", "a", "s4"]
-    found = score([[0, 0, 0, 0, 0, 1]], answers, [0, 0, 1, 1, 2, 2], heard, {"a": "real", "s4": "unseen"}, ("x", "y"))
+    found = score(
+        [[0, 0, 0, 0, 0, 1]],
+        answers,
+        [0, 0, 1, 1, 2, 2],
+        heard,
+        {"a": "real", "s4": "unseen"},
+        ("x", "y"),
+    )
     assert (found["device_drop"], found["device_drop_low"], found["device_drop_high"]) == (1, 1, 1)
     assert set(found["class"]) == {"x"}  # of the other there is no clip
 
@@ -137,12 +161,16 @@ def test_paired_gains_by_hand():
     loss = devices.paired_gain(b, a, answers, np.array(clusters), np.array(heard), groups, 500)
     assert gain["accuracy"] == pytest.approx(5 / 8 - 4 / 8)
     assert gain["device_drop"] == pytest.approx((3 / 4 - 2 / 4) - (3 / 4 - 1 / 4))
-    # places hold 0, 1, 0, 0 more right on the unseen device: every end is a quarter times a whole number
+    # places hold 0, 1, 0, 0 more right on the unseen device: every end is a quarter times a whole
+    # number
     assert gain["device_drop_low"] * 4 == pytest.approx(round(gain["device_drop_low"] * 4))
     assert gain["device_drop_high"] == 0
     for name in ("accuracy", "device_drop"):
         assert gain[f"{name}_low"] == pytest.approx(-loss[f"{name}_high"])
-    assert gain["p_value"] == loss["p_value"] and gain["device_drop_p_value"] == loss["device_drop_p_value"]
+    assert (
+        gain["p_value"] == loss["p_value"]
+        and gain["device_drop_p_value"] == loss["device_drop_p_value"]
+    )
 
 
 def test_a_gain_over_itself_is_zero_and_a_real_one_is_found():
@@ -151,13 +179,23 @@ def test_a_gain_over_itself_is_zero_and_a_real_one_is_found():
     same = devices.paired_gain(*[certain(chosen, 3)] * 2, answers, clusters, heard, GROUPS, 300)
     assert {value for name, value in same.items() if "p_value" not in name} == {0.0}
     assert same["p_value"] == same["device_drop_p_value"] == 1.0
-    repaired = np.where(np.isin(heard, ("s4", "s5")) & (rng.random(chosen.shape) < 0.6), answers, chosen)
-    gain = devices.paired_gain(certain(repaired, 3), certain(chosen, 3), answers, clusters, heard, GROUPS, 500)
-    assert gain["device_drop_high"] < 0 < gain["accuracy_low"] and gain["device_drop_p_value"] < 0.01
-    single = devices.paired_gain(certain(repaired, 3), certain(chosen[:1], 3), answers, clusters, heard, GROUPS, 300)
+    repaired = np.where(
+        np.isin(heard, ("s4", "s5")) & (rng.random(chosen.shape) < 0.6), answers, chosen
+    )
+    gain = devices.paired_gain(
+        certain(repaired, 3), certain(chosen, 3), answers, clusters, heard, GROUPS, 500
+    )
+    assert (
+        gain["device_drop_high"] < 0 < gain["accuracy_low"] and gain["device_drop_p_value"] < 0.01
+    )
+    single = devices.paired_gain(
+        certain(repaired, 3), certain(chosen[:1], 3), answers, clusters, heard, GROUPS, 300
+    )
     assert single["accuracy"] > 0
     with pytest.raises(ValueError, match="cannot pair 3 seeds with 2"):
-        devices.paired_gain(certain(repaired, 3), certain(chosen[:2], 3), answers, clusters, heard, GROUPS)
+        devices.paired_gain(
+            certain(repaired, 3), certain(chosen[:2], 3), answers, clusters, heard, GROUPS
+        )
 
 
 def test_bad_input_is_named():
@@ -174,11 +212,17 @@ TABLE = manifest(segments=10, clips=1, test=8)
 ITEMS = build(TABLE, TABLE["id"], Labels(source="labels", share=10), 3)
 TEST = [item for item in ITEMS if item.role == "test"]
 TRAINING = [item for item in ITEMS if item.role in ("fewshot", "pool")]
-PARAMS = Evaluate(recipes=["hard", "layered"], gains=["layered_vs_hard", "teacher_vs_teacher_scratch"], resamples=200)
+PARAMS = Evaluate(
+    recipes=["hard", "layered"],
+    gains=["layered_vs_hard", "teacher_vs_teacher_scratch"],
+    resamples=200,
+)
 
 
 def answering(right: float, unseen: float, seeds: int) -> list[metrics.Answers]:
-    """Answers of which the share `right` is right, on the unseen devices `unseen`: the same share of every class."""
+    """Answers of which the share `right` is right, on the unseen devices `unseen`: the same share
+    of every class.
+    """
     found = []
     for seed in range(seeds):
         one, number = {}, dict[tuple, int]()
@@ -186,7 +230,9 @@ def answering(right: float, unseen: float, seeds: int) -> list[metrics.Answers]:
             group = (item.answer, item.id.endswith(UNSEEN))
             number[group] = number.get(group, 0) + 1
             share = unseen if group[1] else right
-            hit = int(share * number[group] + seed / 9) > int(share * (number[group] - 1) + seed / 9)
+            hit = int(share * number[group] + seed / 9) > int(
+                share * (number[group] - 1) + seed / 9
+            )
             one[item.id] = certain((item.answer + (not hit)) % 4, 4)
         found.append(one)
     return found
@@ -195,7 +241,12 @@ def answering(right: float, unseen: float, seeds: int) -> list[metrics.Answers]:
 @pytest.fixture(scope="module")
 def models() -> dict[str, list[metrics.Answers]]:
     teachers = {"teacher": answering(1, 0.75, 1), "teacher_scratch": answering(0.5, 0.25, 1)}
-    students = {"hard": (0.5, 0.25), "hard_int8": (0.5, 0.25), "layered": (0.75, 0.75), "layered_int8": (0.75, 0.75)}
+    students = {
+        "hard": (0.5, 0.25),
+        "hard_int8": (0.5, 0.25),
+        "layered": (0.75, 0.75),
+        "layered_int8": (0.75, 0.75),
+    }
     return teachers | {name: answering(*shares, 3) for name, shares in students.items()} | {
         "layered_ptq": answering(0.5, 0.5, 3)
     }  # fmt: skip
@@ -242,11 +293,17 @@ def test_answers_to_questions_stand_by_place():
     answers = {"q1": np.array([0.25, 0.75]), "q2": np.array([2 / 3, 1 / 3])}
     table = ask.answer_table(items, frame([clip("u1"), clip("u2")]), answers)
     assert table.columns.tolist() == ["item", "answer", "1", "2"]
-    assert table.values.tolist() == [["q1", "blue", 0.25, 0.75], ["q2", "a lamp", 0.666667, 0.333333]]
+    assert table.values.tolist() == [
+        ["q1", "blue", 0.25, 0.75],
+        ["q2", "a lamp", 0.666667, 0.333333],
+    ]
 
 
 def test_what_is_shipped_is_best_on_validation_items():
-    validation = {"hard": {"seed-0": 0.5, "seed-1": 0.6}, "layered": {"seed-0": 0.7, "seed-1": 0.9, "seed-2": 0.9}}
+    validation = {
+        "hard": {"seed-0": 0.5, "seed-1": 0.6},
+        "layered": {"seed-0": 0.7, "seed-1": 0.9, "seed-2": 0.9},
+    }
     assert ask.shipped(validation) == ("layered", 1)
     assert ask.shipped({"kd": {"seed-0": 0.9}} | validation) == ("kd", 0)  # of equals the first
 
@@ -264,7 +321,12 @@ def test_what_is_shipped_is_best_on_validation_items():
 def test_a_student_above_a_limit_is_named(figures, message):
     limits = Limits(parameter_bytes=128_000, macs=30_000_000)
     fits = {"parameter_bytes": 128_000, "macs": 30_000_000}
-    cost = {"teacher": {"macs": 10**10}, "hard": {"macs": 10**8}, "hard_int8": fits, "layered_int8": fits}
+    cost = {
+        "teacher": {"macs": 10**10},
+        "hard": {"macs": 10**8},
+        "hard_int8": fits,
+        "layered_int8": fits,
+    }
     ask.check_limits(cost, limits)
     above = cost | {"layered_int8": fits | figures}
     ask.check_limits(above, None)

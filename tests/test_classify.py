@@ -1,4 +1,6 @@
-"""Classifying recordings of any length, from Python and from the command line; the tables of results."""
+"""Classifying recordings of any length, from Python and from the command line; the tables of
+results.
+"""
 
 import json
 from pathlib import Path
@@ -28,9 +30,16 @@ def write_classifier(path: Path, samples: int | str = "samples", **metadata: str
     }}"""
     graph = onnx.parser.parse_graph(nodes)
     graph.initializer.append(onnx.numpy_helper.from_array(np.array([10], np.float32), "scale"))
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10
+    )
     limits = json.dumps({"min_seconds": 0.2, "min_rms": 1e-6})
-    known = {"task": "classes", "sample_rate": "16000", "labels": json.dumps(LABELS), "features": limits}
+    known = {
+        "task": "classes",
+        "sample_rate": "16000",
+        "labels": json.dumps(LABELS),
+        "features": limits,
+    }
     onnx.helper.set_model_props(model, known | metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
@@ -79,7 +88,9 @@ def test_windows_cover_a_recording_of_any_length(classifier, tmp_path, samples, 
 
 
 def test_a_file_that_takes_clips_of_one_length_sets_the_window(tmp_path):
-    found = Classifier(write_classifier(tmp_path / "two.onnx", 32_000)).classify(levels(0.2, 0.4, 0.1, 0.3))
+    found = Classifier(write_classifier(tmp_path / "two.onnx", 32_000)).classify(
+        levels(0.2, 0.4, 0.1, 0.3)
+    )
     assert found.starts.tolist() == [0, 2]
     np.testing.assert_allclose(found.windows, expected(0.3, 0.2), rtol=1e-3)
 
@@ -88,9 +99,13 @@ def test_a_file_is_loaded_as_what_it_is(classifier, tmp_path):
     choice = write_classifier(tmp_path / "choice.onnx", task="choice", buckets="64")
     assert type(load(choice)) is Student and type(load(classifier)) is Classifier
     assert load(classifier).buckets is None
-    with pytest.raises(PredictError, match="not an Earshot student for classification, task='choice'"):
+    with pytest.raises(
+        PredictError, match="not an Earshot student for classification, task='choice'"
+    ):
         Classifier(choice)
-    with pytest.raises(PredictError, match="not an Earshot student for multiple choice, task='classes'"):
+    with pytest.raises(
+        PredictError, match="not an Earshot student for multiple choice, task='classes'"
+    ):
         Student(classifier)
     with pytest.raises(PredictError, match=r"none\.onnx: no such file"):
         load(tmp_path / "none.onnx")
@@ -143,9 +158,13 @@ def test_classes_as_json(classifier, street, capsys):
     assert cli.main(["classify", str(street), "--model", str(classifier), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["label"] == "airport" and list(found["probabilities"]) == LABELS
-    assert list(found["probabilities"].values()) == pytest.approx(expected(0.5, -0.2, 0.1).mean(0).tolist(), rel=1e-3)
+    assert list(found["probabilities"].values()) == pytest.approx(
+        expected(0.5, -0.2, 0.1).mean(0).tolist(), rel=1e-3
+    )
     assert [window["start"] for window in found["windows"]] == [0, 1, 2]
-    assert list(found["windows"][1]["probabilities"].values()) == pytest.approx(expected(-0.2)[0].tolist(), rel=1e-3)
+    assert list(found["windows"][1]["probabilities"].values()) == pytest.approx(
+        expected(-0.2)[0].tolist(), rel=1e-3
+    )
     assert found["seconds"] == 3
 
 
@@ -158,7 +177,9 @@ def test_classes_as_json(classifier, street, capsys):
         (["plain.wav", "--model", "none.onnx"], "none.onnx: no such file"),
     ],
 )
-def test_a_fault_in_classifying_is_one_line_and_exit_code_2(classifier, tmp_path, arguments, message, capsys):
+def test_a_fault_in_classifying_is_one_line_and_exit_code_2(
+    classifier, tmp_path, arguments, message, capsys
+):
     clip, *others = arguments
     soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
     soundfile.write(tmp_path / "plain.wav", levels(0.5), 16_000)
@@ -183,9 +204,19 @@ def test_tables_are_of_every_track_with_results_or_of_one(tmp_path, monkeypatch,
     drop = {"device_drop": 0.05, "device_drop_low": -0.01, "device_drop_high": 0.1}
     unseen = {"device_group": {"unseen": {"accuracy": 0.45}}, "class": {}}
     scores = interval | drop | unseen | {"nll": 1.234}
-    quality = {"teacher": scores, "hard": scores, "hard_int8": scores, "gain": {"hard_int8_vs_hard": interval | drop}}
+    quality = {
+        "teacher": scores,
+        "hard": scores,
+        "hard_int8": scores,
+        "gain": {"hard_int8_vs_hard": interval | drop},
+    }
     timing = {"timing": {"latency_median_ms": 0.123, "train_minutes": 2.0}}
-    int8 = {"parameters": 61_148, "parameter_bytes": 65_432, "macs": 29_400_000, "timing": {"latency_median_ms": 0.1}}
+    int8 = {
+        "parameters": 61_148,
+        "parameter_bytes": 65_432,
+        "macs": 29_400_000,
+        "timing": {"latency_median_ms": 0.1},
+    }
     folder = tmp_path / "metrics/scenes"
     folder.mkdir(parents=True)
     (folder / "quality.json").write_text(json.dumps(quality))

@@ -15,7 +15,11 @@ from earshot.tables.manifest import Clip, CorpusError, write_manifest
 
 SPLITS = {"validated": "pool", "train": "teacher", "dev": "validation", "test": "test"}
 # client, clip, sentence; validated.tsv lists them all
-TRAIN = [("ann", 1, "The boat is old."), ("ann", 2, 'She said "no'), ("bob", 3, "Ten green bottles.")]
+TRAIN = [
+    ("ann", 1, "The boat is old."),
+    ("ann", 2, 'She said "no'),
+    ("bob", 3, "Ten green bottles."),
+]
 DEV = [("cleo", 4, "Where is the key?")]
 TEST = [("dora", 5, "A bird sings here."), ("dora", 6, "Yes!")]
 OTHER = [
@@ -29,7 +33,10 @@ OTHER = [
 
 def tabulate(path: Path, rows: list[tuple[str, int, str]], locale: str = "en") -> None:
     lines = ["client_id\tpath\tsentence\tup_votes\tlocale"]
-    lines += [f"{client}\tcommon_voice_en_{number}.mp3\t{sentence}\t2\t{locale}" for client, number, sentence in rows]
+    lines += [
+        f"{client}\tcommon_voice_en_{number}.mp3\t{sentence}\t2\t{locale}"
+        for client, number, sentence in rows
+    ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -37,7 +44,12 @@ def tabulate(path: Path, rows: list[tuple[str, int, str]], locale: str = "en") -
 def release(tmp_path) -> Path:
     root = tmp_path / "cv-corpus-17.0/en"
     (root / "clips").mkdir(parents=True)
-    for name, rows in (("train", TRAIN), ("dev", DEV), ("test", TEST), ("validated", [*OTHER, *TEST, *TRAIN, *DEV])):
+    for name, rows in (
+        ("train", TRAIN),
+        ("dev", DEV),
+        ("test", TEST),
+        ("validated", [*OTHER, *TEST, *TRAIN, *DEV]),
+    ):
         tabulate(root / f"{name}.tsv", rows)
     tone = 0.2 * np.sin(2 * np.pi * 440 * np.arange(24_000) / 48_000)
     for number in range(1, 12):
@@ -46,7 +58,12 @@ def release(tmp_path) -> Path:
 
 
 def load(root: Path, language: str = "en", splits: dict | None = None) -> list[Clip]:
-    params = CommonVoice(name="common_voice", root=str(root), language=language, splits=SPLITS if splits is None else splits)
+    params = CommonVoice(
+        name="common_voice",
+        root=str(root),
+        language=language,
+        splits=SPLITS if splits is None else splits,
+    )
     return list(CORPORA["common_voice"](params, Path("unused"), 1))
 
 
@@ -56,24 +73,44 @@ def splits(clips: list[Clip]) -> dict[int, str]:
 
 def test_a_release_is_read(release, tmp_path):
     clips = load(release)
-    assert splits(clips) == {1: "teacher", 2: "teacher", 3: "teacher", 4: "validation", 5: "test", 6: "test", 7: "pool"} | {
-        11: "pool"
-    }
+    assert splits(clips) == {
+        1: "teacher",
+        2: "teacher",
+        3: "teacher",
+        4: "validation",
+        5: "test",
+        6: "test",
+        7: "pool",
+    } | {11: "pool"}
     by_id = {clip.id: clip for clip in clips}
     one = by_id["common_voice_en_2"]
-    assert (one.speaker, one.text, one.language, one.passage) == ("ann", 'She said "no', "en", one.id)
+    assert (one.speaker, one.text, one.language, one.passage) == (
+        "ann",
+        'She said "no',
+        "en",
+        one.id,
+    )
     assert one.path == str(release / "clips/common_voice_en_2.mp3")
     assert one.sample_rate == 48_000 and one.seconds == pytest.approx(0.5, abs=0.1)
     assert len(audio.decode(one.path, 16_000)) == pytest.approx(16_000 * one.seconds, abs=2)
-    assert [clip.split for clip in clips] == ["test"] * 2 + ["validation"] + ["teacher"] * 3 + ["pool"] * 2
+    assert [clip.split for clip in clips] == ["test"] * 2 + ["validation"] + ["teacher"] * 3 + [
+        "pool"
+    ] * 2
     assert write_manifest(clips, tmp_path / "m.parquet") == 8
 
 
 def test_what_the_test_keeps_to_itself_is_counted(release, caplog):
     load(release)
-    assert caplog.messages == [f"{release}: left out for a speaker or sentence of test or validation: 3 of pool"]
+    assert caplog.messages == [
+        f"{release}: left out for a speaker or sentence of test or validation: 3 of pool"
+    ]
     tabulate(release / "dev.tsv", [*DEV, ("dora", 9, "It may rain soon.")])
-    assert Counter(splits(load(release)).values()) == {"teacher": 3, "validation": 1, "test": 2, "pool": 2}
+    assert Counter(splits(load(release)).values()) == {
+        "teacher": 3,
+        "validation": 1,
+        "test": 2,
+        "pool": 2,
+    }
     assert "1 of validation" in caplog.messages[-1]
 
 
@@ -109,15 +146,30 @@ def test_old_tables_leave_the_suffix_out(release):
 
 FAULTS = {
     "table": (lambda r: (r / "dev.tsv").unlink(), r"en/dev\.tsv: no such file"),
-    "column": (lambda r: (r / "dev.tsv").write_text("path\tsentence\n"), r"en/dev\.tsv: missing column client_id \("),
-    "blank": (lambda r: tabulate(r / "dev.tsv", [*DEV, ("", 9, "x")]), r"en/dev\.tsv: row 2: client_id is blank"),
-    "binary": (lambda r: (r / "dev.tsv").write_bytes(b"\xff\xfe\x00"), r"en/dev\.tsv: not a tab-separated table"),
-    "locale": (lambda r: tabulate(r / "dev.tsv", DEV, "de"), r"en/dev\.tsv: locale 'de' is not language='en'"),
+    "column": (
+        lambda r: (r / "dev.tsv").write_text("path\tsentence\n"),
+        r"en/dev\.tsv: missing column client_id \(",
+    ),
+    "blank": (
+        lambda r: tabulate(r / "dev.tsv", [*DEV, ("", 9, "x")]),
+        r"en/dev\.tsv: row 2: client_id is blank",
+    ),
+    "binary": (
+        lambda r: (r / "dev.tsv").write_bytes(b"\xff\xfe\x00"),
+        r"en/dev\.tsv: not a tab-separated table",
+    ),
+    "locale": (
+        lambda r: tabulate(r / "dev.tsv", DEV, "de"),
+        r"en/dev\.tsv: locale 'de' is not language='en'",
+    ),
     "clip": (
         lambda r: (r / "clips/common_voice_en_4.mp3").unlink(),
         r"clips/common_voice_en_4\.mp3: no such file \(1 of 8 clips are missing\)",
     ),
-    "clips": (lambda r: (r / "clips").rename(r / "audio"), r"en: no folder clips in it, in en or in cv-corpus-\*/en"),
+    "clips": (
+        lambda r: (r / "clips").rename(r / "audio"),
+        r"en: no folder clips in it, in en or in cv-corpus-\*/en",
+    ),
 }
 
 
@@ -132,7 +184,9 @@ def test_faults_are_named(release, fault):
 
 def test_a_root_that_is_not_there_is_named(tmp_path):
     for name in ("absent", "absent.tar.gz"):
-        with pytest.raises(CorpusError, match=rf"{name}: no such folder or \.tar\.gz \(common_voice root\)"):
+        with pytest.raises(
+            CorpusError, match=rf"{name}: no such folder or \.tar\.gz \(common_voice root\)"
+        ):
             load(tmp_path / name)
 
 

@@ -30,7 +30,11 @@ def repository(tmp_path: Path, monkeypatch) -> Path:
 
 def quality(**models: dict[str, Any] | None) -> dict[str, Any]:
     """Return the base's scores with some models replaced, or removed where None."""
-    return {name: content for name, content in {**deepcopy(QUALITY), **models}.items() if content is not None}
+    return {
+        name: content
+        for name, content in {**deepcopy(QUALITY), **models}.items()
+        if content is not None
+    }
 
 
 def markdown(capsys, *arguments: str) -> str:
@@ -40,10 +44,14 @@ def markdown(capsys, *arguments: str) -> str:
 
 def report(capsys, *arguments: str) -> dict[str, Any]:
     assert cli.main(["compare", *arguments, "--format", "json"]) == 0
-    return json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    return json.loads(
+        capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON")
+    )
 
 
-def verdicts(found: dict[str, Any], part: str = "quality", track: str = "listening") -> dict[str, str]:
+def verdicts(
+    found: dict[str, Any], part: str = "quality", track: str = "listening"
+) -> dict[str, str]:
     return {move["name"]: move["verdict"] for move in found["tracks"][track][part]}
 
 
@@ -63,8 +71,13 @@ def test_a_changed_temperature_and_what_came_of_it(repository, capsys):
     }
     base, changed = git(repository, "rev-parse", "main"), commit(repository, head)
     text = markdown(capsys, "main", "change", "--repository", "someone/earshot")
-    assert text.startswith(f"{MARKER}\n## Earshot: `main` ({base[:10]}) → `change` ({changed[:10]})\n")
-    assert "**1 better**, 2 moved within their intervals or without a verdict, 5 the same; 1 cost changed." in text
+    assert text.startswith(
+        f"{MARKER}\n## Earshot: `main` ({base[:10]}) → `change` ({changed[:10]})\n"
+    )
+    assert (
+        "**1 better**, 2 moved within their intervals or without a verdict, 5 the same; 1 cost changed."
+        in text
+    )
     assert "| `kd` | 70.0% (68.0–72.0) | 75.0% (73.0–77.0) | +5.0 | **▲ better** |" in text
     assert "| `hard` | 40.0% (38.0–42.0) | 41.0% (39.0–43.0) | +1.0 |  |" in text
     assert "Unchanged accuracy: `teacher`." in text
@@ -74,7 +87,9 @@ def test_a_changed_temperature_and_what_came_of_it(repository, capsys):
     assert "| `recipes.listening-kd.terms.kd.temperature` | `2.0` | `4.0` |" in text
     urls = re.findall(r'<img src="([^"]+)"', text)
     raw = "https://github.com/someone/earshot/raw"
-    assert urls == [f"{raw}/{commit}/plots/listening/test/accuracy.png" for commit in (base, changed)]
+    assert urls == [
+        f"{raw}/{commit}/plots/listening/test/accuracy.png" for commit in (base, changed)
+    ]
     assert "same.png" not in text
 
 
@@ -82,13 +97,19 @@ def test_json_says_the_same(repository, capsys):
     head = {"params.yaml": "seed: 1\nnew: [1, x]\n", QUALITY_FILE: quality(kd=scores(0.6))}
     commit(repository, head)
     found = report(capsys, "main", "HEAD")
-    moved = next(move for move in found["tracks"]["listening"]["quality"] if move["name"] == "kd.accuracy")
-    assert moved["change"] == pytest.approx(-0.1) and moved["base_interval"] == pytest.approx([0.68, 0.72])
+    moved = next(
+        move for move in found["tracks"]["listening"]["quality"] if move["name"] == "kd.accuracy"
+    )
+    assert moved["change"] == pytest.approx(-0.1) and moved["base_interval"] == pytest.approx(
+        [0.68, 0.72]
+    )
     assert verdicts(found) == {"kd.accuracy": "worse"}
     assert found["tracks"]["listening"]["same"] == {"quality": 7, "cost": 3}
     assert found["parameters"]["added"] == {"new": [1, "x"]}
     assert found["parameters"]["removed"]["recipes.listening-kd.terms.kd.temperature"] == 2.0
-    assert found["gate"]["failures"] == ["listening.quality.kd.accuracy: 0.7 → 0.6, worse by 0.1; 0.03 is tolerated"]
+    assert found["gate"]["failures"] == [
+        "listening.quality.kd.accuracy: 0.7 → 0.6, worse by 0.1; 0.03 is tolerated"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +126,8 @@ def test_json_says_the_same(repository, capsys):
 )
 def test_better_and_worse_are_said_beyond_both_intervals_only(old, new, verdict):
     sides = (
-        Figures(dict(zip(("m.accuracy", "m.accuracy_low", "m.accuracy_high"), side, strict=True))) for side in (old, new)
+        Figures(dict(zip(("m.accuracy", "m.accuracy_low", "m.accuracy_high"), side, strict=True)))
+        for side in (old, new)
     )
     assert [move.verdict for move in moves(*sides, counted=False)] == [verdict]
 
@@ -113,8 +135,14 @@ def test_better_and_worse_are_said_beyond_both_intervals_only(old, new, verdict)
 def test_directions_gains_and_figures_without_a_direction():
     def side(value: float) -> Figures:
         names = ("m.device_drop", "gain.a_vs_b.accuracy", "m.strangeness", "m.wer")
-        ends = {f"{name}{end}": value + shift for name in names for end, shift in (("_low", -0.01), ("_high", 0.01))}
-        return Figures({**{name: value for name in names}, **ends, "m.nll": value, "m.seeds": value})
+        ends = {
+            f"{name}{end}": value + shift
+            for name in names
+            for end, shift in (("_low", -0.01), ("_high", 0.01))
+        }
+        return Figures(
+            {**{name: value for name in names}, **ends, "m.nll": value, "m.seeds": value}
+        )
 
     found = {move.name: move.verdict for move in moves(side(0.1), side(0.2), counted=False)}
     assert found == {
@@ -130,15 +158,31 @@ def test_directions_gains_and_figures_without_a_direction():
 def test_nothing_moved_between_a_commit_and_itself_or_its_checkout(repository, capsys):
     for arguments in (["main", "main"], ["main"], [git(repository, "rev-parse", "main")]):
         found = report(capsys, *arguments)
-        assert found["tracks"]["listening"]["quality"] == found["tracks"]["listening"]["cost"] == found["pictures"] == []
-        assert not any(found["parameters"].values()) and not found["faults"] and not found["gate"]["failures"]
+        assert (
+            found["tracks"]["listening"]["quality"]
+            == found["tracks"]["listening"]["cost"]
+            == found["pictures"]
+            == []
+        )
+        assert (
+            not any(found["parameters"].values())
+            and not found["faults"]
+            and not found["gate"]["failures"]
+        )
 
 
 def test_the_working_tree_is_what_lies_there_and_its_new_pictures_have_no_url(repository, capsys):
-    write(repository, {QUALITY_FILE: quality(kd=scores(0.5)), "plots/listening/test/new é.png": b"\x89PNG"})
+    write(
+        repository,
+        {QUALITY_FILE: quality(kd=scores(0.5)), "plots/listening/test/new é.png": b"\x89PNG"},
+    )
     found = report(capsys, "main", "--images", "https://example.org/{commit}/{path}")
-    assert found["head"] == {"name": "working tree", "commit": None} and verdicts(found) == {"kd.accuracy": "worse"}
-    assert [(one["path"], one["head_url"]) for one in found["pictures"]] == [("plots/listening/test/new é.png", None)]
+    assert found["head"] == {"name": "working tree", "commit": None} and verdicts(found) == {
+        "kd.accuracy": "worse"
+    }
+    assert [(one["path"], one["head_url"]) for one in found["pictures"]] == [
+        ("plots/listening/test/new é.png", None)
+    ]
     commit(repository, {})
     (one,) = report(capsys, "main", "--images", "https://example.org/{commit}/{path}")["pictures"]
     assert (
@@ -148,15 +192,23 @@ def test_the_working_tree_is_what_lies_there_and_its_new_pictures_have_no_url(re
 
 
 def test_a_track_a_model_and_a_file_come_and_go(repository, capsys):
-    new = {"metrics/scenes/quality.json": {"kd": {**scores(0.5), "class": {"bus": {"accuracy": 0.4}}}}}
+    new = {
+        "metrics/scenes/quality.json": {"kd": {**scores(0.5), "class": {"bus": {"accuracy": 0.4}}}}
+    }
     head = {**new, QUALITY_FILE: quality(kd=None, fresh=scores(0.8)), COST_FILE: None}
     commit(repository, head)
     found = report(capsys, "main", "change")
-    assert {track: content["state"] for track, content in found["tracks"].items()} == {"listening": "both", "scenes": "new"}
+    assert {track: content["state"] for track, content in found["tracks"].items()} == {
+        "listening": "both",
+        "scenes": "new",
+    }
     assert verdicts(found)["kd.accuracy"] == "gone" and verdicts(found)["fresh.accuracy"] == "new"
     assert set(verdicts(found, "cost").values()) == {"gone"}
     text = markdown(capsys, "main", "change")
-    assert "### scenes: a new track\n\n| macro accuracy" in text and "| `fresh` | – | 80.0% (78.0–82.0) |  | new |" in text
+    assert (
+        "### scenes: a new track\n\n| macro accuracy" in text
+        and "| `fresh` | – | 80.0% (78.0–82.0) |  | new |" in text
+    )
     assert "### scenes: this track is gone" in markdown(capsys, "change", "main")
     assert "| `kd` | 70.0% (68.0–72.0) | – |  | gone |" in text
 
@@ -168,7 +220,9 @@ def test_a_base_without_metrics_and_a_first_commit(repository, capsys):
     assert set(verdicts(report(capsys, "bare", "main")).values()) == {"new"}
     assert markdown(capsys, "bare", "bare").endswith("Neither side has metrics.\n")
     found = report(capsys, "--root", "main")
-    assert found["base"] == {"name": "nothing", "commit": None} and set(verdicts(found).values()) == {"new"}
+    assert found["base"] == {"name": "nothing", "commit": None} and set(
+        verdicts(found).values()
+    ) == {"new"}
     assert found["parameters"]["added"]["seed"] == 1 and found["gate"]["failures"] == []
     assert report(capsys, "--root")["tracks"] == {}
 
@@ -182,12 +236,30 @@ def test_what_is_no_number_is_told_by_name(repository, capsys):
     commit(repository, {QUALITY_FILE: {**quality(), **odd, "empty": {}}})
     found = report(capsys, "main", "change")
     where = f"{QUALITY_FILE} (head)"
-    expected = {"teacher is a list", "kd.accuracy is NaN", "kd.accuracy_low is NaN", "kd.accuracy_high is NaN"}
-    expected |= {"hard.nll is infinite", "hard.note is text", "hard.on is true", "empty is an empty object"}
+    expected = {
+        "teacher is a list",
+        "kd.accuracy is NaN",
+        "kd.accuracy_low is NaN",
+        "kd.accuracy_high is NaN",
+    }
+    expected |= {
+        "hard.nll is infinite",
+        "hard.note is text",
+        "hard.on is true",
+        "empty is an empty object",
+    }
     assert set(found["faults"]) == {f"{where}: {what}" for what in expected}
-    assert verdicts(found)["kd.accuracy"] == verdicts(found)["teacher.accuracy"] == verdicts(found)["hard.nll"] == "unusable"
+    assert (
+        verdicts(found)["kd.accuracy"]
+        == verdicts(found)["teacher.accuracy"]
+        == verdicts(found)["hard.nll"]
+        == "unusable"
+    )
     text = markdown(capsys, "main", "change")
-    assert f"- `{where}: kd.accuracy is NaN`" in text and "| `kd` | 70.0% (68.0–72.0) | – |  | ⚠ no number |" in text
+    assert (
+        f"- `{where}: kd.accuracy is NaN`" in text
+        and "| `kd` | 70.0% (68.0–72.0) | – |  | ⚠ no number |" in text
+    )
 
 
 @pytest.mark.parametrize(
@@ -200,11 +272,18 @@ def test_what_is_no_number_is_told_by_name(repository, capsys):
         (b"\xff\xfe{}", "is not UTF-8"),
     ],
 )
-def test_a_metrics_file_that_cannot_be_read_is_told_and_the_rest_compared(repository, capsys, content, what):
+def test_a_metrics_file_that_cannot_be_read_is_told_and_the_rest_compared(
+    repository, capsys, content, what
+):
     commit(repository, {QUALITY_FILE: content, COST_FILE: {"kd": {"bytes": 900}}})
     found = report(capsys, "main", "change")
-    assert len(found["faults"]) == 1 and found["faults"][0].startswith(f"{QUALITY_FILE} (head): {what}")
-    assert set(verdicts(found).values()) == {"unusable"} and verdicts(found, "cost")["kd.bytes"] == "better"
+    assert len(found["faults"]) == 1 and found["faults"][0].startswith(
+        f"{QUALITY_FILE} (head): {what}"
+    )
+    assert (
+        set(verdicts(found).values()) == {"unusable"}
+        and verdicts(found, "cost")["kd.bytes"] == "better"
+    )
     assert f"the file {what}"[:30] in found["gate"]["failures"][0]
 
 
@@ -217,30 +296,52 @@ def test_parameters_that_cannot_be_read_are_an_error(repository, capsys):
 def test_a_type_and_a_value_json_lacks_count_as_changes(repository, capsys):
     commit(repository, {"params.yaml": "seed: 1.0\nnan: .nan\nday: 2026-01-02\n"})
     changed = report(capsys, "main", "change")["parameters"]
-    assert changed["changed"] == {"seed": [1, 1.0]} and changed["added"] == {"nan": "nan", "day": "2026-01-02"}
+    assert changed["changed"] == {"seed": [1, 1.0]} and changed["added"] == {
+        "nan": "nan",
+        "day": "2026-01-02",
+    }
 
 
-def test_a_shallow_clone_says_what_to_fetch_and_then_compares(repository, tmp_path, monkeypatch, capsys):
+def test_a_shallow_clone_says_what_to_fetch_and_then_compares(
+    repository, tmp_path, monkeypatch, capsys
+):
     base = git(repository, "rev-parse", "main")
     commit(repository, {QUALITY_FILE: quality(kd=scores(0.5))})
     clone = tmp_path / "clone"
-    git(tmp_path, "clone", "--quiet", "--depth=1", "--branch=change", f"file://{repository}", str(clone))
+    git(
+        tmp_path,
+        "clone",
+        "--quiet",
+        "--depth=1",
+        "--branch=change",
+        f"file://{repository}",
+        str(clone),
+    )
     monkeypatch.chdir(clone)
     fetch = "git fetch --depth=1 origin main:refs/remotes/origin/main"
     error = complaint(capsys, "origin/main")
     assert error == f"earshot: origin/main: no such commit in this clone; fetch it: {fetch}\n"
     assert f"git fetch --depth=1 origin {base}" in complaint(capsys, base)
-    assert "the clone is shallow, fetch the rest: git fetch --unshallow origin" in complaint(capsys, "HEAD~1")
+    assert "the clone is shallow, fetch the rest: git fetch --unshallow origin" in complaint(
+        capsys, "HEAD~1"
+    )
     git(clone, *fetch.split()[1:])
     assert verdicts(report(capsys, "origin/main")) == {"kd.accuracy": "worse"}
 
 
 def test_wrong_arguments_and_places_are_one_clear_line(repository, tmp_path, monkeypatch, capsys):
-    assert "BASE [HEAD]" in complaint(capsys) and "BASE [HEAD]" in complaint(capsys, "main", "change", "main")
+    assert "BASE [HEAD]" in complaint(capsys) and "BASE [HEAD]" in complaint(
+        capsys, "main", "change", "main"
+    )
     assert "BASE [HEAD]" in complaint(capsys, "--root", "main", "change")
     assert "git fetch origin" in complaint(capsys, "no-such-branch")
-    assert "no {path} to fill" in complaint(capsys, "main", "--images", "https://example.org/{commit}")
-    assert "no such commit" in complaint(capsys, "--", "--output=stolen") and not Path("stolen").exists()
+    assert "no {path} to fill" in complaint(
+        capsys, "main", "--images", "https://example.org/{commit}"
+    )
+    assert (
+        "no such commit" in complaint(capsys, "--", "--output=stolen")
+        and not Path("stolen").exists()
+    )
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert "no Git repository" in complaint(capsys, "main")
@@ -254,11 +355,19 @@ def test_a_project_in_a_folder_of_its_repository(tmp_path, monkeypatch, capsys):
     (root / "part").mkdir()
     git(root, "mv", "metrics", "params.yaml", "plots", "part")
     base = commit(root, {"outside": "x"})
-    commit(root, {"part/metrics/listening/quality.json": quality(kd=scores(0.8)), "part/plots/listening/a.png": b"new"})
+    commit(
+        root,
+        {
+            "part/metrics/listening/quality.json": quality(kd=scores(0.8)),
+            "part/plots/listening/a.png": b"new",
+        },
+    )
     monkeypatch.chdir(root / "part")
     found = report(capsys, base, "moved", "--repository", "a/b")
     assert verdicts(found) == {"kd.accuracy": "better"} and not any(found["parameters"].values())
-    assert [one["head_url"].split("/", 7)[-1] for one in found["pictures"]] == ["part/plots/listening/a.png"]
+    assert [one["head_url"].split("/", 7)[-1] for one in found["pictures"]] == [
+        "part/plots/listening/a.png"
+    ]
     write(root, {"part/plots/listening/a.png": b"newer"})
     assert [one["path"] for one in report(capsys, "moved")["pictures"]] == ["plots/listening/a.png"]
 
@@ -267,7 +376,10 @@ def test_a_name_cannot_break_out_of_its_cell(repository, capsys):
     name = "a|b`<img src=x>\n@someone"
     commit(
         repository,
-        {QUALITY_FILE: quality(**{name: scores(0.5)}), "params.yaml": f"{json.dumps(name)}: {json.dumps(name)}\n"},
+        {
+            QUALITY_FILE: quality(**{name: scores(0.5)}),
+            "params.yaml": f"{json.dumps(name)}: {json.dumps(name)}\n",
+        },
     )
     text = markdown(capsys, "main", "change")
     assert "<img" not in text and "@someone" not in text and "\n&#64;" not in text
@@ -289,8 +401,13 @@ def test_a_comment_is_never_too_long_for_github(repository, capsys):
 
 
 def test_ends_belong_to_their_figure_and_other_names_of_that_form_do_not():
-    found = parse('{"m": {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "cut_low": 1}}')
-    assert found.names() == ["m.accuracy", "m.cut_low"] and found.interval("m.accuracy") == (0.4, 0.6)
+    found = parse(
+        '{"m": {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "cut_low": 1}}'
+    )
+    assert found.names() == ["m.accuracy", "m.cut_low"] and found.interval("m.accuracy") == (
+        0.4,
+        0.6,
+    )
 
 
 def test_this_repository_beside_itself(monkeypatch, capsys):
@@ -299,5 +416,7 @@ def test_this_repository_beside_itself(monkeypatch, capsys):
         pytest.skip("not a Git checkout")
     found = report(capsys, "HEAD", "HEAD")
     assert found["tracks"] and found["faults"] == [] and found["gate"]["failures"] == []
-    assert {len(content[part]) for content in found["tracks"].values() for part in ("quality", "cost")} == {0}
+    assert {
+        len(content[part]) for content in found["tracks"].values() for part in ("quality", "cost")
+    } == {0}
     assert all(sum(content["same"].values()) > 50 for content in found["tracks"].values())

@@ -25,7 +25,12 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 
 def clip(id: str, **changes) -> Clip:
-    return Clip(**({"id": id, "path": f"{id}.flac", "seconds": 1.0, "sample_rate": 16_000, "speaker": "s"} | changes))
+    return Clip(
+        **(
+            {"id": id, "path": f"{id}.flac", "seconds": 1.0, "sample_rate": 16_000, "speaker": "s"}
+            | changes
+        )
+    )
 
 
 def record(path: Path, seconds: float = 0.5) -> Path:
@@ -53,7 +58,10 @@ def test_manifest_comes_back_as_written(tmp_path):
 def test_manifest_refuses_nothing_and_duplicates(tmp_path):
     with pytest.raises(CorpusError, match="empty"):
         write([], tmp_path / "m.parquet")
-    twice = [clip("a", split="test", text="x", passage="p", path=path) for path in ("one/a.flac", "two/a.flac")]
+    twice = [
+        clip("a", split="test", text="x", passage="p", path=path)
+        for path in ("one/a.flac", "two/a.flac")
+    ]
     with pytest.raises(CorpusError, match="duplicate id 'a': one/a.flac and two/a.flac"):
         write(twice, tmp_path / "m.parquet")
     assert list(tmp_path.iterdir()) == []
@@ -74,7 +82,10 @@ SPLITS = ("teacher", "pool", "fewshot", "validation", "test", "pretrain")
 
 @pytest.fixture(scope="module")
 def scripts():
-    return {split: list(speech.script(split, 300, 4 if split == "fewshot" else 1, seed=3)) for split in SPLITS}
+    return {
+        split: list(speech.script(split, 300, 4 if split == "fewshot" else 1, seed=3))
+        for split in SPLITS
+    }
 
 
 def test_script_is_decided_by_its_seed(scripts):
@@ -132,8 +143,16 @@ def test_speech_has_the_same_bytes_on_every_run(tmp_path, monkeypatch):
 
 def test_speech_is_what_its_manifest_says(tmp_path):
     clips, _ = build(tmp_path / "speech")
-    assert Counter(c.split for c in clips) == {"teacher": 6, "pool": 3, "fewshot": 6, "validation": 4, "test": 6}
-    assert {c.path for c in clips} == {str(p) for p in (tmp_path / "speech").rglob("*") if p.is_file()}
+    assert Counter(c.split for c in clips) == {
+        "teacher": 6,
+        "pool": 3,
+        "fewshot": 6,
+        "validation": 4,
+        "test": 6,
+    }
+    assert {c.path for c in clips} == {
+        str(p) for p in (tmp_path / "speech").rglob("*") if p.is_file()
+    }
     for c in clips:
         info = soundfile.info(c.path)
         assert (info.samplerate, info.subtype, info.channels) == (c.sample_rate, "PCM_16", 1)
@@ -144,14 +163,18 @@ def test_speech_is_what_its_manifest_says(tmp_path):
 def test_an_utterance_is_the_same_in_every_process():
     code = """
 from hashlib import sha256
-from earshot.corpora.espeak import Voice, speak
+from earshot.corpora.synthetic.espeak import Voice, speak
 text = "Julia went to the harbor on a snowy day and painted a guitar."
 print(sha256(speak(text, Voice("en-gb-x-gbcwmd+Andrea", 151, 61)).tobytes()).hexdigest())
 """
     hashes = set()
     for number in range(4):
         environment = os.environ | {"PYTHONPATH": str(SOURCE), "PADDING": "x" * 1000 * number}
-        hashes.add(subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True).stdout)
+        hashes.add(
+            subprocess.run(
+                [sys.executable, "-c", code], check=True, env=environment, capture_output=True
+            ).stdout
+        )
     assert len(hashes) == 1
 
 
@@ -176,7 +199,9 @@ def librispeech_clips(root: Path, splits: dict, seed: int = 1, **more) -> list[C
 
 
 def test_librispeech_tree(tree):
-    clips = librispeech_clips(tree, {"dev": "test", "dev/1/11": "validation", "dev/1": "fewshot", "train": "pool"})
+    clips = librispeech_clips(
+        tree, {"dev": "test", "dev/1/11": "validation", "dev/1": "fewshot", "train": "pool"}
+    )
     assert [(c.id, c.split) for c in clips] == [
         ("1-10-0000", "fewshot"),
         ("1-10-0001", "fewshot"),
@@ -188,7 +213,14 @@ def test_librispeech_tree(tree):
         ("4-40-0001", "pool"),
     ]
     assert clips[0] == Clip(
-        "1-10-0000", str(tree / "dev/1/10/1-10-0000.flac"), 0.5, 16_000, "1", "fewshot", "hello there", "1-10"
+        "1-10-0000",
+        str(tree / "dev/1/10/1-10-0000.flac"),
+        0.5,
+        16_000,
+        "1",
+        "fewshot",
+        "hello there",
+        "1-10",
     )
     assert all(c.text is None for c in clips[1:])
 
@@ -213,12 +245,16 @@ def test_auto_deals_whole_speakers_in_shares():
     shares = {"teacher": 2.0, "pool": 1.0, "test": 1.0}
     dealt = librispeech.deal(speakers, shares, seed=1)
     assert Counter(dealt.values()) == {"teacher": 100, "pool": 50, "test": 50}
-    assert dealt == librispeech.deal(set(sorted(speakers, reverse=True)), dict(reversed(shares.items())), seed=1)
+    assert dealt == librispeech.deal(
+        set(sorted(speakers, reverse=True)), dict(reversed(shares.items())), seed=1
+    )
     assert dealt != librispeech.deal(speakers, shares, seed=2)
 
 
 def test_auto_in_a_tree(tree):
-    clips = librispeech_clips(tree, {".": "auto", "train": "pool"}, auto={"test": 1.0, "teacher": 2.0})
+    clips = librispeech_clips(
+        tree, {".": "auto", "train": "pool"}, auto={"test": 1.0, "teacher": 2.0}
+    )
     of_speaker = {speaker: {c.split for c in clips if c.speaker == speaker} for speaker in "1234"}
     assert all(len(splits) == 1 for splits in of_speaker.values()) and of_speaker["4"] == {"pool"}
     assert Counter(next(iter(of_speaker[s])) for s in "123") == {"teacher": 2, "test": 1}
@@ -227,7 +263,9 @@ def test_auto_in_a_tree(tree):
 def test_librispeech_recordings(tmp_path):
     if not RECORDINGS.is_dir():
         pytest.skip("no recordings in ../shared/data/LibriSpeech")
-    clips = librispeech_clips(RECORDINGS, {"train-clean-100": "pool", "dev-clean": "test", "test-other": "validation"})
+    clips = librispeech_clips(
+        RECORDINGS, {"train-clean-100": "pool", "dev-clean": "test", "test-other": "validation"}
+    )
     assert Counter(c.split for c in clips) == {"pool": 251, "test": 29, "validation": 50}
     first = next(c for c in clips if c.id == "84-121123-0000")
     assert (first.speaker, first.passage, first.sample_rate) == ("84", "84-121123", 16_000)
@@ -242,16 +280,25 @@ COLUMNS = "path,speaker,split,text,label"
 
 def own_clips(folder: Path, *lines: str, columns: str = COLUMNS) -> list[Clip]:
     (folder / "mine.csv").write_text("\n".join([columns, *lines]) + "\n", encoding="utf-8-sig")
-    return list(CORPORA["manifest"](Manifest(name="manifest", path=str(folder / "mine.csv")), Path("unused"), 1))
+    return list(
+        CORPORA["manifest"](
+            Manifest(name="manifest", path=str(folder / "mine.csv")), Path("unused"), 1
+        )
+    )
 
 
 def test_own_csv(tmp_path):
     record(tmp_path / "audio/one.wav")
     elsewhere = record(tmp_path / "elsewhere/two.flac")
     one, two, three = own_clips(
-        tmp_path, 'audio/one.wav,ann,test,"Yes, please",', f"{elsewhere},bob,teacher,,park", "audio/gone.wav,bob,pool,,"
+        tmp_path,
+        'audio/one.wav,ann,test,"Yes, please",',
+        f"{elsewhere},bob,teacher,,park",
+        "audio/gone.wav,bob,pool,,",
     )
-    assert one == Clip("one", str(tmp_path / "audio/one.wav"), 0.5, 16_000, "ann", "test", "Yes, please", "ann")
+    assert one == Clip(
+        "one", str(tmp_path / "audio/one.wav"), 0.5, 16_000, "ann", "test", "Yes, please", "ann"
+    )
     assert (two.path, two.label, two.text, two.passage) == (str(elsewhere), "park", None, "bob")
     assert (three.seconds, three.sample_rate, three.text, three.label) == (0.0, 0, None, None)
 
@@ -261,17 +308,32 @@ def test_own_parquet_with_every_column(tmp_path):
     row = {"path": "x.wav", "speaker": 7, "split": "test", "text": "hi", "id": 12, "passage": "p"}
     row |= {"language": "en", "device": "a", "location": "hall"}
     pd.DataFrame([row]).to_parquet(tmp_path / "mine.parquet")
-    (c,) = CORPORA["manifest"](Manifest(name="manifest", path=str(tmp_path / "mine.parquet")), Path("unused"), 1)
-    assert (c.id, c.speaker, c.passage, c.language, c.device, c.location) == ("12", "7", "p", "en", "a", "hall")
+    (c,) = CORPORA["manifest"](
+        Manifest(name="manifest", path=str(tmp_path / "mine.parquet")), Path("unused"), 1
+    )
+    assert (c.id, c.speaker, c.passage, c.language, c.device, c.location) == (
+        "12",
+        "7",
+        "p",
+        "en",
+        "a",
+        "hall",
+    )
 
 
 def test_own_labelled_training_clips(tmp_path):
     columns = "path,speaker,split,label,device,location,subset"
-    lines = ("a.wav,ann,pool,park,a,oslo-1,10", "b.wav,ann,pool,bus,a,oslo-1,", "c.wav,bob,test,bus,s4,oslo-2,")
+    lines = (
+        "a.wav,ann,pool,park,a,oslo-1,10",
+        "b.wav,ann,pool,bus,a,oslo-1,",
+        "c.wav,bob,test,bus,s4,oslo-2,",
+    )
     one, two, three = own_clips(tmp_path, *lines, columns=columns)
     assert (one.label, one.device, one.location, one.subset) == ("park", "a", "oslo-1", 10)
     assert (two.split, two.label, two.subset, three.subset) == ("pool", "bus", None, None)
-    pd.read_csv(tmp_path / "mine.csv").to_parquet(tmp_path / "mine.parquet")  # 10 beside blanks is 10.0 there
+    pd.read_csv(tmp_path / "mine.csv").to_parquet(
+        tmp_path / "mine.parquet"
+    )  # 10 beside blanks is 10.0 there
     params = Manifest(name="manifest", path=str(tmp_path / "mine.parquet"))
     assert list(CORPORA["manifest"](params, Path("unused"), 1)) == [one, two, three]
     with pytest.raises(CorpusError, match="row 1: subset '15' is not one of 5, 10, 25, 50, 100"):
@@ -281,7 +343,10 @@ def test_own_labelled_training_clips(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a.wav,ann,dev,hi,", "row 1: split 'dev' is not one of teacher, pool, fewshot, validation, test"),
+        (
+            "a.wav,ann,dev,hi,",
+            "row 1: split 'dev' is not one of teacher, pool, fewshot, validation, test",
+        ),
         ("a.wav,ann,test,hi,park", "row 1: both text and label"),
         ("a.wav,ann,test, ,", "row 1: neither text nor label"),
         ("a.wav,,test,hi,", "row 1: speaker is blank"),
@@ -294,7 +359,11 @@ def test_own_labelled_training_clips(tmp_path):
 def test_own_table_errors(tmp_path, line, message):
     with pytest.raises(CorpusError) as error:
         own_clips(tmp_path, line)
-    assert message in str(error.value) and "mine.csv" in str(error.value) and "\n" not in str(error.value)
+    assert (
+        message in str(error.value)
+        and "mine.csv" in str(error.value)
+        and "\n" not in str(error.value)
+    )
 
 
 def test_own_table_needs_its_columns(tmp_path):
@@ -303,4 +372,8 @@ def test_own_table_needs_its_columns(tmp_path):
     with pytest.raises(CorpusError, match="missing column text or label"):
         own_clips(tmp_path, "a.wav,ann,test", columns="path,speaker,split")
     with pytest.raises(CorpusError, match="not a readable CSV or Parquet"):
-        list(CORPORA["manifest"](Manifest(name="manifest", path=str(tmp_path / "absent.csv")), Path("unused"), 1))
+        list(
+            CORPORA["manifest"](
+                Manifest(name="manifest", path=str(tmp_path / "absent.csv")), Path("unused"), 1
+            )
+        )

@@ -49,7 +49,9 @@ def test_macs_of_lstm(kernel, mode):
 
 
 def test_macs_of_gru():
-    assert costs.macs(nn.GRU(4, 3, batch_first=True), torch.zeros(2, 5, 4)) == 2 * 5 * 3 * 3 * (4 + 3)
+    assert costs.macs(nn.GRU(4, 3, batch_first=True), torch.zeros(2, 5, 4)) == 2 * 5 * 3 * 3 * (
+        4 + 3
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -59,7 +61,9 @@ def test_macs_of_attention(masked, dropout):
     mask = torch.ones(5, 7, dtype=torch.bool) if masked else None
 
     def attend(q, k):
-        return nn.functional.scaled_dot_product_attention(q, k, k, attn_mask=mask, dropout_p=dropout)
+        return nn.functional.scaled_dot_product_attention(
+            q, k, k, attn_mask=mask, dropout_p=dropout
+        )
 
     assert costs.macs(attend, query, key) == 2 * 3 * 5 * 7 * (4 + 4)
 
@@ -113,7 +117,9 @@ def test_a_students_layers_add_up(kind):
         model = BiLSTMStudent(BiLSTM(name="bilstm", hidden=8), 40, 10)
     else:
         model = {"mobilenet": mobilenet, "cp_mobile": cp_mobile}[kind]()
-    rows = costs.layers(model, *frames, call=lambda *inputs: model.head(model.pool(*inputs), None, None))
+    rows = costs.layers(
+        model, *frames, call=lambda *inputs: model.head(model.pool(*inputs), None, None)
+    )
     assert sum(row.macs for row in rows) == costs.macs(model.pool, *frames) + model.width * 10
     assert sum(row.parameters for row in rows) == costs.parameters(model)
     assert len({row.name for row in rows}) == len(rows)
@@ -133,14 +139,20 @@ def test_onnx_parameters_count_packed_weights_scales_zero_points_and_branches(tm
     weights = numpy_helper.from_array(np.zeros((3, 4), np.int8), "w")
     scale = helper.make_tensor("s", TensorProto.FLOAT, [2], [0.1, 0.2])  # not raw: a typed field
     zero = numpy_helper.from_array(np.zeros(2, np.uint8), "z")
-    constant = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.zeros(5, np.float32)))
+    constant = helper.make_node(
+        "Constant", [], ["c"], value=numpy_helper.from_array(np.zeros(5, np.float32))
+    )
     inner = numpy_helper.from_array(np.zeros(6, np.float16), "i")
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT16, [6])
-    branch = helper.make_graph([helper.make_node("Identity", ["i"], ["y"])], "branch", [], [output], [inner])
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["i"], ["y"])], "branch", [], [output], [inner]
+    )
     condition = helper.make_tensor_value_info("x", TensorProto.BOOL, [])
     choice = helper.make_node("If", ["x"], ["out"], then_branch=branch, else_branch=branch)
     result = helper.make_tensor_value_info("out", TensorProto.FLOAT16, [6])
-    graph = helper.make_graph([constant, choice], "g", [condition], [result], [weights, scale, zero])
+    graph = helper.make_graph(
+        [constant, choice], "g", [condition], [result], [weights, scale, zero]
+    )
     onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
     count, stored = size.onnx_parameters(tmp_path / "m.onnx")
     assert count == 12 + 2 + 2 + 5 + 2 * 6
@@ -155,7 +167,9 @@ def test_latency_is_of_the_rounds_after_the_warmup(monkeypatch):
         turns = iter(spent)  # milliseconds
         return lambda: calls.append(name) or clock.__setitem__(0, clock[0] + next(turns))
 
-    one, other = costs.latency([call("a", 90, 80, 1, 2, 3, 4, 5), call("b", 70, 60, 7, 7, 7, 7, 7)], rounds=5, warmup=2)
+    one, other = costs.latency(
+        [call("a", 90, 80, 1, 2, 3, 4, 5), call("b", 70, 60, 7, 7, 7, 7, 7)], rounds=5, warmup=2
+    )
     assert calls == ["a", "b"] * 7
     assert one == pytest.approx({"median_ms": 3, "low_ms": 1.4, "high_ms": 4.6})
     assert other == pytest.approx({"median_ms": 7, "low_ms": 7, "high_ms": 7})
@@ -165,7 +179,9 @@ def test_latency_is_of_the_rounds_after_the_warmup(monkeypatch):
 
 def test_peak_memory_adds_the_children(monkeypatch):
     peaks = {costs.resource.RUSAGE_SELF: 1_000_000, costs.resource.RUSAGE_CHILDREN: 500_000}
-    monkeypatch.setattr(costs.resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=peaks[who]))
+    monkeypatch.setattr(
+        costs.resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=peaks[who])
+    )
     monkeypatch.setattr(costs.sys, "platform", "linux")
     assert costs.peak_memory_mb() == pytest.approx(1_500_000 * 1024 / 1e6)
     assert costs.peak_memory_mb(children=0) == pytest.approx(1024)

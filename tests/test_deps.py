@@ -36,7 +36,9 @@ def test_what_is_left_out_comes_back_to_its_place(stage, file):
 
 def test_what_is_superfluous_goes():
     wrong = TEXT.replace(
-        "        - src/earshot/features.py\n", "        - src/earshot/features.py\n        - src/earshot/gone.py\n", 1
+        "        - src/earshot/features.py\n",
+        "        - src/earshot/features.py\n        - src/earshot/gone.py\n",
+        1,
     )
     assert wrong != TEXT
     text, changes = deps.rewrite(wrong)
@@ -45,9 +47,7 @@ def test_what_is_superfluous_goes():
 
 def test_comments_data_and_their_order_stay():
     entry = "        - data/${key}/manifest.parquet\n        - data/${key}/mel.parquet\n"
-    turned = (
-        "        # first the frames\n        - data/${key}/mel.parquet # all views\n        - data/${key}/manifest.parquet\n"
-    )
+    turned = "        # first the frames\n        - data/${key}/mel.parquet # all views\n        - data/${key}/manifest.parquet\n"
     assert entry in TEXT
     commented = TEXT.replace(entry, turned)
     assert deps.rewrite(commented) == (commented, [])

@@ -1,4 +1,6 @@
-"""Distilling: the teacher's answers by item and view, phases, and that a teacher who can be asked is worth having."""
+"""Distilling: the teacher's answers by item and view, phases, and that a teacher who can be asked
+is worth having.
+"""
 
 import numpy as np
 import pytest
@@ -15,35 +17,50 @@ from earshot.training.loop import predict
 STUDENT = BiLSTM(name="bilstm", hidden=16, stack=2, text=Text(buckets=256, dim=16))
 SETTINGS = Distill(batch=8, learning_rate=1e-2, schedule="cosine")
 HARD = Terms(ce=CrossEntropy(weight=1.0))
-PAPER = Terms(ce=CrossEntropy(weight=0.6), kd=KD(weight=0.3, temperature=2.0), feature=FeatureMSE(weight=0.1))
+PAPER = Terms(
+    ce=CrossEntropy(weight=0.6), kd=KD(weight=0.3, temperature=2.0), feature=FeatureMSE(weight=0.1)
+)
 
 
 def recipe(terms: Terms, epochs: int, *data: str) -> Recipe:
     return Recipe(track="listening", data=list(data) or ["fewshot"], epochs=epochs, terms=terms)
 
 
-# a small world: passages are three of eight words, each word a pattern of mel frames, said with noise
+# a small world: passages are three of eight words, each word a pattern of mel frames, said with
+# noise
 
 WORDS = "bike lamp coat rain mill boot fish drum".split()
 MELS, WORD_FRAMES = 6, 4
 
 
 class World:
-    def __init__(self, folder, fewshot: int = 8, pool: int = 150, validation: int = 40, test: int = 120):
+    def __init__(
+        self, folder, fewshot: int = 8, pool: int = 150, validation: int = 40, test: int = 120
+    ):
         rng = np.random.default_rng(0)
         patterns = {word: rng.normal(size=(WORD_FRAMES, MELS)) for word in WORDS}
         self.items: dict[str, list] = {}
         self.right: dict[str, int] = {}
         audio, said_of = {}, {}
-        for role, count in {"fewshot": fewshot, "pool": pool, "validation": validation, "test": test}.items():
+        for role, count in {
+            "fewshot": fewshot,
+            "pool": pool,
+            "validation": validation,
+            "test": test,
+        }.items():
             self.items[role] = []
             for number in range(count):
                 said = rng.choice(WORDS, 3, replace=False)
                 passage = np.concatenate([patterns[word] for word in said])
-                audio[f"{role}-{number}"] = (passage + 0.3 * rng.normal(size=passage.shape)).astype(np.float16)
+                audio[f"{role}-{number}"] = (passage + 0.3 * rng.normal(size=passage.shape)).astype(
+                    np.float16
+                )
                 for question in range(3 if role == "pool" else 1):
                     others = [word for word in WORDS if word not in said]
-                    options = [rng.choice(said), *rng.choice(others, 4 if role == "pool" else 2, replace=False)]
+                    options = [
+                        rng.choice(said),
+                        *rng.choice(others, 4 if role == "pool" else 2, replace=False),
+                    ]
                     order = rng.permutation(len(options))
                     options, answer = tuple(str(options[i]) for i in order), int(np.argmin(order))
                     id = f"{role}-{number}-{question}"
@@ -54,7 +71,10 @@ class World:
                     self.items[role].append(asked)
                     self.right[id] = answer
                     logits = 6 * (np.arange(len(options)) == answer) + rng.normal(size=len(options))
-                    said_of[id, 0] = {"logits": logits.astype(np.float32), "hidden": passage.mean(0)[None]}
+                    said_of[id, 0] = {
+                        "logits": logits.astype(np.float32),
+                        "hidden": passage.mean(0)[None],
+                    }
         self.mel = mel_store(folder / "mel.parquet", audio)
         asked = self.items["fewshot"] + self.items["pool"]
         self.cache = cache_by_hand(folder / "cache", asked, said_of)
@@ -62,12 +82,25 @@ class World:
     def distill(self, recipe: Recipe, scratch, seed: int = 0, on_epoch=lambda epoch, scores: None):
         items = [asked for role in recipe.data for asked in self.items[role]]
         return distill(
-            recipe, STUDENT, SETTINGS, self.mel, items, self.items["validation"], self.cache, seed, scratch, on_epoch
+            recipe,
+            STUDENT,
+            SETTINGS,
+            self.mel,
+            items,
+            self.items["validation"],
+            self.cache,
+            seed,
+            scratch,
+            on_epoch,
         ).student
 
     def score(self, student) -> float:
         answers = predict(student, Loader(self.items["test"], self.mel, STUDENT.text, 32))
-        return float(np.mean([answers[asked.id].argmax() == self.right[asked.id] for asked in self.items["test"]]))
+        return float(
+            np.mean(
+                [answers[asked.id].argmax() == self.right[asked.id] for asked in self.items["test"]]
+            )
+        )
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +117,22 @@ def test_a_batch_gets_the_answers_of_its_own_items(world):
         assert lesson.logits.dtype == lesson.hidden.dtype == torch.float32
         assert lesson.layer_logits is lesson.attention is lesson.frames is None
         for one, logits, hidden in zip(batch.items, lesson.logits, lesson.hidden, strict=True):
-            assert np.array_equal(logits[: len(one.options)].numpy(), world.cache.said(one.id)["logits"])
+            assert np.array_equal(
+                logits[: len(one.options)].numpy(), world.cache.said(one.id)["logits"]
+            )
             assert (logits[len(one.options) :] == ABSENT).all()
-            assert np.array_equal(hidden.numpy(), world.cache.said(one.id)["hidden"][0].astype(np.float32))
+            assert np.array_equal(
+                hidden.numpy(), world.cache.said(one.id)["hidden"][0].astype(np.float32)
+            )
             seen += 1
     assert seen == len(asked)
 
 
 def test_students_of_a_seed_start_alike_whatever_the_recipe(world, tmp_path, monkeypatch):
     begun = []
-    monkeypatch.setattr(distillation, "fit", lambda student, *_, **__: begun.append(copied(student)) or 0.0)
+    monkeypatch.setattr(
+        distillation, "fit", lambda student, *_, **__: begun.append(copied(student)) or 0.0
+    )
     for number, (terms, epochs, data, seed) in enumerate(
         [(HARD, 3, ["fewshot"], 0), (PAPER, 1, ["fewshot", "pool"], 0), (HARD, 3, ["fewshot"], 1)]
     ):
@@ -104,7 +143,9 @@ def test_students_of_a_seed_start_alike_whatever_the_recipe(world, tmp_path, mon
 
 
 def test_the_same_seed_ends_in_the_same_student_another_in_another(world, tmp_path):
-    students = [world.distill(recipe(PAPER, 2), tmp_path / str(n), seed) for n, seed in enumerate((0, 0, 1))]
+    students = [
+        world.distill(recipe(PAPER, 2), tmp_path / str(n), seed) for n, seed in enumerate((0, 0, 1))
+    ]
     assert same(copied(students[0]), copied(students[1]))
     assert not same(copied(students[0]), copied(students[2]))
     assert not students[0].training
@@ -113,7 +154,9 @@ def test_the_same_seed_ends_in_the_same_student_another_in_another(world, tmp_pa
 def test_hard_labels_ignore_what_the_teacher_says(world, tmp_path, monkeypatch):
     first = world.distill(recipe(HARD, 2), tmp_path / "first")
     said = world.cache.said
-    monkeypatch.setattr(world.cache, "said", lambda id, view=0: said(id, view) | {"logits": np.zeros(3, np.float32)})
+    monkeypatch.setattr(
+        world.cache, "said", lambda id, view=0: said(id, view) | {"logits": np.zeros(3, np.float32)}
+    )
     assert same(copied(world.distill(recipe(HARD, 2), tmp_path / "hard")), copied(first))
     taught = world.distill(recipe(PAPER, 2), tmp_path / "kd")
     monkeypatch.undo()
@@ -122,7 +165,9 @@ def test_hard_labels_ignore_what_the_teacher_says(world, tmp_path, monkeypatch):
 
 def test_a_killed_distillation_ends_the_same(world, tmp_path):
     expected, history = [], []
-    straight = world.distill(recipe(PAPER, 5), tmp_path / "straight", on_epoch=lambda *seen: expected.append(seen))
+    straight = world.distill(
+        recipe(PAPER, 5), tmp_path / "straight", on_epoch=lambda *seen: expected.append(seen)
+    )
 
     def kill(epoch, _):
         if epoch == 2:
@@ -130,14 +175,20 @@ def test_a_killed_distillation_ends_the_same(world, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         world.distill(recipe(PAPER, 5), tmp_path / "killed", on_epoch=kill)
-    resumed = world.distill(recipe(PAPER, 5), tmp_path / "killed", on_epoch=lambda *seen: history.append(seen))
+    resumed = world.distill(
+        recipe(PAPER, 5), tmp_path / "killed", on_epoch=lambda *seen: history.append(seen)
+    )
     assert same(copied(resumed), copied(straight))
     assert history == expected
     assert set(history[0][1]) == {"ce", "kd", "feature", "loss", "validation"}
 
 
-def test_a_teacher_asked_about_the_pool_teaches_what_few_labels_cannot(world, tmp_path, monkeypatch):
-    """From cache and store alone: the pool carries no label, so all that is gained there is the teacher's."""
+def test_a_teacher_asked_about_the_pool_teaches_what_few_labels_cannot(
+    world, tmp_path, monkeypatch
+):
+    """From cache and store alone: the pool carries no label, so all that is gained there is the
+    teacher's.
+    """
     forbid_teacher(monkeypatch)
     hard = world.score(world.distill(recipe(HARD, 20), tmp_path / "hard"))
     pool = world.score(world.distill(recipe(PAPER, 30, "fewshot", "pool"), tmp_path / "pool"))
@@ -148,5 +199,9 @@ def test_a_teacher_asked_about_the_pool_teaches_what_few_labels_cannot(world, tm
 def test_feature_alone_pulls_the_student_to_the_teachers_vectors(world, tmp_path):
     history = []
     terms = Terms(feature=FeatureMSE(weight=1.0))
-    world.distill(recipe(terms, 8, "pool"), tmp_path, on_epoch=lambda _, scores: history.append(scores["feature"]))
+    world.distill(
+        recipe(terms, 8, "pool"),
+        tmp_path,
+        on_epoch=lambda _, scores: history.append(scores["feature"]),
+    )
     assert history[-1] < 0.3 * history[0]

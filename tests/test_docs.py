@@ -1,4 +1,6 @@
-"""What the documents say is true: links lead somewhere, examples run, tables are those of the metrics."""
+"""What the documents say is true: links lead somewhere, examples run, tables are those of the
+metrics.
+"""
 
 import os
 import re
@@ -16,7 +18,9 @@ from conftest import ROOT
 from earshot.params import parse
 from earshot.workbench import table
 
-MARKDOWN = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, text=True).split()
+MARKDOWN = subprocess.check_output(
+    ["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, text=True
+).split()
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.M | re.S)
 TRACKS = parse(yaml.safe_load((ROOT / "params.yaml").read_text())).tracks
 
@@ -48,14 +52,20 @@ def test_links_lead_somewhere(name: str):
 
 def test_a_dead_link_is_caught(tmp_path: Path):
     page = tmp_path / "a.md"
-    page.write_text("# Two Words\n[a](#two-words) [b](a.md#gone) [c](b.md) [d](https://example.org/x)\n```\n[e](x)\n```\n")
+    page.write_text(
+        "# Two Words\n[a](#two-words) [b](a.md#gone) [c](b.md) [d](https://example.org/x)\n```\n[e](x)\n```\n"
+    )
     assert dead(page) == ["a.md#gone", "b.md"]
 
 
-@pytest.mark.parametrize("track", [track for track in TRACKS if (ROOT / "metrics" / track / "quality.json").exists()])
+@pytest.mark.parametrize(
+    "track", [track for track in TRACKS if (ROOT / "metrics" / track / "quality.json").exists()]
+)
 def test_the_tables_of_results_are_those_of_the_metrics(track: str):
     text, (begin, end) = (ROOT / "docs/results.md").read_text(), table.markers(track)
-    rendered = table.render(*table.load(track, ROOT), "en", TRACKS[track].evaluate.reference_seconds)
+    rendered = table.render(
+        *table.load(track, ROOT), "en", TRACKS[track].evaluate.reference_seconds
+    )
     assert text.split(begin)[1].split(end)[0].strip() == rendered
 
 
@@ -76,7 +86,9 @@ class Copy:
 
     def __init__(self, root: Path):
         self.root = root
-        listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, text=True)
+        listed = subprocess.check_output(
+            ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, text=True
+        )
         for name in filter(None, listed.split("\0")):
             if (ROOT / name).is_file() and name.startswith(
                 ("src/", "stages/", "tools/", ".dvc/", "dvc.yaml", "params.yaml")
@@ -85,14 +97,27 @@ class Copy:
                 shutil.copyfile(ROOT / name, root / name)
         (root / "data").mkdir()
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        self.environment |= {"PATH": path, "PYTHONPATH": "src", "DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("GIT_")
+        }
+        self.environment |= {
+            "PATH": path,
+            "PYTHONPATH": "src",
+            "DVC_NO_ANALYTICS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         self.environment["DVC_SITE_CACHE_DIR"] = str(root / ".dvc/tmp/site")
         self.run("git init --quiet")
 
     def run(self, command: str, stdin: str | None = None) -> str:
         done = subprocess.run(
-            command, shell=True, input=stdin, cwd=self.root, env=self.environment, capture_output=True, text=True
+            command,
+            shell=True,
+            input=stdin,
+            cwd=self.root,
+            env=self.environment,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout
@@ -106,7 +131,9 @@ class Copy:
             elif language == "diff":
                 self.run("git apply --recount --unidiff-zero -", content)
             elif language == "console":
-                printed += "".join(self.run(line[2:]) for line in content.splitlines() if line.startswith("$ "))
+                printed += "".join(
+                    self.run(line[2:]) for line in content.splitlines() if line.startswith("$ ")
+                )
             else:
                 assert (language, info) == ("python", " run")
                 printed += self.run(f"{sys.executable} -", content)

@@ -40,7 +40,9 @@ TEST, PAPER = make("test", 60), make("paper", 12)
 TRAINING = make("teacher", 60) + make("fewshot", 10)
 
 
-def answering(right: float, items: list[Item], seeds: int = 2, sure: float = 0.8) -> list[metrics.Answers]:
+def answering(
+    right: float, items: list[Item], seeds: int = 2, sure: float = 0.8
+) -> list[metrics.Answers]:
     """Answers of which the first share `right` is right."""
     found: list[metrics.Answers] = []
     for _ in range(seeds):
@@ -54,7 +56,9 @@ def answering(right: float, items: list[Item], seeds: int = 2, sure: float = 0.8
 
 def models(items: list[Item]) -> dict[str, list[metrics.Answers]]:
     shares = {"hard": 0.5, "hard_int8": 0.45, "kd": 0.8, "kd_int8": 0.75}
-    return {"teacher": answering(0.9, items, 1)} | {name: answering(share, items) for name, share in shares.items()}
+    return {"teacher": answering(0.9, items, 1)} | {
+        name: answering(share, items) for name, share in shares.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +69,20 @@ def quality() -> dict:
 def numbers(content: dict, path: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for key, value in content.items():
-        flat |= numbers(value, f"{path}.{key}") if isinstance(value, dict) else {f"{path}.{key}": value}
+        flat |= (
+            numbers(value, f"{path}.{key}") if isinstance(value, dict) else {f"{path}.{key}": value}
+        )
     return flat
 
 
 def test_all_leaves_are_finite_numbers(quality):
     flat = numbers(quality)
     assert len(flat) > 100
-    assert [path for path, value in flat.items() if type(value) not in (int, float) or not np.isfinite(value)] == []
+    assert [
+        path
+        for path, value in flat.items()
+        if type(value) not in (int, float) or not np.isfinite(value)
+    ] == []
 
 
 def test_every_model_and_the_control_are_scored(quality):
@@ -80,7 +90,9 @@ def test_every_model_and_the_control_are_scored(quality):
     for name in set(quality) - {"gain"}:
         scores = quality[name]
         assert scores["accuracy_low"] <= scores["accuracy"] <= scores["accuracy_high"]
-        assert set(scores["skill"]) == {"detail", "main_idea", "inference"} and set(scores["wording"]) == {"seen", "unseen"}
+        assert set(scores["skill"]) == {"detail", "main_idea", "inference"} and set(
+            scores["wording"]
+        ) == {"seen", "unseen"}
         assert {"macro_f1", "ece", "nll"} <= set(scores) and scores["items"] == 60
         assert scores["seeds"] == (1 if name in ("teacher", "audio_blind") else 2)
     assert 0.1 < quality["audio_blind"]["accuracy"] < 0.6
@@ -88,13 +100,20 @@ def test_every_model_and_the_control_are_scored(quality):
 
 def test_scores_are_those_of_the_test_items_alone():
     only = choice.quality(models(TEST), TRAINING, TEST, MANIFEST, PARAMS, SEED)
-    for name, share in {"teacher": 0.9, "hard": 0.5, "hard_int8": 0.45, "kd": 0.8, "kd_int8": 0.75}.items():
+    for name, share in {
+        "teacher": 0.9,
+        "hard": 0.5,
+        "hard_int8": 0.45,
+        "kd": 0.8,
+        "kd_int8": 0.75,
+    }.items():
         assert only[name]["accuracy"] == pytest.approx(share)
     assert not [path for path in numbers(only) if "paper_protocol" in path]
 
 
 def test_the_papers_protocol_stands_beside_and_not_in_the_score(quality):
-    # of the 72 items the first 65 are the teacher's right ones: all 60 of the test, and 5 of the paper's 12
+    # of the 72 items the first 65 are the teacher's right ones: all 60 of the test, and 5 of the
+    # paper's 12
     assert quality["teacher"]["accuracy"] == 1.0
     assert quality["teacher"]["paper_protocol"]["accuracy"] == pytest.approx(5 / 12)
     for name in set(quality) - {"gain"}:
@@ -106,16 +125,27 @@ def test_the_papers_protocol_stands_beside_and_not_in_the_score(quality):
         for name, answers in models(TEST).items()
     }
     mixed = choice.quality(both, TRAINING, TEST + PAPER, MANIFEST, PARAMS, SEED)
-    assert {path: v for path, v in numbers(mixed).items() if "paper_protocol" not in path} == numbers(alone)
+    assert {
+        path: v for path, v in numbers(mixed).items() if "paper_protocol" not in path
+    } == numbers(alone)
 
 
 def test_gains_are_differences_of_accuracy(quality):
-    assert set(quality["gain"]) == {"kd_vs_hard", "kd_vs_teacher", "hard_int8_vs_hard", "kd_int8_vs_kd"}
+    assert set(quality["gain"]) == {
+        "kd_vs_hard",
+        "kd_vs_teacher",
+        "hard_int8_vs_hard",
+        "kd_int8_vs_kd",
+    }
     for pair, gain in quality["gain"].items():
         a, b = pair.split("_vs_")
         assert gain["accuracy"] == pytest.approx(quality[a]["accuracy"] - quality[b]["accuracy"])
         assert gain["accuracy_low"] <= gain["accuracy"] <= gain["accuracy_high"]
-    assert quality["gain"]["kd_vs_hard"]["accuracy"] > 0 > quality["gain"]["hard_int8_vs_hard"]["accuracy"]
+    assert (
+        quality["gain"]["kd_vs_hard"]["accuracy"]
+        > 0
+        > quality["gain"]["hard_int8_vs_hard"]["accuracy"]
+    )
 
 
 def test_a_seed_decides_the_intervals(quality):
@@ -127,7 +157,9 @@ def test_a_seed_decides_the_intervals(quality):
 
 def test_answers_are_stacked_by_seed_then_item_then_option():
     rows = {item.id: np.array([number, 0.5, -number]) for number, item in enumerate(TEST)}
-    twice = {name: row + 100 for name, row in reversed(rows.items())}  # the order of a dictionary does not matter
+    twice = {
+        name: row + 100 for name, row in reversed(rows.items())
+    }  # the order of a dictionary does not matter
     stacked = metrics.stack([rows, twice], [TEST[4].id, TEST[0].id, TEST[9].id])
     assert stacked.shape == (2, 3, 3) and stacked.dtype == np.float64
     np.testing.assert_array_equal(stacked[0], [[4, 0.5, -4], [0, 0.5, 0], [9, 0.5, -9]])
@@ -137,10 +169,15 @@ def test_answers_are_stacked_by_seed_then_item_then_option():
 
 
 def test_items_are_encoded_and_padded_together():
-    items = [replace(TEST[0], question="Which one?", options=("a", "bell")), replace(TEST[1], options=("a door", "it"))]
+    items = [
+        replace(TEST[0], question="Which one?", options=("a", "bell")),
+        replace(TEST[1], options=("a door", "it")),
+    ]
     questions, options = ask.encode(items, 512)
     longest = max(len(text.encode(item.question, 512, "question")) for item in items)
-    assert questions.shape == (2, longest) and options.shape == (2, 2, 7) and options.dtype == np.int64
+    assert (
+        questions.shape == (2, longest) and options.shape == (2, 2, 7) and options.dtype == np.int64
+    )
     assert options[0, 1].tolist() == [*text.encode("bell", 512, "option"), 0, 0]
     assert options[1, 0].tolist() == text.encode("a door", 512, "option")
     assert (options[0, 0, 2:] == 0).all()
@@ -153,5 +190,10 @@ def test_without_options_to_read_nothing_is_encoded():
 def test_gains_are_those_asked_for_and_those_of_int8_files():
     models = ["teacher", "hard", "hard_int8", "layered_ptq", "layered", "layered_int8"]
     assert metrics.pairs(["layered_vs_hard", "hard_int8_vs_hard"], models) == [
-        *("layered_vs_hard", "hard_int8_vs_hard", "layered_int8_vs_layered", "layered_int8_vs_layered_ptq")
+        *(
+            "layered_vs_hard",
+            "hard_int8_vs_hard",
+            "layered_int8_vs_layered",
+            "layered_int8_vs_layered_ptq",
+        )
     ]

@@ -26,8 +26,12 @@ TEXT = Text(buckets=64, dim=6)
 FEATURES = Features()
 
 
-def student(stack: int = 4, layers: int = 2, hidden: int = 8, n_mels: int = 40) -> tuple[BiLSTMStudent, BiLSTM]:
-    params = BiLSTM(name="bilstm", hidden=hidden, stack=stack, layers=layers, dropout=0.5, text=TEXT)
+def student(
+    stack: int = 4, layers: int = 2, hidden: int = 8, n_mels: int = 40
+) -> tuple[BiLSTMStudent, BiLSTM]:
+    params = BiLSTM(
+        name="bilstm", hidden=hidden, stack=stack, layers=layers, dropout=0.5, text=TEXT
+    )
     torch.manual_seed(3)
     return BiLSTMStudent(params, n_mels).eval(), params
 
@@ -38,7 +42,9 @@ def noise(samples: int, seed: int = 0) -> np.ndarray:
 
 def items() -> tuple[np.ndarray, np.ndarray]:
     """Two questions of unlike length; the second has two options only."""
-    first, first_options = encode_item("what did Mary buy", ["a bike", "a very long coat", "lamps"], TEXT.buckets)
+    first, first_options = encode_item(
+        "what did Mary buy", ["a bike", "a very long coat", "lamps"], TEXT.buckets
+    )
     second, second_options = encode_item("where", ["here", "there"], TEXT.buckets)
     options = np.zeros((2, 3, first_options.shape[1]), np.int64)
     options[0] = first_options
@@ -47,7 +53,9 @@ def items() -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.inference_mode()
-def by_torch(model: BiLSTMStudent, features: Features, samples: np.ndarray, questions, options) -> np.ndarray:
+def by_torch(
+    model: BiLSTMStudent, features: Features, samples: np.ndarray, questions, options
+) -> np.ndarray:
     mel = torch.from_numpy(log_mel(samples, features))[None]
     pooled = model.pool(mel, torch.tensor([mel.shape[1]])).expand(len(questions), -1)
     return model.head(pooled, torch.from_numpy(questions), torch.from_numpy(options)).numpy()
@@ -59,8 +67,8 @@ def exported(folder, features: Features = FEATURES, name: str = "float.onnx", **
     return model, folder / name
 
 
-# 1 and 159 samples are a single frame; 160·k and its neighbours are on either side of a hop; frames are not all
-# multiples of the stack
+# 1 and 159 samples are a single frame; 160·k and its neighbours are on either side of a hop; frames
+# are not all multiples of the stack
 @pytest.mark.parametrize("stack", [1, 3, 4])
 @pytest.mark.parametrize("samples", [1, 159, 160, 161, 3_199, 16_000, 40_123])
 def test_float_file_computes_what_pytorch_does(tmp_path, stack, samples):
@@ -81,7 +89,15 @@ def test_float_file_computes_what_pytorch_does(tmp_path, stack, samples):
         Features(norm="none"),
         Features(norm="mean"),
         Features(n_fft=512, win_length=300, hop_length=128, window="hamming"),
-        Features(sample_rate=8000, n_fft=201, win_length=200, hop_length=80, n_mels=23, fmin=50.0, fmax=3800.0),
+        Features(
+            sample_rate=8000,
+            n_fft=201,
+            win_length=200,
+            hop_length=80,
+            n_mels=23,
+            fmin=50.0,
+            fmax=3800.0,
+        ),
         Features(n_fft=400, hop_length=500),
     ],
     ids=["none", "mean", "short hamming", "8 kHz, odd size", "hop beyond window"],
@@ -90,7 +106,9 @@ def test_every_feature_setting_is_in_the_file(tmp_path, features):
     model, path = exported(tmp_path, features, n_mels=features.n_mels)
     clip, (questions, options) = noise(7_001), items()
     np.testing.assert_allclose(
-        Student(path).logits(clip, questions, options), by_torch(model, features, clip, questions, options), atol=1e-5
+        Student(path).logits(clip, questions, options),
+        by_torch(model, features, clip, questions, options),
+        atol=1e-5,
     )
 
 
@@ -104,7 +122,9 @@ def test_any_number_of_layers(tmp_path, layers):
 
 
 def test_bands_that_stay_at_the_floor_count_as_nothing(tmp_path):
-    """Telephone recordings have nothing above 4 kHz: those bands are constant, and zero once centred."""
+    """Telephone recordings have nothing above 4 kHz: those bands are constant, and zero once
+    centred.
+    """
     model, path = exported(tmp_path)
     clip = soxr.resample(noise(12_000) * np.hanning(12_000).astype(np.float32) * 0.1, 8_000, 16_000)
     constant = np.ptp(log_mel(clip, Features(norm="none")), axis=0) == 0
@@ -113,7 +133,9 @@ def test_bands_that_stay_at_the_floor_count_as_nothing(tmp_path):
     questions, options = items()
     with torch.inference_mode():
         pooled = model.pool(mel, torch.tensor([mel.shape[1]])).expand(2, -1)
-        expected = model.head(pooled, torch.from_numpy(questions), torch.from_numpy(options)).numpy()
+        expected = model.head(
+            pooled, torch.from_numpy(questions), torch.from_numpy(options)
+        ).numpy()
     np.testing.assert_allclose(Student(path).logits(clip, questions, options), expected, atol=1e-3)
 
 
@@ -164,7 +186,9 @@ def test_int8_file_is_int8_but_for_the_front_end(tmp_path):
     assert "LSTM" not in counts
     assert counts == check(tmp_path / "int8.onnx")
     model = onnx.load(tmp_path / "int8.onnx")
-    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) > 1}
+    kinds = {
+        tensor.name: tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) > 1
+    }
     in_float = {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT}
     scales = {f"{weights}_{layer}_scale" for weights in "wr" for layer in (1, 2)}
     assert in_float == {"circle", "filters", "b_1", "b_2"} | scales
@@ -175,7 +199,11 @@ def test_weights_keep_to_seven_bits(tmp_path):
     _, path = exported(tmp_path)
     quantize(path, tmp_path / "int8.onnx")
     model = onnx.load(tmp_path / "int8.onnx")
-    weights = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1]
+    weights = [
+        t
+        for t in model.graph.initializer
+        if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1
+    ]
     largest = [int(np.abs(onnx.numpy_helper.to_array(t).astype(int)).max()) for t in weights]
     assert len(largest) >= 8
     assert max(largest) == 64
@@ -193,7 +221,9 @@ def test_agreement(tmp_path):
     model, path = exported(tmp_path, hidden=16)
     quantize(path, tmp_path / "int8.onnx")
     options = ["a bike", "a lamp", "the long coat", "nothing at all"]
-    clips = [(noise(8_000 + 77 * n, n), *encode_item(f"question {n}", options, 64)) for n in range(20)]
+    clips = [
+        (noise(8_000 + 77 * n, n), *encode_item(f"question {n}", options, 64)) for n in range(20)
+    ]
     found = agreement(model, FEATURES, path, tmp_path / "int8.onnx", clips)
     assert 0 < found["float_max_difference"] < 1e-5
     assert found["float_same_answers"] == 1
@@ -210,7 +240,9 @@ def test_agreement(tmp_path):
 
 def test_a_float_file_is_refused(tmp_path):
     _, path = exported(tmp_path)
-    with pytest.raises(QuantizationError, match=r"float\.onnx: not int8.*: both_1 \(LSTM\), both_2 \(LSTM\), "):
+    with pytest.raises(
+        QuantizationError, match=r"float\.onnx: not int8.*: both_1 \(LSTM\), both_2 \(LSTM\), "
+    ):
         check(path)
 
 
@@ -223,13 +255,17 @@ def rewritten(path, change):
 def test_an_lstm_that_cannot_be_quantized_is_refused_and_nothing_written(tmp_path):
     _, path = exported(tmp_path)
 
-    def through_identity(graph):  # its weights are no longer constants, and the quantizer passes it by in silence
+    def through_identity(
+        graph,
+    ):  # its weights are no longer constants, and the quantizer passes it by in silence
         node = next(node for node in graph.node if node.name == "both_2")
         node.input[1] = "computed"
         graph.node.insert(0, helper.make_node("Identity", ["w_2"], ["computed"], "computed"))
 
     rewritten(path, through_identity)
-    with pytest.raises(QuantizationError, match=r"float\.onnx: not int8, left in float: both_2 \(LSTM\)"):
+    with pytest.raises(
+        QuantizationError, match=r"float\.onnx: not int8, left in float: both_2 \(LSTM\)"
+    ):
         quantize(path, tmp_path / "int8.onnx")
     assert [file.name for file in tmp_path.iterdir()] == ["float.onnx"]
 
@@ -244,7 +280,13 @@ def test_a_quantizer_that_does_nothing_is_refused(tmp_path, monkeypatch):
 def test_other_files_are_refused(tmp_path):
     _, path = exported(tmp_path)
     (tmp_path / "text.onnx").write_text("hello")
-    rewritten(path, lambda graph: setattr(next(n for n in graph.node if n.name == FRONT_END), "name", "x"))
-    for name, message in {"none": "not a readable", "text": "not a readable", "float": "not an Earshot"}.items():
+    rewritten(
+        path, lambda graph: setattr(next(n for n in graph.node if n.name == FRONT_END), "name", "x")
+    )
+    for name, message in {
+        "none": "not a readable",
+        "text": "not a readable",
+        "float": "not an Earshot",
+    }.items():
         with pytest.raises(QuantizationError, match=rf"{name}\.onnx: {message}"):
             quantize(tmp_path / f"{name}.onnx", tmp_path / "int8.onnx")

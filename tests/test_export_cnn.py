@@ -1,4 +1,6 @@
-"""Convolutional students as ONNX files: float against PyTorch, int8 against its simulation, and what int8 must mean."""
+"""Convolutional students as ONNX files: float against PyTorch, int8 against its simulation, and
+what int8 must mean.
+"""
 
 import json
 
@@ -81,11 +83,14 @@ def test_float_file_computes_what_pytorch_does(files, kind, samples):
 @BOTH
 def test_int8_file_computes_what_was_simulated(files, kind):
     model, rounded, float_path, int8_path = files[kind]
-    found = agreement(model, FEATURES, float_path, int8_path, [(noise(number),) for number in range(40)], rounded)
+    found = agreement(
+        model, FEATURES, float_path, int8_path, [(noise(number),) for number in range(40)], rounded
+    )
     assert found["float_max_difference"] < 1e-4 and found["float_same_answers"] == 1
     assert found["simulated_same_answers"] == 1
     assert 0 < found["int8_mean_difference"] < found["int8_max_difference"]
-    # a rounding that goes the other way now and then, in under a tenth of the places where rounding itself acts
+    # a rounding that goes the other way now and then, in under a tenth of the places where rounding
+    # itself acts
     assert found["simulated_mean_difference"] < 0.1 * found["int8_mean_difference"]
     without = agreement(model, FEATURES, float_path, int8_path, [(noise(0),)])
     assert not any(key.startswith("simulated") for key in without)
@@ -142,13 +147,22 @@ def test_signature_and_metadata(files, kind):
         assert Features.model_validate(json.loads(metadata["features"])) == FEATURES
         assert json.loads(metadata["student"])["name"] == kind
         assert "buckets" not in metadata
-        np.testing.assert_allclose(predict.load(path).logits(noise()), logits(path, noise()), atol=1e-5)
+        np.testing.assert_allclose(
+            predict.load(path).logits(noise()), logits(path, noise()), atol=1e-5
+        )
 
 
 def test_same_weights_same_bytes(files, tmp_path):
     model, rounded, *paths = files["mobilenet"]
     for student, path in zip((model, rounded), paths, strict=True):
-        export(student, FEATURES, PARAMS["mobilenet"], tmp_path / "again.onnx", {"recipe": "kd"}, LABELS)
+        export(
+            student,
+            FEATURES,
+            PARAMS["mobilenet"],
+            tmp_path / "again.onnx",
+            {"recipe": "kd"},
+            LABELS,
+        )
         assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -162,9 +176,12 @@ def test_the_network_is_counted_without_its_front_end(files, kind):
     count, stored = size.network_parameters(int8_path)
     norm = 82 if kind == "mobilenet" else 0  # a factor and an offset for each of 40 bands, λ and ε
     axes = 2 + 1  # of Unsqueeze and Squeeze
-    # weights; per channel a bias, two scales and two zero points; per range a scale and a zero point
+    # weights; per channel a bias, two scales and two zero points; per range a scale and a zero
+    # point
     assert count == weights + 5 * outputs + 2 * ranges + norm + axes
-    assert stored == weights + (4 + 4 + 4 + 1 + 4) * outputs + (4 + 1) * ranges + 4 * norm + 8 * axes
+    assert (
+        stored == weights + (4 + 4 + 4 + 1 + 4) * outputs + (4 + 1) * ranges + 4 * norm + 8 * axes
+    )
     assert stored < 128_000
     assert size.network_parameters(float_path)[1] > 3 * stored * weights / (weights + 17 * outputs)
     assert size.onnx_parameters(int8_path)[1] > stored + 40 * 513 * 4  # and the front end's tables
@@ -183,20 +200,27 @@ def replace(graph, name: str, array: np.ndarray) -> None:
 
 
 def test_a_float_file_is_refused(files):
-    with pytest.raises(QuantizationError, match=r"mobilenet\.float\.onnx: not int8, stored in float: stem_0_weight, "):
+    with pytest.raises(
+        QuantizationError,
+        match=r"mobilenet\.float\.onnx: not int8, stored in float: stem_0_weight, ",
+    ):
         check(files["mobilenet"][2])
 
 
 def test_a_weight_in_float_is_refused(files, tmp_path):
     def dequantize(graph):
         node = next(node for node in graph.node if node.output[0] == "stage_1_0_depth_weight")
-        levels, scale = (next(t for t in graph.initializer if t.name == name) for name in node.input[:2])
+        levels, scale = (
+            next(t for t in graph.initializer if t.name == name) for name in node.input[:2]
+        )
         graph.node.remove(node)
         array = numpy_helper.to_array(levels) * numpy_helper.to_array(scale)[:, None, None, None]
         graph.initializer.append(numpy_helper.from_array(array, "stage_1_0_depth_weight"))
 
     path = rewritten(files["mobilenet"][3], tmp_path / "spoilt.onnx", dequantize)
-    with pytest.raises(QuantizationError, match=r"spoilt\.onnx: not int8, stored in float: stage_1_0_depth_weight$"):
+    with pytest.raises(
+        QuantizationError, match=r"spoilt\.onnx: not int8, stored in float: stage_1_0_depth_weight$"
+    ):
         check(path)
 
 
@@ -208,14 +232,18 @@ def test_a_value_that_is_not_rounded_is_refused(files, tmp_path):
         node.input[0] = "stage_1_0_expand"
 
     path = rewritten(files["mobilenet"][3], tmp_path / "spoilt.onnx", pass_by)
-    with pytest.raises(QuantizationError, match=r"spoilt\.onnx: not int8, left in float: .*stage_1_0_depth"):
+    with pytest.raises(
+        QuantizationError, match=r"spoilt\.onnx: not int8, left in float: .*stage_1_0_depth"
+    ):
         check(path)
 
 
 def test_an_operator_in_float_is_refused(files, tmp_path):
     def insert(graph):
         place, node = next((n, node) for n, node in enumerate(graph.node) if node.name == "pooled")
-        graph.node.insert(place, onnx.helper.make_node("Sigmoid", [node.input[0]], ["bent"], "bent"))
+        graph.node.insert(
+            place, onnx.helper.make_node("Sigmoid", [node.input[0]], ["bent"], "bent")
+        )
         node.input[0] = "bent"
 
     path = rewritten(files["mobilenet"][3], tmp_path / "spoilt.onnx", insert)
@@ -246,14 +274,26 @@ def test_a_changed_weight_does_not_agree(files, tmp_path):
 
     path = rewritten(int8_path, tmp_path / "spoilt.onnx", forget)
     check(path)
-    assert agreement(model, FEATURES, float_path, path, [(noise(),)], rounded)["simulated_max_difference"] > 0.05
+    assert (
+        agreement(model, FEATURES, float_path, path, [(noise(),)], rounded)[
+            "simulated_max_difference"
+        ]
+        > 0.05
+    )
 
 
 def test_students_that_cannot_be_written_are_refused(tmp_path):
     with pytest.raises(ExportError, match=r"x\.onnx: 2 labels for a student of 10 classes"):
         export(mobilenet(), FEATURES, PARAMS["mobilenet"], tmp_path / "x.onnx", {}, ["a", "b"])
     with pytest.raises(RangeError, match="never set"):
-        export(fake_quant.prepare(mobilenet()), FEATURES, PARAMS["mobilenet"], tmp_path / "x.onnx", {}, LABELS)
+        export(
+            fake_quant.prepare(mobilenet()),
+            FEATURES,
+            PARAMS["mobilenet"],
+            tmp_path / "x.onnx",
+            {},
+            LABELS,
+        )
     model = simulated(mobilenet())
     model.stem[0].bias.data[3] = 1e9
     with pytest.raises(RangeError, match="stem_0: its bias does not fit 32 bits"):

@@ -50,7 +50,10 @@ def test_folding_changes_nothing(make):
 def test_a_batch_norm_is_folded_by_hand():
     unit = ConvNorm(1, 2, 0.1, kernel=1).eval()
     unit.conv.weight.data = torch.tensor([2.0, 3])[:, None, None, None]
-    unit.norm.running_mean, unit.norm.running_var = torch.tensor([1.0, 2]), torch.tensor([4.0, 9]) - unit.norm.eps
+    unit.norm.running_mean, unit.norm.running_var = (
+        torch.tensor([1.0, 2]),
+        torch.tensor([4.0, 9]) - unit.norm.eps,
+    )
     unit.norm.weight.data, unit.norm.bias.data = torch.tensor([1.0, 6]), torch.tensor([0.5, 0])
     folded = FoldedConv(unit, None)
     assert folded.weight.flatten().tolist() == pytest.approx([1, 6])  # 2 · 1/2 and 3 · 6/3
@@ -77,7 +80,8 @@ def test_weights_are_rounded_by_hand():
 
 def test_every_channel_has_its_own_scale_and_seven_bits():
     weight = (
-        torch.randn(5, 3, 3, 3, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 1, 5)[:, None, None, None]
+        torch.randn(5, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+        * torch.logspace(-3, 1, 5)[:, None, None, None]
     )
     levels = rounded_weight(weight) / fake_quant.weight_scale(weight)[:, None, None, None]
     assert torch.allclose(levels, levels.round(), atol=1e-3)
@@ -112,7 +116,9 @@ def test_rounding_by_hand():
     values.low, values.high = torch.tensor(-1.0), torch.tensor(1.55)  # scale 0.01, zero point 100
     scale, zero = values.grid()
     assert (scale.item(), zero.item()) == (pytest.approx(0.01), 100)
-    assert values(torch.tensor([0.0, 0.012, 0.018, -3, 3])).tolist() == pytest.approx([0, 0.01, 0.02, -1, 1.55], abs=1e-6)
+    assert values(torch.tensor([0.0, 0.012, 0.018, -3, 3])).tolist() == pytest.approx(
+        [0, 0.01, 0.02, -1, 1.55], abs=1e-6
+    )
     assert Rounded().eval()(torch.tensor([0.0])).tolist() == [0]
 
 
@@ -131,11 +137,15 @@ def test_ranges_move_in_training_alone_and_not_when_frozen():
     model.pool(5 * mel, lengths)
     freeze(model.train())
     model.pool(5 * mel, lengths)
-    assert {name: (part.low.item(), part.high.item()) for name, part in rounded(model).items()} == before
+    assert {
+        name: (part.low.item(), part.high.item()) for name, part in rounded(model).items()
+    } == before
     freeze(model, False)
     model.pool(5 * mel, lengths)
     assert all(part.batches == 2 for part in rounded(model).values())
-    assert {name: (part.low.item(), part.high.item()) for name, part in rounded(model).items()} != before
+    assert {
+        name: (part.low.item(), part.high.item()) for name, part in rounded(model).items()
+    } != before
 
 
 def test_calibration_is_the_mean_of_the_batches_extremes():
@@ -143,8 +153,12 @@ def test_calibration_is_the_mean_of_the_batches_extremes():
     model = prepare(mobilenet())
     extremes = [model.front.part(mel[:, None], None).aminmax() for mel, _ in (first, second)]
     calibrate(model, [first, second])
-    assert model.front.rounded.low.item() == pytest.approx(sum(low.item() for low, _ in extremes) / 2, rel=1e-5)
-    assert model.front.rounded.high.item() == pytest.approx(sum(high.item() for _, high in extremes) / 2, rel=1e-5)
+    assert model.front.rounded.low.item() == pytest.approx(
+        sum(low.item() for low, _ in extremes) / 2, rel=1e-5
+    )
+    assert model.front.rounded.high.item() == pytest.approx(
+        sum(high.item() for _, high in extremes) / 2, rel=1e-5
+    )
     assert not model.training
     for unit in (model.stem[0], model.stages[1][0].expand, model.stages[1][0].depth):
         assert unit.rounded.low == 0 < unit.rounded.high <= 6
@@ -172,7 +186,9 @@ def test_every_value_between_layers_is_a_level_of_its_range(make):
     for name, part in model.named_modules():
         if isinstance(part, FoldedConv):
             part.register_forward_hook(
-                lambda part, inputs, output, name=name: seen.update({name: (part, inputs[0], output)})
+                lambda part, inputs, output, name=name: seen.update(
+                    {name: (part, inputs[0], output)}
+                )
             )
     model.pool(*mels(51))
     assert len(seen) == sum(isinstance(part, ConvNorm) for part in make().modules())
@@ -199,7 +215,8 @@ def test_training_when_rounded_learns():
 
 
 @pytest.mark.parametrize(
-    ("make", "params"), [(mobilenet, MobileNet(name="mobilenet")), (cp_mobile, CPMobile(name="cp_mobile"))]
+    ("make", "params"),
+    [(mobilenet, MobileNet(name="mobilenet")), (cp_mobile, CPMobile(name="cp_mobile"))],
 )
 def test_a_file_holds_weights_and_ranges(tmp_path, make, params):
     model, (mel, lengths) = calibrated(make), mels(51, 20)
@@ -221,7 +238,11 @@ def test_ranges_that_were_never_set_are_refused(tmp_path):
 
 
 def test_which_students_have_fixed_ranges():
-    assert fake_quant.is_static(mobilenet()) and fake_quant.is_static(cp_mobile()) and fake_quant.is_static(calibrated())
+    assert (
+        fake_quant.is_static(mobilenet())
+        and fake_quant.is_static(cp_mobile())
+        and fake_quant.is_static(calibrated())
+    )
     assert not fake_quant.is_static(BiLSTMStudent(BiLSTM(name="bilstm", hidden=4), 40, 10))
 
 

@@ -51,7 +51,14 @@ def by_librosa(samples: np.ndarray, p: Features) -> np.ndarray:
         {"n_fft": 1024, "win_length": 1024, "hop_length": 256, "n_mels": 80, "window": "hamming"},
         {"n_fft": 401, "win_length": 400},
         {"n_mels": 37, "fmin": 50.0, "fmax": 7600.0},
-        {"sample_rate": 8000, "n_fft": 256, "win_length": 200, "hop_length": 80, "fmax": 4000.0, "n_mels": 23},
+        {
+            "sample_rate": 8000,
+            "n_fft": 256,
+            "win_length": 200,
+            "hop_length": 80,
+            "fmax": 4000.0,
+            "n_mels": 23,
+        },
     ],
 )
 def test_equals_librosa(settings):
@@ -70,7 +77,9 @@ def test_equals_librosa_on_recordings():
     for file in files:
         samples = log_mel.audio.decode(file, 16_000)
         ours, theirs = np.exp(log_mel.log_mel(samples, params)), np.exp(by_librosa(samples, params))
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-11)  # near the floor, rounding of loud bins shows
+        np.testing.assert_allclose(
+            ours, theirs, rtol=1e-4, atol=1e-11
+        )  # near the floor, rounding of loud bins shows
 
 
 @pytest.mark.parametrize("length", [1, 159, 160, 161, 16_000, 20_480, 20_481])
@@ -82,24 +91,32 @@ def test_normalize_by_hand():
     mel = np.array([[1.0, 5.0], [3.0, 5.0]], np.float32)
     np.testing.assert_array_equal(log_mel.normalize(mel, "none"), mel)
     np.testing.assert_array_equal(log_mel.normalize(mel, "mean"), [[-1, 0], [1, 0]])
-    np.testing.assert_allclose(log_mel.normalize(mel, "meanvar"), [[-1 / (1 + 1e-5), 0], [1 / (1 + 1e-5), 0]], rtol=1e-6)
+    np.testing.assert_allclose(
+        log_mel.normalize(mel, "meanvar"), [[-1 / (1 + 1e-5), 0], [1 / (1 + 1e-5), 0]], rtol=1e-6
+    )
 
 
 def test_import_leaves_torch_alone():
     code = "import sys, earshot.features, earshot.corpora.synthetic_speech; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(SOURCE)})
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(SOURCE)}
+    )
 
 
 def make_corpus(folder: Path, clips: int) -> pd.DataFrame:
     for number in range(clips):
         soundfile.write(folder / f"c{number:02d}.flac", noise(0.3 + 0.01 * number, number), 16_000)
     files = sorted(folder.glob("c*.flac"))
-    return pd.DataFrame({"id": [file.stem for file in files], "path": [str(file) for file in files]})
+    return pd.DataFrame(
+        {"id": [file.stem for file in files], "path": [str(file) for file in files]}
+    )
 
 
 def spoil(corpus: pd.DataFrame) -> dict[str, str]:
     """Damage five of the clips; return their ids and why they are bad."""
-    corrupt, empty, silent, text, short = (Path(path) for path in corpus["path"].iloc[[2, 3, 9, 11, 12]])
+    corrupt, empty, silent, text, short = (
+        Path(path) for path in corpus["path"].iloc[[2, 3, 9, 11, 12]]
+    )
     corrupt.write_bytes(corrupt.read_bytes()[:500])
     empty.write_bytes(b"")
     soundfile.write(silent, np.zeros(16_000), 16_000)
@@ -150,7 +167,9 @@ def test_too_many_bad_clips_stop_the_stage(tmp_path, small_parts):
     mel, rejected, scratch = outputs(tmp_path)
     with pytest.raises(log_mel.FeatureError) as error:
         log_mel.extract(corpus, Features(max_bad_share=0.3), Views(), 0, mel, rejected, scratch)
-    assert str(error.value).startswith("5 of 14 clips are unusable, 35.7%; max_bad_share allows 30.0%: ")
+    assert str(error.value).startswith(
+        "5 of 14 clips are unusable, 35.7%; max_bad_share allows 30.0%: "
+    )
     assert "c02.flac (not readable audio" in str(error.value) and "\n" not in str(error.value)
     assert len(pd.read_csv(rejected)) == 5 and not mel.exists()
 
@@ -213,7 +232,12 @@ def test_killed_and_continued_gives_the_same_bytes(tmp_path, small_parts, monkey
             time.sleep(0.01)
     assert not mel.exists() and 2 <= len(list(scratch.glob("*.json"))) < 10
 
-    done = {id for part in scratch.glob("*.parquet") for id, _ in Store(part) if part.with_suffix(".json").exists()}
+    done = {
+        id
+        for part in scratch.glob("*.parquet")
+        for id, _ in Store(part)
+        if part.with_suffix(".json").exists()
+    }
     log, decode = tmp_path / "decoded", log_mel.audio.decode
 
     def logged(path, rate):
@@ -246,7 +270,9 @@ def test_views_are_the_clip_through_its_devices(tmp_path, scenes, small_parts):
     paths = dict(zip(scenes["id"], scenes["path"], strict=True))
     for id, view in store:
         heard = views.heard(paths[id], id, view, 16_000, VIEWS, 5)
-        np.testing.assert_allclose(store[id, view], log_mel.log_mel(heard, Features(norm="none")), atol=2e-2)
+        np.testing.assert_allclose(
+            store[id, view], log_mel.log_mel(heard, Features(norm="none")), atol=2e-2
+        )
         assert view == 0 or np.abs(store[id, view] - store[id]).max() > 0.5
     assert np.abs(store["c00", 1] - store["c00", 2]).max() > 0.5
 
@@ -254,7 +280,9 @@ def test_views_are_the_clip_through_its_devices(tmp_path, scenes, small_parts):
 def test_a_bad_clip_is_rejected_once_with_all_its_views(tmp_path, scenes, small_parts):
     soundfile.write(scenes["path"].iloc[1], np.zeros(16_000), 16_000)
     mel, rejected, scratch = outputs(tmp_path)
-    log_mel.extract(scenes, Features(max_bad_share=0.12), VIEWS, 5, mel, rejected, scratch)  # of 9 clips, not of 17 views
+    log_mel.extract(
+        scenes, Features(max_bad_share=0.12), VIEWS, 5, mel, rejected, scratch
+    )  # of 9 clips, not of 17 views
     assert pd.read_csv(rejected)["id"].tolist() == ["c01"]
     assert list(Store(mel)) == [key for key in views.keys(scenes, VIEWS) if key[0] != "c01"]
 
@@ -277,4 +305,9 @@ def test_without_views_nothing_else_is_read_or_written(tmp_path, scenes):
         mel, rejected, scratch = outputs(tmp_path / str(seed))
         log_mel.extract(corpus, Features(), Views(devices=["a"]), seed, mel, rejected, scratch)
         written.append(mel.read_bytes())
-    assert written[0] == written[1] and Store(mel).metadata.keys() == {"column", "width", "features", "versions"}
+    assert written[0] == written[1] and Store(mel).metadata.keys() == {
+        "column",
+        "width",
+        "features",
+        "versions",
+    }

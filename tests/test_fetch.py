@@ -37,7 +37,11 @@ def md5(body: bytes) -> str:
 
 def remote(server: Server, *paths: str, body: bytes = BODY, name: str = "a.tar", **known) -> Remote:
     """Return a file of known size and MD5, if not told otherwise."""
-    return Remote(name, tuple(server.url(path) for path in paths), **{"bytes": len(body), "md5": md5(body), **known})
+    return Remote(
+        name,
+        tuple(server.url(path) for path in paths),
+        **{"bytes": len(body), "md5": md5(body), **known},
+    )
 
 
 def partial(folder: Path, name: str = "a.tar") -> Path:
@@ -81,11 +85,15 @@ def test_files_are_fetched_in_the_order_asked_and_nothing_else_stays(server, tmp
     remotes = [remote(server, f"/{i}", body=BODY[: 1000 * i], name=f"sub/{i}") for i in range(6)]
     paths = fetch(remotes, tmp_path / "new", parallel=3)
     assert [path.read_bytes() for path in paths] == [BODY[: 1000 * i] for i in range(6)]
-    assert names(tmp_path / "new") == [".lock", "sub"] and names(tmp_path / "new" / "sub") == list("012345")
+    assert names(tmp_path / "new") == [".lock", "sub"] and names(tmp_path / "new" / "sub") == list(
+        "012345"
+    )
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("known", [{}, {"md5": None}, {"bytes": None}, {"bytes": None, "md5": None}])
+@pytest.mark.parametrize(
+    "known", [{}, {"md5": None}, {"bytes": None}, {"bytes": None, "md5": None}]
+)
 def test_a_cut_connection_goes_on_where_it_was_cut(server, tmp_path, known):
     server.faults["/a"] = [Cut(100_000), Cut(50_000)]
     [path] = fetch([remote(server, "/a", **known)], tmp_path)
@@ -110,7 +118,11 @@ def test_the_next_run_resumes_with_if_range(server, tmp_path, weak):
     assert partial(tmp_path).read_bytes() == BODY[:70_000]
     assert fetch([remote(server, "/a")], tmp_path)[0].read_bytes() == BODY
     last = server.log[-1]
-    assert (last.start, last.headers["if-range"], last.status) == (70_000, date if weak else tag, 206)
+    assert (last.start, last.headers["if-range"], last.status) == (
+        70_000,
+        date if weak else tag,
+        206,
+    )
     assert names(tmp_path) == [".lock", "a.tar"]
 
 
@@ -200,7 +212,9 @@ def test_wrong_bytes_are_asked_of_the_next_mirror(server, tmp_path):
 
 def test_wrong_bytes_everywhere_are_an_error_with_both_digests(server, tmp_path):
     server.files = {"/a": OTHER, "/b": OTHER}
-    with pytest.raises(FetchError, match=rf"a\.tar: .*/a: MD5 {md5(OTHER)}, expected {md5(BODY)}; .*/b: MD5") as caught:
+    with pytest.raises(
+        FetchError, match=rf"a\.tar: .*/a: MD5 {md5(OTHER)}, expected {md5(BODY)}; .*/b: MD5"
+    ) as caught:
         fetch([remote(server, "/a", "/b")], tmp_path)
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == [".lock"] and len(server.log) == 2
@@ -260,9 +274,13 @@ def test_a_server_may_ask_for_patience(server, tmp_path, pauses, status, asked, 
 
 def test_mirrors_take_turns_and_patience_ends(server, tmp_path, pauses):
     server.always = {"/a": Status(503), "/b": Status(429)}
-    with pytest.raises(FetchError, match="a.tar: .*/a: 503 Service Unavailable; .*/b: 429 Too Many Requests"):
+    with pytest.raises(
+        FetchError, match="a.tar: .*/a: 503 Service Unavailable; .*/b: 429 Too Many Requests"
+    ):
         fetch([remote(server, "/a", "/b")], tmp_path)
-    assert [r.path for r in server.log] == ["/a", "/b"] * fetching.ROUNDS and len(pauses) == fetching.ROUNDS
+    assert [r.path for r in server.log] == ["/a", "/b"] * fetching.ROUNDS and len(
+        pauses
+    ) == fetching.ROUNDS
 
 
 def test_a_silent_server_is_a_timeout(server, tmp_path, monkeypatch):
@@ -281,7 +299,12 @@ def test_redirects_are_followed_and_keep_the_range(server, tmp_path):
     server.always["/old"] = Status(302, {"Location": server.url("/a")})
     server.faults["/a"] = [Cut(1000)]
     assert fetch([remote(server, "/old")], tmp_path)[0].read_bytes() == BODY
-    assert [(r.path, r.start) for r in server.log] == [("/old", 0), ("/a", 0), ("/old", 1000), ("/a", 1000)]
+    assert [(r.path, r.start) for r in server.log] == [
+        ("/old", 0),
+        ("/a", 0),
+        ("/old", 1000),
+        ("/a", 1000),
+    ]
 
 
 def test_redirects_in_a_circle_end(server, tmp_path):
@@ -295,10 +318,14 @@ def test_a_file_that_is_there_is_checked_and_used(server, tmp_path, capfd, known
     (tmp_path / "a.tar").write_bytes(BODY)
     begun(tmp_path, b"left by a kill just before the end")
     fetch([remote(server, "/a", **known)], tmp_path)
-    assert server.log == [] and capfd.readouterr().err == "" and names(tmp_path) == [".lock", "a.tar"]
+    assert (
+        server.log == [] and capfd.readouterr().err == "" and names(tmp_path) == [".lock", "a.tar"]
+    )
 
 
-@pytest.mark.parametrize("wrong, flaw", [(BODY[:-1], "299999 bytes, expected 300000"), (OTHER, "MD5 .*, expected ")])
+@pytest.mark.parametrize(
+    "wrong, flaw", [(BODY[:-1], "299999 bytes, expected 300000"), (OTHER, "MD5 .*, expected ")]
+)
 def test_a_wrong_file_that_is_there_is_fetched_anew(server, tmp_path, caplog, wrong, flaw):
     (tmp_path / "a.tar").write_bytes(wrong)
     assert fetch([remote(server, "/a")], tmp_path)[0].read_bytes() == BODY
@@ -309,7 +336,10 @@ def test_a_wrong_file_that_is_there_is_fetched_anew(server, tmp_path, caplog, wr
 def test_an_empty_file(server, tmp_path):
     server.files["/a"] = b""
     assert fetch([remote(server, "/a", body=b"")], tmp_path)[0].read_bytes() == b""
-    assert fetch([remote(server, "/a", name="b", bytes=None, md5=None)], tmp_path)[0].read_bytes() == b""
+    assert (
+        fetch([remote(server, "/a", name="b", bytes=None, md5=None)], tmp_path)[0].read_bytes()
+        == b""
+    )
 
 
 @pytest.mark.parametrize("name", ["/etc/a", "../a", "a/../../b", "", "."])
@@ -351,13 +381,22 @@ def test_the_first_failure_stops_the_rest_and_leaves_what_they_got(server, tmp_p
     server.always = {"/slow": Hang(60_000)}
 
     def gone(handler):
-        server.wait(lambda: server.sent("/slow") == 60_000 and partial(tmp_path, "slow").stat().st_size == 60_000)
+        server.wait(
+            lambda: (
+                server.sent("/slow") == 60_000
+                and partial(tmp_path, "slow").stat().st_size == 60_000
+            )
+        )
         handler.reply(404)
 
     server.routes["/gone"] = gone
     waiting = [remote(server, "/a", name=f"later-{i}") for i in range(5)]
     with pytest.raises(FetchError, match="gone: .*404"):
-        fetch([remote(server, "/slow", name="slow"), remote(server, "/gone", name="gone"), *waiting], tmp_path, parallel=2)
+        fetch(
+            [remote(server, "/slow", name="slow"), remote(server, "/gone", name="gone"), *waiting],
+            tmp_path,
+            parallel=2,
+        )
     assert partial(tmp_path, "slow").read_bytes() == BODY[:60_000]
     assert len(server.requests("/a")) < len(waiting)
     del server.always["/slow"]
@@ -402,14 +441,19 @@ def test_one_bar_for_all_bytes_on_a_terminal(server, tmp_path, monkeypatch):
 def test_room_is_asked_for_in_advance(server, tmp_path, monkeypatch):
     asked = []
     usage = type(shutil.disk_usage(tmp_path))
-    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda path: asked.append(path) or usage(9e9, 8e9, 1_300_000))
+    monkeypatch.setattr(
+        fetching.shutil, "disk_usage", lambda path: asked.append(path) or usage(9e9, 8e9, 1_300_000)
+    )
     partial(tmp_path).write_bytes(BODY[:100_000])
     remotes = [remote(server, "/a"), remote(server, "/b", name="b", bytes=None)]
     with pytest.raises(
-        FetchError, match=r": 1.30MB needed on its disk \(200kB to fetch, 1.10MB besides\), 1.30MB free"
+        FetchError,
+        match=r": 1.30MB needed on its disk \(200kB to fetch, 1.10MB besides\), 1.30MB free",
     ) as caught:
         fetch(remotes, tmp_path, need=1_100_001)
-    assert str(caught.value).startswith(f"{tmp_path}: ") and server.log == [] and asked == [tmp_path]
+    assert (
+        str(caught.value).startswith(f"{tmp_path}: ") and server.log == [] and asked == [tmp_path]
+    )
     fetch(remotes, tmp_path, need=1_100_000)
     with pytest.raises(FetchError, match="0.00B to fetch, 5.00GB besides"):
         fetch(remotes, tmp_path, need=5 * 10**9)
@@ -424,7 +468,9 @@ def test_a_full_disk_names_the_file_and_keeps_what_fitted(server, tmp_path, monk
         return write(descriptor, data[: 100_000 - os.fstat(descriptor).st_size])
 
     monkeypatch.setattr(fetching.os, "write", full)
-    with pytest.raises(FetchError, match="a.tar: No space left on device after 100000 bytes, which are kept"):
+    with pytest.raises(
+        FetchError, match="a.tar: No space left on device after 100000 bytes, which are kept"
+    ):
         fetch([remote(server, "/a")], tmp_path)
     assert partial(tmp_path).read_bytes() == BODY[:100_000]
     monkeypatch.undo()
@@ -436,7 +482,9 @@ def test_a_file_too_large_for_its_limit_is_a_full_disk_too(server, tmp_path):
     def limited():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    process = run(FETCH, tmp_path, [remote(server, "/a")], stderr=subprocess.PIPE, preexec_fn=limited)
+    process = run(
+        FETCH, tmp_path, [remote(server, "/a")], stderr=subprocess.PIPE, preexec_fn=limited
+    )
     said = process.communicate(timeout=60)[1].decode()
     assert "a.tar: File too large after 100000 bytes, which are kept" in said
     assert partial(tmp_path).read_bytes() == BODY[:100_000]
@@ -449,7 +497,9 @@ def small_disk(tmp_path):
     folder.mkdir()
     if (
         os.getuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", folder], capture_output=True).returncode
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", folder], capture_output=True
+        ).returncode
     ):
         pytest.skip("no right to mount a small disk")
     yield folder
@@ -459,10 +509,16 @@ def small_disk(tmp_path):
 def test_a_small_disk_that_is_really_full(server, small_disk):
     with pytest.raises(FetchError, match="300kB needed on its disk .* free"):
         fetch([remote(server, "/a")], small_disk)
-    with pytest.raises(FetchError, match="a.tar: No space left on device after [0-9]+ bytes, which are kept"):
+    with pytest.raises(
+        FetchError, match="a.tar: No space left on device after [0-9]+ bytes, which are kept"
+    ):
         fetch([remote(server, "/a", bytes=None)], small_disk)
     held = partial(small_disk).read_bytes()
-    assert 100_000 < len(held) < 210_000 and BODY.startswith(held) and not (small_disk / "a.tar").exists()
+    assert (
+        100_000 < len(held) < 210_000
+        and BODY.startswith(held)
+        and not (small_disk / "a.tar").exists()
+    )
 
 
 def test_without_a_network_everything_missing_is_listed(tmp_path, nowhere):
@@ -475,7 +531,10 @@ def test_without_a_network_everything_missing_is_listed(tmp_path, nowhere):
     with pytest.raises(FetchError) as caught:
         fetch(remotes, tmp_path)
     first, *lines = str(caught.value).splitlines()
-    assert first.startswith(f"{tmp_path}: 2 missing, and no server can be reached (") and "Connection refused" in first
+    assert (
+        first.startswith(f"{tmp_path}: 2 missing, and no server can be reached (")
+        and "Connection refused" in first
+    )
     assert lines == [
         f"  {nowhere}/a (6.39GB) to {tmp_path}/a.tar",
         f"  {nowhere}/c (size unknown) to {tmp_path}/sub/b",
@@ -484,7 +543,9 @@ def test_without_a_network_everything_missing_is_listed(tmp_path, nowhere):
 
 def test_offline_nothing_is_connected_to(server, tmp_path, monkeypatch):
     monkeypatch.setenv("EARSHOT_OFFLINE", "1")
-    with pytest.raises(FetchError, match=r"1 missing, and EARSHOT_OFFLINE is set; .*\n  http.*/a .300kB. to "):
+    with pytest.raises(
+        FetchError, match=r"1 missing, and EARSHOT_OFFLINE is set; .*\n  http.*/a .300kB. to "
+    ):
         fetch([remote(server, "/a")], tmp_path)
     (tmp_path / "a.tar").write_bytes(BODY)
     assert fetch([remote(server, "/a")], tmp_path) == [tmp_path / "a.tar"]
@@ -495,7 +556,9 @@ def test_memory_does_not_grow_with_the_file(server, tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "CHUNK", 4096)
     read = []
     append = fetching.Partial.append
-    monkeypatch.setattr(fetching.Partial, "append", lambda self, data: read.append(len(data)) or append(self, data))
+    monkeypatch.setattr(
+        fetching.Partial, "append", lambda self, data: read.append(len(data)) or append(self, data)
+    )
     fetch([remote(server, "/a")], tmp_path)
     assert max(read) <= 4096 and sum(read) == len(BODY)
 
@@ -514,13 +577,15 @@ def test_a_lock_is_for_one_at_a_time(tmp_path, caplog):
             time.sleep(0.01)
         order.append("first")
     thread.join()
-    assert order == ["first", "second"] and caplog.messages == [f"{tmp_path}/.lock: held by another process; waiting"]
+    assert order == ["first", "second"] and caplog.messages == [
+        f"{tmp_path}/.lock: held by another process; waiting"
+    ]
 
 
 FETCH = """
 import json, sys
 from pathlib import Path
-from earshot.fetch import FetchError, Remote, fetch
+from earshot.corpora.fetch import FetchError, Remote, fetch
 folder, remotes = Path(sys.argv[1]), json.loads(sys.argv[2])
 fetch([Remote(name, tuple(urls), size, md5) for name, urls, size, md5 in remotes], folder)
 """
@@ -535,7 +600,9 @@ def run(code: str, folder: Path, remotes: list[Remote], **options) -> subprocess
     """Start a process that fetches."""
     told = json.dumps([(remote.name, remote.urls, remote.bytes, remote.md5) for remote in remotes])
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    return subprocess.Popen([sys.executable, "-c", code, str(folder), told], env=environment, **options)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder), told], env=environment, **options
+    )
 
 
 def test_two_at_once_fetch_each_file_once(server, tmp_path):
@@ -545,7 +612,9 @@ def test_two_at_once_fetch_each_file_once(server, tmp_path):
     first = run(FETCH, tmp_path, remotes, stderr=subprocess.PIPE)
     server.wait(lambda: server.log)
     second = run(FETCH, tmp_path, remotes, stderr=subprocess.PIPE)
-    assert second.stderr.readline().decode() == f"{tmp_path}/.lock: held by another process; waiting\n"
+    assert (
+        second.stderr.readline().decode() == f"{tmp_path}/.lock: held by another process; waiting\n"
+    )
     both.set()
     assert [process.communicate(timeout=60)[1] for process in (first, second)] == [b"", b""]
     assert (first.returncode, second.returncode) == (0, 0) and len(server.log) == 2
@@ -554,14 +623,18 @@ def test_two_at_once_fetch_each_file_once(server, tmp_path):
 
 @pytest.mark.slow
 def test_thirty_kills_end_in_the_right_files(tmp_path):
-    """12 MB at 1.6 MB/s: each run gets a part of them, and goes on exactly where the last one ended."""
+    """12 MB at 1.6 MB/s: each run gets a part of them, and goes on exactly where the last one
+    ended.
+    """
     archives = {f"{i}.tar": _archive(tmp_path / f"{i}.tar", i) for i in range(4)}
     total = sum(map(len, archives.values()))
     chance, folder = random.Random(0), tmp_path / "folder"
     held, kills, asked = dict.fromkeys(archives, 0), 0, 0
     with Server({f"/{name}": body for name, body in archives.items()}) as server:
         server.always = {f"/{name}": Slow(0.02, 8192) for name in archives}
-        remotes = [remote(server, f"/{name}", body=body, name=name) for name, body in archives.items()]
+        remotes = [
+            remote(server, f"/{name}", body=body, name=name) for name, body in archives.items()
+        ]
         while _killed(run(FETCH_AND_UNPACK, folder, remotes), server, asked, chance):
             kills += 1
             if kills == 30:
@@ -575,12 +648,18 @@ def test_thirty_kills_end_in_the_right_files(tmp_path):
         print(f"{kills} kills, {server.sent()} bytes sent for {total}")
     for i, (name, body) in enumerate(archives.items()):
         assert (folder / name).read_bytes() == body
-        assert (folder / "out" / f"{i}.wav").read_bytes() == np.random.default_rng(i).bytes(3_000_000)
+        assert (folder / "out" / f"{i}.wav").read_bytes() == np.random.default_rng(i).bytes(
+            3_000_000
+        )
     assert not list(folder.glob(".*.partial*"))
 
 
-def _killed(process: subprocess.Popen, server: Server, asked: int, chance: random.Random | None) -> bool:
-    """Kill a process soon after its first request, and say whether it died of that; let it end well without `chance`."""
+def _killed(
+    process: subprocess.Popen, server: Server, asked: int, chance: random.Random | None
+) -> bool:
+    """Kill a process soon after its first request, and say whether it died of that; let it end well
+    without `chance`.
+    """
     if chance:
         server.wait(lambda: process.poll() is not None or len(server.log) > asked)
         time.sleep(chance.uniform(0, 0.2))
@@ -591,7 +670,14 @@ def _killed(process: subprocess.Popen, server: Server, asked: int, chance: rando
 
 
 def _held(final: Path) -> int:
-    return next((path.stat().st_size for path in (final, partial(final.parent, final.name)) if path.exists()), 0)
+    return next(
+        (
+            path.stat().st_size
+            for path in (final, partial(final.parent, final.name))
+            if path.exists()
+        ),
+        0,
+    )
 
 
 def _archive(path: Path, seed: int) -> bytes:

@@ -26,7 +26,9 @@ def test_an_exception_leaves_things_as_they_were(tmp_path, before, written):
         if written:
             partial.write_text("half")
         raise KeyboardInterrupt
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == ({"file": before} if before else {})
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == (
+        {"file": before} if before else {}
+    )
 
 
 def test_a_block_that_writes_nothing_is_an_error(tmp_path):
@@ -39,7 +41,11 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path):
 def test_json_is_sorted_and_ends_its_last_line(tmp_path):
     write_json(tmp_path / "a.json", {"b": {"d": 0.1, "c": 2}, "a": 1})
     text = (tmp_path / "a.json").read_text()
-    assert text.endswith("}\n") and list(json.loads(text)) == ["a", "b"] and list(json.loads(text)["b"]) == ["c", "d"]
+    assert (
+        text.endswith("}\n")
+        and list(json.loads(text)) == ["a", "b"]
+        and list(json.loads(text)["b"]) == ["c", "d"]
+    )
     write_json(tmp_path / "b.json", {"a": 1, "b": {"c": 2, "d": 0.1}})
     assert (tmp_path / "b.json").read_text() == text
 
@@ -53,6 +59,9 @@ def test_json_of_numbers_that_are_not_finite_is_refused(tmp_path, value):
 
 def test_sha256_is_the_known_one(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
-    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        sha256(tmp_path / "abc")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
     (tmp_path / "large").write_bytes(b"x" * 3_000_001)
     assert sha256(tmp_path / "large") == hashlib.sha256(b"x" * 3_000_001).hexdigest()

@@ -1,4 +1,6 @@
-"""The gate: a guarded figure that got too much worse fails, and a change cannot loosen it unnoticed."""
+"""The gate: a guarded figure that got too much worse fails, and a change cannot loosen it
+unnoticed.
+"""
 
 from pathlib import Path
 
@@ -32,15 +34,29 @@ def test_a_broken_student_fails_with_its_line(repository, capsys):
     line = "0.7 → 0.5, worse by 0.2; 0.03 is tolerated"
     status, out, error = gated(capsys, "main", "change")
     assert status == 1 and error == f"gate: listening.quality.kd.accuracy: {line}\n"
-    assert f"**Gate: failed**, 1 of 2 guarded figures.\n\n- `listening.quality.kd.accuracy`: {line}" in out
-    assert cli.main(["compare", "main", "change"]) == 0  # who does not ask for the gate is told, not stopped
+    assert (
+        f"**Gate: failed**, 1 of 2 guarded figures.\n\n- `listening.quality.kd.accuracy`: {line}"
+        in out
+    )
+    assert (
+        cli.main(["compare", "main", "change"]) == 0
+    )  # who does not ask for the gate is told, not stopped
     assert "**Gate: failed**" in capsys.readouterr().out
 
 
 def test_a_changed_temperature_within_the_tolerance_passes(repository, capsys):
-    commit(repository, {"params.yaml": PARAMS.replace("2.0", "4.0"), QUALITY_FILE: {**QUALITY, "kd": scores(0.68)}})
+    commit(
+        repository,
+        {
+            "params.yaml": PARAMS.replace("2.0", "4.0"),
+            QUALITY_FILE: {**QUALITY, "kd": scores(0.68)},
+        },
+    )
     status, out, error = gated(capsys, "main")
-    assert (status, error) == (0, "") and "**Gate: passed**, 2 guarded figures are within their tolerance." in out
+    assert (status, error) == (
+        0,
+        "",
+    ) and "**Gate: passed**, 2 guarded figures are within their tolerance." in out
 
 
 @pytest.mark.parametrize(("accuracy", "status"), [(0.67, 0), (0.6699, 1), (0.9, 0)])
@@ -86,7 +102,13 @@ def test_a_change_cannot_loosen_its_own_gate_unnoticed(repository, capsys):
 
 
 def test_a_tighter_and_a_new_guard_count_for_what_the_base_does_not_guard(repository, capsys):
-    commit(repository, {"params.yaml": f"{PARAMS}  listening.quality.hard.accuracy: 0.01\n", QUALITY_FILE: QUALITY})
+    commit(
+        repository,
+        {
+            "params.yaml": f"{PARAMS}  listening.quality.hard.accuracy: 0.01\n",
+            QUALITY_FILE: QUALITY,
+        },
+    )
     assert gated(capsys, "main")[0] == 0
     commit(repository, {QUALITY_FILE: {**QUALITY, "hard": scores(0.38)}})
     status, _, error = gated(capsys, "main")

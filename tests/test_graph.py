@@ -1,4 +1,6 @@
-"""dvc.yaml says what the stages do: files they import, parameters and data they read; the library knows nothing of DVC."""
+"""dvc.yaml says what the stages do: files they import, parameters and data they read; the library
+knows nothing of DVC.
+"""
 
 import ast
 import re
@@ -45,19 +47,27 @@ def uncovered(keys: set[str], by: set[str]) -> set[str]:
 
 
 def paths_used(script: Path) -> set[str]:
-    """Return the patterns of data paths in a script, those put together with `/` from a variable included."""
+    """Return the patterns of data paths in a script, those put together with `/` from a variable
+    included.
+    """
     tree, bound = ast.parse(script.read_text()), dict[str, str]()
 
     def text(node: ast.AST) -> str | None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return node.value
         if isinstance(node, ast.JoinedStr):
-            return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            return "".join(
+                part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
+            )
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Path" and node.args:
             return text(node.args[0])
         if isinstance(node, ast.Name):
             return bound.get(node.id)
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and (left := text(node.left)):
+        if (
+            isinstance(node, ast.BinOp)
+            and isinstance(node.op, ast.Div)
+            and (left := text(node.left))
+        ):
             return f"{left}/{text(node.right) or '{}'}"
         return None
 
@@ -65,15 +75,32 @@ def paths_used(script: Path) -> set[str]:
         if isinstance(node, ast.Assign):
             target, value = node.targets[0], node.value
             several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
-            for name, one in zip(target.elts, value.elts, strict=True) if several else [(target, value)]:
+            for name, one in (
+                zip(target.elts, value.elts, strict=True) if several else [(target, value)]
+            ):
                 if isinstance(name, ast.Name) and (path := text(one)):
                     bound[name.id] = path
-    pieces = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    pieces = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
+    }
     pieces |= {id(node.left) for node in ast.walk(tree) if isinstance(node, ast.BinOp)}
-    joined = {node.left.id for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.left, ast.Name)}
-    whole = {bound[name] for name in joined if name in bound}  # only ever the beginning of another path
+    joined = {
+        node.left.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BinOp) and isinstance(node.left, ast.Name)
+    }
+    whole = {
+        bound[name] for name in joined if name in bound
+    }  # only ever the beginning of another path
     found = {path for node in ast.walk(tree) if id(node) not in pieces and (path := text(node))}
-    return {pattern(path) for path in found - whole if path.startswith(tuple(f"{folder}/" for folder in OUTSIDE))}
+    return {
+        pattern(path)
+        for path in found - whole
+        if path.startswith(tuple(f"{folder}/" for folder in OUTSIDE))
+    }
 
 
 def below(path: str, folders: set[str]) -> bool:
@@ -81,12 +108,24 @@ def below(path: str, folders: set[str]) -> bool:
 
 
 def undeclared_paths(stage: dict, script: Path) -> set[str]:
-    """Return the paths in a script that are no dependency or output; a folder may stand for outputs in it."""
-    outputs = {pattern(path) for part in ("outs", "metrics", "plots") for path in names(stage.get(part, []))}
+    """Return the paths in a script that are no dependency or output; a folder may stand for outputs
+    in it.
+    """
+    outputs = {
+        pattern(path)
+        for part in ("outs", "metrics", "plots")
+        for path in names(stage.get(part, []))
+    }
     declared = outputs | {pattern(path) for path in stage["deps"]}
-    inside = outputs | {pattern(dep) for dep in stage["deps"] if dep.endswith(".json")}  # read by its folder's name
+    inside = outputs | {
+        pattern(dep) for dep in stage["deps"] if dep.endswith(".json")
+    }  # read by its folder's name
     used = paths_used(script)
-    return {path for path in used if not below(path, declared) and not any(below(one, {path}) for one in inside)}
+    return {
+        path
+        for path in used
+        if not below(path, declared) and not any(below(one, {path}) for one in inside)
+    }
 
 
 def test_every_stage_has_its_script_and_every_script_its_stage():
@@ -99,7 +138,10 @@ def test_every_stage_has_its_script_and_every_script_its_stage():
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_on_the_files_it_imports_and_no_others(name):
-    assert difference(STAGES[name], ROOT / f"stages/{name}.py") == {"missing": set(), "superfluous": set()}
+    assert difference(STAGES[name], ROOT / f"stages/{name}.py") == {
+        "missing": set(),
+        "superfluous": set(),
+    }
     assert [dep for dep in STAGES[name]["deps"] if STAGES[name]["deps"].count(dep) > 1] == []
 
 
@@ -123,10 +165,18 @@ def test_outputs_lie_where_outputs_belong_and_small_ones_are_in_git(name):
     stage = STAGES[name]
     outputs = {part: stage.get(part, []) for part in ("outs", "metrics", "plots")}
     places = tuple(f"{folder}/" for folder in OUTSIDE)
-    assert [path for part in outputs.values() for path in names(part) if not path.startswith(places)] == []
-    small = [*outputs["metrics"], *outputs["plots"], *(o for o in outputs["outs"] if names([o])[0].startswith("metrics/"))]
+    assert [
+        path for part in outputs.values() for path in names(part) if not path.startswith(places)
+    ] == []
+    small = [
+        *outputs["metrics"],
+        *outputs["plots"],
+        *(o for o in outputs["outs"] if names([o])[0].startswith("metrics/")),
+    ]
     for entry in small:
-        assert isinstance(entry, dict) and all(options["cache"] is False for options in entry.values()), entry
+        assert isinstance(entry, dict) and all(
+            options["cache"] is False for options in entry.values()
+        ), entry
     for path in names([*outputs["metrics"], *outputs["plots"]]):
         assert path.startswith(("metrics/", "plots/"))
     deps = {dep for dep in stage["deps"] if not dep.startswith(("src/", "stages/"))}
@@ -134,24 +184,40 @@ def test_outputs_lie_where_outputs_belong_and_small_ones_are_in_git(name):
 
 
 def test_every_dependency_is_some_stages_output():
-    parts = [stage.get(part, []) for stage in STAGES.values() for part in ("outs", "metrics", "plots")]
+    parts = [
+        stage.get(part, []) for stage in STAGES.values() for part in ("outs", "metrics", "plots")
+    ]
     made = {pattern(path) for part in parts for path in names(part)}
-    wanted = {pattern(dep) for s in STAGES.values() for dep in s["deps"] if not dep.startswith(("src/", "stages/"))}
-    assert {path for path in wanted if not below(path, made) and not any(below(one, {path}) for one in made)} == set()
+    wanted = {
+        pattern(dep)
+        for s in STAGES.values()
+        for dep in s["deps"]
+        if not dep.startswith(("src/", "stages/"))
+    }
+    assert {
+        path
+        for path in wanted
+        if not below(path, made) and not any(below(one, {path}) for one in made)
+    } == set()
 
 
 def test_stages_run_over_tracks_and_recipes_with_text_for_keys(content):
     blocks = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert {block["foreach"] for block in blocks.values()} == {"${tracks}", "${recipes}"}
     for part in ("tracks", "recipes"):
-        assert content[part] and all(type(key) is str and re.fullmatch(r"[\w-]+", key) for key in content[part])
+        assert content[part] and all(
+            type(key) is str and re.fullmatch(r"[\w-]+", key) for key in content[part]
+        )
 
 
 @pytest.mark.parametrize(
-    "file", ["params.yaml", *sorted(str(f.relative_to(ROOT)) for f in (ROOT / "profiles").glob("*.yaml"))]
+    "file",
+    ["params.yaml", *sorted(str(f.relative_to(ROOT)) for f in (ROOT / "profiles").glob("*.yaml"))],
 )
 def test_no_parameter_has_a_name_that_dvcs_run_cache_overlooks(file):
-    """DVC leaves `size` and `nfiles` out of a run's key at any depth: another value would bring back the old outputs."""
+    """DVC leaves `size` and `nfiles` out of a run's key at any depth: another value would bring
+    back the old outputs.
+    """
 
     def keys(node) -> set[str]:
         inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
@@ -174,7 +240,9 @@ def test_an_undeclared_import_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline_graph.SOURCE", tmp_path / "src")
     for name in ("__init__", "files", "hidden"):
         (tmp_path / "src/earshot").mkdir(parents=True, exist_ok=True)
-        (tmp_path / f"src/earshot/{name}.py").write_text("from earshot.hidden import x\n" if name == "files" else "")
+        (tmp_path / f"src/earshot/{name}.py").write_text(
+            "from earshot.hidden import x\n" if name == "files" else ""
+        )
     found = {"stage.py", *(f"src/earshot/{name}.py" for name in ("__init__", "files", "hidden"))}
     assert imports(script) == found
 
@@ -193,10 +261,14 @@ def test_what_the_files_of_a_folder_import_is_needed():
 
 def test_an_undeclared_parameter_is_caught(tmp_path):
     script = tmp_path / "stage.py"
-    script.write_text('a, b = (read(f"tracks.{track}.{part}") for part in ("teacher", "cache"))\nc = read("seed")\n')
+    script.write_text(
+        'a, b = (read(f"tracks.{track}.{part}") for part in ("teacher", "cache"))\nc = read("seed")\n'
+    )
     assert parameters_read(script) == {"tracks.*.teacher", "tracks.*.cache", "seed"}
     assert uncovered(parameters_read(script), {"tracks.*.teacher", "seed"}) == {"tracks.*.cache"}
-    assert uncovered({"recipes.*.track"}, {"recipes.*"}) == set() and uncovered({"seeds"}, {"seed"}) == {"seeds"}
+    assert uncovered({"recipes.*.track"}, {"recipes.*"}) == set() and uncovered(
+        {"seeds"}, {"seed"}
+    ) == {"seeds"}
 
 
 def test_an_undeclared_path_is_caught(tmp_path):
@@ -206,7 +278,12 @@ def test_an_undeclared_path_is_caught(tmp_path):
         'read(table, models / "teacher", models / f"students/{key}/seed-{seed}.safetensors")\n'
         'write_json(f"metrics/{track}/quality.json", {})\n'
     )
-    used = {"data/*/items.parquet", "models/*/teacher", "models/*/students/*/seed-*.safetensors", "metrics/*/quality.json"}
+    used = {
+        "data/*/items.parquet",
+        "models/*/teacher",
+        "models/*/students/*/seed-*.safetensors",
+        "metrics/*/quality.json",
+    }
     assert paths_used(script) == used
     metrics = [{"metrics/${key}/quality.json": {"cache": False}}]
     stage = {"deps": ["data/${key}/items.parquet", "models/${key}/students"], "metrics": metrics}
@@ -224,20 +301,35 @@ def faults(file: Path) -> list[str]:
         modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         bad = any(module.split(".")[0] in ("dvc", "dvclive") for module in modules)
         if isinstance(node, ast.Call):
-            bad |= ast.unparse(node.func) in ("print", "sys.stdout.write") and file.parent.name != "cli"
+            bad |= (
+                ast.unparse(node.func) in ("print", "sys.stdout.write")
+                and file.parent.name != "cli"
+            )
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            bad |= Path(node.value).name == "params.yaml" and " " not in node.value and file.parent.name != "cli"
+            bad |= (
+                Path(node.value).name == "params.yaml"
+                and " " not in node.value
+                and file.parent.name != "cli"
+            )
         if bad:
             found.append(f"{file.name}:{node.lineno}")
     return found
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "src/earshot").rglob("*.py")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "src/earshot").rglob("*.py")), ids=lambda file: file.stem
+)
 def test_the_library_knows_no_dvc_reads_no_params_and_prints_nothing(file):
     assert faults(file) == []
 
 
 def test_a_library_file_that_breaks_the_rule_is_caught(tmp_path):
-    lines = ["import dvclive", "from dvc.api import params_show", "open('params.yaml').read()", "print(1)", "'params'"]
+    lines = [
+        "import dvclive",
+        "from dvc.api import params_show",
+        "open('params.yaml').read()",
+        "print(1)",
+        "'params'",
+    ]
     (tmp_path / "bad.py").write_text("\n".join(lines))
     assert sorted(faults(tmp_path / "bad.py")) == ["bad.py:1", "bad.py:2", "bad.py:3", "bad.py:4"]

@@ -33,10 +33,18 @@ TINY = {
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> dict[str, Path]:
-    """Small encoders of both architectures, as transformers saves them, and one with pickled weights alone."""
-    folders = {name: tmp_path_factory.mktemp("hub") / name for name in ("wav2vec2", "hubert", "pickled", "headless")}
+    """Small encoders of both architectures, as transformers saves them, and one with pickled
+    weights alone.
+    """
+    folders = {
+        name: tmp_path_factory.mktemp("hub") / name
+        for name in ("wav2vec2", "hubert", "pickled", "headless")
+    }
     torch.manual_seed(0)
-    for name, model in (("wav2vec2", Wav2Vec2Model(Wav2Vec2Config(**TINY))), ("hubert", HubertModel(HubertConfig(**TINY)))):
+    for name, model in (
+        ("wav2vec2", Wav2Vec2Model(Wav2Vec2Config(**TINY))),
+        ("hubert", HubertModel(HubertConfig(**TINY))),
+    ):
         model.save_pretrained(folders[name])
         Wav2Vec2FeatureExtractor(do_normalize=name == "hubert").save_pretrained(folders[name])
         (folders[name] / "pytorch_model.bin").write_bytes(b"never to be fetched")
@@ -46,15 +54,19 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
         for file in ("config.json", "preprocessor_config.json"):
             (folders[name] / file).write_bytes((folders["hubert"] / file).read_bytes())
     (folders["pickled"] / "pytorch_model.bin").write_bytes(b"never to be fetched")
-    (folders["headless"] / "model.safetensors").write_bytes((folders["hubert"] / "model.safetensors").read_bytes())
+    (folders["headless"] / "model.safetensors").write_bytes(
+        (folders["hubert"] / "model.safetensors").read_bytes()
+    )
     (folders["headless"] / "preprocessor_config.json").unlink()
     return folders
 
 
 class Hub(ThreadingHTTPServer):
-    """The endpoints of the hub that its client asks, for folders by id, each at the one commit there is.
+    """The endpoints of the hub that its client asks, for folders by id, each at the one commit
+    there is.
 
-    `faults` are {(method, name of a file or "tree"): [status or "cut", …]}, each happening once, in order.
+    `faults` are {(method, name of a file or "tree"): [status or "cut", …]}, each happening once, in
+    order.
     """
 
     daemon_threads = True
@@ -62,9 +74,15 @@ class Hub(ThreadingHTTPServer):
     def __init__(self, folders: dict[str, Path], commits: dict[str, str] | None = None):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.commits = dict.fromkeys(folders, COMMIT) | (commits or {})
-        self.folders, self.faults, self.requests = folders, dict[tuple[str, str], list[Any]](), list[str]()
+        self.folders, self.faults, self.requests = (
+            folders,
+            dict[tuple[str, str], list[Any]](),
+            list[str](),
+        )
         self.ranges: list[str] = []
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
 
     @property
     def url(self) -> str:
@@ -105,14 +123,20 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
         folder = self.server.folders[id]
         if wanted == "tree":
-            return self._send(200, json.dumps([_described(one) for one in sorted(folder.iterdir())]).encode())
+            return self._send(
+                200, json.dumps([_described(one) for one in sorted(folder.iterdir())]).encode()
+            )
         if not (folder / wanted).is_file():
             return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
         content = (folder / wanted).read_bytes()
         headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         if wanted.endswith(".safetensors"):
             own = hashlib.sha256(content).hexdigest()
-            headers |= {"X-Linked-Etag": f'"{own}"', "X-Linked-Size": str(len(content)), "X-Xet-Hash": own}
+            headers |= {
+                "X-Linked-Etag": f'"{own}"',
+                "X-Linked-Size": str(len(content)),
+                "X-Xet-Hash": own,
+            }
             headers["Link"] = f'<{self.server.url}/api/nothing>; rel="xet-auth"'
         status, first = 200, 0
         if asked := self.headers.get("Range"):
@@ -121,7 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
         self._send(status, content[first:], headers, cut=fault == "cut")
 
-    def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None, cut: bool = False) -> None:
+    def _send(
+        self, status: int, content: bytes, headers: dict[str, str] | None = None, cut: bool = False
+    ) -> None:
         self.send_response(status)
         for key, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
             self.send_header(key, value)
@@ -160,9 +186,13 @@ def get(server: Hub, name: str, cache: Path, revision: str = COMMIT) -> Path:
 @pytest.mark.parametrize("name", ["wav2vec2", "hubert"])
 def test_the_weights_are_those_of_the_local_folder(server, checkpoints, tmp_path, name):
     found = get(server, name, tmp_path)
-    (fetched, unit), (local, same) = (load_backbone(str(folder), None) for folder in (found, checkpoints[name]))
+    (fetched, unit), (local, same) = (
+        load_backbone(str(folder), None) for folder in (found, checkpoints[name])
+    )
     assert unit is same is (name == "hubert")
-    for (key, one), (other_key, other) in zip(fetched.state_dict().items(), local.state_dict().items(), strict=True):
+    for (key, one), (other_key, other) in zip(
+        fetched.state_dict().items(), local.state_dict().items(), strict=True
+    ):
         assert key == other_key and torch.equal(one, other)
 
 
@@ -185,11 +215,15 @@ def test_a_cache_that_lost_a_file_is_completed(server, tmp_path):
     assert (get(server, "hubert", tmp_path) / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("request_", [("GET", "tree"), ("HEAD", "config.json"), ("GET", "config.json")])
+@pytest.mark.parametrize(
+    "request_", [("GET", "tree"), ("HEAD", "config.json"), ("GET", "config.json")]
+)
 def test_a_busy_server_is_asked_again(server, checkpoints, tmp_path, request_):
     server.faults[request_] = [503]
     found = get(server, "wav2vec2", tmp_path)
-    assert (found / "config.json").read_bytes() == (checkpoints["wav2vec2"] / "config.json").read_bytes()
+    assert (found / "config.json").read_bytes() == (
+        checkpoints["wav2vec2"] / "config.json"
+    ).read_bytes()
     assert server.faults[request_] == []
 
 
@@ -202,7 +236,9 @@ def test_a_connection_cut_once_goes_on_where_it_was(server, checkpoints, tmp_pat
 
 
 def test_pickled_weights_are_not_even_fetched(server, tmp_path):
-    with pytest.raises(hub.HubError, match=r"^has pytorch_model.bin but no model.safetensors at 1234.*pull request"):
+    with pytest.raises(
+        hub.HubError, match=r"^has pytorch_model.bin but no model.safetensors at 1234.*pull request"
+    ):
         get(server, "pickled", tmp_path)
     assert not any("bin" in request for request in server.requests)
 
@@ -214,7 +250,9 @@ def test_a_commit_without_a_feature_extractor_is_refused(server, tmp_path):
 
 @pytest.mark.parametrize("revision", ["main", "refs/pr/3", COMMIT[:10], COMMIT.upper()])
 def test_only_a_commit_is_a_pin(server, tmp_path, revision):
-    with pytest.raises(hub.HubError, match=r"^needs a commit of 40 hexadecimal digits as revision, not "):
+    with pytest.raises(
+        hub.HubError, match=r"^needs a commit of 40 hexadecimal digits as revision, not "
+    ):
         get(server, "hubert", tmp_path, revision)
     assert server.requests == []
 
@@ -247,14 +285,17 @@ def test_offline_the_cache_serves_and_nothing_is_asked(server, tmp_path, variabl
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "full"), str(tmp_path / "empty")],
-        env=os.environ | {variable: "1", "HF_ENDPOINT": server.url, "PYTHONPATH": str(ROOT / "src")},
+        env=os.environ
+        | {variable: "1", "HF_ENDPOINT": server.url, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
         check=True,
     )
     weights, error = done.stdout.splitlines()
     assert int(weights) > 0 and len(server.requests) == asked
-    assert error.startswith("teacher.checkpoint='someone/hubert' is not in the cache, and the environment forbids")
+    assert error.startswith(
+        "teacher.checkpoint='someone/hubert' is not in the cache, and the environment forbids"
+    )
     assert f"{server.url}/someone/hubert/tree/{COMMIT}" in error
 
 
@@ -266,12 +307,20 @@ def test_without_a_network_one_line_says_what_to_fetch(checkpoints, tmp_path, mo
         hub.folder("someone/hubert", COMMIT, str(tmp_path), "http://127.0.0.1:9")
     message = str(raised.value)
     assert message.startswith("cannot be fetched (") and "\n" not in message
-    assert f"model.safetensors from https://huggingface.co/someone/hubert/tree/{COMMIT} into a folder" in message
+    assert (
+        f"model.safetensors from https://huggingface.co/someone/hubert/tree/{COMMIT} into a folder"
+        in message
+    )
 
 
 def test_a_local_folder_needs_no_revision_and_no_network(checkpoints):
     assert hub.folder(str(checkpoints["hubert"]), None) == checkpoints["hubert"]
-    with pytest.raises(CheckpointError, match=r"'someone/hubert' is no local folder, and a hub id needs teacher.revision"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"'someone/hubert' is no local folder, and a hub id needs teacher.revision",
+    ):
         load_backbone("someone/hubert", None)
-    with pytest.raises(CheckpointError, match=r"^teacher.checkpoint='someone/hubert' needs a commit .*, not 'main'"):
+    with pytest.raises(
+        CheckpointError, match=r"^teacher.checkpoint='someone/hubert' needs a commit .*, not 'main'"
+    ):
         load_backbone("someone/hubert", "main")

@@ -25,7 +25,15 @@ SECOND = 16_000
 
 
 def params(**changes) -> HubertPretrain:
-    few = {"name": "hubert", "clips": 12, "hidden": 24, "layers": 2, "heads": 4, "batch_clips": 4, "learning_rate": 2e-3}
+    few = {
+        "name": "hubert",
+        "clips": 12,
+        "hidden": 24,
+        "layers": 2,
+        "heads": 4,
+        "batch_clips": 4,
+        "learning_rate": 2e-3,
+    }
     rounds = [{"clusters": 4, "steps": 6}, {"layer": 1, "clusters": 3, "steps": 6}]
     return HubertPretrain(**few | {"iterations": rounds, "mask_frames": 3} | changes)
 
@@ -34,7 +42,9 @@ def sound(number: int, seconds: float = 0.3) -> np.ndarray:
     """A clip of one of four pitches in noise, int16."""
     time = np.arange(int(SECOND * seconds)) / SECOND
     tone = np.sin(2 * np.pi * (300, 900, 2000, 4500)[number % 4] * time)
-    return (8000 * tone + 2000 * np.random.default_rng(number).normal(size=len(time))).astype(np.int16)
+    return (8000 * tone + 2000 * np.random.default_rng(number).normal(size=len(time))).astype(
+        np.int16
+    )
 
 
 def heard(folder, number: int = 12, held_out: int = 4, seconds=lambda i: 0.3) -> clips.Clips:
@@ -45,7 +55,9 @@ def heard(folder, number: int = 12, held_out: int = 4, seconds=lambda i: 0.3) ->
 # frames and their features
 
 
-@pytest.mark.parametrize("samples", [400, 401, 719, 720, 721, 3000, 15_759, 15_760, SECOND, 16_079, 16_080, 40_000])
+@pytest.mark.parametrize(
+    "samples", [400, 401, 719, 720, 721, 3000, 15_759, 15_760, SECOND, 16_079, 16_080, 40_000]
+)
 def test_mfcc_lie_on_the_frames_of_the_model(samples):
     wave = np.random.default_rng(samples).normal(size=samples).astype(np.float32)
     backbone = hubert.encoder(params())
@@ -66,7 +78,9 @@ def test_a_row_of_mfcc_is_of_its_own_400_samples():
         alone = targets.mfcc(wave[320 * t : 320 * t + 400])
         # the floor of 80 dB below the loudest band of a clip does not bite in noise
         np.testing.assert_allclose(rows[t, :13], alone[0, :13], rtol=1e-4, atol=1e-3)
-    slope = (np.arange(-4, 5) @ rows[5:14, :13]) / (2 * sum(n * n for n in range(1, 5)))  # a line through nine frames
+    slope = (np.arange(-4, 5) @ rows[5:14, :13]) / (
+        2 * sum(n * n for n in range(1, 5))
+    )  # a line through nine frames
     np.testing.assert_allclose(rows[9, 13:26], slope, rtol=1e-3, atol=1e-3)
 
 
@@ -74,9 +88,13 @@ def test_a_wave_loses_offset_and_level_only():
     samples = sound(1)
     wave = targets.unit_variance(samples)
     assert wave.dtype == np.float32
-    assert wave.mean() == pytest.approx(0, abs=1e-5) and np.square(wave).mean() == pytest.approx(1, abs=1e-4)
+    assert wave.mean() == pytest.approx(0, abs=1e-5) and np.square(wave).mean() == pytest.approx(
+        1, abs=1e-4
+    )
     np.testing.assert_allclose(targets.unit_variance(samples // 2 * 2 + 500), wave, atol=1e-3)
-    np.testing.assert_allclose(targets.unit_variance(samples.astype(np.float32) / 7), wave, atol=1e-4)
+    np.testing.assert_allclose(
+        targets.unit_variance(samples.astype(np.float32) / 7), wave, atol=1e-4
+    )
     assert np.isfinite(targets.unit_variance(np.zeros(500, np.int16))).all()
 
 
@@ -87,19 +105,27 @@ def lloyd(frames: np.ndarray, clusters: int, restarts: int = 8) -> tuple[float, 
     """The textbook's k-means: the least Σ‖x − μ‖² of some starts, and its assignment."""
     best = (math.inf, np.zeros(0))
     for start in range(restarts):
-        centres = frames[np.random.default_rng(start).choice(len(frames), clusters, replace=False)].copy()
+        centres = frames[
+            np.random.default_rng(start).choice(len(frames), clusters, replace=False)
+        ].copy()
         for _ in range(50):
             distance = np.square(frames[:, None] - centres[None]).sum(-1)
             nearest = distance.argmin(1)
             for c in range(clusters):
                 if (nearest == c).any():
                     centres[c] = frames[nearest == c].mean(0)
-        best = min(best, (np.square(frames[:, None] - centres[None]).sum(-1).min(1).sum(), nearest), key=lambda b: b[0])
+        best = min(
+            best,
+            (np.square(frames[:, None] - centres[None]).sum(-1).min(1).sum(), nearest),
+            key=lambda b: b[0],
+        )
     return best
 
 
 def test_the_nearest_centre_by_hand():
-    codebook = targets.Codebook(np.array([1.0, 0.0]), np.array([2.0, 1.0]), np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0]]))
+    codebook = targets.Codebook(
+        np.array([1.0, 0.0]), np.array([2.0, 1.0]), np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0]])
+    )
     # standardised: (0, 0), (1, 0) between the first two, (1.1, 0), (0, 2)
     frames = np.array([[1.0, 0.0], [3.0, 0.0], [3.2, 0.0], [1.0, 2.0]])
     assert codebook.assign(frames).tolist() == [0, 0, 1, 2]
@@ -111,20 +137,26 @@ def test_separated_blobs_are_found_as_lloyd_finds_them():
     frames = (middles[rng.integers(6, size=900)] + rng.normal(size=(900, 5))).astype(np.float32)
     found = targets.fit([frames[:400], frames[400:]], 6, 1, True).assign(frames)
     _, wanted = lloyd(frames, 6)
-    assert len(set(zip(found.tolist(), wanted.tolist(), strict=True))) == 6  # one name for each of the other's
+    assert (
+        len(set(zip(found.tolist(), wanted.tolist(), strict=True))) == 6
+    )  # one name for each of the other's
 
 
 @pytest.mark.parametrize("standardise", [True, False])
 def test_the_objective_is_lloyds_within_a_few_percent(standardise):
     rng = np.random.default_rng(1)
     middles = rng.normal(size=(8, 4)) * 3  # blobs that run into one another
-    frames = ((middles[rng.integers(8, size=1200)] + rng.normal(size=(1200, 4))) * [1, 2, 5, 1]).astype(np.float32)
+    frames = (
+        (middles[rng.integers(8, size=1200)] + rng.normal(size=(1200, 4))) * [1, 2, 5, 1]
+    ).astype(np.float32)
     codebook = targets.fit([frames.copy()], 8, 1, standardise)
     scale = frames.std(0) if standardise else np.ones(4)
     standard = (frames - frames.mean(0)) / scale
     reference, _ = lloyd(standard, 8)
     found = np.square(standard - codebook.centres[codebook.assign(frames)]).sum()
-    guess = np.square(standard[:, None] - standard[None, :8]).sum(-1).min(1).sum()  # centres that nobody moved
+    guess = (
+        np.square(standard[:, None] - standard[None, :8]).sum(-1).min(1).sum()
+    )  # centres that nobody moved
     assert 0.99 * reference < found < 1.06 * reference < 0.8 * guess
     assert codebook.scale == pytest.approx(scale, rel=1e-3)
 
@@ -152,7 +184,9 @@ def test_perplexity_by_hand():
 # masks
 
 
-@pytest.mark.parametrize(("frames", "span", "chance"), [(2, 1, 0.5), (6, 3, 0.3), (7, 2, 0.1), (4, 4, 0.6)])
+@pytest.mark.parametrize(
+    ("frames", "span", "chance"), [(2, 1, 0.5), (6, 3, 0.3), (7, 2, 0.1), (4, 4, 0.6)]
+)
 def test_the_expected_share_is_that_of_all_draws(frames, span, chance):
     starts, expected = frames - span + 1, 0.0
     for draw in itertools.product([0, 1], repeat=starts):
@@ -162,7 +196,9 @@ def test_the_expected_share_is_that_of_all_draws(frames, span, chance):
     assert masking.expected_share(chance, frames, span) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("frames", "span", "share"), [(49, 5, 0.5), (49, 10, 0.65), (12, 3, 0.4), (30, 1, 0.2)])
+@pytest.mark.parametrize(
+    ("frames", "span", "share"), [(49, 5, 0.5), (49, 10, 0.65), (12, 3, 0.4), (30, 1, 0.2)]
+)
 def test_masks_have_their_share_in_whole_spans(frames, span, share):
     masked = masking.spans(6000, frames, share, span, np.random.default_rng(7))
     assert masked.shape == (6000, frames) and masked.dtype == bool
@@ -173,7 +209,9 @@ def test_masks_have_their_share_in_whole_spans(frames, span, share):
     assert lengths.min() == span
     again = masking.spans(6000, frames, share, span, np.random.default_rng(7))
     assert np.array_equal(masked, again)
-    assert not np.array_equal(masked, masking.spans(6000, frames, share, span, np.random.default_rng(8)))
+    assert not np.array_equal(
+        masked, masking.spans(6000, frames, share, span, np.random.default_rng(8))
+    )
 
 
 def test_a_clip_has_one_span_even_where_that_is_more_than_its_share():
@@ -201,9 +239,13 @@ def test_the_loss_is_eq_7_and_8_frame_by_frame():
     waves = torch.from_numpy(np.stack([targets.unit_variance(sound(i)) for i in range(3)]))
     masked, wanted = masking.spans(3, 14, 0.5, 3, rng), rng.integers(5, size=(3, 14))
     with torch.inference_mode():
-        found = functional.cross_entropy(predictor(waves, torch.from_numpy(masked)), torch.from_numpy(wanted[masked]))
+        found = functional.cross_entropy(
+            predictor(waves, torch.from_numpy(masked)), torch.from_numpy(wanted[masked])
+        )
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            outputs = predictor.backbone(waves, mask_time_indices=torch.from_numpy(masked)).last_hidden_state
+            outputs = predictor.backbone(
+                waves, mask_time_indices=torch.from_numpy(masked)
+            ).last_hidden_state
             outputs = predictor.project(outputs).double().numpy()
     codes, total, frames = predictor.codes.detach().double().numpy(), 0.0, 0
     for clip in range(3):
@@ -222,7 +264,9 @@ def test_masked_frames_reach_the_transformer_as_the_masks_embedding(tmp_path, st
     checkpoint = tiny_checkpoint(tmp_path, "hubert", apply_spec_augment=False) if start else None
     predictor = hubert.Predictor(hubert.encoder(params(start=checkpoint)), 3, 0.1)
     reached = []
-    predictor.backbone.encoder.register_forward_pre_hook(lambda module, inputs: reached.append(inputs[0].float()))
+    predictor.backbone.encoder.register_forward_pre_hook(
+        lambda module, inputs: reached.append(inputs[0].float())
+    )
     waves = torch.from_numpy(targets.unit_variance(sound(0)))[None]
     masked = torch.zeros(1, 14, dtype=torch.bool)
     masked[0, 4:9] = True
@@ -247,7 +291,9 @@ def test_clips_come_back_and_those_held_out_apart(tmp_path):
 
 @pytest.mark.parametrize("held_out", [False, True])
 def test_clips_that_are_all_of_one_kind_are_an_error(tmp_path, held_out):
-    with pytest.raises(CorpusError, match=r"pretrain: 3 usable clips, [03] of them held out: too few"):
+    with pytest.raises(
+        CorpusError, match=r"pretrain: 3 usable clips, [03] of them held out: too few"
+    ):
         clips.write(tmp_path, [(sound(i), held_out) for i in range(3)])
 
 
@@ -267,7 +313,9 @@ def test_made_clips_are_written_once(tmp_path, monkeypatch):
 
 
 def table(folder, splits: dict[str, str]) -> None:
-    """Write a manifest of clips of 44.1 kHz: passage → split, three clips each, quiet; the first clip is damaged."""
+    """Write a manifest of clips of 44.1 kHz: passage → split, three clips each, quiet; the first
+    clip is damaged.
+    """
     rows = []
     for number, (passage, split) in enumerate(splits.items()):
         for index in range(3):
@@ -282,15 +330,23 @@ def table(folder, splits: dict[str, str]) -> None:
 def test_the_pool_is_decoded_and_whole_passages_are_held_out(tmp_path, monkeypatch):
     opened = []
     decode = clips.audio.decode
-    monkeypatch.setattr(clips.audio, "decode", lambda path, rate: opened.append(path) or decode(path, rate))
+    monkeypatch.setattr(
+        clips.audio, "decode", lambda path, rate: opened.append(path) or decode(path, rate)
+    )
     table(tmp_path, {f"p{i}": "pool" for i in range(8)} | {"v": "validation", "t": "test"})
-    read = clips.collect(params(clips=None, manifest="there"), 0, tmp_path / "manifest.parquet", tmp_path / "scratch")
+    read = clips.collect(
+        params(clips=None, manifest="there"), 0, tmp_path / "manifest.parquet", tmp_path / "scratch"
+    )
     names = [path.rsplit("/", 1)[1][:-6] for path in opened]
     assert set(names) == {f"p{i}" for i in range(8)} and len(names) == 24
-    assert read.skipped == 1 and len(read) == 23 and len(read.held_out) == 3  # a tenth of 24 is 2: one passage
+    assert (
+        read.skipped == 1 and len(read) == 23 and len(read.held_out) == 3
+    )  # a tenth of 24 is 2: one passage
     kept = [name for name in names if name != "p0"] if names[-1] != "p0" else names
     assert len(set(kept[-3:])) == 1 and kept[-1] not in kept[:-3]
-    assert all(20_000 < np.abs(read[i]).max() <= 32_767 for i in range(len(read)))  # quiet ones keep their bits
+    assert all(
+        20_000 < np.abs(read[i]).max() <= 32_767 for i in range(len(read))
+    )  # quiet ones keep their bits
     assert abs(len(read[0]) - 0.4 * SECOND * SECOND / 44_100) < 2
 
 
@@ -306,7 +362,9 @@ def test_an_epoch_is_every_clip_once_and_batches_are_alike(tmp_path):
 
 def test_clips_of_a_batch_are_cut_with_their_targets(tmp_path):
     read = heard(tmp_path, 3, 1, seconds=lambda i: 0.3 + 0.2 * i)
-    codes = [np.arange(targets.frames(length)) for length in read.lengths]  # a frame's target says where it was
+    codes = [
+        np.arange(targets.frames(length)) for length in read.lengths
+    ]  # a frame's target says where it was
     begins = set()
     for seed in range(20):
         waves, wanted = hubert.collate(read, codes, range(3), np.random.default_rng(seed))
@@ -328,7 +386,9 @@ def test_targets_are_every_clips_frames_and_kept(tmp_path):
     codes = hubert.cluster(read, features, 4, False, 1, tmp_path / "codes.safetensors")
     assert [len(one) for one in codes] == [targets.frames(length) for length in read.lengths]
     pitches = [int(np.bincount(one).argmax()) for one in codes]
-    assert len(set(pitches)) == 4 and pitches == pitches[:4] * 4  # the four pitches, those held out too
+    assert (
+        len(set(pitches)) == 4 and pitches == pitches[:4] * 4
+    )  # the four pitches, those held out too
 
     def never(numbers):
         raise AssertionError
@@ -340,11 +400,20 @@ def test_targets_are_every_clips_frames_and_kept(tmp_path):
 def test_it_learns_to_tell_four_pitches(tmp_path):
     torch.manual_seed(0)
     read, settings, seen = heard(tmp_path), params(learning_rate=5e-3), []
-    codes = hubert.cluster(read, hubert._features(None, read, None), 4, False, 1, tmp_path / "codes.safetensors")
+    codes = hubert.cluster(
+        read, hubert._features(None, read, None), 4, False, 1, tmp_path / "codes.safetensors"
+    )
     predictor = hubert.Predictor(hubert.encoder(settings), 4, 0.1)
     before = hubert.evaluate(predictor, read, codes, settings, 0)
     hubert.train(
-        predictor, read, codes, settings, 80, [0], tmp_path / "last.safetensors", lambda _, figures: seen.append(figures)
+        predictor,
+        read,
+        codes,
+        settings,
+        80,
+        [0],
+        tmp_path / "last.safetensors",
+        lambda _, figures: seen.append(figures),
     )
     after = hubert.evaluate(predictor, read, codes, settings, 0)
     assert seen[-1]["loss"] < 0.5 * seen[0]["loss"]
@@ -356,13 +425,23 @@ def test_nothing_is_learnt_from_clips_held_out(tmp_path, monkeypatch):
     read, clustered, trained = heard(tmp_path), [], []
     fit, collate, features = targets.fit, hubert.collate, hubert._features(None, read, None)
     monkeypatch.setattr(
-        targets, "fit", lambda frames, *rest: clustered.append(sum(map(len, frames := list(frames)))) or fit(frames, *rest)
+        targets,
+        "fit",
+        lambda frames, *rest: (
+            clustered.append(sum(map(len, frames := list(frames)))) or fit(frames, *rest)
+        ),
     )
-    monkeypatch.setattr(hubert, "collate", lambda c, z, numbers, rng: trained.extend(numbers) or collate(c, z, numbers, rng))
+    monkeypatch.setattr(
+        hubert,
+        "collate",
+        lambda c, z, numbers, rng: trained.extend(numbers) or collate(c, z, numbers, rng),
+    )
     codes = hubert.cluster(read, features, 4, False, 1, tmp_path / "codes.safetensors")
     assert clustered == [12 * 14]
     predictor = hubert.Predictor(hubert.encoder(params()), 4, 0.1)
-    hubert.train(predictor, read, codes, params(), 6, [0], tmp_path / "last.safetensors", lambda *_: None)
+    hubert.train(
+        predictor, read, codes, params(), 6, [0], tmp_path / "last.safetensors", lambda *_: None
+    )
     assert sorted(trained) == sorted([*range(12), *range(12)])  # two epochs of three batches
 
 
@@ -372,14 +451,21 @@ def test_scores_of_an_oracle_and_of_one_who_always_says_the_same(tmp_path):
 
     def answer(right: bool):
         def guess(waves, masked):
-            kind = 0 if waves.shape[1] < 5000 or not right else 1  # the longer clips are of cluster 1
+            kind = (
+                0 if waves.shape[1] < 5000 or not right else 1
+            )  # the longer clips are of cluster 1
             return 10 * functional.one_hot(torch.full((int(masked.sum()),), kind), 2).float()
 
         return guess
 
-    oracle, stubborn = (hubert.evaluate(answer(right), read, codes, params(), 0) for right in (True, False))
+    oracle, stubborn = (
+        hubert.evaluate(answer(right), read, codes, params(), 0) for right in (True, False)
+    )
     assert oracle["accuracy"] == oracle["accuracy_low"] == oracle["accuracy_high"] == 1
-    assert stubborn["accuracy"] in (pytest.approx(oracle["majority"]), pytest.approx(1 - oracle["majority"]))
+    assert stubborn["accuracy"] in (
+        pytest.approx(oracle["majority"]),
+        pytest.approx(1 - oracle["majority"]),
+    )
     assert stubborn["accuracy_low"] < stubborn["accuracy"] < stubborn["accuracy_high"]
     assert oracle["loss"] == pytest.approx(math.log(1 + math.exp(-10)), rel=1e-3)
     assert oracle["clusters_used"] == 2 and 1.9 < oracle["perplexity"] <= 2
@@ -407,7 +493,9 @@ def test_a_run_reports_every_step_of_every_round(straight):
     metrics, reported, _ = straight
     assert list(reported) == list(range(12))
     for step, figures in reported.items():
-        assert list(figures) == [f"iteration_{1 + step // 6}/{name}" for name in ("loss", "accuracy")]
+        assert list(figures) == [
+            f"iteration_{1 + step // 6}/{name}" for name in ("loss", "accuracy")
+        ]
         assert all(map(math.isfinite, figures.values()))
     assert (metrics["clips"], metrics["held_out_clips"], metrics["skipped_clips"]) == (12, 4, 0)
     assert {len(metrics[f"iteration_{n}"]) for n in (1, 2)} == {7}
@@ -415,7 +503,9 @@ def test_a_run_reports_every_step_of_every_round(straight):
 
 
 @pytest.mark.parametrize("killed_at", [1, 5, 6, 9])
-def test_a_killed_run_ends_in_the_same_weights_and_scores(tmp_path, monkeypatch, straight, killed_at):
+def test_a_killed_run_ends_in_the_same_weights_and_scores(
+    tmp_path, monkeypatch, straight, killed_at
+):
     monkeypatch.setattr(hubert, "CHECKPOINT_EVERY", 2)
 
     def kill(step, _):
@@ -439,17 +529,34 @@ def test_another_seed_is_another_run(tmp_path, straight):
 def test_pretraining_goes_on_from_a_checkpoint(tmp_path):
     start = tiny_checkpoint(tmp_path / "start", "hubert")
     seen: dict[int, dict] = {}
-    metrics = whole(tmp_path, seen.__setitem__, start=start, iterations=[{"layer": 2, "clusters": 3, "steps": 3}])
-    before, after = (load_backbone(str(folder), None)[0] for folder in (start, tmp_path / "checkpoint-out"))
-    assert after.config.hidden_size == 32 and len(after.encoder.layers) == 3 and list(seen) == [0, 1, 2]
-    moved = [(tensor - copied(after)[name]).abs().max().item() for name, tensor in before.named_parameters()]
+    metrics = whole(
+        tmp_path,
+        seen.__setitem__,
+        start=start,
+        iterations=[{"layer": 2, "clusters": 3, "steps": 3}],
+    )
+    before, after = (
+        load_backbone(str(folder), None)[0] for folder in (start, tmp_path / "checkpoint-out")
+    )
+    assert (
+        after.config.hidden_size == 32
+        and len(after.encoder.layers) == 3
+        and list(seen) == [0, 1, 2]
+    )
+    moved = [
+        (tensor - copied(after)[name]).abs().max().item()
+        for name, tensor in before.named_parameters()
+    ]
     assert 0 < max(moved) < 0.1 and "iteration_1" in metrics
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"iterations": [{"layer": 1, "clusters": 2, "steps": 1}]}, r"iterations\.0\.layer=1 needs pretrain\.start"),
+        (
+            {"iterations": [{"layer": 1, "clusters": 2, "steps": 1}]},
+            r"iterations\.0\.layer=1 needs pretrain\.start",
+        ),
         (
             {"iterations": [{"clusters": 2, "steps": 1}, {"layer": 3, "clusters": 2, "steps": 1}]},
             r"iterations\.1\.layer=3 must be at most 2",
@@ -470,19 +577,30 @@ def test_other_frames_are_refused(tmp_path):
 
 
 def test_every_way_to_pretrain_can_be_asked_for_and_none_loads_torch_at_once():
-    kinds = {get_args(kind.model_fields["name"].annotation)[0] for kind in get_args(get_args(Pretrain)[0])}
+    kinds = {
+        get_args(kind.model_fields["name"].annotation)[0]
+        for kind in get_args(get_args(Pretrain)[0])
+    }
     assert set(PRETRAIN) == kinds
     program = "import sys; import earshot.pretraining.clips; print('torch' in sys.modules)"
     asked = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env={"PYTHONPATH": "src"}, capture_output=True, text=True
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
     )
     assert asked.stdout.strip() == "False", asked.stderr
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     read = heard(tmp_path)
-    codes = hubert.cluster(read, hubert._features(None, read, None), 4, False, 1, tmp_path / "codes.safetensors")
+    codes = hubert.cluster(
+        read, hubert._features(None, read, None), 4, False, 1, tmp_path / "codes.safetensors"
+    )
     predictor = hubert.Predictor(hubert.encoder(params()), 4, 0.1)
     predictor.codes.data[0, 0] = math.nan
     with pytest.raises(FloatingPointError, match="step 0: the loss is nan"):
-        hubert.train(predictor, read, codes, params(), 2, [0], tmp_path / "last.safetensors", lambda *_: None)
+        hubert.train(
+            predictor, read, codes, params(), 2, [0], tmp_path / "last.safetensors", lambda *_: None
+        )

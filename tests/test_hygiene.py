@@ -1,4 +1,6 @@
-"""What is committed hangs together: outputs written whole, Parquet read with its schema, lock and plots in order."""
+"""What is committed hangs together: outputs written whole, Parquet read with its schema, lock and
+plots in order.
+"""
 
 import ast
 import csv
@@ -23,7 +25,10 @@ WRITERS = {
 # Not outputs, or appended to on purpose.
 ALLOWED = {
     ("fetch.py", "locked"): "a lock holds nothing",
-    ("partial.py", "__init__"): "a download goes on where it was cut; it is checked before it has its name",
+    (
+        "partial.py",
+        "__init__",
+    ): "a download goes on where it was cut; it is checked before it has its name",
     ("partial.py", "restart"): "a note beside a download that is not whole",
     ("sample.py", "write"): "a measurement in a temporary folder",
     ("quantization.py", "quantize"): "in a temporary folder",
@@ -65,7 +70,9 @@ def bare_writes(file: Path) -> dict[tuple[str, str], str]:
     """Return what a file writes under names that are not temporary: {(file, function): path}."""
     found = ((inner, written(call)) for inner, call in calls(ast.parse(file.read_text())))
     temporary = r"partial|content$"  # `content` is a BytesIO
-    return {(file.name, inner): path for inner, path in found if path and not re.search(temporary, path)}
+    return {
+        (file.name, inner): path for inner, path in found if path and not re.search(temporary, path)
+    }
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
@@ -75,12 +82,27 @@ def test_every_file_is_written_under_a_temporary_name(file: Path):
 
 def test_a_bare_write_is_caught(tmp_path: Path):
     file = tmp_path / "bad.py"
-    lines = ["open(path, 'w')", "table.to_csv(path)", "pq.write_table(table, path)", "Path(path).write_text('')"]
-    lines += ["torch.save(weights, path)", "soundfile.write(path, samples, 1)", "open(path, mode='xb')"]
+    lines = [
+        "open(path, 'w')",
+        "table.to_csv(path)",
+        "pq.write_table(table, path)",
+        "Path(path).write_text('')",
+    ]
+    lines += [
+        "torch.save(weights, path)",
+        "soundfile.write(path, samples, 1)",
+        "open(path, mode='xb')",
+    ]
     for line in lines:
         file.write_text(f"def inner():\n    {line}\n")
         assert list(bare_writes(file)) == [("bad.py", "inner")], line
-    for line in ("open(path)", "open(path, 'rb')", "open(partial, 'w')", "table.to_csv(partial_file)", "images.copy()"):
+    for line in (
+        "open(path)",
+        "open(path, 'rb')",
+        "open(partial, 'w')",
+        "table.to_csv(partial_file)",
+        "images.copy()",
+    ):
         file.write_text(line)
         assert bare_writes(file) == {}, line
 
@@ -91,7 +113,9 @@ def test_a_parquet_table_is_read_with_its_columns_checked(file: Path):
         if isinstance(node, ast.FunctionDef):
             said = ast.unparse(node)
             if "pq.read_table(" in said:
-                assert re.search(r"schema\.equals\(SCHEMA\)|column_names", said), f"{file.name}: {node.name}"
+                assert re.search(r"schema\.equals\(SCHEMA\)|column_names", said), (
+                    f"{file.name}: {node.name}"
+                )
             assert "read_parquet(" not in said, f"{file.name}: {node.name}: pandas checks no schema"
 
 
@@ -100,11 +124,17 @@ def test_a_parquet_table_is_read_with_its_columns_checked(file: Path):
 
 def expanded() -> dict[str, dict]:
     """Return every stage instance of dvc.yaml, filled in: {`distill@listening-kd`: its block}."""
-    blocks, params = (yaml.safe_load((ROOT / name).read_text()) for name in ("dvc.yaml", "params.yaml"))
+    blocks, params = (
+        yaml.safe_load((ROOT / name).read_text()) for name in ("dvc.yaml", "params.yaml")
+    )
     made = {}
     for name, block in blocks["stages"].items():
         for key, item in params[block["foreach"].strip("${}")].items():
-            text = json.dumps(block["do"]).replace("${key}", key).replace("${item.track}", str(item.get("track")))
+            text = (
+                json.dumps(block["do"])
+                .replace("${key}", key)
+                .replace("${item.track}", str(item.get("track")))
+            )
             made[f"{name}@{key}"] = json.loads(text)
     return made
 
@@ -133,7 +163,9 @@ def test_what_the_lock_records_of_a_stage_is_declared(stage: str):
 # metrics and plots
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "metrics").rglob("*.json")), ids=lambda f: str(f.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "metrics").rglob("*.json")), ids=lambda f: str(f.relative_to(ROOT))
+)
 def test_metrics_are_finite_numbers_without_lists(file: Path):
     def faults(value: object, name: str) -> Iterator[str]:
         if isinstance(value, dict):
@@ -148,13 +180,19 @@ def test_metrics_are_finite_numbers_without_lists(file: Path):
 
 def table(file: Path) -> list[dict[str, str]]:
     with open(file, newline="") as text:
-        return list(csv.DictReader(text, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True))
+        return list(
+            csv.DictReader(text, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True)
+        )
 
 
-PLOTS = [file for file in sorted((ROOT / "plots").rglob("*")) if file.suffix in (".csv", ".tsv", ".png")]
+PLOTS = [
+    file for file in sorted((ROOT / "plots").rglob("*")) if file.suffix in (".csv", ".tsv", ".png")
+]
 
 
-@pytest.mark.parametrize("folder", sorted({file.parent for file in PLOTS}), ids=lambda f: str(f.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "folder", sorted({file.parent for file in PLOTS}), ids=lambda f: str(f.relative_to(ROOT))
+)
 def test_plots_load(folder: Path):
     for file in (file for file in PLOTS if file.parent == folder):
         if file.suffix == ".png":

@@ -1,4 +1,6 @@
-"""`earshot verify` names what rotted, where, and how to mend it: the commands it prints are run, by a shell."""
+"""`earshot verify` names what rotted, where, and how to mend it: the commands it prints are run, by
+a shell.
+"""
 
 import json
 import os
@@ -55,10 +57,20 @@ def origin(tmp_path_factory) -> Path:
 
 def sh(command: str, root: Path) -> str:
     own = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site")}
-    own |= {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    own |= {
+        f"GIT_{who}_{what}": "test@example.org"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | own | {"PATH": path}
-    done = subprocess.run(command, shell=True, cwd=root, env=environment, capture_output=True, text=True)
+    environment = (
+        {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        | own
+        | {"PATH": path}
+    )
+    done = subprocess.run(
+        command, shell=True, cwd=root, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -115,7 +127,9 @@ def test_flipped_bytes_are_found_and_mended(repository: Path):
         flip(repository / path)
     assert sh("dvc status", repository).strip().endswith("up to date.")  # and does not look again
     found = faults(repository)
-    assert [(fault.kind, fault.path, fault.stage) for fault in found] == [("changed", path, STAGE) for path in paths]
+    assert [(fault.kind, fault.path, fault.stage) for fault in found] == [
+        ("changed", path, STAGE) for path in paths
+    ]
     assert mended(repository, found) == []
 
 
@@ -167,7 +181,9 @@ def test_what_is_cut_removed_or_extra_is_named_and_mended(repository: Path):
         ("extra", "data/a/parts/deep/of mine.txt"),
         ("changed", "data/a/note.json"),
     }
-    assert "git status: M data/a/note.json" in next(fault.detail for fault in found if "note" in fault.path)
+    assert "git status: M data/a/note.json" in next(
+        fault.detail for fault in found if "note" in fault.path
+    )
     assert mended(repository, found) == []
 
 
@@ -182,7 +198,9 @@ def test_missing_outputs_come_back_from_the_cache_or_by_running(repository: Path
     sh("rm -rf data/a/parts .dvc/cache", repository)
     found = faults(repository)
     assert [(f.kind, f.path) for f in found if f.kind == "missing"] == [("missing", "data/a/parts")]
-    assert [f.kind for f in found if f.path.endswith(hashes.md5(repository / "data/a/table.bin")[2:])] == ["absent"]
+    assert [
+        f.kind for f in found if f.path.endswith(hashes.md5(repository / "data/a/table.bin")[2:])
+    ] == ["absent"]
     assert mended(repository, found) == []
 
 
@@ -200,27 +218,43 @@ def test_the_command_exits_with_1_and_prints_what_it_found(repository: Path):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
 
     def verify(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run([*command.split(), *arguments], env=environment, capture_output=True, text=True)
+        return subprocess.run(
+            [*command.split(), *arguments], env=environment, capture_output=True, text=True
+        )
 
     done = verify()
-    assert done.returncode == 1 and "$ rm -rf data/a/table.bin && dvc checkout --force data/a/table.bin" in done.stdout
+    assert (
+        done.returncode == 1
+        and "$ rm -rf data/a/table.bin && dvc checkout --force data/a/table.bin" in done.stdout
+    )
     assert done.stdout.endswith("wrong: 1\n")
     said = json.loads(verify("make", "--json").stdout)
-    assert [fault["path"] for fault in said["faults"]] == ["data/a/table.bin"] and said["objects"] == 4
+    assert [fault["path"] for fault in said["faults"]] == ["data/a/table.bin"] and said[
+        "objects"
+    ] == 4
     wrong = verify("bake")
-    assert wrong.returncode == 2 and wrong.stderr == "earshot: bake: dvc.lock has no such stage; it has make@a\n"
+    assert (
+        wrong.returncode == 2
+        and wrong.stderr == "earshot: bake: dvc.lock has no such stage; it has make@a\n"
+    )
 
 
 def test_stages_are_named_as_dvc_names_them(tmp_path: Path):
     (tmp_path / "dvc.yaml").write_text("stages: {a: {foreach: [x, y], do: {cmd: c}}, b: {cmd: c}}")
     entry = "{cmd: c, outs: [{path: %s, hash: md5, md5: 0}]}"
     names = ("a@x", "a@y", "b")
-    (tmp_path / "dvc.lock").write_text("stages:\n" + "".join(f"  {name}: {entry % name}\n" for name in names))
+    (tmp_path / "dvc.lock").write_text(
+        "stages:\n" + "".join(f"  {name}: {entry % name}\n" for name in names)
+    )
 
     def chosen(*wanted: str) -> list[str]:
         return [output.stage for output in recorded.outputs(tmp_path, wanted)]
 
-    assert chosen() == list(names) and chosen("a") == ["a@x", "a@y"] and chosen("*@y", "b") == ["a@y", "b"]
+    assert (
+        chosen() == list(names)
+        and chosen("a") == ["a@x", "a@y"]
+        and chosen("*@y", "b") == ["a@y", "b"]
+    )
     with pytest.raises(ValueError, match=r"a@z: dvc\.lock has no such stage; it has a@x, a@y, b"):
         chosen("a@z")
     (tmp_path / "dvc.lock").unlink()
@@ -229,9 +263,14 @@ def test_stages_are_named_as_dvc_names_them(tmp_path: Path):
 
 
 def test_a_folder_has_the_name_that_dvc_gives_it(repository: Path):
-    listing = {name: hashes.md5(repository / "data/a/parts" / name) for name in hashes.files(repository / "data/a/parts")}
+    listing = {
+        name: hashes.md5(repository / "data/a/parts" / name)
+        for name in hashes.files(repository / "data/a/parts")
+    }
     (output,) = (output for output in integrity.outputs(repository) if output.is_folder)
-    assert sorted(listing) == ["deep/two.txt", "one.txt"] and hashes.folder_md5(listing) == output.md5
+    assert (
+        sorted(listing) == ["deep/two.txt", "one.txt"] and hashes.folder_md5(listing) == output.md5
+    )
 
 
 # contents
@@ -270,7 +309,9 @@ def test_a_cache_whose_index_disagrees_is_told(tmp_path: Path):
     folder.mkdir()
     pq.write_table(pa.table({"a": [1]}), folder / "part-00000.parquet")
     index = folder / "index.json"
-    index.write_text(json.dumps({"parts": {"part-00000.parquet": "0" * 64, "part-00001.parquet": "0" * 64}}))
+    index.write_text(
+        json.dumps({"parts": {"part-00000.parquet": "0" * 64, "part-00001.parquet": "0" * 64}})
+    )
     assert contents.fault(index) == "part-00000.parquet has not the checksum that is recorded here"
     index.write_text(json.dumps({"parts": {"part-00001.parquet": "0" * 64}}))
     assert contents.fault(index) == "part-00001.parquet is missing"
@@ -279,11 +320,19 @@ def test_a_cache_whose_index_disagrees_is_told(tmp_path: Path):
 
 def test_an_onnx_file_must_load_and_say_what_it_is(tmp_path: Path):
     graph = onnx.parser.parse_graph("g (float[N] x) => (float[N] y) { y = Identity(x) }")
-    model = onnx.helper.make_model(graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model = onnx.helper.make_model(
+        graph, ir_version=9, opset_imports=[onnx.helper.make_opsetid("", 17)]
+    )
     path = tmp_path / "student.int8.onnx"
     onnx.save(model, path)
     assert contents.fault(path) == "no features, sample_rate, student, task in its metadata"
-    held = {"task": "classes", "sample_rate": "16000", "features": "{}", "student": "{}", "labels": "[]"}
+    held = {
+        "task": "classes",
+        "sample_rate": "16000",
+        "features": "{}",
+        "student": "{}",
+        "labels": "[]",
+    }
     onnx.helper.set_model_props(model, held)
     onnx.save(model, path)
     assert contents.fault(path) is None

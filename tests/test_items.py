@@ -10,7 +10,9 @@ import pytest
 from earshot.tables import items
 from earshot.tables.items import SCHEMA, Item, ItemError, check
 
-GOOD = Item("i1", "test", "detail", "p", ("u1", "u2"), "Which word?", ("red", "blue", "green"), 2, "unseen")
+GOOD = Item(
+    "i1", "test", "detail", "p", ("u1", "u2"), "Which word?", ("red", "blue", "green"), 2, "unseen"
+)
 POOL = Item("i2", "pool", "inference", "q", ("u3",), "What next?", ("Yes.", "No."), items.UNKNOWN)
 KNOWN = ("u1", "u2", "u3")
 
@@ -20,7 +22,10 @@ def test_items_come_back_as_written_by_role_and_in_order(tmp_path):
     items.write(written, tmp_path / "items.parquet")
     assert items.read(tmp_path / "items.parquet") == written
     assert [item.id for item in items.read(tmp_path / "items.parquet", "test")] == ["i1", "i0"]
-    assert [item.id for item in items.read(tmp_path / "items.parquet", "paper", "pool")] == ["i2", "i3"]
+    assert [item.id for item in items.read(tmp_path / "items.parquet", "paper", "pool")] == [
+        "i2",
+        "i3",
+    ]
     assert items.read(tmp_path / "items.parquet", "validation") == []
     assert pq.read_schema(tmp_path / "items.parquet").equals(SCHEMA)
     assert len(list(tmp_path.iterdir())) == 1
@@ -46,14 +51,21 @@ def test_a_scene_is_not_asked_about():
 def test_minutes_count_every_clip_of_a_role_once():
     manifest = pd.DataFrame({"id": list(KNOWN), "seconds": [30.0, 12.0, 6.0]})
     asked = [GOOD, replace(GOOD, id="i3", utterances=("u2",)), POOL]
-    assert items.minutes(asked, manifest, ("test", "pool", "paper")) == {"test": 0.7, "pool": 0.1, "paper": 0.0}
+    assert items.minutes(asked, manifest, ("test", "pool", "paper")) == {
+        "test": 0.7,
+        "pool": 0.1,
+        "paper": 0.0,
+    }
 
 
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
         ({"id": "i2"}, "duplicate id"),
-        ({"role": "exam"}, "role 'exam' is not one of teacher, pool, fewshot, validation, test, paper"),
+        (
+            {"role": "exam"},
+            "role 'exam' is not one of teacher, pool, fewshot, validation, test, paper",
+        ),
         ({"skill": "guess"}, "skill 'guess' is not one of detail, main_idea, inference, scene"),
         ({"utterances": ()}, "no utterances"),
         ({"utterances": ("u1", "u8", "u9")}, "missing utterance u8, u9"),

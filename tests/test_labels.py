@@ -35,9 +35,16 @@ def test_a_clip_is_an_item_whose_options_are_the_classes():
     built = build(table)
     items.check(built, table["id"])
     assert [item.id for item in built] == table["id"].tolist()
-    label, location = (dict(zip(table["id"], table[name], strict=True)) for name in ("label", "location"))
+    label, location = (
+        dict(zip(table["id"], table[name], strict=True)) for name in ("label", "location")
+    )
     for item in built:
-        assert (item.question, item.skill, item.utterances, item.options) == ("", "scene", (item.id,), LABELS)
+        assert (item.question, item.skill, item.utterances, item.options) == (
+            "",
+            "scene",
+            (item.id,),
+            LABELS,
+        )
         assert item.passage == location[item.id]
         assert item.answer == (UNKNOWN if item.role == "pool" else LABELS.index(label[item.id]))
 
@@ -71,7 +78,11 @@ def test_another_seed_draws_others_and_the_order_of_clips_does_not_matter():
 
 
 def test_a_frequent_class_gives_no_more_than_a_rare_one():
-    rows = [clip(f"{label}-{i}", label=label) for label, n in zip(LABELS, (300, 60, 20, 20), strict=True) for i in range(n)]
+    rows = [
+        clip(f"{label}-{i}", label=label)
+        for label, n in zip(LABELS, (300, 60, 20, 20), strict=True)
+        for i in range(n)
+    ]
     table = frame(rows)
     drawn = labels.drawn(table, 10, 3)
     assert table["label"][drawn].value_counts().to_dict() == dict.fromkeys(LABELS, 10)
@@ -92,7 +103,9 @@ def test_the_corpus_own_subsets_are_taken():
     training = table["split"] == "pool"
     table.loc[training, "subset"] = [SHARES[i % 5] for i in range(training.sum())]
     for share in SHARES:
-        assert labelled(table, share) == set(table["id"][training & (pd.to_numeric(table["subset"]) <= share)])
+        assert labelled(table, share) == set(
+            table["id"][training & (pd.to_numeric(table["subset"]) <= share)]
+        )
     table.loc[table.index[training][0], "subset"] = None  # in no list: the pool's
     assert build(table, 100)[0].role == "pool"
 
@@ -100,7 +113,10 @@ def test_the_corpus_own_subsets_are_taken():
 def test_unlabelled_training_clips_are_the_pools():
     table = manifest()
     table = frame([*table.to_dict("records"), clip("new"), clip("newer")])
-    assert {item.id: item.role for item in build(table, 100)[-2:]} == {"new": "pool", "newer": "pool"}
+    assert {item.id: item.role for item in build(table, 100)[-2:]} == {
+        "new": "pool",
+        "newer": "pool",
+    }
 
 
 def test_rejected_clips_are_no_items():
@@ -129,11 +145,23 @@ def spoilt(**changes) -> pd.DataFrame:
     ("table", "message"),
     [
         (spoilt(label=None), "^clip park-test-3-3-1-s5: no label, though its role is test$"),
-        (spoilt(row=0, label=None, subset=5), "^clip airport-pool-0-0-0-a: no label, though its role is fewshot$"),
-        (spoilt(label="bush"), "^clip park-test-3-3-1-s5: label 'bush' is not that of any training clip \\(airport, bus"),
-        (spoilt(split="teacher"), "^clip park-test-3-3-1-s5: split 'teacher' is not one of pool, validation, test$"),
+        (
+            spoilt(row=0, label=None, subset=5),
+            "^clip airport-pool-0-0-0-a: no label, though its role is fewshot$",
+        ),
+        (
+            spoilt(label="bush"),
+            "^clip park-test-3-3-1-s5: label 'bush' is not that of any training clip \\(airport, bus",
+        ),
+        (
+            spoilt(split="teacher"),
+            "^clip park-test-3-3-1-s5: split 'teacher' is not one of pool, validation, test$",
+        ),
         (spoilt(row=0, subset=5), "^class bus: no fewshot clip \\(3 of 4 classes lack one\\)$"),
-        (spoilt(row=0, label="zoo"), "^class zoo: no validation clip \\(1 of 5 classes lack one\\)$"),
+        (
+            spoilt(row=0, label="zoo"),
+            "^class zoo: no validation clip \\(1 of 5 classes lack one\\)$",
+        ),
     ],
 )
 def test_a_fault_is_named(table, message):

@@ -1,4 +1,6 @@
-"""The layered cache: views, each layer's answer and attention map, the front end's frames; whole wherever it is killed."""
+"""The layered cache: views, each layer's answer and attention map, the front end's frames; whole
+wherever it is killed.
+"""
 
 import json
 from functools import partial
@@ -22,9 +24,16 @@ from earshot.teacher.cache import CacheError, TeacherCache, write
 from earshot.training.routing import SIZE, attention
 
 LAYERED = Cache(layers=[0, 1], part=2, layered=True)
-SCENE_ITEMS = [*[scene(f"u{i}", i % 3, ("fewshot", "pool")[i % 2]) for i in range(4)], scene("u4", 1, "fewshot", "u6")]
+SCENE_ITEMS = [
+    *[scene(f"u{i}", i % 3, ("fewshot", "pool")[i % 2]) for i in range(4)],
+    scene("u4", 1, "fewshot", "u6"),
+]
 FRAMES = [f"frames-{number:05}.parquet" for number in range(3)]  # five passages, two to a part
-KEYS = [(clip.id, view) for clip in SCENE_ITEMS for view in (range(3) if clip.id in ("u0", "u2", "u4") else [0])]
+KEYS = [
+    (clip.id, view)
+    for clip in SCENE_ITEMS
+    for view in (range(3) if clip.id in ("u0", "u2", "u4") else [0])
+]
 
 
 class Layered(Setting):
@@ -32,17 +41,26 @@ class Layered(Setting):
 
     def __init__(self, root: Path):
         self.root = root
-        params = teacher_params(tiny_checkpoint(root / "encoder", "layer"), text=None, auxiliary=True)
-        self.recordings = Recordings(clips(root / "clips", SECONDS), Views(count=2, devices=["a"]), seed=3)
+        params = teacher_params(
+            tiny_checkpoint(root / "encoder", "layer"), text=None, auxiliary=True
+        )
+        self.recordings = Recordings(
+            clips(root / "clips", SECONDS), Views(count=2, devices=["a"]), seed=3
+        )
         torch.manual_seed(7)
         finetune.save(Teacher(params, 3), params, root / "teacher", SCENES)
-        self.teacher, self.identity = finetune.load(params, root / "teacher"), teacher_cache.identity(root / "teacher")
+        self.teacher, self.identity = (
+            finetune.load(params, root / "teacher"),
+            teacher_cache.identity(root / "teacher"),
+        )
 
     def write(self, folder: Path, items: list[Item] = SCENE_ITEMS, params: Cache = LAYERED) -> None:
         rows = partial(finetune.cache_rows, self.teacher, self.recordings, None, params)
         write(folder, rows, self.identity, items, self.recordings.views, params)
 
-    def read(self, folder: Path, items: list[Item] = SCENE_ITEMS, params: Cache = LAYERED) -> TeacherCache:
+    def read(
+        self, folder: Path, items: list[Item] = SCENE_ITEMS, params: Cache = LAYERED
+    ) -> TeacherCache:
         return TeacherCache(folder, items, self.identity, params, self.recordings.views)
 
 
@@ -69,20 +87,39 @@ def test_layered_it_holds_what_every_layer_says_of_every_view(layered, layered_f
         for view in [view for id, view in KEYS if id == clip.id]:
             heard = [layered.teacher.lower(layered.recordings[u, view]) for u in clip.utterances]
             states = torch.cat([own.states[-1] for own in heard])[None]
-            outputs = layered.teacher.upper(states, torch.tensor([states.shape[1]]))[::-1]  # layer 1, the frozen one, first
+            outputs = layered.teacher.upper(states, torch.tensor([states.shape[1]]))[
+                ::-1
+            ]  # layer 1, the frozen one, first
             said = cache.said(clip.id, view)
             means = [output[0].mean(0) for output in outputs]
-            logits = [head(mean).numpy() for head, mean in zip(layered.teacher.auxiliary, means, strict=True)]
-            maps = [attention(output, torch.tensor([output.shape[1]]))[0].numpy() for output in outputs]
-            assert said["logits"] == pytest.approx(layered.teacher.head(means[-1][None])[0].numpy(), abs=2e-3)
-            assert np.allclose(said["hidden"], torch.stack([means[2], means[1]]).numpy(), rtol=1e-3, atol=1e-3)
-            assert said["layer_logits"].shape == (LAYERS, 3) and said["layer_logits"].dtype == np.float32
+            logits = [
+                head(mean).numpy()
+                for head, mean in zip(layered.teacher.auxiliary, means, strict=True)
+            ]
+            maps = [
+                attention(output, torch.tensor([output.shape[1]]))[0].numpy() for output in outputs
+            ]
+            assert said["logits"] == pytest.approx(
+                layered.teacher.head(means[-1][None])[0].numpy(), abs=2e-3
+            )
+            assert np.allclose(
+                said["hidden"], torch.stack([means[2], means[1]]).numpy(), rtol=1e-3, atol=1e-3
+            )
+            assert (
+                said["layer_logits"].shape == (LAYERS, 3)
+                and said["layer_logits"].dtype == np.float32
+            )
             assert np.allclose(said["layer_logits"], np.stack(logits), atol=2e-3)
-            assert said["attention"].shape == (LAYERS, SIZE, SIZE) and said["attention"].dtype == np.float16
+            assert (
+                said["attention"].shape == (LAYERS, SIZE, SIZE)
+                and said["attention"].dtype == np.float16
+            )
             assert np.allclose(said["attention"], np.stack(maps), atol=5e-3)
             assert np.abs(said["attention"]).max() > 0.05
             frames = cache.frames(clip, view)
-            assert np.array_equal(frames, np.concatenate([own.front.half().numpy() for own in heard]))
+            assert np.array_equal(
+                frames, np.concatenate([own.front.half().numpy() for own in heard])
+            )
             seen[clip.id, view] = frames
     assert list(seen) == KEYS and len(KEYS) == 11
     assert len({frames.tobytes() for frames in seen.values()}) == len(KEYS)
@@ -97,7 +134,13 @@ def test_layered_parts_have_frames_beside_them(layered, layered_whole, layered_f
     for frames, part in zip(FRAMES, PARTS, strict=False):
         rows = pq.read_table(layered_folder / part).select(["item", "view"]).to_pylist()
         asked = {row["item"]: row["view"] for row in rows}
-        heard = {(u, row["view"]) for row in rows for clip in SCENE_ITEMS if clip.id == row["item"] for u in clip.utterances}
+        heard = {
+            (u, row["view"])
+            for row in rows
+            for clip in SCENE_ITEMS
+            if clip.id == row["item"]
+            for u in clip.utterances
+        }
         assert set(Store(layered_folder / frames)) == heard and asked
 
 
@@ -124,7 +167,9 @@ def test_a_damaged_frames_part_is_refused(layered, layered_folder, place):
 
 def test_other_views_are_stale(layered, layered_folder):
     views = layered.recordings.views | {"u0": [0, 1]}
-    with pytest.raises(CacheError, match=f"{layered_folder}: stale cache, made for other items, views or settings"):
+    with pytest.raises(
+        CacheError, match=f"{layered_folder}: stale cache, made for other items, views or settings"
+    ):
         TeacherCache(layered_folder, SCENE_ITEMS, layered.identity, LAYERED, views)
 
 
@@ -146,8 +191,12 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("where", ["while hearing", "while frames are written", "before the part", "while the part is"])
-def test_killed_anywhere_a_layered_rerun_ends_in_the_same_bytes(layered, layered_whole, tmp_path, monkeypatch, where):
+@pytest.mark.parametrize(
+    "where", ["while hearing", "while frames are written", "before the part", "while the part is"]
+)
+def test_killed_anywhere_a_layered_rerun_ends_in_the_same_bytes(
+    layered, layered_whole, tmp_path, monkeypatch, where
+):
     folder = tmp_path / "cache"
     with monkeypatch.context() as patch:
         if where == "while hearing":
@@ -194,12 +243,16 @@ def test_killed_anywhere_a_layered_rerun_ends_in_the_same_bytes(layered, layered
     kept = (folder / PARTS[0]).exists()
     calls = count_lower(layered, monkeypatch)
     layered.write(folder)
-    assert len(calls) == (14 - 4 if kept else 14)  # u0, u2, u4 + u6 in three views, u1 and u3 in one
+    assert len(calls) == (
+        14 - 4 if kept else 14
+    )  # u0, u2, u4 + u6 in three views, u1 and u3 in one
     assert contents(folder) == layered_whole
 
 
 @pytest.mark.parametrize("lost", [FRAMES[1], PARTS[1]])
-def test_a_part_or_its_frames_alone_is_written_again(layered, layered_folder, layered_whole, monkeypatch, lost):
+def test_a_part_or_its_frames_alone_is_written_again(
+    layered, layered_folder, layered_whole, monkeypatch, lost
+):
     (layered_folder / "index.json").unlink()
     (layered_folder / lost).unlink()
     calls = count_lower(layered, monkeypatch)
@@ -208,7 +261,9 @@ def test_a_part_or_its_frames_alone_is_written_again(layered, layered_folder, la
     assert contents(layered_folder) == layered_whole
 
 
-def test_frames_of_one_teacher_never_stay_beside_the_part_of_another(layered, layered_folder, layered_whole, monkeypatch):
+def test_frames_of_one_teacher_never_stay_beside_the_part_of_another(
+    layered, layered_folder, layered_whole, monkeypatch
+):
     """Another teacher's run, killed between frames and part, leaves nothing that looks whole."""
     (layered_folder / "index.json").unlink()
     with monkeypatch.context() as patch:

@@ -23,7 +23,8 @@ CLIPS = {
 
 def clips(**changes: dict) -> pd.DataFrame:
     rows = [
-        {"id": f"u-{role}", "speaker": speaker, "passage": passage, "text": text} | changes.get(role, {})
+        {"id": f"u-{role}", "speaker": speaker, "passage": passage, "text": text}
+        | changes.get(role, {})
         for role, (speaker, passage, text) in CLIPS.items()
     ]
     return pd.DataFrame(rows)
@@ -31,14 +32,23 @@ def clips(**changes: dict) -> pd.DataFrame:
 
 def asked(**utterances: tuple[str, ...]) -> list[Item]:
     used = {role: (f"u-{role}",) for role in CLIPS} | {"paper": ("u-fewshot",)} | utterances
-    return [Item(role, role, "detail", f"p-{role}", heard, "Which?", ("a", "b"), 0) for role, heard in used.items()]
+    return [
+        Item(role, role, "detail", f"p-{role}", heard, "Which?", ("a", "b"), 0)
+        for role, heard in used.items()
+    ]
 
 
 def test_splits_that_share_nothing_pass():
     check_splits(asked(), clips())
-    shared = {"speaker": "one voice", "passage": "one passage", "text": "Twice the same long sentence."}
+    shared = {
+        "speaker": "one voice",
+        "passage": "one passage",
+        "text": "Twice the same long sentence.",
+    }
     check_splits(asked(), clips(teacher=shared, pool=shared, fewshot=shared, validation=shared))
-    check_splits(asked(), clips(teacher={"text": "Yes, of course."}, test={"text": "Yes, of course."}))  # says nothing
+    check_splits(
+        asked(), clips(teacher={"text": "Yes, of course."}, test={"text": "Yes, of course."})
+    )  # says nothing
 
 
 @pytest.mark.parametrize("role", ["teacher", "pool", "fewshot", "validation"])
@@ -47,8 +57,12 @@ def test_splits_that_share_nothing_pass():
     [("speaker", "test voice"), ("passage", "p-test"), ("text", "simon repaired mirror")],
 )
 def test_a_shared_trait_is_named(role, trait, named):
-    value = {"speaker": "test voice", "passage": "p-test", "text": "SIMON repaired that  mirror"}[trait]
-    with pytest.raises(ItemError, match=rf"^leak: 1 {trait}\(s\) are in training and test: {named}$"):
+    value = {"speaker": "test voice", "passage": "p-test", "text": "SIMON repaired that  mirror"}[
+        trait
+    ]
+    with pytest.raises(
+        ItemError, match=rf"^leak: 1 {trait}\(s\) are in training and test: {named}$"
+    ):
         check_splits(asked(), clips(**{role: {trait: value}}))
 
 
@@ -57,7 +71,9 @@ def test_a_shared_location_is_named_and_unknown_ones_are_not_shared(role):
     places = {name: {"location": f"lyon-{name}"} for name in CLIPS}
     check_splits(asked(), clips(**places))
     check_splits(asked(), clips(**places | {"test": {"location": None}, role: {"location": None}}))
-    with pytest.raises(ItemError, match=r"^leak: 1 location\(s\) are in training and test: lyon-test$"):
+    with pytest.raises(
+        ItemError, match=r"^leak: 1 location\(s\) are in training and test: lyon-test$"
+    ):
         check_splits(asked(), clips(**places | {role: {"location": "lyon-test"}}))
 
 
@@ -68,16 +84,24 @@ def test_a_device_may_be_in_training_and_test_or_in_the_test_alone():
 
 @pytest.mark.parametrize("role", ["teacher", "pool", "fewshot", "validation"])
 def test_a_shared_utterance_is_named(role):
-    with pytest.raises(ItemError, match=r"^leak: 1 utterance\(s\) are in training and test: u-test$"):
+    with pytest.raises(
+        ItemError, match=r"^leak: 1 utterance\(s\) are in training and test: u-test$"
+    ):
         check_splits(asked(**{role: (f"u-{role}", "u-test")}), clips())
 
 
 def test_the_first_of_many_are_named():
     many = pd.DataFrame(
-        [{"id": f"{side}{i}", "speaker": f"s{i}", "passage": f"{side}p{i}", "text": None} for side in "ab" for i in range(9)]
+        [
+            {"id": f"{side}{i}", "speaker": f"s{i}", "passage": f"{side}p{i}", "text": None}
+            for side in "ab"
+            for i in range(9)
+        ]
     )
     both = asked(teacher=tuple(f"a{i}" for i in range(9)), test=tuple(f"b{i}" for i in range(9)))
-    with pytest.raises(ItemError, match=r"^leak: 9 speaker\(s\) are in training and test: s0, s1, s2$"):
+    with pytest.raises(
+        ItemError, match=r"^leak: 9 speaker\(s\) are in training and test: s0, s1, s2$"
+    ):
         check_splits([item for item in both if item.role in ("teacher", "test")], many)
 
 
@@ -92,7 +116,11 @@ def test_the_embedded_corpus_does_not_leak(manifest, told, fewshot_params):
 def built(told, fewshot_params) -> list[Item]:
     """Labelled items of the embedded corpus."""
     rng = np.random.default_rng(2)
-    return [item for role in ("teacher", "test") for item in questions.generate(role, told(role), fewshot_params, rng)]
+    return [
+        item
+        for role in ("teacher", "test")
+        for item in questions.generate(role, told(role), fewshot_params, rng)
+    ]
 
 
 def letters(rng: np.random.Generator, number: int) -> str:
@@ -101,13 +129,18 @@ def letters(rng: np.random.Generator, number: int) -> str:
 
 def longest(item: Item, rng: np.random.Generator) -> Item:
     """Give options that differ in nothing but length: the right one is the longest."""
-    options = tuple(letters(rng, 24 if place == item.answer else 12) for place in range(len(item.options)))
+    options = tuple(
+        letters(rng, 24 if place == item.answer else 12) for place in range(len(item.options))
+    )
     return replace(item, options=options)
 
 
 def marked(item: Item, rng: np.random.Generator) -> Item:
     """Put a word into the right option."""
-    options = tuple(f"{o} indeed" if place == item.answer else f"{o} maybe" for place, o in enumerate(item.options))
+    options = tuple(
+        f"{o} indeed" if place == item.answer else f"{o} maybe"
+        for place, o in enumerate(item.options)
+    )
     return replace(item, options=options)
 
 
@@ -134,7 +167,10 @@ def test_the_control_gives_probabilities_for_each_item(built):
 
 def test_the_control_takes_items_with_unequal_numbers_of_options(built):
     two = replace(built[0], id="two", options=("a", "b"), answer=0)
-    assert [len(row) for row in AudioBlind([*built, two]).predict([built[1], two]).values()] == [3, 2]
+    assert [len(row) for row in AudioBlind([*built, two]).predict([built[1], two]).values()] == [
+        3,
+        2,
+    ]
 
 
 def test_without_audio_generated_items_are_guessed(built):
@@ -157,4 +193,6 @@ def test_a_planted_leak_is_caught(built, plant):
 def test_a_leak_in_some_items_is_caught(built):
     rng = np.random.default_rng(0)
     with pytest.raises(ItemError, match="leak: without audio"):
-        check_audio_blind([longest(item, rng) if number % 3 == 0 else item for number, item in enumerate(built)])
+        check_audio_blind(
+            [longest(item, rng) if number % 3 == 0 else item for number, item in enumerate(built)]
+        )

@@ -23,14 +23,25 @@ def utterance(split: str, number: int) -> str:
 def manifest() -> pd.DataFrame:
     """Clips of a speaker for each split, four to a chapter."""
     rows = [
-        {"id": utterance(split, n), "split": split, "passage": utterance(split, n)[:-5], "speaker": split, "seconds": 6.0}
+        {
+            "id": utterance(split, n),
+            "split": split,
+            "passage": utterance(split, n)[:-5],
+            "speaker": split,
+            "seconds": 6.0,
+        }
         for split, size in SIZES.items()
         for n in range(size)
     ]
     return pd.DataFrame(rows).assign(text=None, location=None)
 
 
-def row(id: str, answer: str = "B", layout: str = "\nA. {}\nB. {}\nC. {}\nD. {}", part: str = "train-clean-360") -> dict:
+def row(
+    id: str,
+    answer: str = "B",
+    layout: str = "\nA. {}\nB. {}\nC. {}\nD. {}",
+    part: str = "train-clean-360",
+) -> dict:
     options = [f"{kind} of {id}" for kind in ("cat", "dog", "cow", "hen")]
     speaker, chapter, _ = id.split("-")
     return {
@@ -52,7 +63,10 @@ def write(folder: Path, train: list, test: list) -> FewShot:
 
 @pytest.fixture
 def params(tmp_path) -> FewShot:
-    of = {split: [row(utterance(split, n), "ABCD"[n % 3]) for n in range(size)] for split, size in SIZES.items()}
+    of = {
+        split: [row(utterance(split, n), "ABCD"[n % 3]) for n in range(size)]
+        for split, size in SIZES.items()
+    }
     test = of.pop("test")
     return write(tmp_path / "sqa", [row for rows in of.values() for row in rows], test)
 
@@ -71,7 +85,9 @@ def test_questions_get_the_role_of_their_clip(manifest, params, caplog):
         (heard,) = item.utterances
         assert (item.role, item.passage) == (splits[heard], passages[heard])
         assert item.question == f"What is heard in {heard}?"
-        assert sorted(item.options) == sorted(f"{kind} of {heard}" for kind in ("cat", "dog", "cow", "hen"))
+        assert sorted(item.options) == sorted(
+            f"{kind} of {heard}" for kind in ("cat", "dog", "cow", "hen")
+        )
     assert {item.answer == UNKNOWN for item in built if item.role == "pool"} == {True}
     assert len({item.utterances for item in built if item.role == "fewshot"}) == 10
     assert caplog.messages == []
@@ -79,32 +95,48 @@ def test_questions_get_the_role_of_their_clip(manifest, params, caplog):
 
 def test_answers_stay_right_and_their_positions_are_balanced(manifest, params):
     built = build(manifest, params)
-    said = {utterance(split, n): ("cat", "dog", "cow")[n % 3] for split, size in SIZES.items() for n in range(size)}
+    said = {
+        utterance(split, n): ("cat", "dog", "cow")[n % 3]
+        for split, size in SIZES.items()
+        for n in range(size)
+    }
     for role in ("teacher", "fewshot", "validation", "test"):
         mine = [item for item in built if item.role == role]
         assert all(item.options[item.answer].startswith(said[item.utterances[0]]) for item in mine)
         counts = Counter(item.answer for item in mine)
         assert len(counts) == 4 and max(counts.values()) - min(counts.values()) <= 1
-    assert {item.options.index(next(o for o in item.options if "hen" in o)) for item in built} == {0, 1, 2, 3}
+    assert {item.options.index(next(o for o in item.options if "hen" in o)) for item in built} == {
+        0,
+        1,
+        2,
+        3,
+    }
     assert built == build(manifest, params) != build(manifest, params, seed=2)
 
 
 def test_the_report_says_what_is_answered_without_listening(manifest, params):
     """The answer is never the fourth kind of animal: the control may notice, and the stage goes on."""
     report = choice.check(build(manifest, params), manifest)
-    assert 0 <= report["audio_blind_accuracy"] <= 1 and report["items"]["test"] == {"all": 40, "detail": 40}
+    assert 0 <= report["audio_blind_accuracy"] <= 1 and report["items"]["test"] == {
+        "all": 40,
+        "detail": 40,
+    }
     assert report["minutes"]["fewshot"] == 1.0 and report["items"]["paper"] == {"all": 0}
 
 
 def test_questions_about_other_clips_are_counted_and_named(manifest, tmp_path, caplog):
-    train = [row(utterance(split, n)) for split in ("teacher", "fewshot", "test") for n in range(12)] + [row("1-2-0003")]
+    train = [
+        row(utterance(split, n)) for split in ("teacher", "fewshot", "test") for n in range(12)
+    ] + [row("1-2-0003")]
     test = [row(utterance("test", 0)), row("7-8-0009"), row(utterance("pool", 0))]
     built = build(manifest, write(tmp_path / "sqa", train, test))
     assert Counter(item.role for item in built) == {"teacher": 12, "fewshot": 10, "test": 1}
     first, second = caplog.messages
     train_splits = "no clip of split fewshot, pool, teacher, validation, and left out: 14-0-0000, 14-0-0001, 14-0-0002"
     assert first.endswith(f"train.json: 13 of 37 questions are about {train_splits}")
-    assert second.endswith("test.json: 2 of 3 questions are about no clip of split test, and left out: 7-8-0009, 11-0-0000")
+    assert second.endswith(
+        "test.json: 2 of 3 questions are about no clip of split test, and left out: 7-8-0009, 11-0-0000"
+    )
 
 
 def test_rejected_clips_are_not_asked_about(manifest, params, caplog):
@@ -113,7 +145,9 @@ def test_rejected_clips_are_not_asked_about(manifest, params, caplog):
     assert sum(item.role == "test" for item in built) == 39 and utterance("test", 3) in caplog.text
 
 
-@pytest.mark.parametrize(("split", "told"), [("test", "split 'test'"), ("teacher", "split 'teacher'"), ("fewshot", None)])
+@pytest.mark.parametrize(
+    ("split", "told"), [("test", "split 'test'"), ("teacher", "split 'teacher'"), ("fewshot", None)]
+)
 def test_a_role_without_questions_is_named(manifest, params, split, told):
     manifest = manifest[manifest["split"] != split]
     with pytest.raises(ItemError, match=told or r"fewshot\.questions=10 must be at most .*, 0$"):
@@ -138,7 +172,13 @@ def test_ways_to_write_a_question(tmp_path, layout, answer):
     write(tmp_path, [row("1-2-0003", answer, layout)], [])
     (question,) = librisqa.read(tmp_path / librisqa.FILES["train"], "train")
     options = tuple(f"{kind} of 1-2-0003" for kind in ("cat", "dog", "cow", "hen"))
-    assert question == ("librisqa/train/000001", "1-2-0003", "What is heard in 1-2-0003?", options, 2)
+    assert question == (
+        "librisqa/train/000001",
+        "1-2-0003",
+        "What is heard in 1-2-0003?",
+        options,
+        2,
+    )
 
 
 def test_options_on_lines_may_hold_letters(tmp_path):
@@ -152,17 +192,36 @@ def test_options_on_lines_may_hold_letters(tmp_path):
 def test_an_object_a_line_is_read_too(tmp_path):
     path = tmp_path / "train.json"
     path.write_text("\n".join(json.dumps(row(f"1-2-000{n}")) for n in range(3)))
-    assert [question.utterance for question in librisqa.read(path, "train")] == ["1-2-0000", "1-2-0001", "1-2-0002"]
+    assert [question.utterance for question in librisqa.read(path, "train")] == [
+        "1-2-0000",
+        "1-2-0001",
+        "1-2-0002",
+    ]
 
 
 MALFORMED = {
-    "field": ({"speech_path": "a.flac", "answer": "A"}, "needs the texts speech_path, question_and_option, answer"),
-    "kind": (row("1-2-0003") | {"answer": 1}, "needs the texts speech_path, question_and_option, answer"),
+    "field": (
+        {"speech_path": "a.flac", "answer": "A"},
+        "needs the texts speech_path, question_and_option, answer",
+    ),
+    "kind": (
+        row("1-2-0003") | {"answer": 1},
+        "needs the texts speech_path, question_and_option, answer",
+    ),
     "row": ("What?", "needs the texts speech_path, question_and_option, answer"),
-    "three": (row("1-2-0003", layout="\nA. {}\nB. {}\nC. {}"), r"question_and_option='What .*' has no options A to D"),
+    "three": (
+        row("1-2-0003", layout="\nA. {}\nB. {}\nC. {}"),
+        r"question_and_option='What .*' has no options A to D",
+    ),
     "letter": (row("1-2-0003", "E"), "answer='E' is not one of A, B, C, D"),
-    "twice": (row("1-2-0003", layout="\nA. x\nB. X\nC. y\nD. z"), "has an option without words, or one twice"),
-    "wordless": (row("1-2-0003", layout="\nA. x\nB. ?\nC. y\nD. z"), "has an option without words, or one twice"),
+    "twice": (
+        row("1-2-0003", layout="\nA. x\nB. X\nC. y\nD. z"),
+        "has an option without words, or one twice",
+    ),
+    "wordless": (
+        row("1-2-0003", layout="\nA. x\nB. ?\nC. y\nD. z"),
+        "has an option without words, or one twice",
+    ),
 }
 
 
@@ -171,7 +230,9 @@ def test_malformed_rows_are_named(tmp_path, caplog, fault):
     entry, message = MALFORMED[fault]
     path = tmp_path / librisqa.FILES["train"]
     write(tmp_path, [row("1-2-0004"), entry], [])
-    with pytest.raises(ItemError, match=rf"train\.json: row 2: .*{message}.* \(1 of 2 rows are malformed\)$") as error:
+    with pytest.raises(
+        ItemError, match=rf"train\.json: row 2: .*{message}.* \(1 of 2 rows are malformed\)$"
+    ) as error:
         librisqa.read(path, "train")
     assert "\n" not in str(error.value)
     write(tmp_path, [row(f"1-2-{n:04d}") for n in range(199)] + [entry], [])
@@ -184,7 +245,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
     path = tmp_path / "train.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(ItemError, match=r"train\.json: (not a readable JSON file \(.*\)|no questions)$"):
+    with pytest.raises(
+        ItemError, match=r"train\.json: (not a readable JSON file \(.*\)|no questions)$"
+    ):
         librisqa.read(path, "train")
 
 

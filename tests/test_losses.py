@@ -24,11 +24,14 @@ def logits(*rows: list[float]) -> torch.Tensor:
 
 
 def random(seed: int, *shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2
+    return (
+        torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2
+    )
 
 
 def test_cross_entropy_by_hand():
-    # softmax(ln 2, 0, 0) = (2, 1, 1)/4 → −ln(2/4) = ln 2; softmax(0, ln 3, 0) = (1, 3, 1)/5, answer 2 → −ln(1/5) = ln 5
+    # softmax(ln 2, 0, 0) = (2, 1, 1)/4 → −ln(2/4) = ln 2; softmax(0, ln 3, 0) = (1, 3, 1)/5, answer
+    # 2 → −ln(1/5) = ln 5
     value = cross_entropy(logits([log(2), 0, 0], [0, log(3), 0]), torch.tensor([0, 2]))
     assert value.item() == pytest.approx((log(2) + log(5)) / 2, rel=1e-12)
 
@@ -58,8 +61,9 @@ def test_all_unlabelled_is_zero_with_zero_gradient():
 
 
 def test_kd_by_hand():
-    # at T = 2 the logits 2·ln w give p ∝ w: teacher (2, 1, 1)/4, student (1, 1, 2)/4.
-    # KL = ½ ln 2 + ¼ ln 1 + ¼ ln ½ = ¼ ln 2; T² · KL = ln 2. The second item agrees: 0. Mean over two items: ½ ln 2.
+    # at T = 2 the logits 2·ln w give p ∝ w: teacher (2, 1, 1)/4, student (1, 1, 2)/4. KL = ½ ln 2 +
+    # ¼ ln 1 + ¼ ln ½ = ¼ ln 2; T² · KL = ln 2. The second item agrees: 0. Mean over two items: ½ ln
+    # 2.
     teacher = logits([2 * log(2), 0, 0], [1, 2, 3])
     student = logits([0, 0, 2 * log(2)], [1, 2, 3])
     value = kd(student, teacher.detach(), 2.0)
@@ -70,7 +74,8 @@ def test_kd_by_hand():
 
 
 def test_kd_is_the_teacher_to_student_divergence():
-    # KL((2, 1, 1)/4 ‖ (6, 1, 1)/8) = ½ ln(4/6) + ½ ln 2 = ½ ln(4/3); the other way round it is ¾ ln(3/2) − ¼ ln 2
+    # KL((2, 1, 1)/4 ‖ (6, 1, 1)/8) = ½ ln(4/6) + ½ ln 2 = ½ ln(4/3); the other way round it is ¾
+    # ln(3/2) − ¼ ln 2
     teacher, student = logits([log(2), 0, 0]), logits([log(6), 0, 0])
     assert kd(student, teacher, 1.0).item() == pytest.approx(log(4 / 3) / 2, rel=1e-12)
 
@@ -89,7 +94,9 @@ def test_kd_temperature_divides_logits_and_its_square_multiplies():
     student, teacher = random(0, 4, 3), random(1, 4, 3)
     for temperature in (2.0, 5.0):
         scaled = kd(temperature * student, temperature * teacher, temperature)
-        assert scaled.item() == pytest.approx(temperature**2 * kd(student, teacher, 1.0).item(), rel=1e-10)
+        assert scaled.item() == pytest.approx(
+            temperature**2 * kd(student, teacher, 1.0).item(), rel=1e-10
+        )
 
 
 def test_kd_at_high_temperature_is_half_the_variance_of_the_difference():
@@ -112,10 +119,13 @@ def test_kd_averages_over_the_batch_not_over_options(temperature):
     student, teacher = random(0, 4, 3), random(1, 4, 3)
     value = kd(student, teacher, temperature).item()
     assert value > 0.1
-    assert kd(student.repeat(2, 1), teacher.repeat(2, 1), temperature).item() == pytest.approx(value, rel=1e-12)
-    assert sum(kd(s, t, temperature).item() for s, t in zip(student.split(1), teacher.split(1), strict=True)) / 4 == (
-        pytest.approx(value, rel=1e-12)
+    assert kd(student.repeat(2, 1), teacher.repeat(2, 1), temperature).item() == pytest.approx(
+        value, rel=1e-12
     )
+    assert sum(
+        kd(s, t, temperature).item()
+        for s, t in zip(student.split(1), teacher.split(1), strict=True)
+    ) / 4 == (pytest.approx(value, rel=1e-12))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0, 8.0])
@@ -129,11 +139,14 @@ def test_an_absent_option_changes_nothing(temperature):
     assert torch.equal(wide.grad[:, 3:], torch.zeros(4, 2, dtype=torch.float64))
 
     answers = torch.tensor([0, 1, 2, 0])
-    assert cross_entropy(wide, answers).item() == pytest.approx(cross_entropy(student, answers).item(), rel=1e-12)
+    assert cross_entropy(wide, answers).item() == pytest.approx(
+        cross_entropy(student, answers).item(), rel=1e-12
+    )
 
 
 def test_feature_mse_by_hand():
-    # ‖(1, 2) − (0, 0)‖² = 5, ‖(0, 0) − (3, 4)‖² = 25; mean over two items 15 (a mean over units too would say 7.5)
+    # ‖(1, 2) − (0, 0)‖² = 5, ‖(0, 0) − (3, 4)‖² = 25; mean over two items 15 (a mean over units too
+    # would say 7.5)
     student, teacher = logits([1, 2], [0, 0]), logits([0, 0], [3, 4]).detach()
     value = feature_mse(student, teacher)
     value.backward()
@@ -142,7 +155,8 @@ def test_feature_mse_by_hand():
 
 
 def test_front_alignment_by_hand():
-    # W = identity, b = 0: LayerNorm(3, 1) = (1, −1), LayerNorm(1, 5) = (−1, 1). Student (1, 0): cos 1/√2; (−2, 2): cos 1
+    # W = identity, b = 0: LayerNorm(3, 1) = (1, −1), LayerNorm(1, 5) = (−1, 1). Student (1, 0): cos
+    # 1/√2; (−2, 2): cos 1
     teacher = torch.tensor([[[3.0, 1.0], [1.0, 5.0]]], dtype=torch.float64)
     student = torch.tensor([[[1.0, 0.0], [-2.0, 2.0]]], dtype=torch.float64)
     value = front_alignment(student, teacher, torch.eye(2).double(), torch.zeros(2).double())
@@ -150,7 +164,12 @@ def test_front_alignment_by_hand():
 
 
 def test_front_alignment_projects_then_resamples():
-    student, teacher, weight, bias = random(0, 3, 7, 4), random(1, 3, 11, 6), random(2, 4, 6), random(3, 4)
+    student, teacher, weight, bias = (
+        random(0, 3, 7, 4),
+        random(1, 3, 11, 6),
+        random(2, 4, 6),
+        random(3, 4),
+    )
     projected = torch.nn.functional.layer_norm(teacher @ weight.T + bias, (4,))
     target = torch.nn.functional.interpolate(projected.mT, 7, mode="linear", align_corners=False).mT
     expected = 1 - (student * target).sum(-1) / (student.norm(dim=-1) * target.norm(dim=-1))
@@ -160,39 +179,63 @@ def test_front_alignment_projects_then_resamples():
 
 @pytest.mark.parametrize("scale", [0.01, 100.0])
 def test_front_alignment_ignores_the_students_scale(scale):
-    student, teacher, weight, bias = random(0, 3, 7, 4), random(1, 3, 11, 6), random(2, 4, 6), random(3, 4)
+    student, teacher, weight, bias = (
+        random(0, 3, 7, 4),
+        random(1, 3, 11, 6),
+        random(2, 4, 6),
+        random(3, 4),
+    )
     value = front_alignment(student, teacher, weight, bias).item()
-    assert front_alignment(scale * student, teacher, weight, bias).item() == pytest.approx(value, rel=1e-6)
+    assert front_alignment(scale * student, teacher, weight, bias).item() == pytest.approx(
+        value, rel=1e-6
+    )
 
 
 def test_front_alignment_of_silent_frames_is_one_without_gradient():
     student, teacher = random(0, 1, 2, 4), random(1, 1, 2, 4)
     student[0, 1] = 0
-    value = front_alignment(student.requires_grad_(), teacher, torch.eye(4).double(), torch.zeros(4).double())
+    value = front_alignment(
+        student.requires_grad_(), teacher, torch.eye(4).double(), torch.zeros(4).double()
+    )
     value.backward()
-    alone = front_alignment(student[:, :1], teacher[:, :1], torch.eye(4).double(), torch.zeros(4).double())
+    alone = front_alignment(
+        student[:, :1], teacher[:, :1], torch.eye(4).double(), torch.zeros(4).double()
+    )
     assert value.item() == pytest.approx((alone.item() + 1) / 2, rel=1e-6)
     assert student.grad[0, 1].abs().max() == 0 and student.grad[0, 0].abs().max() > 0
 
 
 def test_front_alignment_leaves_padding_out():
-    student, teacher, weight, bias = random(0, 2, 7, 4), random(1, 2, 11, 6), random(2, 4, 6), random(3, 4)
+    student, teacher, weight, bias = (
+        random(0, 2, 7, 4),
+        random(1, 2, 11, 6),
+        random(2, 4, 6),
+        random(3, 4),
+    )
     short = front_alignment(student[:1, :3], teacher[:1, :5], weight, bias)
     whole = front_alignment(student[1:], teacher[1:], weight, bias)
-    both = front_alignment(student, teacher, weight, bias, torch.tensor([3, 7]), torch.tensor([5, 11]))
+    both = front_alignment(
+        student, teacher, weight, bias, torch.tensor([3, 7]), torch.tensor([5, 11])
+    )
     assert both.item() == pytest.approx((3 * short + 7 * whole).item() / 10, rel=1e-6)
 
 
 @pytest.mark.parametrize("frames, to", [(5, 5), (4, 9), (9, 4), (1, 3), (3, 1), (49, 26)])
 def test_resampling_equals_torch(frames, to):
     sequences = random(0, 2, frames, 3)
-    expected = torch.nn.functional.interpolate(sequences.mT, to, mode="linear", align_corners=False).mT
+    expected = torch.nn.functional.interpolate(
+        sequences.mT, to, mode="linear", align_corners=False
+    ).mT
     same = resample(sequences, torch.tensor([frames, frames]), to, torch.tensor([to, to]))
     torch.testing.assert_close(same, expected, rtol=1e-5, atol=1e-6)
 
 
-def best_constant(teacher: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, learned: bool) -> float:
-    """Front alignment after training a student that says the same whatever it hears, with W_p or without."""
+def best_constant(
+    teacher: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, learned: bool
+) -> float:
+    """Front alignment after training a student that says the same whatever it hears, with W_p or
+    without.
+    """
     trained = [random(9, weight.shape[0]), *([weight.clone(), bias.clone()] if learned else [])]
     for _ in range(300):
         constant, *projection = [each.detach().requires_grad_() for each in trained]
@@ -213,7 +256,9 @@ def test_a_learned_projection_lets_a_constant_student_win():
     assert best_constant(teacher, weight, bias, learned=True) < 0.01  # and training finds it
     fixed = best_constant(teacher, weight, bias, learned=False)
     assert fixed > 0.7
-    assert best_constant(teacher, weight, torch.zeros_like(bias), learned=False) < fixed - 0.2  # why it is centred
+    assert (
+        best_constant(teacher, weight, torch.zeros_like(bias), learned=False) < fixed - 0.2
+    )  # why it is centred
 
 
 @pytest.mark.parametrize("width, teacher_width", [(4, 9), (9, 4), (6, 6)])
@@ -223,7 +268,9 @@ def test_fixed_projection(width, teacher_width):
     assert weight.shape == (width, teacher_width) and bias.shape == (width,)
     gram = weight @ weight.T if width <= teacher_width else weight.T @ weight
     torch.testing.assert_close(gram, torch.eye(min(width, teacher_width), dtype=torch.float64))
-    torch.testing.assert_close((frames @ weight.T + bias).mean(0), torch.zeros(width, dtype=torch.float64))
+    torch.testing.assert_close(
+        (frames @ weight.T + bias).mean(0), torch.zeros(width, dtype=torch.float64)
+    )
     assert torch.equal(fixed_projection(frames.mean(0), width, seed=3)[0], weight)
     assert not torch.equal(fixed_projection(frames.mean(0), width, seed=4)[0], weight)
 
@@ -236,8 +283,8 @@ def test_temperature_falls_from_the_highest_to_the_lowest():
 
 
 def test_layered_kd_by_hand():
-    # T = 1. One item, one stage, p_S = (1, 1)/2; layers (3, 1)/4, (1, 1)/2 and (1, 3)/4; routes 0 and 1:
-    # KL((3, 1)/4 ‖ ½) = ¾ ln 3/2 + ¼ ln ½, and 0
+    # T = 1. One item, one stage, p_S = (1, 1)/2; layers (3, 1)/4, (1, 1)/2 and (1, 3)/4; routes 0
+    # and 1: KL((3, 1)/4 ‖ ½) = ¾ ln 3/2 + ¼ ln ½, and 0
     teacher = torch.tensor([[[log(3), 0], [0, 0], [0, log(3)]]], dtype=torch.float64)
     alone = 0.75 * log(1.5) + 0.25 * log(0.5)
     value = layered_kd([logits([5, 5])], teacher, torch.tensor([[0, 1]]), 1.0)
@@ -265,7 +312,11 @@ def test_layered_kd_vanishes_when_logits_agree():
 
 
 def test_layered_kd_scales_with_the_square_of_the_temperature():
-    student, teacher, routes = [random(0, 5, 3), random(1, 5, 3)], random(2, 5, 4, 3), torch.tensor([[3, 0], [1, 3]])
+    student, teacher, routes = (
+        [random(0, 5, 3), random(1, 5, 3)],
+        random(2, 5, 4, 3),
+        torch.tensor([[3, 0], [1, 3]]),
+    )
     plain = layered_kd(student, teacher, routes, 1.0).item()
     scaled = layered_kd([5 * s for s in student], 5 * teacher, routes, 5.0).item()
     assert scaled == pytest.approx(25 * plain, rel=1e-10)

@@ -39,26 +39,33 @@ def test_macro_f1_is_scikit_learns():
     rng = np.random.default_rng(1)
     answers = rng.integers(3, size=50)
     predictions = rng.integers(4, size=(5, 50))
-    expected = np.mean([f1_score(answers, one, average="macro", zero_division=0) for one in predictions])
+    expected = np.mean(
+        [f1_score(answers, one, average="macro", zero_division=0) for one in predictions]
+    )
     assert metrics.macro_f1(certain(predictions, options=6), answers) == pytest.approx(expected)
 
 
 def test_calibration_error_by_hand():
-    # confidences 0.4 (upper end of bin 5: (5/15, 6/15]), 0.8 (of bin 11) twice, 0.9 (bin 13: (13/15, 14/15])
+    # confidences 0.4 (upper end of bin 5: (5/15, 6/15]), 0.8 (of bin 11) twice, 0.9 (bin 13:
+    # (13/15, 14/15])
     model = np.array([[[0.4, 0.3, 0.3], [0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.05, 0.05, 0.9]]])
     answers = np.array([1, 0, 0, 2])
     confidence, right, count = metrics.calibration(model, answers)
     assert {bin: n for bin, n in enumerate(count) if n} == {5: 1, 11: 2, 13: 1}
     assert confidence[[5, 11, 13]] == pytest.approx([0.4, 0.8, 0.9])
     assert right[[5, 11, 13]].tolist() == [0, 0.5, 1]
-    assert metrics.calibration_error(model, answers) == pytest.approx((1 * 0.4 + 2 * 0.3 + 1 * 0.1) / 4)
+    assert metrics.calibration_error(model, answers) == pytest.approx(
+        (1 * 0.4 + 2 * 0.3 + 1 * 0.1) / 4
+    )
 
 
 def test_calibration_error_is_of_each_seed():
     """One seed too sure and one too unsure do not cancel."""
     answers = np.zeros(10, int)
     hits = np.arange(10) < 8
-    sure, unsure = (certain([np.where(hits == right, 0, 1)], options=2, top=0.79) for right in (True, False))
+    sure, unsure = (
+        certain([np.where(hits == right, 0, 1)], options=2, top=0.79) for right in (True, False)
+    )
     both = np.concatenate([sure, unsure])
     single = [metrics.calibration_error(one, answers) for one in (sure, unsure)]
     assert single == pytest.approx([0.01, 0.59])
@@ -73,9 +80,19 @@ def test_score_by_hand():
     assert scores["accuracy"] == pytest.approx(4 / 6)
     # passages hold 2, 2, 0 right of 2: all ends are shares of 3 draws
     assert (scores["accuracy_low"], scores["accuracy_high"]) == (0, 1)
-    assert scores["skill"]["detail"] == {"accuracy": 1, "accuracy_low": 1, "accuracy_high": 1, "items": 3}
+    assert scores["skill"]["detail"] == {
+        "accuracy": 1,
+        "accuracy_low": 1,
+        "accuracy_high": 1,
+        "items": 3,
+    }
     assert scores["skill"]["main_idea"]["accuracy"] == 0.5
-    assert scores["skill"]["inference"] == {"accuracy": 0, "accuracy_low": 0, "accuracy_high": 0, "items": 1}
+    assert scores["skill"]["inference"] == {
+        "accuracy": 0,
+        "accuracy_low": 0,
+        "accuracy_high": 0,
+        "items": 1,
+    }
     assert (scores["seeds"], scores["items"]) == (1, 6)
 
 
@@ -83,7 +100,9 @@ def test_score_holds_finite_plain_numbers_and_intervals_hold_estimates():
     model, answers, clusters = simulated(np.random.default_rng(2))
     model[0, 0] = [1, 0, 0]  # ln 0 must not leak out
     answers[0] = 1
-    scores = metrics.score(model, answers, clusters, {"wording": np.where(clusters % 4 == 0, "unseen", "seen")}, 300)
+    scores = metrics.score(
+        model, answers, clusters, {"wording": np.where(clusters % 4 == 0, "unseen", "seen")}, 300
+    )
 
     def check(node):
         for key, value in node.items():
@@ -104,7 +123,9 @@ def test_order_of_items_and_names_of_passages_change_nothing():
     skills = np.array(["detail", "main_idea", "inference"])[np.arange(len(answers)) % 3]
     order = rng.permutation(len(answers))
     before = metrics.score(model, answers, clusters, {"skill": skills}, 300)
-    after = metrics.score(model[:, order], answers[order], clusters[order], {"skill": skills[order]}, 300)
+    after = metrics.score(
+        model[:, order], answers[order], clusters[order], {"skill": skills[order]}, 300
+    )
     assert before["skill"] == after["skill"]
     exact = [key for key in before if key not in ("skill", "nll", "ece")]
     assert [before[key] for key in exact] == [after[key] for key in exact]
@@ -115,7 +136,9 @@ def test_order_of_items_and_names_of_passages_change_nothing():
 
 def test_the_same_seed_gives_the_same_interval_and_another_does_not():
     model, answers, clusters = simulated(np.random.default_rng(4))
-    first, again, other = (metrics.score(model, answers, clusters, {}, 200, seed) for seed in (5, 5, 6))
+    first, again, other = (
+        metrics.score(model, answers, clusters, {}, 200, seed) for seed in (5, 5, 6)
+    )
     assert first == again
     assert first["macro_f1_low"] != other["macro_f1_low"]
 
@@ -144,9 +167,13 @@ def test_seeds_that_differ_widen_the_interval_and_one_seed_cannot():
 
 
 def test_one_seed_fewer_is_drawn():
-    """Of four seeds, one right and three wrong, three are drawn: all right in 1/64, two or more in 10/64."""
+    """Of four seeds, one right and three wrong, three are drawn: all right in 1/64, two or more in
+    10/64.
+    """
     answers, clusters = np.zeros(8, int), np.arange(8)
-    scores = metrics.score(certain([[int(wrong)] * 8 for wrong in (0, 1, 1, 1)]), answers, clusters, {}, 4000)
+    scores = metrics.score(
+        certain([[int(wrong)] * 8 for wrong in (0, 1, 1, 1)]), answers, clusters, {}, 4000
+    )
     assert (scores["accuracy"], scores["accuracy_low"]) == (0.25, 0)
     assert scores["accuracy_high"] == pytest.approx(2 / 3)
 
@@ -169,15 +196,22 @@ def test_gain_by_hand_and_its_opposite():
 
 
 def test_p_value_is_twice_the_smaller_tail():
-    """Seeds gain 1, 2, -3 and 6 of ten items; three are drawn: 10 of 64 sums are below zero, 9 are zero, 45 above."""
+    """Seeds gain 1, 2, -3 and 6 of ten items; three are drawn: 10 of 64 sums are below zero, 9 are
+    zero, 45 above.
+    """
     answers, items = np.zeros(10, int), np.arange(10)
-    a, b = (certain([np.where(items < right, 0, 1) for right in runs]) for runs in ([1, 2, 0, 8], [0, 0, 3, 2]))
+    a, b = (
+        certain([np.where(items < right, 0, 1) for right in runs])
+        for runs in ([1, 2, 0, 8], [0, 0, 3, 2])
+    )
     gain = metrics.paired_gain(a, b, answers, np.zeros(10), 20_000)
     assert gain["p_value"] == pytest.approx(2 * 19 / 64, abs=0.02)
 
 
 def test_gain_is_paired():
-    """Items that both models miss add nothing to the interval; unpaired intervals of the two would overlap."""
+    """Items that both models miss add nothing to the interval; unpaired intervals of the two would
+    overlap.
+    """
     answers, clusters = np.zeros(200, int), np.arange(200)
     a, b = (certain([np.where(np.arange(200) < right, 0, 1)]) for right in (110, 100))
     gain = metrics.paired_gain(a, b, answers, clusters)
@@ -209,7 +243,9 @@ def coverage(rng, clustered, repeats=200, passages=80, each=8, seeds=4):
     for _ in range(repeats):
         right = np.repeat(rng.random(passages) < 0.7, each)
         model = certain(np.tile(np.where(right, 0, 1), (seeds, 1)))
-        scores = metrics.score(model, answers, clusters if clustered else np.arange(answers.size), {}, 200)
+        scores = metrics.score(
+            model, answers, clusters if clustered else np.arange(answers.size), {}, 200
+        )
         held += scores["accuracy_low"] <= 0.7 <= scores["accuracy_high"]
     return held / repeats
 
@@ -225,7 +261,11 @@ def test_intervals_cover_seeds_and_passages_together():
     answers, clusters = np.zeros(passages * each, int), np.repeat(np.arange(passages), each)
     for _ in range(200):
         # both effects are centred, and 0.7 ± 0.3 is never cut: the true accuracy is 0.7
-        share = 0.7 + rng.uniform(-0.25, 0.25, passages)[clusters] + rng.uniform(-0.05, 0.05, (seeds, 1))
+        share = (
+            0.7
+            + rng.uniform(-0.25, 0.25, passages)[clusters]
+            + rng.uniform(-0.05, 0.05, (seeds, 1))
+        )
         model = certain(np.where(rng.random((seeds, answers.size)) < share, 0, 1))
         scores = metrics.score(model, answers, clusters, {}, 200)
         held += scores["accuracy_low"] <= 0.7 <= scores["accuracy_high"]

@@ -21,12 +21,18 @@ from earshot.params import CPMobile
 
 
 def test_residual_norm_by_hand():
-    clip = torch.tensor([[1.0, 10], [3, 10], [8, 40]])[None, None]  # 3 frames, 2 bands: means 4 and 20
+    clip = torch.tensor([[1.0, 10], [3, 10], [8, 40]])[
+        None, None
+    ]  # 3 frames, 2 bands: means 4 and 20
     normed = residual_norm(clip, 0.5)[0, 0]
     # variances (9 + 1 + 16)/3 and (100 + 100 + 400)/3
     first, second = (26 / 3) ** 0.5, 200**0.5
     expected = torch.tensor(
-        [[0.5 - 3 / first, 5 - 10 / second], [1.5 - 1 / first, 5 - 10 / second], [4 + 4 / first, 20 + 20 / second]]
+        [
+            [0.5 - 3 / first, 5 - 10 / second],
+            [1.5 - 1 / first, 5 - 10 / second],
+            [4 + 4 / first, 20 + 20 / second],
+        ]
     )
     assert torch.allclose(normed, expected, atol=1e-4)
     padded = torch.cat([clip, torch.full((1, 1, 2, 2), 1e3)], 2)
@@ -38,7 +44,9 @@ def test_residual_norm_takes_a_devices_response_out_but_for_its_share():
     clip, device = torch.randn(2, 1, 30, 4), torch.randn(1, 1, 1, 4) * 3
     assert torch.allclose(residual_norm(clip + device, 0.0), residual_norm(clip, 0.0), atol=1e-5)
     assert torch.allclose(
-        residual_norm(clip + device, 0.1) - residual_norm(clip, 0.1), (0.1 * device).expand_as(clip), atol=1e-5
+        residual_norm(clip + device, 0.1) - residual_norm(clip, 0.1),
+        (0.1 * device).expand_as(clip),
+        atol=1e-5,
     )
 
 
@@ -53,7 +61,9 @@ def test_each_band_is_normalised_over_the_batch_with_the_given_momentum():
     norm(mel, None)
     assert torch.allclose(norm.bands.running_mean, 0.3 * torch.tensor([4.0, 3]))
     student = mobilenet(momentum=0.3)
-    norms = [part for part in student.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)]
+    norms = [
+        part for part in student.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)
+    ]
     assert len(norms) == 1 + 1 + 3 * 5
     assert {part.momentum for part in norms} == {0.3}
 
@@ -99,7 +109,13 @@ def test_blocks_are_joined_where_shapes_agree(inputs, outputs, stride, pooled, j
     assert found.shape == (2, outputs, 6 // stride[0], 4 // stride[1])
     nn.init.zeros_(block.project.conv.weight)
     rest = block(maps, None)
-    expected = torch.zeros_like(rest) if not joined else MeanAround(stride)(maps, None) if shortcut else maps
+    expected = (
+        torch.zeros_like(rest)
+        if not joined
+        else MeanAround(stride)(maps, None)
+        if shortcut
+        else maps
+    )
     assert torch.allclose(rest, expected, atol=1e-6)
 
 
@@ -114,7 +130,9 @@ def test_an_expansion_of_one_has_no_first_convolution():
     assert mobilenet(expansion=2).stages[0][0].expand is not None
 
 
-def size(stem: int, widths: list[int], blocks: list[int], expansion: int, n_mels: int, classes: int) -> int:
+def size(
+    stem: int, widths: list[int], blocks: list[int], expansion: int, n_mels: int, classes: int
+) -> int:
     total, inputs = 2 * n_mels + 9 * stem + 2 * stem, stem
     for width, number in zip(widths, blocks, strict=True):
         for _ in range(number):
@@ -140,7 +158,12 @@ def test_what_the_stages_say():
     model = mobilenet(widths=[12, 20, 28], blocks=[2, 1, 1], stem=8)
     pooled, stages = model.encode(*mels(51, 51))
     assert pooled.shape == (2, 28) and model.width == 28
-    assert [tuple(stage.shape) for stage in stages] == [(2, 26, 8 * 20), (2, 26, 12), (2, 13, 20), (2, 7, 28)]
+    assert [tuple(stage.shape) for stage in stages] == [
+        (2, 26, 8 * 20),
+        (2, 26, 12),
+        (2, 13, 20),
+        (2, 7, 28),
+    ]
     assert torch.allclose(stages[-1].mean(1), pooled, atol=1e-6)
     assert torch.equal(model.pool(*mels(51, 51)), pooled)
     assert torch.equal(model(*mels(51, 51)), model.head(pooled))
@@ -201,26 +224,53 @@ def test_same_seed_same_weights():
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize(("channels", "expected"), [(57.6, 56), (103.68, 104), (67.2, 64), (117.6, 120), (3, 8), (18, 24)])
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [(57.6, 56), (103.68, 104), (67.2, 64), (117.6, 120), (3, 8), (18, 24)],
+)
 def test_channels_are_multiples_of_eight(channels, expected):
     assert divisible(channels) == expected
 
 
 def test_cp_mobile_is_the_baseline():
-    """256 mel, a second at 32 kHz with hop 500: 61,148 parameters; 29.4 M with a product per normalised value."""
+    """256 mel, a second at 32 kHz with hop 500: 61,148 parameters; 29.4 M with a product per
+    normalised value.
+    """
     model = CPMobileStudent(CPMobile(name="cp_mobile"), 256, 10).eval()
     assert costs.parameters(model) == 61_148
     frames = torch.zeros(1, 65, 256), torch.tensor([65])
     pooled, stages = model.encode(*frames)
     assert pooled.shape == (1, 104)
-    assert [tuple(stage.shape) for stage in stages] == [(1, 17, 32 * 64), (1, 17, 32), (1, 17, 56), (1, 17, 104)]
-    blocks = 2 * 1088 * (2048 + 576 + 2048) + (1088 * 2048 + 544 * 576 + 544 * 2048)  # the third halves frequency
-    blocks += 544 * 2048 + 272 * 576 + 272 * 3584 + 272 * (6720 + 1080 + 6720) + 272 * (6720 + 1080 + 12480)
+    assert [tuple(stage.shape) for stage in stages] == [
+        (1, 17, 32 * 64),
+        (1, 17, 32),
+        (1, 17, 56),
+        (1, 17, 104),
+    ]
+    blocks = 2 * 1088 * (2048 + 576 + 2048) + (
+        1088 * 2048 + 544 * 576 + 544 * 2048
+    )  # the third halves frequency
+    blocks += (
+        544 * 2048
+        + 272 * 576
+        + 272 * 3584
+        + 272 * (6720 + 1080 + 6720)
+        + 272 * (6720 + 1080 + 12480)
+    )
     stem = 128 * 33 * 72 + 64 * 17 * 2304
     assert costs.macs(model, *frames) == stem + blocks + 1040 == 28_345_104
-    normed = 8 * 128 * 33 + 32 * 1088 + 2 * 160 * 1088 + (64 * 1088 + 96 * 544) + (64 * 544 + 120 * 272) + 272 * (296 + 344)
+    normed = (
+        8 * 128 * 33
+        + 32 * 1088
+        + 2 * 160 * 1088
+        + (64 * 1088 + 96 * 544)
+        + (64 * 544 + 120 * 272)
+        + 272 * (296 + 344)
+    )
     everywhere = 272 * 1040 - 1040  # the baseline classifies all 272 places
-    assert (stem + blocks + 1040 + everywhere + normed + 272 * 10) / 1e6 == pytest.approx(29.4, abs=0.05)
+    assert (stem + blocks + 1040 + everywhere + normed + 272 * 10) / 1e6 == pytest.approx(
+        29.4, abs=0.05
+    )
 
 
 def test_mean_and_classifier_of_cp_mobile_change_places():

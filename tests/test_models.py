@@ -15,9 +15,18 @@ from earshot.text import PADDING, encode, encode_item
 TEXT = Text(buckets=256, dim=8)
 
 
-def student(stack: int = 1, layers: int = 2, hidden: int = 12, n_mels: int = 5, **changes) -> BiLSTMStudent:
+def student(
+    stack: int = 1, layers: int = 2, hidden: int = 12, n_mels: int = 5, **changes
+) -> BiLSTMStudent:
     torch.manual_seed(0)
-    params = BiLSTM(name="bilstm", hidden=hidden, layers=layers, stack=stack, text=changes.pop("text", TEXT), **changes)
+    params = BiLSTM(
+        name="bilstm",
+        hidden=hidden,
+        layers=layers,
+        stack=stack,
+        text=changes.pop("text", TEXT),
+        **changes,
+    )
     return BiLSTMStudent(params, n_mels).eval()
 
 
@@ -60,7 +69,10 @@ def test_frames_are_stacked_in_order_and_the_last_stack_filled_with_zeros():
 
 def test_sequences_are_reversed_within_their_length():
     frames = torch.arange(8.0).reshape(2, 4, 1)
-    assert reverse_within(frames, torch.tensor([4, 2]))[..., 0].tolist() == [[3, 2, 1, 0], [5, 4, 6, 7]]
+    assert reverse_within(frames, torch.tensor([4, 2]))[..., 0].tolist() == [
+        [3, 2, 1, 0],
+        [5, 4, 6, 7],
+    ]
 
 
 @pytest.mark.parametrize("stack", [1, 2, 4, 8])
@@ -78,10 +90,14 @@ def test_padding_changes_no_gradient():
     together.pool(*batch(sequences, extra=9)).square().sum().backward()
     for sequence in sequences:
         alone.pool(*batch([sequence])).square().sum().backward()
-    for (name, one), other in zip(together.ahead.named_parameters(), alone.ahead.parameters(), strict=True):
+    for (name, one), other in zip(
+        together.ahead.named_parameters(), alone.ahead.parameters(), strict=True
+    ):
         assert one.grad.abs().max() > 0, name
         assert torch.allclose(one.grad, other.grad, atol=1e-5), name
-    for (name, one), other in zip(together.behind.named_parameters(), alone.behind.parameters(), strict=True):
+    for (name, one), other in zip(
+        together.behind.named_parameters(), alone.behind.parameters(), strict=True
+    ):
         assert one.grad.abs().max() > 0, name
         assert torch.allclose(one.grad, other.grad, atol=1e-5), name
 
@@ -93,12 +109,18 @@ def test_it_is_torchs_own_bidirectional_lstm(stack, layers):
     torchs = nn.LSTM(5 * stack, 12, num_layers=layers, bidirectional=True, batch_first=True)
     for layer in range(layers):
         for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            getattr(torchs, f"{kind}_l{layer}").data = getattr(model.ahead[layer], f"{kind}_l0").data
-            getattr(torchs, f"{kind}_l{layer}_reverse").data = getattr(model.behind[layer], f"{kind}_l0").data
+            getattr(torchs, f"{kind}_l{layer}").data = getattr(
+                model.ahead[layer], f"{kind}_l0"
+            ).data
+            getattr(torchs, f"{kind}_l{layer}_reverse").data = getattr(
+                model.behind[layer], f"{kind}_l0"
+            ).data
     stacked, lengths = stack_frames(*batch(sequences), stack)
     packed = pack_padded_sequence(stacked, lengths, batch_first=True, enforce_sorted=False)
     frames, _ = pad_packed_sequence(torchs(packed)[0], batch_first=True)  # padding is zero here
-    assert torch.allclose(model.pool(*batch(sequences)), frames.sum(1) / lengths[:, None], atol=1e-6)
+    assert torch.allclose(
+        model.pool(*batch(sequences)), frames.sum(1) / lengths[:, None], atol=1e-6
+    )
 
 
 def test_every_frame_is_heard_in_order():
@@ -134,7 +156,8 @@ def test_head_by_hand():
     last.weight.data, last.bias.data = torch.tensor([[1.0, 0], [0, 2]]), torch.tensor([0.5, 0.0])
     questions = torch.tensor([[2, 4, PADDING]])  # mean 3
     options = torch.tensor([[[5, PADDING], [3, 1]]])  # means 5 and 2
-    # e(q, o) = (3 + ½, 2·max(0, o − 3.5)) = (3.5, 3) and (3.5, 0); with h = (−1, 1), of mean 0 and variance 1: −½, −3½
+    # e(q, o) = (3 + ½, 2·max(0, o − 3.5)) = (3.5, 3) and (3.5, 0); with h = (−1, 1), of mean 0 and
+    # variance 1: −½, −3½
     logits = reader(torch.tensor([[-1.0, 1]]), questions, options)
     assert logits.tolist()[0] == pytest.approx([-0.5, -3.5], rel=1e-4)
 
@@ -192,8 +215,12 @@ def test_question_options_and_audio_all_matter():
     pooled = torch.randn(2, 6, generator=torch.Generator().manual_seed(3))
     questions, ids = asked("what did Mary buy", "a bike", "lamps")
     logits = reader(pooled[:1], questions, ids)
-    assert not torch.allclose(reader(pooled[:1], asked("what did Mary lose", "x")[0], ids), logits, atol=1e-4)
-    assert not torch.allclose(reader(pooled[:1], questions, asked("x", "a bike", "coats")[1]), logits, atol=1e-4)
+    assert not torch.allclose(
+        reader(pooled[:1], asked("what did Mary lose", "x")[0], ids), logits, atol=1e-4
+    )
+    assert not torch.allclose(
+        reader(pooled[:1], questions, asked("x", "a bike", "coats")[1]), logits, atol=1e-4
+    )
     assert not torch.allclose(reader(pooled[1:], questions, ids), logits, atol=1e-4)
 
 

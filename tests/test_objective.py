@@ -1,4 +1,6 @@
-"""What a recipe minimises: the weighted sum by hand, the front end alone, stages that learn from layers."""
+"""What a recipe minimises: the weighted sum by hand, the front end alone, stages that learn from
+layers.
+"""
 
 from math import exp, log
 
@@ -29,8 +31,14 @@ from earshot.training.batches import Batch, Lesson, Loader
 from earshot.training.loop import Heard, answer
 
 HARD = Terms(ce=CrossEntropy(weight=1.0))
-PAPER = Terms(ce=CrossEntropy(weight=0.6), kd=KD(weight=0.3, temperature=2.0), feature=FeatureMSE(weight=0.1))
-SCENE = Terms(ce=CrossEntropy(weight=0.5), front=Front(weight=0.2, alone=2), layered=Layered(weight=0.3, top=2))
+PAPER = Terms(
+    ce=CrossEntropy(weight=0.6), kd=KD(weight=0.3, temperature=2.0), feature=FeatureMSE(weight=0.1)
+)
+SCENE = Terms(
+    ce=CrossEntropy(weight=0.5),
+    front=Front(weight=0.2, alone=2),
+    layered=Layered(weight=0.3, top=2),
+)
 STUDENT = MobileNet(name="mobilenet", stem=4, widths=[4, 6, 8], blocks=[1, 1, 1], expansion=2)
 
 
@@ -48,9 +56,13 @@ class Stub(nn.Module):
 
 def heard_by_hand() -> Heard:
     """Two items, the second unlabelled; see test_losses for the same numbers, worked out."""
-    said = Lesson(torch.tensor([[2 * log(2), 0, 0], [1, 2, 3]]), torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+    said = Lesson(
+        torch.tensor([[2 * log(2), 0, 0], [1, 2, 3]]), torch.tensor([[0.0, 0.0], [3.0, 4.0]])
+    )
     sequences, lengths, rows = torch.zeros(2, 1, 1), torch.ones(2), torch.arange(2)
-    batch = Batch([], [], sequences, lengths, rows, None, None, answers=torch.tensor([0, -1]), lesson=said)
+    batch = Batch(
+        [], [], sequences, lengths, rows, None, None, answers=torch.tensor([0, -1]), lesson=said
+    )
     logits = torch.tensor([[0, 0, 2 * log(2)], [1, 2, 3]], requires_grad=True)
     return Heard(batch, 0, logits, torch.tensor([[1.0], [0.0]], requires_grad=True), [])
 
@@ -58,16 +70,25 @@ def heard_by_hand() -> Heard:
 def objective_by_hand(terms: Terms) -> Objective:
     batch = heard_by_hand().batch
     objective = Objective(terms, Stub(), batch, None, steps_per_epoch=1, seed=0)
-    objective.project.weight.data, objective.project.bias.data = torch.tensor([[1.0], [2.0]]), torch.zeros(2)
+    objective.project.weight.data, objective.project.bias.data = (
+        torch.tensor([[1.0], [2.0]]),
+        torch.zeros(2),
+    )
     return objective
 
 
 def test_the_papers_weighted_sum_by_hand():
     values = objective_by_hand(PAPER)(heard_by_hand())
-    # CE: softmax(0, 0, ln 4) = (1, 1, 4)/6, answer 0 → ln 6, the one labelled item. KD at T = 2: ½ ln 2 (test_losses).
-    # feature: the projections (1, 2) and (0, 0) against (0, 0) and (3, 4) → (5 + 25)/2
+    # CE: softmax(0, 0, ln 4) = (1, 1, 4)/6, answer 0 → ln 6, the one labelled item. KD at T = 2: ½
+    # ln 2 (test_losses). feature: the projections (1, 2) and (0, 0) against (0, 0) and (3, 4) → (5
+    # + 25)/2
     assert {name: value.item() for name, value in values.items()} == pytest.approx(
-        {"ce": log(6), "kd": log(2) / 2, "feature": 15, "loss": 0.6 * log(6) + 0.3 * log(2) / 2 + 0.1 * 15}
+        {
+            "ce": log(6),
+            "kd": log(2) / 2,
+            "feature": 15,
+            "loss": 0.6 * log(6) + 0.3 * log(2) / 2 + 0.1 * 15,
+        }
     )
 
 
@@ -80,7 +101,12 @@ def test_the_two_term_form_by_hand():
 
 def test_terms_without_weight_are_left_out():
     nothing = {"kd": KD(weight=0.0, temperature=2.0), "feature": FeatureMSE(weight=0.0)}
-    terms = Terms(ce=CrossEntropy(weight=1.0), front=Front(weight=0.0, alone=1), layered=Layered(weight=0.0), **nothing)
+    terms = Terms(
+        ce=CrossEntropy(weight=1.0),
+        front=Front(weight=0.0, alone=1),
+        layered=Layered(weight=0.0),
+        **nothing,
+    )
     objective, heard = objective_by_hand(terms), heard_by_hand()
     heard.batch.lesson = None  # so nothing of the teacher is needed
     values = objective(heard)
@@ -125,13 +151,19 @@ def batches(world: SceneWorld, size: int = 8, role: str = "fewshot") -> list[Bat
     return list(with_lessons(iter(Loader(world.items[role], world.mel, None, size)), world.cache))
 
 
-def objective_of(world: SceneWorld, student: nn.Module, terms: Terms = SCENE, seed: int = 0) -> Objective:
+def objective_of(
+    world: SceneWorld, student: nn.Module, terms: Terms = SCENE, seed: int = 0
+) -> Objective:
     (example, *_), mean = batches(world), mean_frame(world.cache, world.items["fewshot"])
     return Objective(terms, student, example, mean, steps_per_epoch=4, seed=seed)
 
 
 def has_gradient(module: nn.Module) -> set[str]:
-    return {name for name, p in module.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    return {
+        name
+        for name, p in module.named_parameters()
+        if p.grad is not None and p.grad.abs().max() > 0
+    }
 
 
 def test_the_first_epochs_train_the_front_end_alone(world, student):
@@ -144,7 +176,10 @@ def test_the_first_epochs_train_the_front_end_alone(world, student):
         assert values["loss"].item() == pytest.approx(0.2 * values["front"].item())
         student.zero_grad()
         values["loss"].backward()
-        assert has_gradient(student) == front and has_gradient(objective) == {"adapt.weight", "adapt.bias"}
+        assert has_gradient(student) == front and has_gradient(objective) == {
+            "adapt.weight",
+            "adapt.bias",
+        }
         assert all(p.grad is None for name, p in student.named_parameters() if name not in front)
     objective.route(student, batches(world))
     objective.epoch = 2
@@ -154,8 +189,14 @@ def test_the_first_epochs_train_the_front_end_alone(world, student):
     student.zero_grad()
     values["loss"].backward()
     assert has_gradient(student) == {name for name, _ in student.named_parameters()}
-    own = ("adapt", "stage_heads.0", "stage_heads.1")  # not the projection of the feature term, which is left out
-    assert has_gradient(objective) == {f"{layer}.{part}" for layer in own for part in ("weight", "bias")}
+    own = (
+        "adapt",
+        "stage_heads.0",
+        "stage_heads.1",
+    )  # not the projection of the feature term, which is left out
+    assert has_gradient(objective) == {
+        f"{layer}.{part}" for layer in own for part in ("weight", "bias")
+    }
 
 
 def test_the_projection_of_the_teachers_front_end_never_learns(world, student):
@@ -163,10 +204,16 @@ def test_the_projection_of_the_teachers_front_end_never_learns(world, student):
     weight, bias = objective.front_weight.clone(), objective.front_bias.clone()
     assert {name for name, _ in objective.named_buffers()} == {"front_weight", "front_bias"}
     assert not any("front" in name for name, _ in objective.named_parameters())
-    assert not any("front" in name for name in objective.state_dict())  # made again from mean frame and seed
+    assert not any(
+        "front" in name for name in objective.state_dict()
+    )  # made again from mean frame and seed
     assert not weight.requires_grad and not bias.requires_grad
-    mean = np.mean([world.cache.frames(clip).astype(np.float32).mean(0) for clip in world.items["fewshot"]], 0)
-    assert (weight @ torch.from_numpy(mean) + bias).abs().max() < 1e-5  # it is centred on what frames have in common
+    mean = np.mean(
+        [world.cache.frames(clip).astype(np.float32).mean(0) for clip in world.items["fewshot"]], 0
+    )
+    assert (
+        weight @ torch.from_numpy(mean) + bias
+    ).abs().max() < 1e-5  # it is centred on what frames have in common
     optimizer = torch.optim.SGD([*student.parameters(), *objective.parameters()], 1.0)
     objective(answer(student.train(), batch))["loss"].backward()
     optimizer.step()
@@ -178,13 +225,20 @@ def test_the_projection_of_the_teachers_front_end_never_learns(world, student):
 def test_front_alignment_falls_to_nothing_when_the_student_hears_as_the_teacher(world, student):
     objective, (batch, *_) = objective_of(world, student), batches(world)
     frames = batch.lesson.frames
-    told = nn.functional.layer_norm(frames @ objective.front_weight.T + objective.front_bias, (len(objective.front_bias),))
+    told = nn.functional.layer_norm(
+        frames @ objective.front_weight.T + objective.front_bias, (len(objective.front_bias),)
+    )
     heard = answer(student, batch)
     far = objective(heard)["front"].item()
     told = losses.resample(
-        told, batch.lesson.frame_lengths, heard.stages[0].shape[1], stage_lengths(batch.lengths, student.strides[0])
+        told,
+        batch.lesson.frame_lengths,
+        heard.stages[0].shape[1],
+        stage_lengths(batch.lengths, student.strides[0]),
     )
-    turned = torch.linalg.qr(torch.randn(told.shape[-1], told.shape[-1])).Q  # the student's units may mean something else
+    turned = torch.linalg.qr(
+        torch.randn(told.shape[-1], told.shape[-1])
+    ).Q  # the student's units may mean something else
     objective.adapt.weight.data, objective.adapt.bias.data = turned, torch.zeros(told.shape[-1])
     heard.stages[0] = 3 * told @ turned
     assert objective(heard)["front"].item() == pytest.approx(0, abs=1e-6) and far > 0.5
@@ -199,16 +253,25 @@ def test_padding_changes_no_stage_logit_no_alignment_and_no_routing(world, stude
     for stage, logits in enumerate(objective.stage_logits(heard)):
         assert logits.shape == (9, len(SCENES))
         for row, one in enumerate(each):
-            assert torch.allclose(logits[row], objective.stage_logits(one)[stage][0], atol=1e-5), (stage, row)
+            assert torch.allclose(logits[row], objective.stage_logits(one)[stage][0], atol=1e-5), (
+                stage,
+                row,
+            )
     assert torch.equal(objective.stage_logits(heard)[-1], heard.logits)
     objective.route(student, together)
     similarity, routes = objective.similarity, objective.routes
     objective.route(student, alone)
-    assert torch.allclose(similarity, objective.similarity, atol=1e-5) and torch.equal(routes, objective.routes)
+    assert torch.allclose(similarity, objective.similarity, atol=1e-5) and torch.equal(
+        routes, objective.routes
+    )
     # alignment means over frames, so long clips weigh more
-    frames = torch.tensor([stage_lengths(one.batch.lengths, student.strides[0]).item() for one in each])
+    frames = torch.tensor(
+        [stage_lengths(one.batch.lengths, student.strides[0]).item() for one in each]
+    )
     own = torch.tensor([objective(one)["front"].item() for one in each])
-    assert objective(heard)["front"].item() == pytest.approx(((own * frames).sum() / frames.sum()).item(), abs=1e-5)
+    assert objective(heard)["front"].item() == pytest.approx(
+        ((own * frames).sum() / frames.sum()).item(), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,13 +279,18 @@ def test_padding_changes_no_stage_logit_no_alignment_and_no_routing(world, stude
     [
         MobileNetStudent(STUDENT, 40, 3),
         CPMobileStudent(CPMobile(name="cp_mobile", base_channels=8), 40, 3),
-        *(BiLSTMStudent(BiLSTM(name="bilstm", hidden=4, stack=stack), 40, 3) for stack in range(1, 9)),
+        *(
+            BiLSTMStudent(BiLSTM(name="bilstm", hidden=4, stack=stack), 40, 3)
+            for stack in range(1, 9)
+        ),
     ],
 )
 def test_stage_lengths_are_those_of_a_clip_alone(student):
     for length in range(1, 50):
         stages = student.eval().encode(torch.zeros(1, length, 40), torch.tensor([length]))[1]
-        expected = [stage_lengths(torch.tensor([length]), stride).item() for stride in student.strides]
+        expected = [
+            stage_lengths(torch.tensor([length]), stride).item() for stride in student.strides
+        ]
         assert [stage.shape[1] for stage in stages] == expected, length
 
 
@@ -230,7 +298,9 @@ def test_routing_is_the_attention_similarity_of_stages_and_layers(world, student
     objective = objective_of(world, student)
     before, answered = copied(student), batches(world, size=4)
     objective.route(student.train(), answered)
-    assert same(before, copied(student)) and not student.training  # nothing learned, no statistics moved
+    assert (
+        same(before, copied(student)) and not student.training
+    )  # nothing learned, no statistics moved
     expected = torch.zeros(3, LAYERS)
     for batch in batches(world, size=1):
         for number, stage in enumerate(student.encode(batch.sequences, batch.lengths)[1][1:]):
@@ -239,7 +309,9 @@ def test_routing_is_the_attention_similarity_of_stages_and_layers(world, student
                 expected[number, layer] += (own * batch.lesson.attention[0, layer]).sum() / 9
     assert torch.allclose(objective.similarity, expected.detach(), atol=1e-5)
     assert expected.abs().max() > 0.01
-    assert objective.routes.tolist() == [sorted(range(LAYERS), key=lambda n: -row[n])[:2] for row in expected.tolist()]
+    assert objective.routes.tolist() == [
+        sorted(range(LAYERS), key=lambda n: -row[n])[:2] for row in expected.tolist()
+    ]
     said = objective.routing()
     assert np.allclose(said["similarity"], expected.detach().numpy(), atol=1e-5)
     assert said["chosen"] == [[layer + 1 for layer in row] for row in objective.routes.tolist()]
@@ -250,21 +322,33 @@ def test_layers_that_are_given_are_kept(world, student):
     objective = objective_of(world, student, terms)
     objective.route(student, batches(world))
     assert objective.routing()["chosen"] == [[3, 1]] * 3
-    assert torch.tensor(objective.routing()["similarity"]).shape == (3, LAYERS)  # shown all the same
+    assert torch.tensor(objective.routing()["similarity"]).shape == (
+        3,
+        LAYERS,
+    )  # shown all the same
     beyond = SCENE.model_copy(update={"layered": Layered(weight=0.3, layers=[2, 4])})
     with pytest.raises(ValueError, match=r"terms\.layered\.layers=\[2, 4\] must be at most 3"):
         objective_of(world, student, beyond)
 
 
-@pytest.mark.parametrize("before, step, expected", [(0, 8, 0), (0, 9, 1), (0, 23, 15), (24, 0, 16), (24, 5, 21)])
-def test_the_temperature_falls_from_the_first_step_of_distillation_over_all_phases(world, student, before, step, expected):
+@pytest.mark.parametrize(
+    "before, step, expected", [(0, 8, 0), (0, 9, 1), (0, 23, 15), (24, 0, 16), (24, 5, 21)]
+)
+def test_the_temperature_falls_from_the_first_step_of_distillation_over_all_phases(
+    world, student, before, step, expected
+):
     layered = Layered(weight=0.3, top=1, t_max=8.0, t_min=2.0, beta=0.1)
-    objective, (batch, *_) = objective_of(world, student, SCENE.model_copy(update={"layered": layered})), batches(world)
+    objective, (batch, *_) = (
+        objective_of(world, student, SCENE.model_copy(update={"layered": layered})),
+        batches(world),
+    )
     objective.route(student, batches(world))
     objective.epoch, objective.steps_before = 2, before
     heard = answer(student, batch, step)
     sources = batch.lesson.layer_logits
-    wanted = losses.layered_kd(objective.stage_logits(heard), sources, objective.routes, 2 + 6 * exp(-0.1 * expected))
+    wanted = losses.layered_kd(
+        objective.stage_logits(heard), sources, objective.routes, 2 + 6 * exp(-0.1 * expected)
+    )
     assert objective(heard)["layered"].item() == pytest.approx(wanted.item(), rel=1e-6)
 
 

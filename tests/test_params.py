@@ -27,15 +27,22 @@ def spoil(content: dict, key: str, value: object) -> None:
 def sections(value: object) -> list[BaseModel]:
     if isinstance(value, BaseModel):
         return [value, *(s for _, inner in value for s in sections(inner))]
-    return [s for inner in value.values() for s in sections(inner)] if isinstance(value, dict) else []
+    return (
+        [s for inner in value.values() for s in sections(inner)] if isinstance(value, dict) else []
+    )
 
 
 def test_the_repositorys_parameters_parse_and_are_what_the_file_says(content):
     params = parse(content)
-    assert set(params.tracks) == set(content["tracks"]) and set(params.recipes) == set(content["recipes"])
+    assert set(params.tracks) == set(content["tracks"]) and set(params.recipes) == set(
+        content["recipes"]
+    )
     assert params.recipes["listening-kd"].terms.kd.temperature == 2.0
     assert params.recipes["listening-hard"].terms.kd is None
-    assert params.tracks["listening"].corpus.passages == content["tracks"]["listening"]["corpus"]["passages"]
+    assert (
+        params.tracks["listening"].corpus.passages
+        == content["tracks"]["listening"]["corpus"]["passages"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,7 +117,9 @@ def test_one_line_names_key_value_and_range(content, key, value, told):
 
 def test_what_is_missing_is_named(content):
     del content["tracks"]["listening"]["teacher"]["epochs"]
-    with pytest.raises(ParameterError, match=r"^params.yaml: tracks.listening.teacher.epochs is missing$"):
+    with pytest.raises(
+        ParameterError, match=r"^params.yaml: tracks.listening.teacher.epochs is missing$"
+    ):
         parse(content)
 
 
@@ -123,7 +132,10 @@ def test_content_that_is_no_parameters_is_one_line(other):
 def test_several_offences_are_all_named_on_one_line(content):
     spoil(content, "seed", -1)
     spoil(content, f"{KD}.temperature", 0)
-    with pytest.raises(ParameterError, match=r"^params.yaml: seed=-1[^\n]*; params.yaml: [^\n]*temperature=0[^\n]*$"):
+    with pytest.raises(
+        ParameterError,
+        match=r"^params.yaml: seed=-1[^\n]*; params.yaml: [^\n]*temperature=0[^\n]*$",
+    ):
         parse(content)
 
 
@@ -138,7 +150,9 @@ def test_nothing_can_be_set_afterwards(content):
 
 def test_a_stage_prints_that_line_alone_and_fails(content, tmp_path):
     for name in ("src", "stages"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
     spoil(content, f"{KD}.temperature", 0)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     done = subprocess.run(

@@ -1,4 +1,6 @@
-"""The pipeline as a user meets it: `dvc repro` on a shrunk corpus, in a temporary copy of the repository."""
+"""The pipeline as a user meets it: `dvc repro` on a shrunk corpus, in a temporary copy of the
+repository.
+"""
 
 import hashlib
 import json
@@ -35,9 +37,20 @@ TABLES = {
     "reliability": {"confidence", "accuracy", "count"},
     "curves": {"step", "validation", "model", "seed"},
 }
-BAD = {"corrupt": "corrupt.flac", "empty": "empty.wav", "notes": "notes.wav", "silent": "silent.wav"}
+BAD = {
+    "corrupt": "corrupt.flac",
+    "empty": "empty.wav",
+    "notes": "notes.wav",
+    "silent": "silent.wav",
+}
 SHRUNK = {
-    "tracks.listening.corpus.passages": {"teacher": 60, "pool": 60, "fewshot": 10, "validation": 20, "test": 60},
+    "tracks.listening.corpus.passages": {
+        "teacher": 60,
+        "pool": 60,
+        "fewshot": 10,
+        "validation": 20,
+        "test": 60,
+    },
     "tracks.listening.corpus.fewshot_retellings": 4,
     "tracks.listening.fewshot.teacher_rounds": 1,
     "tracks.listening.teacher.epochs": 2,
@@ -75,14 +88,31 @@ class Project:
 
     def __init__(self, root: Path, parameters: dict[str, object]):
         self.root = root
-        own = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"), "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         own["PYTHONPATH"] = "src"
-        names = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        names = {
+            f"GIT_{who}_{what}": "test@example.org"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | own | names | {"PATH": path}
-        listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, text=True)
+        self.environment = (
+            {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+            | own
+            | names
+            | {"PATH": path}
+        )
+        listed = subprocess.check_output(
+            ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, text=True
+        )
         for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file() and not name.startswith(("data/", "models/")):  # which DVC makes
+            if (ROOT / name).is_file() and not name.startswith(
+                ("data/", "models/")
+            ):  # which DVC makes
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, root / name)
         for key, value in parameters.items():
@@ -94,7 +124,12 @@ class Project:
     def run(self, *command: str) -> str:
         """Run a command; return what it printed on both streams."""
         done = subprocess.run(
-            command, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
         return done.stdout
@@ -110,7 +145,9 @@ class Project:
 
     def json(self, *arguments: str) -> dict:
         """Return what a dvc command prints as JSON, warnings left out."""
-        return json.loads(subprocess.check_output(["dvc", *arguments], cwd=self.root, env=self.environment))
+        return json.loads(
+            subprocess.check_output(["dvc", *arguments], cwd=self.root, env=self.environment)
+        )
 
     def set(self, key: str, value: object) -> None:
         """Change a parameter in params.yaml."""
@@ -133,12 +170,19 @@ class Project:
 
 def ran(output: str) -> set[str]:
     """Return the stages that `dvc repro` says it ran (or would run)."""
-    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
+    return {
+        line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")
+    }
 
 
 def bytes_under(*paths: Path) -> dict[str, str]:
     """Return the SHA-256 of every file under files and folders."""
-    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*"))) if file.is_file()]
+    files = [
+        file
+        for path in paths
+        for file in ([path] if path.is_file() else sorted(path.rglob("*")))
+        if file.is_file()
+    ]
     return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -174,8 +218,19 @@ def test_metrics_are_complete_finite_and_without_lists(project):
     models = {"teacher", "audio_blind", *RECIPES, *(f"{recipe}_int8" for recipe in RECIPES)}
     assert set(quality) == models | {"gain"}
     for name in models:
-        assert {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece", "skill", "wording"} <= set(quality[name])
-        assert set(quality[name]["wording"]) == {"seen", "unseen"} and "accuracy" in quality[name]["paper_protocol"]
+        assert {
+            "accuracy",
+            "accuracy_low",
+            "accuracy_high",
+            "macro_f1",
+            "ece",
+            "skill",
+            "wording",
+        } <= set(quality[name])
+        assert (
+            set(quality[name]["wording"]) == {"seen", "unseen"}
+            and "accuracy" in quality[name]["paper_protocol"]
+        )
         assert quality[name]["items"] > 150
     assert {"kd_vs_hard", "kd_pool_vs_hard", "kd_pool_int8_vs_kd_pool"} <= set(quality["gain"])
     cost = json.loads((project.root / "metrics/listening/cost.json").read_text())
@@ -184,21 +239,38 @@ def test_metrics_are_complete_finite_and_without_lists(project):
     assert all({"parameters", "macs"} <= set(cost[name]) for name in ("teacher", *RECIPES))
     for file in (project.root / "metrics").rglob("*.json"):
         for path, value in numbers(json.loads(file.read_text())):
-            assert type(value) in (int, float) and math.isfinite(value), f"{file.name}: {path}={value!r}"
+            assert type(value) in (int, float) and math.isfinite(value), (
+                f"{file.name}: {path}={value!r}"
+            )
 
 
 def test_the_scenes_are_scored_by_device_and_fit_their_device(project):
     quality = json.loads(project.quality("scenes"))
     students = {"hard", "kd", "layered", "layered_plain"}
-    models = {"teacher", "teacher_scratch", *students, *(f"{name}_int8" for name in students), "layered_ptq"}
+    models = {
+        "teacher",
+        "teacher_scratch",
+        *students,
+        *(f"{name}_int8" for name in students),
+        "layered_ptq",
+    }
     assert set(quality) == models | {"gain"}
     for name in models:
-        assert {"accuracy", "accuracy_low", "nll", "device_drop", "device_drop_low", "class"} <= set(quality[name])
+        assert {
+            "accuracy",
+            "accuracy_low",
+            "nll",
+            "device_drop",
+            "device_drop_low",
+            "class",
+        } <= set(quality[name])
         assert set(quality[name]["device"]) == {"a", "b", "c", "s1", "s2", "s3", "s4", "s5", "s6"}
         assert quality[name]["items"] == 10 * 2 * 9
     cost = json.loads((project.root / "metrics/scenes/cost.json").read_text())
     for name in students:
-        assert cost[f"{name}_int8"]["parameter_bytes"] <= 128_000 and cost[name]["macs"] <= 30_000_000
+        assert (
+            cost[f"{name}_int8"]["parameter_bytes"] <= 128_000 and cost[name]["macs"] <= 30_000_000
+        )
     submission = pd.read_csv(project.root / "models/scenes/answers.csv", sep="\t")
     assert list(submission.columns[:2]) == ["filename", "scene_label"] and len(submission) == 180
     assert np.allclose(submission.iloc[:, 2:].sum(axis=1), 1, atol=1e-4)
@@ -207,8 +279,12 @@ def test_the_scenes_are_scored_by_device_and_fit_their_device(project):
 def test_validation_is_scored_with_intervals_and_apart_from_the_test(project):
     for recipe in yaml.safe_load((project.root / "params.yaml").read_text())["recipes"]:
         track = recipe.split("-")[0]
-        students = json.loads((project.root / f"models/{track}/students/{recipe}/validation.json").read_text())
-        scores = json.loads((project.root / f"metrics/{track}/validation/{recipe}.json").read_text())
+        students = json.loads(
+            (project.root / f"models/{track}/students/{recipe}/validation.json").read_text()
+        )
+        scores = json.loads(
+            (project.root / f"metrics/{track}/validation/{recipe}.json").read_text()
+        )
         asked = items.read(project.root / f"data/{track}/items.parquet", "validation")
         assert (scores["items"], scores["seeds"]) == (len(asked), len(students))
         assert scores["accuracy"] == pytest.approx(np.mean(list(students.values())))
@@ -216,7 +292,10 @@ def test_validation_is_scored_with_intervals_and_apart_from_the_test(project):
 
 
 def test_every_stage_says_how_long_it_took(project):
-    took = {path.stem: json.loads(path.read_text()) for path in (project.root / "metrics").glob("*/seconds/*.json")}
+    took = {
+        path.stem: json.loads(path.read_text())
+        for path in (project.root / "metrics").glob("*/seconds/*.json")
+    }
     lock = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]
     assert set(took) == {stage for stage in lock if not stage.startswith("pretrain")}
     assert all(one["seconds"] > 0 for one in took.values())
@@ -230,7 +309,9 @@ def test_what_every_model_said_gives_the_scores(project):
         shares = (said["answer"] == said["item"].map(right)).groupby(said["model"]).mean()
         quality = json.loads(project.quality(track))
         assert set(shares.index) == set(quality) - {"gain", "audio_blind"}
-        assert {model: quality[model]["accuracy"] for model in shares.index} == pytest.approx(dict(shares))
+        assert {model: quality[model]["accuracy"] for model in shares.index} == pytest.approx(
+            dict(shares)
+        )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
@@ -240,9 +321,11 @@ def test_no_stage_opens_files_that_it_does_not_declare(project):
             continue  # frozen
         opened = json.loads((project.root / OPENED / f"{stage}.json").read_text())
         declared = [one["path"] for part in ("deps", "outs") for one in entry.get(part, [])]
-        assert [path for path in opened if not any(path == one or path.startswith(f"{one}/") for one in declared)] == [], (
-            stage
-        )
+        assert [
+            path
+            for path in opened
+            if not any(path == one or path.startswith(f"{one}/") for one in declared)
+        ] == [], stage
         assert opened or stage.startswith("download@"), stage
 
 
@@ -260,7 +343,10 @@ def test_a_second_run_runs_nothing(project):
 def test_metrics_and_plots_are_shown(project):
     shown = project.json("metrics", "show", "--json")[""]["data"]
     assert shown["metrics/listening/quality.json"]["data"] == json.loads(project.quality())
-    for track, more in {"listening": (), "scenes": ("confusion", "devices", "drops", "routing")}.items():
+    for track, more in {
+        "listening": (),
+        "scenes": ("confusion", "devices", "drops", "routing"),
+    }.items():
         folder = project.root / f"plots/{track}/test"
         for name, columns in TABLES.items():
             table = pd.read_csv(folder / f"{name}.csv")
@@ -273,7 +359,11 @@ def test_metrics_and_plots_are_shown(project):
     for track in ("listening", "scenes"):
         for name in TABLES:
             drawn = plots["data"][f"{track}_{name}"]
-            assert len(drawn) == 1 and drawn[0]["type"] == "vega" and "$schema" in json.dumps(drawn[0]["content"]), name
+            assert (
+                len(drawn) == 1
+                and drawn[0]["type"] == "vega"
+                and "$schema" in json.dumps(drawn[0]["content"])
+            ), name
 
 
 def test_a_temperature_concerns_its_recipe_alone(project):
@@ -300,7 +390,10 @@ def test_an_experiment_runs_what_it_changes(project):
     assert ran(printed) == {"distill@listening-kd", "quantize@listening-kd", "evaluate@listening"}
     after = json.loads(project.quality())
     assert after["kd"] != before["kd"]
-    assert all(after[name] == before[name] for name in ("teacher", "hard", "kd_pool", "kd_pool_int8", "audio_blind"))
+    assert all(
+        after[name] == before[name]
+        for name in ("teacher", "hard", "kd_pool", "kd_pool_int8", "audio_blind")
+    )
     project.restore()
     assert ran(project.dvc("repro")) == set() and json.loads(project.quality()) == before
 
@@ -321,7 +414,9 @@ def test_a_queued_experiment_runs_its_own_code_elsewhere(project):
     (reference,) = (one for one in listed if one.endswith("/queued"))
     assert "own_code,1" in project.git("show", f"{reference}:plots/listening/test/accuracy.csv")
     quality = json.loads(project.git("show", f"{reference}:metrics/listening/quality.json"))
-    assert quality["kd"] != json.loads(before)["kd"] and quality["hard"] == json.loads(before)["hard"]
+    assert (
+        quality["kd"] != json.loads(before)["kd"] and quality["hard"] == json.loads(before)["hard"]
+    )
 
 
 def test_a_sweep_trains_students_elsewhere_and_compares_them_on_validation_items(project):
@@ -332,10 +427,20 @@ def test_a_sweep_trains_students_elsewhere_and_compares_them_on_validation_items
     assert project.git("diff") == changed and project.quality() == before
     assert "uncommitted changes of tracked files are part of every experiment" in printed
     found = json.loads((project.root / "experiments/tiny/results.json").read_text())["experiments"]
-    assert {one[TEMPERATURE] for one in found} == {1.0, 8.0} and {one["state"] for one in found} == {"done"}
+    assert {one[TEMPERATURE] for one in found} == {1.0, 8.0} and {
+        one["state"] for one in found
+    } == {"done"}
     for one in found:
-        assert 0 <= one["validation_accuracy_low"] <= one["validation_accuracy"] <= one["validation_accuracy_high"] <= 1
-        (reference,) = project.git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{one['experiment']}").split()
+        assert (
+            0
+            <= one["validation_accuracy_low"]
+            <= one["validation_accuracy"]
+            <= one["validation_accuracy_high"]
+            <= 1
+        )
+        (reference,) = project.git(
+            "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{one['experiment']}"
+        ).split()
         own = yaml.safe_load(project.git("show", f"{reference}:params.yaml"))
         assert own["recipes"]["listening-kd"]["terms"]["kd"]["temperature"] == one[TEMPERATURE]
     assert matplotlib.image.imread(project.root / "experiments/tiny/accuracy.png").std() > 0.01
@@ -347,11 +452,18 @@ def test_a_sweep_trains_students_elsewhere_and_compares_them_on_validation_items
 
 
 def kill_when(project: Project, target: str, sign: str, **environment: str) -> None:
-    """Run `dvc repro TARGET`; SIGKILL it and all it started as soon as a file matches `sign` in `scratch`."""
+    """Run `dvc repro TARGET`; SIGKILL it and all it started as soon as a file matches `sign` in
+    `scratch`.
+    """
     environment = project.environment | environment
     with open(project.root / ".dvc/tmp/killed.log", "w") as log:
         process = subprocess.Popen(
-            ["dvc", "repro", target], cwd=project.root, env=environment, stdout=log, stderr=log, start_new_session=True
+            ["dvc", "repro", target],
+            cwd=project.root,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         try:
             while process.poll() is None and not next((project.root / "scratch").glob(sign), None):
@@ -364,26 +476,50 @@ def kill_when(project: Project, target: str, sign: str, **environment: str) -> N
 
 
 def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
-    """Everything DVC knows is deleted; then features, cache, distill and its QAT are each killed midway."""
+    """Everything DVC knows is deleted; then features, cache, distill and its QAT are each killed
+    midway.
+    """
     expected, root = (project.quality(), project.quality("scenes")), project.root
-    data = [f"data/{track}/{name}" for track in ("listening", "scenes") for name in ("mel.parquet", "cache")]
+    data = [
+        f"data/{track}/{name}"
+        for track in ("listening", "scenes")
+        for name in ("mel.parquet", "cache")
+    ]
     outputs = [root / name for name in (*data, "models")]
     before = bytes_under(*outputs)
     for name in (".dvc/cache", "data", "models", "scratch"):
         shutil.rmtree(root / name)
-    for file in [root / "dvc.lock", *(root / "metrics").rglob("*.*"), *(root / "plots").rglob("*.*")]:
+    for file in [
+        root / "dvc.lock",
+        *(root / "metrics").rglob("*.*"),
+        *(root / "plots").rglob("*.*"),
+    ]:
         if file.is_file() and "pretrain" not in str(file.relative_to(root)):  # frozen, and in Git
             file.unlink()
 
-    kill_when(project, "evaluate@listening", "listening/features/*/part-00000.json", EARSHOT_WORKERS="1")
-    assert (root / "data/listening/manifest.parquet").exists() and not (root / "data/listening/mel.parquet").exists()
+    kill_when(
+        project, "evaluate@listening", "listening/features/*/part-00000.json", EARSHOT_WORKERS="1"
+    )
+    assert (root / "data/listening/manifest.parquet").exists() and not (
+        root / "data/listening/mel.parquet"
+    ).exists()
     kill_when(project, "evaluate@listening", "listening/cache/*/part-00002.parquet")
-    assert (root / "data/listening/mel.parquet").exists() and not (root / "data/listening/cache").exists()
+    assert (root / "data/listening/mel.parquet").exists() and not (
+        root / "data/listening/cache"
+    ).exists()
     (kept,) = (root / "scratch/listening/cache").glob("*/part-00000.parquet")
     written = kept.stat().st_mtime_ns
-    kept.with_name(".part-00003.parquet.partial-1").write_bytes(b"half")  # what a kill in the middle of writing leaves
-    kill_when(project, "evaluate@listening", "listening/distill/listening-kd_pool/*/float/last.safetensors")
-    assert (root / "data/listening/cache/part-00000.parquet").stat().st_mtime_ns == written  # taken over, not made again
+    kept.with_name(".part-00003.parquet.partial-1").write_bytes(
+        b"half"
+    )  # what a kill in the middle of writing leaves
+    kill_when(
+        project,
+        "evaluate@listening",
+        "listening/distill/listening-kd_pool/*/float/last.safetensors",
+    )
+    assert (
+        root / "data/listening/cache/part-00000.parquet"
+    ).stat().st_mtime_ns == written  # taken over, not made again
     assert not (root / "models/listening/students/listening-kd_pool/validation.json").exists()
     kill_when(project, "evaluate@scenes", "scenes/cache/*/part-00003.parquet")
     kill_when(project, "evaluate@scenes", "scenes/distill/scenes-layered/*/qat/last.safetensors")
@@ -409,16 +545,22 @@ def own(tmp_path_factory) -> Project:
     rows = []
     for number in range(12):
         soundfile.write(clips / f"good{number}.flac", rng.normal(0, 0.1, 8000), 16_000)
-        rows.append((f"good{number}.flac", f"voice{number % 3}", "teacher", f"words number {number}"))
+        rows.append(
+            (f"good{number}.flac", f"voice{number % 3}", "teacher", f"words number {number}")
+        )
     whole = (clips / "good0.flac").read_bytes()
     (clips / "corrupt.flac").write_bytes(whole[:60] + rng.bytes(len(whole) // 2))
     (clips / "empty.wav").write_bytes(b"")
     (clips / "notes.wav").write_text("Buy milk.\n")
     soundfile.write(clips / "silent.wav", np.zeros(16_000), 16_000)
     rows += [(name, "voice9", "teacher", "words") for name in BAD.values()]
-    pd.DataFrame(rows, columns=["path", "speaker", "split", "text"]).to_csv(clips / "clips.csv", index=False)
+    pd.DataFrame(rows, columns=["path", "speaker", "split", "text"]).to_csv(
+        clips / "clips.csv", index=False
+    )
     corpus = {"name": "manifest", "path": "recordings/clips.csv"}
-    return Project(root, {"tracks.listening.corpus": corpus, "tracks.listening.features.max_bad_share": 0.25})
+    return Project(
+        root, {"tracks.listening.corpus": corpus, "tracks.listening.features.max_bad_share": 0.25}
+    )
 
 
 def rejected(project: Project) -> dict[str, str]:
@@ -428,17 +570,33 @@ def rejected(project: Project) -> dict[str, str]:
 
 
 def test_unusable_recordings_are_listed_and_the_rest_goes_on(own):
-    assert ran(own.dvc("repro", "features@listening")) == {"download@listening", "features@listening"}
+    assert ran(own.dvc("repro", "features@listening")) == {
+        "download@listening",
+        "features@listening",
+    }
     assert rejected(own) == BAD
-    assert {id for id, _ in Store(own.root / "data/listening/mel.parquet")} == {f"good{i}" for i in range(12)}
+    assert {id for id, _ in Store(own.root / "data/listening/mel.parquet")} == {
+        f"good{i}" for i in range(12)
+    }
 
 
 def test_too_many_unusable_recordings_stop_the_stage_with_one_line(own):
     own.set("tracks.listening.features.max_bad_share", 0.24)
     done = subprocess.run(
-        ["dvc", "repro", "features@listening"], cwd=own.root, env=own.environment, capture_output=True, text=True
+        ["dvc", "repro", "features@listening"],
+        cwd=own.root,
+        env=own.environment,
+        capture_output=True,
+        text=True,
     )
-    said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("features@listening: ")]
+    said = [
+        line
+        for line in (done.stdout + done.stderr).splitlines()
+        if line.startswith("features@listening: ")
+    ]
     assert done.returncode != 0 and len(said) == 1 and "Traceback" not in done.stdout + done.stderr
-    assert "4 of 16 clips are unusable, 25.0%; max_bad_share allows 24.0%" in said[0] and "corrupt.flac" in said[0]
+    assert (
+        "4 of 16 clips are unusable, 25.0%; max_bad_share allows 24.0%" in said[0]
+        and "corrupt.flac" in said[0]
+    )
     assert rejected(own) == BAD and not (own.root / "data/listening/mel.parquet").exists()

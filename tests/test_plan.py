@@ -1,4 +1,6 @@
-"""What a run would cost: bytes exactly, work as it turns out, stages as DVC says, times within a factor where measured."""
+"""What a run would cost: bytes exactly, work as it turns out, stages as DVC says, times within a
+factor where measured.
+"""
 
 import json
 import subprocess
@@ -23,7 +25,9 @@ SPEEDS = {
 
 def speeds(params: Params, track: str) -> dict:
     keys = [key for key, recipe in params.recipes.items() if recipe.track == track]
-    return SPEEDS | {"recipes": {key: {"judge": 0.001, "step": 0.002, "qat": 0.005} for key in keys}}
+    return SPEEDS | {
+        "recipes": {key: {"judge": 0.001, "step": 0.002, "qat": 0.005} for key in keys}
+    }
 
 
 @pytest.fixture
@@ -42,7 +46,12 @@ def at(tmp_path: Path, monkeypatch):
 
 
 def made(params: Params, **changes) -> plan.Plan:
-    return plan.make(params, list(params.tracks), lambda track: speeds(params, track), changes.get("status", dict))
+    return plan.make(
+        params,
+        list(params.tracks),
+        lambda track: speeds(params, track),
+        changes.get("status", dict),
+    )
 
 
 def test_the_embedded_profile_fetches_nothing(at):
@@ -53,7 +62,11 @@ def test_the_embedded_profile_fetches_nothing(at):
 
 def test_bytes_to_fetch_are_exact(at):
     drawn = made(at("paper"))
-    audio = [archive.bytes for part, archive in archives.TAU2022_PARTS.items() if part.startswith("audio.")]
+    audio = [
+        archive.bytes
+        for part, archive in archives.TAU2022_PARTS.items()
+        if part.startswith("audio.")
+    ]
     known = sum(audio) + 1_538_781 + 6_387_309_499 + 337_926_286 + 346_663_984 + 377_609_656
     totals = drawn.totals()
     assert len(audio) == 16 and totals["download_bytes"] == known
@@ -71,7 +84,9 @@ def test_what_is_here_or_half_here_is_not_fetched_again(at, monkeypatch):
     folder.mkdir(parents=True)
     (folder / ".dev-clean.tar.gz.partial").write_bytes(bytes(1000))
     (folder / "test-clean.tar.gz").write_bytes(b"whole")
-    pieces = {piece.name: piece for piece in storage.downloads("listening", params.tracks["listening"])}
+    pieces = {
+        piece.name: piece for piece in storage.downloads("listening", params.tracks["listening"])
+    }
     assert pieces["dev-clean"].left == 337_926_286 - 1000
     assert pieces["test-clean"].there and pieces["test-clean"].left == 0
     assert pieces["facebook/wav2vec2-base-960h"].left == 0
@@ -85,7 +100,9 @@ def test_work_before_a_corpus_is_there_is_what_it_turns_out_to_be(at):
         drawn = work.count(track, params.tracks[track], params.seed)
         assert drawn.basis == "the parameters"
         for role in report["minutes"]:
-            assert drawn.roles[role].seconds / 60 == pytest.approx(report["minutes"][role], rel=0.26)
+            assert drawn.roles[role].seconds / 60 == pytest.approx(
+                report["minutes"][role], rel=0.26
+            )
             assert drawn.roles[role].items == pytest.approx(report["items"][role]["all"], rel=0.26)
 
 
@@ -93,10 +110,19 @@ def test_work_before_a_corpus_is_there_is_what_it_turns_out_to_be(at):
 def test_real_corpora_have_work_and_every_stage_a_line(at, name):
     params = at(name)
     drawn = made(params)
-    assert all(of.seconds > 0 and of.passages > 0 for track in params.tracks.items()
-               for of in work.count(track[0], track[1], params.seed).roles.values() if of.clips)  # fmt: skip
+    assert all(
+        of.seconds > 0 and of.passages > 0
+        for track in params.tracks.items()
+        # fmt: skip
+        for of in work.count(track[0], track[1], params.seed).roles.values()
+        if of.clips
+    )
     assert len(drawn.stages) == 2 * 6 + 2 * len(params.recipes)
-    real = {f"download@{track}" for track, one in params.tracks.items() if getattr(one.corpus, "download", None)}
+    real = {
+        f"download@{track}"
+        for track, one in params.tracks.items()
+        if getattr(one.corpus, "download", None)
+    }
     assert real and {line.stage for line in drawn.stages if line.seconds is None} == real
     assert drawn.totals()["disk_bytes"] > 2 * 10**9
     assert "as fast as the network" in plan.render(drawn)
@@ -108,7 +134,9 @@ def test_the_users_own_table_is_unknown_before_it_is_read(at):
     params = parse(content)
     drawn = made(params)
     lines = {line.stage: line for line in drawn.stages}
-    assert lines["teacher@listening"].seconds is None and "unknown" in lines["teacher@listening"].work
+    assert (
+        lines["teacher@listening"].seconds is None and "unknown" in lines["teacher@listening"].work
+    )
     assert lines["teacher@scenes"].seconds > 0
     assert drawn.totals()["disk_of_unknown_size"] == 1
 
@@ -143,7 +171,9 @@ def test_only_what_runs_counts(at):
 
     one = made(params, status=status)
     seconds = next(line.seconds for line in all_of_it.stages if line.stage == "evaluate@scenes")
-    assert one.totals()["stages"] == 1 and one.totals()["seconds"] == pytest.approx(seconds, abs=0.1)
+    assert one.totals()["stages"] == 1 and one.totals()["seconds"] == pytest.approx(
+        seconds, abs=0.1
+    )
 
 
 def test_without_dvc_the_plan_says_so(at):
@@ -153,20 +183,36 @@ def test_without_dvc_the_plan_says_so(at):
         raise pipeline.PipelineError("dvc: at work")
 
     drawn = made(params, status=status)
-    assert all(line.runs is None for line in drawn.stages) and drawn.totals()["stages"] == len(drawn.stages)
+    assert all(line.runs is None for line in drawn.stages) and drawn.totals()["stages"] == len(
+        drawn.stages
+    )
     assert "Which stages will run is unknown (dvc: at work)." in plan.render(drawn)
     json.dumps(drawn.as_json(), allow_nan=False)
 
 
 def test_a_pool_that_doubles_doubles_its_time(at):
     params = at("embedded")
-    track, recipes = params.tracks["listening"], {"listening-kd_pool": params.recipes["listening-kd_pool"]}
+    track, recipes = (
+        params.tracks["listening"],
+        {"listening-kd_pool": params.recipes["listening-kd_pool"]},
+    )
     todo = work.count("listening", track, params.seed)
-    bare = SPEEDS | {"recipes": {"listening-kd_pool": {"judge": 0.0, "step": 0.002}}, "start_light": 0.0, "start_heavy": 0.0}
-    more = work.Work(todo.corpus, todo.roles | {"pool": work.Amount(3600, 2 * todo.roles["pool"].seconds)}, todo.basis)
+    bare = SPEEDS | {
+        "recipes": {"listening-kd_pool": {"judge": 0.0, "step": 0.002}},
+        "start_light": 0.0,
+        "start_heavy": 0.0,
+    }
+    more = work.Work(
+        todo.corpus,
+        todo.roles | {"pool": work.Amount(3600, 2 * todo.roles["pool"].seconds)},
+        todo.basis,
+    )
     few = todo.roles["fewshot"].seconds
     taken = [
-        stages.expected("listening", track, recipes, each, bare)["distill@listening-kd_pool"].seconds - stages.DVC
+        stages.expected("listening", track, recipes, each, bare)[
+            "distill@listening-kd_pool"
+        ].seconds
+        - stages.DVC
         for each in (todo, more)
     ]
     rounds = 2  # four seeds on two cores

@@ -13,7 +13,10 @@ QUALITY = {
     "teacher": {"accuracy": 0.95, "accuracy_low": 0.93, "accuracy_high": 0.97},
     "gain": {"teacher_vs_hard": {"accuracy": 0.49, "accuracy_low": 0.45, "accuracy_high": 0.53}},
 }
-GAINS = {**QUALITY["gain"], "hard_vs_hard": {"accuracy": 0.0, "accuracy_low": 0.0, "accuracy_high": 0.0}}
+GAINS = {
+    **QUALITY["gain"],
+    "hard_vs_hard": {"accuracy": 0.0, "accuracy_low": 0.0, "accuracy_high": 0.0},
+}
 ANSWERS = np.arange(90) % 3
 
 
@@ -24,16 +27,28 @@ def model(top):
 
 
 def curves():
-    rows = [(step, seed, 0.3 + step / 100 + seed / 50) for seed in range(3) for step in range(0, 50, 10)]
+    rows = [
+        (step, seed, 0.3 + step / 100 + seed / 50) for seed in range(3) for step in range(0, 50, 10)
+    ]
     frame = pd.DataFrame(rows, columns=["step", "seed", "accuracy"])
-    return {"hard": frame, "kd": frame[frame.step < 30], "late": frame[~((frame.seed == 2) & (frame.step > 20))]}
+    return {
+        "hard": frame,
+        "kd": frame[frame.step < 30],
+        "late": frame[~((frame.seed == 2) & (frame.step > 20))],
+    }
 
 
 CLASSES = ("airport", "street_traffic", "public_square")
 GROUPS = {"s4": "unseen", "a": "real", "s1": "seen"}
-DROPS = {"kd_vs_hard": GAINS["hard_vs_hard"] | {"device_drop": -0.1, "device_drop_low": -0.2, "device_drop_high": -0.05}}
+DROPS = {
+    "kd_vs_hard": GAINS["hard_vs_hard"]
+    | {"device_drop": -0.1, "device_drop_low": -0.2, "device_drop_high": -0.05}
+}
 ROUTING = {
-    f"seed-{seed}": {"similarity": [[0.1, 0.5, 0.4], [0.2, 0.1, 0.3 + seed / 10]], "chosen": [[2, 3], [3, 1 + seed % 2]]}
+    f"seed-{seed}": {
+        "similarity": [[0.1, 0.5, 0.4], [0.2, 0.1, 0.3 + seed / 10]],
+        "chosen": [[2, 3], [3, 1 + seed % 2]],
+    }
     for seed in range(3)
 }
 
@@ -51,11 +66,15 @@ def devices() -> pd.DataFrame:
 DRAW = {
     "drops": lambda path: plots.draw_gains(path, DROPS, "drops", "device_drop"),
     "devices": lambda path: plots.draw_devices(path, devices(), "by device"),
-    "confusion": lambda path: maps.draw_confusion(path, CLASSES, ANSWERS, model(0.8).argmax(-1), "confusion"),
+    "confusion": lambda path: maps.draw_confusion(
+        path, CLASSES, ANSWERS, model(0.8).argmax(-1), "confusion"
+    ),
     "routing": lambda path: maps.draw_routing(path, ROUTING, "routing"),
     "accuracy": lambda path: plots.draw_accuracy(path, QUALITY, 1 / 3, "listening"),
     "gains": lambda path: plots.draw_gains(path, GAINS),
-    "reliability": lambda path: plots.draw_reliability(path, {"hard": model(0.5), "kd": model(0.9)}, ANSWERS),
+    "reliability": lambda path: plots.draw_reliability(
+        path, {"hard": model(0.5), "kd": model(0.9)}, ANSWERS
+    ),
     "curves": lambda path: plots.draw_curves(path, curves(), "accuracy"),
 }
 
@@ -70,7 +89,9 @@ def test_figures_are_pngs_of_the_same_bytes_without_traces(tmp_path, name):
     pixels = matplotlib.image.imread(first)
     assert pixels.shape[1] == 1200
     inked = (pixels[..., :3].min(-1) < 0.8).mean()
-    assert 0.005 < inked < (0.75 if name in ("confusion", "routing") else 0.3)  # drawn upon; of maps the cells are filled
+    assert (
+        0.005 < inked < (0.75 if name in ("confusion", "routing") else 0.3)
+    )  # drawn upon; of maps the cells are filled
     assert [file.name for file in first.parent.iterdir()] == ["first.png"]
 
 
@@ -79,7 +100,9 @@ def test_a_figure_grows_with_its_rows_and_shows_its_numbers(tmp_path):
     plots.draw_accuracy(tmp_path / "one.png", {"hard": QUALITY["hard"]}, 1 / 3, "listening")
     changed = {**QUALITY, "hard": {**QUALITY["hard"], "accuracy_high": 0.6}}
     plots.draw_accuracy(tmp_path / "changed.png", changed, 1 / 3, "listening")
-    one, two, other = (matplotlib.image.imread(tmp_path / f"{name}.png") for name in ("one", "two", "changed"))
+    one, two, other = (
+        matplotlib.image.imread(tmp_path / f"{name}.png") for name in ("one", "two", "changed")
+    )
     assert len(two) - len(one) == pytest.approx(0.36 * 150, abs=1)
     assert (two != other).any()
 
@@ -91,7 +114,9 @@ def test_a_figure_that_fails_leaves_nothing(tmp_path):
 
 
 def test_accuracy_reads_back(tmp_path):
-    plots.write_accuracy(tmp_path / "accuracy.csv", [("hard", 1 / 3, 0.3, 0.4), ("teacher", 0.95, 0.93, 0.97)])
+    plots.write_accuracy(
+        tmp_path / "accuracy.csv", [("hard", 1 / 3, 0.3, 0.4), ("teacher", 0.95, 0.93, 0.97)]
+    )
     table = pd.read_csv(tmp_path / "accuracy.csv")
     assert list(table.columns) == ["model", "accuracy", "low", "high"]
     assert table.model.tolist() == ["hard", "teacher"]
@@ -139,22 +164,41 @@ def test_everything_of_a_track_is_drawn(tmp_path):
         pd.DataFrame({"step": [1, 2, 3], "validation": [0.1, 0.2, 0.3 + number]}).to_csv(
             folder / "validation.tsv", sep="\t", index=False
         )
-    items = [Item(f"i{n}", "test", "scene", "p", (f"i{n}",), "", CLASSES, int(a)) for n, a in enumerate(ANSWERS)]
+    items = [
+        Item(f"i{n}", "test", "scene", "p", (f"i{n}",), "", CLASSES, int(a))
+        for n, a in enumerate(ANSWERS)
+    ]
     probabilities = {name: model(0.8) for name in ("teacher", "hard", "hard_int8")}
     quality = {name: scored(one) for name, one in probabilities.items()} | {"gain": DROPS}
     arguments = (quality, probabilities, items, "hard_int8", live, "scenes")
     plots.draw_all(tmp_path / "test", *arguments, GROUPS, {"hard": ROUTING})
-    pictures = {"accuracy", "gains", "reliability", "curves", "confusion", "devices", "drops", "routing"}
+    pictures = {
+        "accuracy",
+        "gains",
+        "reliability",
+        "curves",
+        "confusion",
+        "devices",
+        "drops",
+        "routing",
+    }
     assert {file.stem for file in (tmp_path / "test").glob("*.png")} == pictures
     tables = {file.stem: pd.read_csv(file) for file in (tmp_path / "test").glob("*.csv")}
     assert set(tables) == pictures - {"gains", "drops"}
     assert tables["confusion"].groupby(["actual", "predicted"]).size()["airport", "airport"] == 15
-    assert tables["devices"].device.tolist()[:3] == ["a", "s1", "s4"] and len(tables["devices"]) == 9
+    assert (
+        tables["devices"].device.tolist()[:3] == ["a", "s1", "s4"] and len(tables["devices"]) == 9
+    )
     items = [
         Item(f"i{n}", "test", "detail", "p", (f"i{n}",), "Which?", (f"a{n}", "b", "c"), int(a))
         for n, a in enumerate(ANSWERS)
     ]
     quality["gain"] = GAINS
     plots.draw_all(tmp_path / "other", quality, probabilities, items, *arguments[3:], {}, {})
-    assert {file.stem for file in (tmp_path / "other").glob("*.png")} == {"accuracy", "gains", "reliability", "curves"}
+    assert {file.stem for file in (tmp_path / "other").glob("*.png")} == {
+        "accuracy",
+        "gains",
+        "reliability",
+        "curves",
+    }
     assert set(pd.read_csv(tmp_path / "other/confusion.csv").actual) == {0, 1, 2}

@@ -88,7 +88,9 @@ def test_files_that_are_no_student(model, tmp_path):
     other = onnx.load(model)
     onnx.helper.set_model_props(other, {})
     onnx.save(other, tmp_path / "bare.onnx")
-    onnx.helper.set_model_props(other, {"task": "choice", "sample_rate": "16000", "buckets": "many"})
+    onnx.helper.set_model_props(
+        other, {"task": "choice", "sample_rate": "16000", "buckets": "many"}
+    )
     onnx.save(other, tmp_path / "damaged.onnx")
     messages = {
         "absent": "no such file",
@@ -102,14 +104,26 @@ def test_files_that_are_no_student(model, tmp_path):
             Student(tmp_path / f"{name}.onnx")
 
 
-def earshot(*arguments: str | Path, folder: Path, code: str = "import earshot.cli as c; raise SystemExit(c.main())"):
+def earshot(
+    *arguments: str | Path,
+    folder: Path,
+    code: str = "import earshot.cli as c; raise SystemExit(c.main())",
+):
     environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+    )
 
 
 def asking(clip: Path) -> list[str]:
-    return ["answer", str(clip), "--question", QUESTION, *[part for o in OPTIONS for part in ("--option", o)]]
+    return [
+        "answer",
+        str(clip),
+        "--question",
+        QUESTION,
+        *[part for o in OPTIONS for part in ("--option", o)],
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +158,9 @@ raise SystemExit(status)
     assert last.startswith("answered in ")
     assert last.endswith(" ms, 1.50 s of audio")
     expected = Student(model).answer(tone(), QUESTION, OPTIONS)
-    assert shares == pytest.approx([100 * p for p in expected.probabilities], abs=7)  # at a wrong rate off by 40
+    assert shares == pytest.approx(
+        [100 * p for p in expected.probabilities], abs=7
+    )  # at a wrong rate off by 40
 
 
 @pytest.mark.parametrize("name", ["stereo.wav", "mono.ogg", "mono.mp3"])
@@ -152,7 +168,9 @@ def test_any_format_and_rate(model, clips, name, capsys):
     assert cli.main([*asking(clips / name), "--model", str(model), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     expected = Student(model).answer(tone(), QUESTION, OPTIONS)
-    assert found["probabilities"] == pytest.approx(expected.probabilities, abs=0.07)  # at a wrong rate off by 0.4
+    assert found["probabilities"] == pytest.approx(
+        expected.probabilities, abs=0.07
+    )  # at a wrong rate off by 0.4
     assert found["answer"] == OPTIONS[found["option"]]
     assert found["options"] == OPTIONS
     assert found["seconds"] == pytest.approx(1.5, abs=0.1)
@@ -166,7 +184,10 @@ def test_bar_on_a_terminal_only(model, clips, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     cli.main(arguments)
     shares = Student(model).answer(tone(), QUESTION, OPTIONS).probabilities
-    assert [line.count("#") for line in capsys.readouterr().out.splitlines()] == [*(round(30 * p) for p in shares), 0]
+    assert [line.count("#") for line in capsys.readouterr().out.splitlines()] == [
+        *(round(30 * p) for p in shares),
+        0,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -29,18 +29,27 @@ def params(**changes) -> CTCPretrain:
 
 def clips(count: int = 6) -> list[ctc.Clip]:
     return [
-        ((10_000 * noise(i, 0.5 + 0.05 * i)).astype(np.int16), text) for i, text in zip(range(count), TEXTS, strict=False)
+        ((10_000 * noise(i, 0.5 + 0.05 * i)).astype(np.int16), text)
+        for i, text in zip(range(count), TEXTS, strict=False)
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("it rains", "it rains"), ("Mary's  LAMP!", "mary's lamp"), (" —a—b- 3 ", "a b"), ("", ""), ("?!", "")],
+    [
+        ("it rains", "it rains"),
+        ("Mary's  LAMP!", "mary's lamp"),
+        (" —a—b- 3 ", "a b"),
+        ("", ""),
+        ("?!", ""),
+    ],
 )
 def test_letters_round_trip(text, said):
     labels = ctc.encode_letters(text)
     assert 0 not in labels  # the blank
-    spread = [x for label in labels for x in (label, 0)]  # a CTC path: doubled letters need a blank between them
+    spread = [
+        x for label in labels for x in (label, 0)
+    ]  # a CTC path: doubled letters need a blank between them
     assert ctc.decode_letters(torch.tensor(spread, dtype=torch.long)) == said
 
 
@@ -95,7 +104,13 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path, monkeypatch, killed_at)
 def test_another_seed_is_another_run(tmp_path):
     losses: list[list[float]] = [[], []]
     for seed in (0, 1):
-        ctc.pretrain(clips(), params(steps=2), seed, tmp_path / str(seed), lambda _, loss, s=seed: losses[s].append(loss))
+        ctc.pretrain(
+            clips(),
+            params(steps=2),
+            seed,
+            tmp_path / str(seed),
+            lambda _, loss, s=seed: losses[s].append(loss),
+        )
     assert losses[0] != losses[1]
 
 
@@ -126,11 +141,18 @@ def test_the_same_seed_writes_the_same_checkpoint(tmp_path):
         recogniser = ctc.pretrain(clips(), params(steps=2), 0, tmp_path / name, lambda *_: None)
         ctc.save(recogniser, tmp_path / name / "checkpoint")
     for path in (tmp_path / "one" / "checkpoint").iterdir():
-        assert path.read_bytes() == (tmp_path / "two" / "checkpoint" / path.name).read_bytes(), path.name
+        assert path.read_bytes() == (tmp_path / "two" / "checkpoint" / path.name).read_bytes(), (
+            path.name
+        )
 
 
 def test_letter_error_rate_by_hand(monkeypatch):
-    said = iter([torch.tensor(ctc.encode_letters("it rained")), torch.tensor(ctc.encode_letters("two coat"))])
+    said = iter(
+        [
+            torch.tensor(ctc.encode_letters("it rained")),
+            torch.tensor(ctc.encode_letters("two coat")),
+        ]
+    )
 
     class Recogniser:
         def __call__(self, waves, attention_mask):

@@ -27,12 +27,16 @@ def params(tmp_path: Path) -> Path:
 
 def leaves(node: Mapping, prefix: str = "") -> Iterator[str]:
     for name, value in node.items():
-        yield from leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [f"{prefix}{name}"]
+        yield from (
+            leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [f"{prefix}{name}"]
+        )
 
 
 def test_the_profiles_are_there_and_params_yaml_is_one_of_them(params):
     assert {"embedded", "mini", "paper", "full"} <= set(NAMES)
-    assert params.read_bytes() == (ROOT / "params.yaml").read_bytes(), "commit params.yaml as `make profile NAME=embedded`"
+    assert params.read_bytes() == (ROOT / "params.yaml").read_bytes(), (
+        "commit params.yaml as `make profile NAME=embedded`"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,10 +72,16 @@ def test_embedded_sets_back_whatever_a_profile_sets():
 
 
 def test_what_else_the_user_changed_stays(params):
-    own = params.read_text().replace("seed: 2026", "seed: 7 # mine").replace("resamples: 2000", "resamples: 500")
+    own = (
+        params.read_text()
+        .replace("seed: 2026", "seed: 7 # mine")
+        .replace("resamples: 2000", "resamples: 500")
+    )
     params.write_text(own)
     profile.apply(FOLDER / "full.yaml", params)
-    assert "seed: 7 # mine\n" in params.read_text() and params.read_text().count("resamples: 500") == 2
+    assert (
+        "seed: 7 # mine\n" in params.read_text() and params.read_text().count("resamples: 500") == 2
+    )
     profile.apply(FOLDER / "embedded.yaml", params)
     assert params.read_text() == own
 
@@ -91,9 +101,16 @@ def test_the_papers_settings_are_the_papers(params):
     listening, scenes = paper.tracks["listening"], paper.tracks["scenes"]
     assert (listening.student.hidden, listening.student.stack) == (512, 1)
     assert (listening.distill.learning_rate, listening.distill.batch) == (1e-4, 8)
-    assert {recipe.epochs for recipe in paper.recipes.values() if recipe.track == "listening"} == {50}
+    assert {recipe.epochs for recipe in paper.recipes.values() if recipe.track == "listening"} == {
+        50
+    }
     front = scenes.features
-    assert (front.sample_rate, front.n_fft, front.win_length, front.n_mels) == (32_000, 4096, 3072, 256)
+    assert (front.sample_rate, front.n_fft, front.win_length, front.n_mels) == (
+        32_000,
+        4096,
+        3072,
+        256,
+    )
     assert "audio" in scenes.corpus.download.parts  # all sixteen
 
 
@@ -102,7 +119,11 @@ def test_hub_checkpoints_are_pinned(params, name):
     profile.apply(FOLDER / f"{name}.yaml", params)
     for track in parse(yaml.safe_load(params.read_text())).tracks.values():
         pairs = [(track.teacher.checkpoint, track.teacher.revision)]
-        pairs += [(start, track.pretrain.revision)] if (start := getattr(track.pretrain, "start", None)) else []
+        pairs += (
+            [(start, track.pretrain.revision)]
+            if (start := getattr(track.pretrain, "start", None))
+            else []
+        )
         for checkpoint, revision in pairs:
             assert (ROOT / checkpoint).is_dir() or len(bytes.fromhex(revision)) == 20
 
@@ -112,8 +133,14 @@ def test_hub_checkpoints_are_pinned(params, name):
     [
         ("seeed: 1", "seeed: no such key"),
         ("seed: -1", "seed=-1"),
-        ("tracks: {listening: {corpus: {name: librispeech}}}", "tracks.listening.corpus.root is missing"),
-        ("tracks: {listening: {teacher: {epoch: 3}}}", "tracks.listening.teacher.epoch: no such key"),
+        (
+            "tracks: {listening: {corpus: {name: librispeech}}}",
+            "tracks.listening.corpus.root is missing",
+        ),
+        (
+            "tracks: {listening: {teacher: {epoch: 3}}}",
+            "tracks.listening.teacher.epoch: no such key",
+        ),
     ],
 )
 def test_a_profile_that_does_not_apply_leaves_the_file_alone(params, tmp_path, content, complaint):
@@ -130,6 +157,9 @@ def test_a_wrong_name_is_told_the_right_ones(params, tmp_path, monkeypatch, caps
     (tmp_path / "profiles").symlink_to(FOLDER)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["profile", "ful"]) == 2
-    assert capsys.readouterr().err == f"earshot: profiles/ful.yaml: no such profile; there are {', '.join(NAMES)}\n"
+    assert (
+        capsys.readouterr().err
+        == f"earshot: profiles/ful.yaml: no such profile; there are {', '.join(NAMES)}\n"
+    )
     assert cli.main(["profile", "full"]) == 0
     assert "tracks.scenes.distill.seeds: 4 → 10\n" in capsys.readouterr().out

@@ -28,8 +28,13 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def by_split(zipf):
-    """Splits without a word in common; half the pool, and a passage of each other split, are not transcribed."""
-    made = {split: zipf(split, 12 if split == "fewshot" else 90, first) for split, first in FIRST.items()}
+    """Splits without a word in common; half the pool, and a passage of each other split, are not
+    transcribed.
+    """
+    made = {
+        split: zipf(split, 12 if split == "fewshot" else 90, first)
+        for split, first in FIRST.items()
+    }
     for split, told in made.items():
         silent = 45 if split == "pool" else 1
         made[split] = [replace(p, texts=None, next=None) for p in told[:silent]] + told[silent:]
@@ -64,19 +69,39 @@ def table(*rows: tuple) -> pd.DataFrame:
 
 
 def test_words_are_content_words_in_order_each_once():
-    assert words("The cat's Hat — and a HAT, in 1999 on snake_case; Été!") == ["cat's", "hat", "snake", "case", "été"]
+    assert words("The cat's Hat — and a HAT, in 1999 on snake_case; Été!") == [
+        "cat's",
+        "hat",
+        "snake",
+        "case",
+        "été",
+    ]
     assert words("It is on. No!") == []
 
 
 def test_the_last_utterance_of_a_transcribed_run_is_withheld():
-    rows = [("a0", "test", "a", "s", 4.0, "One.", "seen"), ("a1", "test", "a", "s", 4.0, "Two.", "unseen")]
-    rows += [("a2", "test", "a", "s", 4.0, "Three.", "seen"), ("b0", "pool", "b", "t", 4.0, "Lone.", None)]
-    rows += [("c0", "pool", "c", "t", 4.0, None, None), ("c1", "pool", "c", "t", 4.0, "Half.", None)]
-    cut = {p.id: p for p in passages(table(*rows), ["a0", "a1", "a2", "b0", "c0", "c1", "other"], 60.0)}
+    rows = [
+        ("a0", "test", "a", "s", 4.0, "One.", "seen"),
+        ("a1", "test", "a", "s", 4.0, "Two.", "unseen"),
+    ]
+    rows += [
+        ("a2", "test", "a", "s", 4.0, "Three.", "seen"),
+        ("b0", "pool", "b", "t", 4.0, "Lone.", None),
+    ]
+    rows += [
+        ("c0", "pool", "c", "t", 4.0, None, None),
+        ("c1", "pool", "c", "t", 4.0, "Half.", None),
+    ]
+    cut = {
+        p.id: p for p in passages(table(*rows), ["a0", "a1", "a2", "b0", "c0", "c1", "other"], 60.0)
+    }
     assert cut["a"] == Passage("a", "test", "s", "unseen", ("a0", "a1"), ("One.", "Two."), "Three.")
     assert cut["a"].text == "One. Two."
     assert cut["b"] == Passage("b", "pool", "t", "seen", ("b0",), ("Lone.",), None)
-    assert cut["c"] == Passage("c", "pool", "t", "seen", ("c0", "c1"), None, None) and cut["c"].text == ""
+    assert (
+        cut["c"] == Passage("c", "pool", "t", "seen", ("c0", "c1"), None, None)
+        and cut["c"].text == ""
+    )
     assert len(cut) == 3
 
 
@@ -93,7 +118,9 @@ def test_long_groups_are_cut_and_rejected_clips_left_out():
 
 
 def test_a_part_of_a_passage():
-    passage = Passage("a", "test", "s", "seen", ("a0", "a1", "a2"), ("One.", "Two.", "Three."), "Four.")
+    passage = Passage(
+        "a", "test", "s", "seen", ("a0", "a1", "a2"), ("One.", "Two.", "Three."), "Four."
+    )
     assert passage.part(1, 3) == replace(passage, utterances=("a1", "a2"), texts=("Two.", "Three."))
     assert replace(passage, texts=None).part(0, 1).texts is None
 
@@ -110,7 +137,9 @@ def test_built_items_pass_the_check_and_are_sorted(built, heard):
 @pytest.mark.parametrize("skill", items.SKILLS)
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_every_option_of_a_set_is_the_answer_of_one_of_its_items(zipf, skill, size):
-    made = questions.generate("test", zipf("test", 120), FewShot(skills=[skill], options=size), rng())
+    made = questions.generate(
+        "test", zipf("test", 120), FewShot(skills=[skill], options=size), rng()
+    )
     assert len(made) > 80
     for start in range(0, len(made), size):
         group = made[start : start + size]
@@ -138,7 +167,11 @@ def test_items_say_what_their_passage_says(built, heard):
     for item in built:
         if item.role in GENERATED:
             passage = heard[item.passage]
-            assert (item.utterances, item.wording, item.role) == (passage.utterances, passage.wording, passage.split)
+            assert (item.utterances, item.wording, item.role) == (
+                passage.utterances,
+                passage.wording,
+                passage.split,
+            )
             assert item.question in questions.ASKED[item.skill]
 
 
@@ -207,10 +240,16 @@ def test_untranscribed_passages_give_pool_items_alone(built, heard):
 
 def test_the_pool_has_no_answers_and_the_teachers_options(built, fewshot_params):
     pool = [item for item in built if item.role == "pool"]
-    assert len(pool) == 90 * fewshot_params.pool.questions and {item.answer for item in pool} == {items.UNKNOWN}
-    offered = {(item.skill, option) for item in built if item.role == "teacher" for option in item.options}
+    assert len(pool) == 90 * fewshot_params.pool.questions and {item.answer for item in pool} == {
+        items.UNKNOWN
+    }
+    offered = {
+        (item.skill, option) for item in built if item.role == "teacher" for option in item.options
+    }
     assert {(item.skill, option) for item in pool for option in item.options} <= offered
-    elsewhere = {option for item in built if item.role not in ("teacher", "pool") for option in item.options}
+    elsewhere = {
+        option for item in built if item.role not in ("teacher", "pool") for option in item.options
+    }
     assert not elsewhere & {option for item in pool for option in item.options}
     assert {len(item.options) for item in pool} == {fewshot_params.pool.options}
     assert Counter(item.skill for item in pool) == {"detail": 180, "main_idea": 90, "inference": 90}
@@ -220,7 +259,9 @@ def test_the_pool_has_no_answers_and_the_teachers_options(built, fewshot_params)
 
 def test_a_corpus_without_labelled_teacher_items_is_named(by_split, fewshot_params):
     with pytest.raises(ItemError, match="no transcribed passages in split 'teacher'"):
-        questions.build(lambda split: [] if split == "teacher" else by_split[split], fewshot_params, 0)
+        questions.build(
+            lambda split: [] if split == "teacher" else by_split[split], fewshot_params, 0
+        )
 
 
 # the ten questions
@@ -228,7 +269,11 @@ def test_a_corpus_without_labelled_teacher_items_is_named(by_split, fewshot_para
 
 @pytest.mark.parametrize("source", ["zipf", "told"])
 def test_few_shot_is_ten_questions_on_ten_passages(request, source, zipf, fewshot_params):
-    told = zipf("fewshot", 14, sentences=9) if source == "zipf" else request.getfixturevalue("told")("fewshot")
+    told = (
+        zipf("fewshot", 14, sentences=9)
+        if source == "zipf"
+        else request.getfixturevalue("told")("fewshot")
+    )
     by_id = {passage.id: passage for passage in told}
     made = questions.few_shot(told, fewshot_params, rng(3))
     asked = [item for item in made if item.role == "fewshot"]
@@ -240,13 +285,19 @@ def test_few_shot_is_ten_questions_on_ten_passages(request, source, zipf, fewsho
         passage = by_id[item.passage]
         share = len(item.utterances) / len(passage.utterances)
         assert item.utterances == passage.utterances[: len(item.utterances)]
-        assert share == pytest.approx(1 - fewshot_params.paper_share, abs=0.5 / len(passage.utterances))
+        assert share == pytest.approx(
+            1 - fewshot_params.paper_share, abs=0.5 / len(passage.utterances)
+        )
         said = passage.part(0, len(item.utterances))
         assert true_of(item, item.options[item.answer], said)
         # wrong of the other segments too, where the question is asked again
-        assert [true_of(item, option, passage) for option in item.options] == [i == item.answer for i in range(3)]
+        assert [true_of(item, option, passage) for option in item.options] == [
+            i == item.answer for i in range(3)
+        ]
         again = [other for other in repeated if other.passage == item.passage]
-        assert [u for other in again for u in other.utterances] == list(passage.utterances[len(item.utterances) :])
+        assert [u for other in again for u in other.utterances] == list(
+            passage.utterances[len(item.utterances) :]
+        )
         assert all(len(other.utterances) == 1 for other in again)
         same = {(other.skill, other.question, other.options, other.answer) for other in again}
         assert same == {(item.skill, item.question, item.options, item.answer)}
@@ -256,13 +307,18 @@ def test_few_shot_is_ten_questions_on_ten_passages(request, source, zipf, fewsho
 def test_the_paper_share_may_be_nothing_or_all(zipf):
     told = zipf("fewshot", 12, sentences=6)
     none = questions.few_shot(told, FewShot(paper_share=0.0), rng())
-    assert {item.role for item in none} == {"fewshot"} and {len(item.utterances) for item in none} == {6}
+    assert {item.role for item in none} == {"fewshot"} and {
+        len(item.utterances) for item in none
+    } == {6}
     most = questions.few_shot(told, FewShot(paper_share=1.0), rng())
     assert {len(item.utterances) for item in most if item.role == "fewshot"} == {1}
 
 
 def test_too_few_passages_are_counted(zipf, fewshot_params):
-    with pytest.raises(ItemError, match=r"^fewshot.questions=10 must be at most the transcribed few-shot passages, 9$"):
+    with pytest.raises(
+        ItemError,
+        match=r"^fewshot.questions=10 must be at most the transcribed few-shot passages, 9$",
+    ):
         questions.few_shot(zipf("fewshot", 9), fewshot_params, rng())
 
 
@@ -307,7 +363,9 @@ def test_the_hash_seed_of_python_does_not_matter():
     exec(SCRIPT, here)
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": seed}
-    there = subprocess.check_output([sys.executable, "-c", f"{SCRIPT}print(found)"], env=environment, text=True)
+    there = subprocess.check_output(
+        [sys.executable, "-c", f"{SCRIPT}print(found)"], env=environment, text=True
+    )
     assert there.strip() == here["found"] and int(there.split()[0]) > 150
 
 
@@ -330,9 +388,13 @@ def authored(tmp_path, *entries) -> list[items.Item]:
 
 
 def test_authored_items_are_read(tmp_path):
-    first, second = authored(tmp_path, ENTRY, ENTRY | {"id": "q2", "role": "test", "options": [1, 2]})
+    first, second = authored(
+        tmp_path, ENTRY, ENTRY | {"id": "q2", "role": "test", "options": [1, 2]}
+    )
     options = ("leave", "stay", "sing")
-    expected = items.Item("q1", "fewshot", "inference", "u1", ("u1", "u2"), "What will she do?", options, 1)
+    expected = items.Item(
+        "q1", "fewshot", "inference", "u1", ("u1", "u2"), "What will she do?", options, 1
+    )
     assert first == expected
     assert second == replace(expected, id="q2", role="test", options=("1", "2"))
     items.check([first, second], ["u1", "u2"])
@@ -341,9 +403,15 @@ def test_authored_items_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "fault"),
     [
-        ({k: v for k, v in ENTRY.items() if k != "answer"}, "item q1: needs exactly the fields id, skill, question"),
+        (
+            {k: v for k, v in ENTRY.items() if k != "answer"},
+            "item q1: needs exactly the fields id, skill, question",
+        ),
         (ENTRY | {"hint": "no"}, "item q1: needs exactly the fields id, skill, question"),
-        ({k: v for k, v in ENTRY.items() if k != "id"}, "item 1: needs exactly the fields id, skill, question"),
+        (
+            {k: v for k, v in ENTRY.items() if k != "id"},
+            "item 1: needs exactly the fields id, skill, question",
+        ),
         ("What?", "item 1: needs exactly the fields id, skill, question"),
         (ENTRY | {"answer": "1"}, "item q1: answer='1' is no int"),
         (ENTRY | {"answer": True}, "item q1: answer=True is no int"),
@@ -356,7 +424,9 @@ def test_authored_items_are_read(tmp_path):
 def test_an_entry_that_cannot_be_used_is_named_with_its_file(tmp_path, entry, fault):
     with pytest.raises(ItemError) as raised:
         authored(tmp_path, ENTRY | {"id": "q0"}, entry)
-    assert str(raised.value).startswith(f"{tmp_path / 'questions.yaml'}: {fault}") and "\n" not in str(raised.value)
+    assert str(raised.value).startswith(
+        f"{tmp_path / 'questions.yaml'}: {fault}"
+    ) and "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("content", ["a: [1,\n b", "items: {}", "", "\x00"])

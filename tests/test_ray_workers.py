@@ -37,7 +37,12 @@ def square(number: int) -> tuple[int, set[str]]:
     """Return a number's square, and where this machine's processes of Ray listen."""
     raylet = psutil.Process().parent()
     family = [raylet, *raylet.children(), *raylet.parent().children()]
-    listening = (one for process in family for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN)
+    listening = (
+        one
+        for process in family
+        for one in process.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN
+    )
     return number * number, {one.laddr.ip.removeprefix("::ffff:") for one in listening}
 
 
@@ -69,12 +74,21 @@ def test_ray_makes_the_same_features_and_the_same_cache(tmp_path, monkeypatch, t
     for engine in ("local", "ray"):
         out = tmp_path / engine
         log_mel.extract(
-            manifest, MEL, Views(), 0, out / "mel.parquet", out / "bad.csv", tmp_path / f"scratch-{engine}", engine
+            manifest,
+            MEL,
+            Views(),
+            0,
+            out / "mel.parquet",
+            out / "bad.csv",
+            tmp_path / f"scratch-{engine}",
+            engine,
         )
         rows = finetune.Asker(params, tmp_path / "teacher", setting.recordings, LAYERED)
         views = setting.recordings.views
         cache.write(out / "cache", rows, setting.identity, SCENE_ITEMS, views, LAYERED, engine)
-    assert (tmp_path / "local/mel.parquet").read_bytes() == (tmp_path / "ray/mel.parquet").read_bytes()
+    assert (tmp_path / "local/mel.parquet").read_bytes() == (
+        tmp_path / "ray/mel.parquet"
+    ).read_bytes()
     assert contents(tmp_path / "local/cache") == contents(tmp_path / "ray/cache")
 
     (tmp_path / "ray/cache/part-00001.parquet").unlink()
@@ -82,9 +96,13 @@ def test_ray_makes_the_same_features_and_the_same_cache(tmp_path, monkeypatch, t
     monkeypatch.setattr(
         ray_workers,
         "run",
-        lambda function, tasks, *more, **named: written.extend(tasks) or run(function, tasks, *more, **named),
+        lambda function, tasks, *more, **named: (
+            written.extend(tasks) or run(function, tasks, *more, **named)
+        ),
     )
-    write = partial(cache.write, tmp_path / "ray/cache", rows, setting.identity, SCENE_ITEMS, views, LAYERED)
+    write = partial(
+        cache.write, tmp_path / "ray/cache", rows, setting.identity, SCENE_ITEMS, views, LAYERED
+    )
     write("ray")
     assert [part.path.name for part, _ in written] == ["part-00001.parquet"]
     assert contents(tmp_path / "local/cache") == contents(tmp_path / "ray/cache")

@@ -1,4 +1,6 @@
-"""The READMEs say what the repository says: tables from metrics, commands that exist, files that are there."""
+"""The READMEs say what the repository says: tables from metrics, commands that exist, files that
+are there.
+"""
 
 import re
 import subprocess
@@ -23,7 +25,9 @@ DONE = [track for track in TRACKS if (ROOT / "metrics" / track / "quality.json")
 def test_results_are_those_of_the_metrics(track: str, name: str, language: str):
     text, (begin, end) = (ROOT / name).read_text(), table.markers(track)
     shown = text.split(begin)[1].split(end)[0].strip()
-    assert shown == table.render(*table.load(track, ROOT), language, TRACKS[track].evaluate.reference_seconds)
+    assert shown == table.render(
+        *table.load(track, ROOT), language, TRACKS[track].evaluate.reference_seconds
+    )
 
 
 @pytest.mark.parametrize("name", READMES)
@@ -65,7 +69,9 @@ def test_profiles_apply_and_go_back(tmp_path: Path):
     assert any(line.startswith("tracks.listening.student.hidden: ") for line in changes)
     assert paper.tracks["listening"].student.hidden == 512
     assert paper.tracks["listening"].distill.learning_rate == 1e-4
-    assert {recipe.epochs for recipe in paper.recipes.values() if recipe.track == "listening"} == {50}
+    assert {recipe.epochs for recipe in paper.recipes.values() if recipe.track == "listening"} == {
+        50
+    }
     assert "# " in params.read_text()  # comments survive
     profile.apply(ROOT / "profiles/embedded.yaml", params)
     assert parse(yaml.safe_load(params.read_text())) == original

@@ -1,4 +1,6 @@
-"""The step to real corpora as a user takes it: a profile, a base address, `dvc repro`; a local server plays the hosts."""
+"""The step to real corpora as a user takes it: a profile, a base address, `dvc repro`; a local
+server plays the hosts.
+"""
 
 import hashlib
 import json
@@ -23,30 +25,52 @@ SPEECH = SyntheticSpeech(
     fewshot_retellings=2,
 )
 SCENES = SyntheticScenes(
-    name="synthetic_scenes", segments={"train": 4, "test": 2}, clips={"train": 3, "test": 1}, validation_share=0.25
+    name="synthetic_scenes",
+    segments={"train": 4, "test": 2},
+    clips={"train": 3, "test": 1},
+    validation_share=0.25,
 )
 SPLITS = {"train-clean-5": {"teacher", "pool", "fewshot", "validation"}, "dev-clean-2": {"test"}}
 PINNED = {
     teacher["checkpoint"]: (kind, teacher["revision"])
     for profile, track, kind in (("mini", "listening", "wav2vec2"), ("paper", "scenes", "hubert"))
-    for teacher in [yaml.safe_load((ROOT / f"profiles/{profile}.yaml").read_text())["tracks"][track]["teacher"]]
+    for teacher in [
+        yaml.safe_load((ROOT / f"profiles/{profile}.yaml").read_text())["tracks"][track]["teacher"]
+    ]
 }
-KEPT = ("teacher.epochs", "cache", "distill.seeds", "quantize", "evaluate", "epochs", "terms", "qat", "student.hidden")
+KEPT = (
+    "teacher.epochs",
+    "cache",
+    "distill.seeds",
+    "quantize",
+    "evaluate",
+    "epochs",
+    "terms",
+    "qat",
+    "student.hidden",
+)
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory) -> dict[str, bytes]:
     """The embedded corpora, packed as the real ones are."""
     root = tmp_path_factory.mktemp("served")
-    tree(root / "LibriSpeech", list(CORPORA["synthetic_speech"](SPEECH, root / "spoken", 1)), SPLITS)
+    tree(
+        root / "LibriSpeech", list(CORPORA["synthetic_speech"](SPEECH, root / "spoken", 1)), SPLITS
+    )
     scenes = root / "scenes"
     list(CORPORA["synthetic_scenes"](SCENES, scenes, 1))
     clips = sorted((scenes / "audio").iterdir())
     meta = [scenes / "meta.csv", *(scenes / "evaluation_setup").iterdir()]
     zips = {"meta": meta} | {f"audio.{number + 1}": clips[number::16] for number in range(16)}
-    files = {f"{part}.tar.gz": tarball(root / "LibriSpeech" / part, f"LibriSpeech/{part}") for part in SPLITS}
+    files = {
+        f"{part}.tar.gz": tarball(root / "LibriSpeech" / part, f"LibriSpeech/{part}")
+        for part in SPLITS
+    }
     files |= {f"{TAU_NAME}.{part}.zip": zipped(scenes, own) for part, own in zips.items()}
-    return files | {file.name: file.read_bytes() for file in scenes.glob("*.csv") if file.name != "meta.csv"}
+    return files | {
+        file.name: file.read_bytes() for file in scenes.glob("*.csv") if file.name != "meta.csv"
+    }
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +82,8 @@ def hosts(served):
 @pytest.fixture(scope="module")
 def hub(checkpoints):  # noqa: F811
     server = Hub(
-        {id: checkpoints[kind] for id, (kind, _) in PINNED.items()}, {id: commit for id, (_, commit) in PINNED.items()}
+        {id: checkpoints[kind] for id, (kind, _) in PINNED.items()},
+        {id: commit for id, (_, commit) in PINNED.items()},
     )
     yield server
     server.shutdown()
@@ -66,7 +91,9 @@ def hub(checkpoints):  # noqa: F811
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, served, hosts, hub) -> Project:
-    """A fresh copy: listening's corpus and teacher as in `mini`, scenes' as in `paper`, but for addresses and sizes."""
+    """A fresh copy: listening's corpus and teacher as in `mini`, scenes' as in `paper`, but for
+    addresses and sizes.
+    """
     shrunk = {key: value for key, value in SHRUNK.items() if any(part in key for part in KEPT)}
     made = Project(tmp_path_factory.mktemp("real"), shrunk)
     made.environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(made.root / "hub")}
@@ -88,7 +115,9 @@ def project(tmp_path_factory, served, hosts, hub) -> Project:
         table = {
             part: {"md5": hashlib.md5(content).hexdigest(), "bytes": len(content)}
             for name, content in served.items()
-            for part in [name.removesuffix(".tar.gz").removesuffix(".zip").removeprefix(parts["meta"])]
+            for part in [
+                name.removesuffix(".tar.gz").removesuffix(".zip").removeprefix(parts["meta"])
+            ]
             if ("clean" in part) == (track == "listening")
         }
         (made.root / f"{track}.yaml").write_text(yaml.safe_dump(table))
@@ -101,10 +130,15 @@ def project(tmp_path_factory, served, hosts, hub) -> Project:
 
 def test_from_nothing_to_metrics(project, served, hosts, hub):
     project.dvc("repro")
-    for track, models in {"listening": {"teacher", "hard", "kd_pool_int8"}, "scenes": {"teacher", "layered_int8"}}.items():
+    for track, models in {
+        "listening": {"teacher", "hard", "kd_pool_int8"},
+        "scenes": {"teacher", "layered_int8"},
+    }.items():
         assert models <= set(json.loads(project.quality(track)))
     identity = json.loads((project.root / "models/scenes/teacher/identity.json").read_text())
-    assert identity["checkpoint"] == "facebook/hubert-base-ls960" and len(identity["revision"]) == 40
+    assert (
+        identity["checkpoint"] == "facebook/hubert-base-ls960" and len(identity["revision"]) == 40
+    )
     for name, content in served.items():
         assert hosts.sent(f"/{name}") == len(content), name  # once, and nothing twice
 

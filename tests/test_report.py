@@ -1,4 +1,6 @@
-"""The report: what it says is what the metrics say, it needs nothing else, and the one in docs/ is not out of date."""
+"""The report: what it says is what the metrics say, it needs nothing else, and the one in docs/ is
+not out of date.
+"""
 
 import json
 import re
@@ -17,6 +19,7 @@ from conftest import ROOT
 from earshot.cli import main
 from earshot.tables import answers, items
 from earshot.tables.items import Item
+from earshot.tables.manifest import Clip, write_manifest
 from earshot.workbench import report
 from earshot.workbench.integrity.hashes import md5
 from earshot.workbench.report import (
@@ -65,13 +68,17 @@ class Reader(HTMLParser):
 def without(text: str, *parts: str) -> str:
     """Cut what stands between the marks of parts out of a page."""
     for part in parts:
-        text = re.sub(rf"<!-- {part} -->.*?<!-- end of {part} -->", f"<!-- {part} -->", text, flags=re.S)
+        text = re.sub(
+            rf"<!-- {part} -->.*?<!-- end of {part} -->", f"<!-- {part} -->", text, flags=re.S
+        )
     return text
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project with this one's metrics, whose one track with sound has two test items, one of them hostile."""
+    """A project with this one's metrics, whose one track with sound has two test items, one of them
+    hostile.
+    """
     for name in ("metrics", "plots", "params.yaml", "dvc.yaml", "dvc.lock", "requirements.lock"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
@@ -82,17 +89,35 @@ def project(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, rng.normal(0, 0.1, 16_000).astype(np.float32), 16_000)
         name, spoken = str(path.relative_to(tmp_path)), "<i>said</i>"
-        clip = manifest_table.Clip(f"u{place}", name, 1.0, 16_000, f"s{place}", "test", text=spoken, passage=f"p{place}")
+        clip = Clip(
+            f"u{place}", name, 1.0, 16_000, f"s{place}", "test", text=spoken, passage=f"p{place}"
+        )
         rows.append(clip)
-    manifest_table.write_manifest(rows, tmp_path / "data/listening/manifest.parquet")
+    write_manifest(rows, tmp_path / "data/listening/manifest.parquet")
     evil = "<script>alert(1)</script>"
     asked = [
-        Item(f"i{place}", "test", "detail", f"p{place}", (f"u{place}",), question, (evil, "two", "three"), place)
+        Item(
+            f"i{place}",
+            "test",
+            "detail",
+            f"p{place}",
+            (f"u{place}",),
+            question,
+            (evil, "two", "three"),
+            place,
+        )
         for place, question in enumerate((f"What? {evil}", "Which?"))
     ]
     items.write(asked, tmp_path / "data/listening/items.parquet")
-    said = {"i0": np.array([0.2, 0.7, 0.1], np.float32), "i1": np.array([0.5, 0.1, 0.4], np.float32)}
-    answers.write(tmp_path / "models/listening/answers.parquet", asked, {"teacher": [said], "kd_pool_int8": [said, said]})
+    said = {
+        "i0": np.array([0.2, 0.7, 0.1], np.float32),
+        "i1": np.array([0.5, 0.1, 0.4], np.float32),
+    }
+    answers.write(
+        tmp_path / "models/listening/answers.parquet",
+        asked,
+        {"teacher": [said], "kd_pool_int8": [said, said]},
+    )
     record(tmp_path)
     return tmp_path
 
@@ -115,17 +140,26 @@ def test_the_committed_page_is_that_of_the_committed_metrics(language: str):
     fresh = page.render(ROOT, PARAMS, TRACKS, {}, language, other, commit)
     parts = ("hardest", "versions")  # the one needs data, the other is no result
     shown = dict(
-        re.findall(r'<th scope="row" class="mono">([^<]+)</th><td class="text mono">([0-9a-f]{64})</td>', committed)
+        re.findall(
+            r'<th scope="row" class="mono">([^<]+)</th><td class="text mono">([0-9a-f]{64})</td>',
+            committed,
+        )
     )
-    assert shown == dict(data.hashes(TRACKS, ROOT, PARAMS)), "docs/report.html is out of date: run `make report`"
-    assert without(committed, *parts) == without(fresh, *parts), "docs/report.html is out of date: run `make report`"
+    assert shown == dict(data.hashes(TRACKS, ROOT, PARAMS)), (
+        "docs/report.html is out of date: run `make report`"
+    )
+    assert without(committed, *parts) == without(fresh, *parts), (
+        "docs/report.html is out of date: run `make report`"
+    )
 
 
 def test_the_committed_figures_are_those_of_the_committed_metrics(tmp_path: Path):
     written = figures.write(tmp_path, TRACKS, ("en", "zh"))
     assert len(written) == 4 * len(TRACKS)
     for path in written:
-        assert (ROOT / "docs/figures" / path.name).read_text() == path.read_text(), "run `make report`"
+        assert (ROOT / "docs/figures" / path.name).read_text() == path.read_text(), (
+            "run `make report`"
+        )
         ElementTree.parse(path)
 
 
@@ -137,8 +171,12 @@ def test_a_page_is_whole_and_needs_nothing_else(language: str):
     ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert all(image.get("alt") for image in read.all("img"))
-    assert all(picture.get("aria-label") and picture["role"] == "img" for picture in read.all("svg"))
-    assert {link["href"].removeprefix("#") for link in read.all("a") if link["href"].startswith("#")} <= set(ids)
+    assert all(
+        picture.get("aria-label") and picture["role"] == "img" for picture in read.all("svg")
+    )
+    assert {
+        link["href"].removeprefix("#") for link in read.all("a") if link["href"].startswith("#")
+    } <= set(ids)
     assert not read.all("script") and not read.all("link")
     assert all(one["src"].startswith("data:") for tag in ("img", "audio") for one in read.all(tag))
     assert not re.search(r"url\(|@import", text)
@@ -155,7 +193,9 @@ def test_the_values_are_those_of_the_metrics():
         own = text.split(f'<section id="{track.name}-results">')[1].split("</section>")[0]
         quality = json.loads((ROOT / f"metrics/{track.name}/quality.json").read_text())
         rows = {
-            cells[0]: cells[1:] for row in re.findall(r"<tr.*?</tr>", own) if (cells := re.findall(r">([^<]*)</t[hd]>", row))
+            cells[0]: cells[1:]
+            for row in re.findall(r"<tr.*?</tr>", own)
+            if (cells := re.findall(r">([^<]*)</t[hd]>", row))
         }
         assert set(quality) - {"gain"} <= set(rows)
         for model, scores in quality.items():
@@ -165,18 +205,29 @@ def test_the_values_are_those_of_the_metrics():
         gained = text.split(f'<section id="{track.name}-gains">')[1].split("</section>")[0]
         for pair, gain in quality["gain"].items():
             for metric in ("accuracy", "device_drop"):
-                assert metric not in gain or f"{pair.replace('_vs_', ' − ')} {blocks.points(gain[metric])} (" in gained
+                assert (
+                    metric not in gain
+                    or f"{pair.replace('_vs_', ' − ')} {blocks.points(gain[metric])} (" in gained
+                )
 
 
 def test_both_languages_say_the_same_things():
     assert set(TEXTS["en"]) == set(TEXTS["zh"])
     for name, text in TEXTS["en"].items():
-        assert set(re.findall(r"\{(\w+)", text)) == set(re.findall(r"\{(\w+)", TEXTS["zh"][name])), name
+        assert set(re.findall(r"\{(\w+)", text)) == set(
+            re.findall(r"\{(\w+)", TEXTS["zh"][name])
+        ), name
     assert set(provenance.versions(ROOT)) >= {"torch", "jinja2", "dvc"}
 
 
 def test_equal_inputs_give_equal_bytes_and_texts_are_escaped(project: Path):
-    written = report.write(project / "a.html", ("en", "zh"), project, project / "params.yaml", folder=project / "figures")
+    written = report.write(
+        project / "a.html",
+        ("en", "zh"),
+        project,
+        project / "params.yaml",
+        folder=project / "figures",
+    )
     again = report.write(project / "b.html", ("en",), project, project / "params.yaml")
     assert [path.name for path in written[:2]] == ["a.html", "a.zh-CN.html"]
     text = written[0].read_text()
@@ -189,15 +240,22 @@ def test_equal_inputs_give_equal_bytes_and_texts_are_escaped(project: Path):
 
 
 def test_items_of_other_results_are_not_shown(project: Path):
-    items.write(items.read(project / "data/listening/items.parquet")[:1], project / "data/listening/items.parquet")
-    text = report.write(project / "page.html", ("en",), project, project / "params.yaml")[0].read_text()
+    items.write(
+        items.read(project / "data/listening/items.parquet")[:1],
+        project / "data/listening/items.parquet",
+    )
+    text = report.write(project / "page.html", ("en",), project, project / "params.yaml")[
+        0
+    ].read_text()
     assert "<audio" not in text and not Reader(text).faults
 
 
 def test_the_commit_is_named_while_nothing_has_changed_since(tmp_path: Path):
     def git(*words: str) -> str:
         who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-        return subprocess.run(("git", *who, *words), cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ("git", *who, *words), cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     assert provenance.commit(tmp_path, Path("params.yaml")) is None
     git("init", "--quiet")
@@ -216,7 +274,9 @@ def test_what_is_missing_is_said_and_the_rest_is_there(project: Path):
     (project / "metrics/scenes/cost.json").unlink()
     for name in ("dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock"):
         (project / name).unlink()
-    text = report.write(project / "page.html", ("en",), project, project / "params.yaml")[0].read_text()
+    text = report.write(project / "page.html", ("en",), project, project / "params.yaml")[
+        0
+    ].read_text()
     assert not Reader(text).faults
     for missing in (
         "plots/scenes/test/curves.csv",
@@ -231,10 +291,16 @@ def test_what_is_missing_is_said_and_the_rest_is_there(project: Path):
 
 def test_a_track_of_another_kind_needs_no_code(tmp_path: Path):
     scores = {"wer": 0.08, "wer_low": 0.07, "wer_high": 0.09, "items": 5}
-    quality = {"teacher": scores, "student": scores | {"language": {"de": scores, "en": scores}}, "gain": {}}
+    quality = {
+        "teacher": scores,
+        "student": scores | {"language": {"de": scores, "en": scores}},
+        "gain": {},
+    }
     (tmp_path / "metrics/asr").mkdir(parents=True)
     (tmp_path / "metrics/asr/quality.json").write_text(json.dumps(quality))
-    text = report.write(tmp_path / "page.html", ("en",), tmp_path, tmp_path / "params.yaml")[0].read_text()
+    text = report.write(tmp_path / "page.html", ("en",), tmp_path, tmp_path / "params.yaml")[
+        0
+    ].read_text()
     assert "word error rate" in text and "By language" in text and "8.0 (7.0–9.0)" in text
 
 
@@ -258,12 +324,17 @@ def test_a_page_too_large_is_refused(project: Path, monkeypatch):
 
 
 def test_the_hardest_items_are_ranked_by_mean_over_seeds_then_models():
-    asked = [Item(name, "test", "detail", passage, ("u",), "?", ("a", "b"), 0) for name, passage in ("ax", "bx", "cy", "dz")]
+    asked = [
+        Item(name, "test", "detail", passage, ("u",), "?", ("a", "b"), 0)
+        for name, passage in ("ax", "bx", "cy", "dz")
+    ]
     table = pd.DataFrame(
         [
             (item, model, seed, 0, [right, 1 - right])
             for item, model, seed, right in [
-                *(("a", "m", seed, 0.2) for seed in range(4)),  # 0.2 and 0.8: 0.5; by rows it would be 0.32
+                *(
+                    ("a", "m", seed, 0.2) for seed in range(4)
+                ),  # 0.2 and 0.8: 0.5; by rows it would be 0.32
                 *(("a", "n", 0, 0.8), ("b", "m", 0, 0.6), ("c", "m", 0, 0.4), ("d", "m", 0, 0.9)),
             ]
         ],
@@ -275,10 +346,14 @@ def test_the_hardest_items_are_ranked_by_mean_over_seeds_then_models():
 
 
 def test_labels_of_models_that_cost_the_same_do_not_lie_on_one_another():
-    points = [scatter.Point(f"model_{n}", 1e5, 0.5 + n / 200, 0.45, 0.55, n, False) for n in range(7)]
+    points = [
+        scatter.Point(f"model_{n}", 1e5, 0.5 + n / 200, 0.45, 0.55, n, False) for n in range(7)
+    ]
     places, frame = [(150.0, 100.0 + 3 * n) for n in range(7)], scatter.Box(40, 20, 340, 280)
     found = scatter.labels(points, places, [scatter.Box(148, 60, 152, 160)], frame)
-    assert all(one.overlap(other) == 0 for place, one in enumerate(found) for other in found[:place])
+    assert all(
+        one.overlap(other) == 0 for place, one in enumerate(found) for other in found[:place]
+    )
     assert all(one.left >= frame.left and one.right <= frame.right for one in found)
 
 

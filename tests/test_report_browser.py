@@ -1,4 +1,6 @@
-"""The report in a browser: nothing is fetched, sound plays, nothing is cut off, everything can be read, light or dark."""
+"""The report in a browser: nothing is fetched, sound plays, nothing is cut off, everything can be
+read, light or dark.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -10,10 +12,13 @@ from conftest import ROOT
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"no browser on PATH (looked for {', '.join(NAMES)})")
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason=f"no browser on PATH (looked for {', '.join(NAMES)})"
+)
 PAGES = ("docs/report.html", "docs/report.zh-CN.html")
 
-# The contrast of each text with the nearest paper behind it, texts in drawings included (those on cells apart).
+# The contrast of each text with the nearest paper behind it, texts in drawings included (those on
+# cells apart).
 CONTRASTS = """() => {
   const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
   const light = (rgb) => rgb.slice(0, 3).map((v) => v / 255)
@@ -58,7 +63,8 @@ CUT = """() => [...document.querySelectorAll('svg text')].filter((one) => one.ge
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
         started = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+            executable_path=BROWSER,
+            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
         )
         yield started
         started.close()
@@ -66,17 +72,24 @@ def browser() -> Iterator[Any]:
 
 def visit(browser: Any, page: str, width: int, scheme: str) -> tuple[Any, list[str], list[str]]:
     """Open a page; return it, what went wrong on it, and what it asked for beside itself."""
-    opened = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True).new_page()
+    opened = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+    ).new_page()
     faults, asked = list[str](), list[str]()
     opened.on("console", lambda message: faults.append(message.text))
     opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("request", lambda request: asked.append(request.url) if not request.url.startswith("data:") else None)
+    opened.on(
+        "request",
+        lambda request: asked.append(request.url) if not request.url.startswith("data:") else None,
+    )
     opened.goto((ROOT / page).as_uri())
     return opened, faults, asked
 
 
 @pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1440, "light"), (1440, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(390, "light"), (390, "dark"), (1440, "light"), (1440, "dark")]
+)
 def test_it_can_be_read_on_any_screen(browser: Any, page: str, width: int, scheme: str):
     opened, faults, asked = visit(browser, page, width, scheme)
     opened.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
@@ -100,7 +113,9 @@ def test_every_clip_plays(browser: Any):
         player.evaluate(
             "one => new Promise((done) => one.readyState ? done() : one.addEventListener('loadedmetadata', done))"
         )
-        assert player.evaluate("one => one.duration") == pytest.approx(float(said.rsplit(", ", 1)[1].split()[0]), abs=0.2)
+        assert player.evaluate("one => one.duration") == pytest.approx(
+            float(said.rsplit(", ", 1)[1].split()[0]), abs=0.2
+        )
     player.evaluate("one => { one.muted = true; return one.play(); }")
     opened.wait_for_function("one => one.currentTime > 0.1", arg=player.element_handle())
     assert faults == []

@@ -42,8 +42,12 @@ def sound() -> np.ndarray:
 
 def test_a_curve_by_hand():
     peak = Curve(((1000, 6.0, 0.5),)).decibels(np.array([1000.0, 2000.0, 500.0]))
-    assert peak == pytest.approx([6, 6 * np.exp(-2), 6 * np.exp(-2)])  # an octave is two widths away
-    cut = Curve(low_cut=100, high_cut=4000, steepness=2).decibels(np.array([100.0, 25.0, 632.0, 4000.0]))
+    assert peak == pytest.approx(
+        [6, 6 * np.exp(-2), 6 * np.exp(-2)]
+    )  # an octave is two widths away
+    cut = Curve(low_cut=100, high_cut=4000, steepness=2).decibels(
+        np.array([100.0, 25.0, 632.0, 4000.0])
+    )
     assert cut == pytest.approx([-3.01, -24.1, 0, -3.01], abs=0.02)
     assert Curve().decibels(HERTZ) == pytest.approx(0)
 
@@ -58,7 +62,8 @@ def test_a_response_has_the_magnitudes_of_its_curve(rate):
 def test_a_response_is_minimum_phase():
     for seed in range(5):
         response = parametric(np.random.default_rng(seed), 16_000)
-        # Jensen: the mean log magnitude is that of the first tap exactly when no zero lies outside the unit circle.
+        # Jensen: the mean log magnitude is that of the first tap exactly when no zero lies outside
+        # the unit circle.
         mean = np.log(np.abs(np.fft.fft(response, 1 << 15))).mean()
         assert np.log(abs(response[0])) == pytest.approx(mean, abs=0.01)
 
@@ -85,7 +90,9 @@ def test_hearing_keeps_length_and_loudness(sound):
         heard = convolve(sound, response)
         assert heard.shape == sound.shape and heard.dtype == np.float32
         assert rms(heard) == pytest.approx(rms(sound), rel=1e-4)
-        assert convolve(sound, 7 * response) == pytest.approx(heard, abs=1e-5)  # its own gain does not matter
+        assert convolve(sound, 7 * response) == pytest.approx(
+            heard, abs=1e-5
+        )  # its own gain does not matter
 
 
 def test_hearing_filters(sound):
@@ -106,16 +113,18 @@ def test_only_what_exceeds_full_scale_is_changed():
 
 
 def test_silence_stays_silence(sound):
-    assert not convolve(np.zeros(1000, dtype=np.float32), parametric(np.random.default_rng(0), 16_000)).any()
+    assert not convolve(
+        np.zeros(1000, dtype=np.float32), parametric(np.random.default_rng(0), 16_000)
+    ).any()
     assert not convolve(sound[:5], np.r_[np.zeros(5), 1.0]).any()  # nothing has arrived yet
     assert convolve(sound[:0], np.ones(1)).shape == (0,)
 
 
 def test_a_device_adds_noise_and_compresses(sound):
     flat, rng = Curve(), np.random.default_rng(0)
-    assert rms(Device(flat, noise=-60).hear(np.zeros(50_000, dtype=np.float32), 16_000, rng)) == pytest.approx(
-        1e-3, rel=0.02
-    )
+    assert rms(
+        Device(flat, noise=-60).hear(np.zeros(50_000, dtype=np.float32), 16_000, rng)
+    ) == pytest.approx(1e-3, rel=0.02)
     quiet, loud = 0.01 * sound, np.clip(8 * sound, -1, 1)
     device = Device(flat, noise=-120, ceiling=-12)
     assert device.hear(quiet, 16_000, rng) == pytest.approx(quiet, abs=1e-4)
@@ -131,7 +140,11 @@ def folder(tmp_path) -> Path:
     """Two recorded responses at 44.1 kHz: both begin after a pause and end in one."""
     for name, seed in (("b.wav", 1), ("a.flac", 2)):
         response = draw(np.random.default_rng(seed), 0.5).response(44_100)
-        soundfile.write(tmp_path / name, np.r_[np.zeros(300), 0.4 * response / abs(response).max(), np.zeros(9000)], 44_100)
+        soundfile.write(
+            tmp_path / name,
+            np.r_[np.zeros(300), 0.4 * response / abs(response).max(), np.zeros(9000)],
+            44_100,
+        )
     (tmp_path / "notes.txt").write_text("no response")
     return tmp_path
 

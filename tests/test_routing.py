@@ -1,4 +1,6 @@
-"""Attention maps, their similarity and the choice of layers: by hand, by invariance, and where the answer is known."""
+"""Attention maps, their similarity and the choice of layers: by hand, by invariance, and where the
+answer is known.
+"""
 
 from math import sqrt
 
@@ -17,8 +19,9 @@ def lengths(*each: int) -> torch.Tensor:
 
 
 def test_map_by_hand():
-    # moments a = (2, 0) (mean of (3, 0) and (1, 0)), b = (−1, 1), c = (−1, −1), their mean 0: cosines ab = ac = −1/√2,
-    # bc = 0. Off the diagonal, less their mean −√2/3: −1/(3√2), −1/(3√2), 2/(3√2).
+    # moments a = (2, 0) (mean of (3, 0) and (1, 0)), b = (−1, 1), c = (−1, −1), their mean 0:
+    # cosines ab = ac = −1/√2, bc = 0. Off the diagonal, less their mean −√2/3: −1/(3√2), −1/(3√2),
+    # 2/(3√2).
     frames = torch.tensor([[[3.0, 0], [1, 0], [-1, 1], [-1, 1], [-1, -1], [-1, -1]]])
     ab, bc = -1 / sqrt(12), 2 / sqrt(12)  # (−1, −1, 2) over the norm of both halves, √(2·6)
     expected = torch.tensor([[[0, ab, ab], [ab, 0, bc], [ab, bc, 0]]])
@@ -26,11 +29,14 @@ def test_map_by_hand():
 
 
 def test_moments_share_the_frames_on_their_borders():
-    # four frames in three moments of 4/3: (f0 + f1/3) · 3/4, (2/3 f1 + 2/3 f2) · 3/4, (f2/3 + f3) · 3/4
+    # four frames in three moments of 4/3: (f0 + f1/3) · 3/4, (2/3 f1 + 2/3 f2) · 3/4, (f2/3 + f3) ·
+    # 3/4
     frames = random(1, 4, 5)
     f = frames[0]
     pooled = torch.stack([(f[0] + f[1] / 3), (f[1] + f[2]) * 2 / 3, (f[2] / 3 + f[3])]) * 3 / 4
-    torch.testing.assert_close(attention(frames, lengths(4), 3), attention(pooled[None], lengths(3), 3))
+    torch.testing.assert_close(
+        attention(frames, lengths(4), 3), attention(pooled[None], lengths(3), 3)
+    )
     every = torch.repeat_interleave(f, 3, dim=0)[None]  # the same clip in frames a third as long
     torch.testing.assert_close(attention(frames, lengths(4), 3), attention(every, lengths(12), 3))
 
@@ -55,7 +61,9 @@ def test_similarity_is_the_correlation_of_what_resembles_what():
 
     expected = torch.corrcoef(torch.stack([off_diagonal(one), off_diagonal(other)]))[0, 1]
     maps = [attention(frames, lengths(24)) for frames in (one, other)]
-    torch.testing.assert_close(similarity(maps[:1], maps[1][:, None])[0, 0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        similarity(maps[:1], maps[1][:, None])[0, 0], expected, rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("clip_length", [5, 12, 24, 49])
@@ -71,13 +79,17 @@ def test_rotation_scale_and_shift_change_nothing(clip_length):
 def test_the_frame_rate_changes_nothing():
     frames = random(2, 24, 6)
     finer = frames.repeat_interleave(2, dim=1)
-    torch.testing.assert_close(attention(finer, lengths(48, 48)), attention(frames, lengths(24, 24)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        attention(finer, lengths(48, 48)), attention(frames, lengths(24, 24)), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_padding_stays_out():
     frames = random(2, 30, 6)
     padded = torch.cat([frames, torch.full((2, 10, 6), torch.nan)], 1)
-    torch.testing.assert_close(attention(padded, lengths(30, 30)), attention(frames, lengths(30, 30)))
+    torch.testing.assert_close(
+        attention(padded, lengths(30, 30)), attention(frames, lengths(30, 30))
+    )
     apart = torch.cat([attention(frames[:1, :17], lengths(17)), attention(frames[1:], lengths(30))])
     torch.testing.assert_close(attention(frames, lengths(17, 30)), apart)
 
@@ -109,13 +121,23 @@ def test_the_best_layers_come_first_and_of_equals_the_lower():
 
 
 def test_planted_layers_are_found():
-    clips, events = 6, [random(6, 48, 10, seed=seed) for seed in range(4)]  # four layers, each with its own view of time
-    teacher = torch.stack([attention(layer @ random(10, 32, seed=9), torch.full((clips,), 48)) for layer in events], 1)
+    clips, events = (
+        6,
+        [random(6, 48, 10, seed=seed) for seed in range(4)],
+    )  # four layers, each with its own view of time
+    teacher = torch.stack(
+        [attention(layer @ random(10, 32, seed=9), torch.full((clips,), 48)) for layer in events], 1
+    )
     student = []
-    for layer in (2, 0):  # the stage hears the layer's events at half its rate, in its own noisy coordinates
+    for layer in (
+        2,
+        0,
+    ):  # the stage hears the layer's events at half its rate, in its own noisy coordinates
         coarse = events[layer].reshape(clips, 24, 2, 10).mean(2)
         coarse = coarse @ torch.linalg.qr(random(10, 10, seed=5)).Q
-        student.append(attention(coarse + 0.3 * random(clips, 24, 10, seed=6), torch.full((clips,), 24)))
+        student.append(
+            attention(coarse + 0.3 * random(clips, 24, 10, seed=6), torch.full((clips,), 24))
+        )
     found = similarity(student, teacher)
     assert top(found, 1).flatten().tolist() == [2, 0]
     assert found[0, 2] > 0.5 and found[0, [0, 1, 3]].abs().max() < 0.25

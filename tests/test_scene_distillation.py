@@ -1,4 +1,6 @@
-"""Distilling scenes: fixed classes, views, front end and layers, int8, and a run killed in either phase."""
+"""Distilling scenes: fixed classes, views, front end and layers, int8, and a run killed in either
+phase.
+"""
 
 import numpy as np
 import pytest
@@ -29,7 +31,11 @@ from earshot.training import losses
 from earshot.training.batches import Loader
 from earshot.training.loop import predict
 
-SCENE = Terms(ce=CrossEntropy(weight=0.5), front=Front(weight=0.2, alone=1), layered=Layered(weight=0.3, top=2, beta=0.1))
+SCENE = Terms(
+    ce=CrossEntropy(weight=0.5),
+    front=Front(weight=0.2, alone=1),
+    layered=Layered(weight=0.3, top=2, beta=0.1),
+)
 MOBILE = MobileNet(name="mobilenet", stem=4, widths=[4, 6, 8], blocks=[1, 1, 1], expansion=2)
 TWO = QAT(epochs=2, learning_rate=1e-3)
 MIXED = Augment(views=True, mixstyle=MixStyle(p=0.5))
@@ -44,20 +50,42 @@ def learn(
     scenes: SceneWorld, scratch, terms=SCENE, epochs=3, data=("fewshot", "pool"), student: Student = MOBILE, seed=0,
     augment=MIXED, qat=TWO, on_epoch=lambda epoch, scores: None,
 ) -> Distilled:  # fmt: skip
-    told = Recipe(track="scenes", data=list(data), epochs=epochs, terms=terms, augment=augment, qat=qat)
-    settings, asked = Distill(batch=8, learning_rate=1e-2), [one for role in data for one in scenes.items[role]]
+    told = Recipe(
+        track="scenes", data=list(data), epochs=epochs, terms=terms, augment=augment, qat=qat
+    )
+    settings, asked = (
+        Distill(batch=8, learning_rate=1e-2),
+        [one for role in data for one in scenes.items[role]],
+    )
     return distill(
-        told, student, settings, scenes.mel, asked, scenes.items["validation"], scenes.cache, seed, scratch, on_epoch
+        told,
+        student,
+        settings,
+        scenes.mel,
+        asked,
+        scenes.items["validation"],
+        scenes.cache,
+        seed,
+        scratch,
+        on_epoch,
     )
 
 
 def right(scenes: SceneWorld, student) -> float:
     answers = predict(student, Loader(scenes.items["test"], scenes.mel, None, 32))
-    return float(np.mean([answers[clip.id].argmax() == scenes.right[clip.id] for clip in scenes.items["test"]]))
+    return float(
+        np.mean(
+            [answers[clip.id].argmax() == scenes.right[clip.id] for clip in scenes.items["test"]]
+        )
+    )
 
 
 def validated(made: Distilled, scenes: SceneWorld) -> float:
-    return float(np.mean([made.answers[clip.id].argmax() == clip.answer for clip in scenes.items["validation"]]))
+    return float(
+        np.mean(
+            [made.answers[clip.id].argmax() == clip.answer for clip in scenes.items["validation"]]
+        )
+    )
 
 
 def test_lessons_are_those_of_the_view_that_is_heard(scenes):
@@ -66,19 +94,26 @@ def test_lessons_are_those_of_the_view_that_is_heard(scenes):
         for batch in with_lessons(loader.shuffled(0, epoch), scenes.cache):
             for row, (clip, view) in enumerate(zip(batch.items, batch.views, strict=True)):
                 mel, said = scenes.mel[clip.id, view], scenes.cache.said(clip.id, view)
-                assert np.array_equal(batch.sequences[row, : len(mel)].numpy(), mel.astype(np.float32))
+                assert np.array_equal(
+                    batch.sequences[row, : len(mel)].numpy(), mel.astype(np.float32)
+                )
                 for name, value in said.items():
                     own = getattr(batch.lesson, name)[row].numpy()
                     assert np.array_equal(own, value.astype(np.float32).reshape(own.shape)), name
                 frames = scenes.cache.frames(clip, view)
-                assert np.array_equal(batch.lesson.frames[row, : len(frames)].numpy(), frames.astype(np.float32))
+                assert np.array_equal(
+                    batch.lesson.frames[row, : len(frames)].numpy(), frames.astype(np.float32)
+                )
                 seen.add((clip.id, view))
     assert {view for _, view in seen} == {0, 1, 2}
     one, two = (scenes.cache.said("pool-1", view)["layer_logits"] for view in (0, 1))
     assert not np.array_equal(one, two)
 
 
-@pytest.mark.parametrize("student", [MOBILE, CPMobile(name="cp_mobile", base_channels=8), BiLSTM(name="bilstm", hidden=8)])
+@pytest.mark.parametrize(
+    "student",
+    [MOBILE, CPMobile(name="cp_mobile", base_channels=8), BiLSTM(name="bilstm", hidden=8)],
+)
 def test_every_student_learns_scenes_from_layers(scenes, tmp_path, student):
     quantized = student.name != "bilstm"
     history = []
@@ -92,7 +127,11 @@ def test_every_student_learns_scenes_from_layers(scenes, tmp_path, student):
     assert right(scenes, made.int8.get("qat", made.student)) > 0.7
     assert [epoch for epoch, _ in history] == list(range(10 if quantized else 8))
     assert set(history[0][1]) == {"front", "loss", "validation"}
-    assert set(history[1][1]) == set(history[-1][1]) == {"ce", "front", "layered", "loss", "validation"}
+    assert (
+        set(history[1][1])
+        == set(history[-1][1])
+        == {"ce", "front", "layered", "loss", "validation"}
+    )
     shipped = [scores["validation"] for _, scores in history[8 if quantized else 0 :]]
     assert validated(made, scenes) == max(shipped)
     chosen = np.array(made.routing["chosen"])
@@ -103,9 +142,19 @@ def test_every_student_learns_scenes_from_layers(scenes, tmp_path, student):
 
 def test_without_layers_there_is_no_routing_and_without_qat_no_second_phase(scenes, tmp_path):
     history = []
-    hard = learn(scenes, tmp_path, HARD, 2, ["fewshot"], qat=None, on_epoch=lambda epoch, _: history.append(epoch))
+    hard = learn(
+        scenes,
+        tmp_path,
+        HARD,
+        2,
+        ["fewshot"],
+        qat=None,
+        on_epoch=lambda epoch, _: history.append(epoch),
+    )
     assert hard.routing is None and set(hard.int8) == {"ptq"} and history == [0, 1]
-    answers = predict(hard.int8["ptq"], Loader(scenes.items["validation"], scenes.mel, None, 32))  # what ships
+    answers = predict(
+        hard.int8["ptq"], Loader(scenes.items["validation"], scenes.mel, None, 32)
+    )  # what ships
     expected = [answers[clip.id].argmax() == clip.answer for clip in scenes.items["validation"]]
     assert validated(hard, scenes) == np.mean(expected)
 
@@ -129,7 +178,9 @@ def spied(monkeypatch, name: str = "accuracy") -> list[dict[str, torch.Tensor]]:
     """Return what will be the weights after each epoch."""
     after, accuracy = [], distillation.accuracy
     monkeypatch.setattr(
-        distillation, "accuracy", lambda model, loader: after.append(copied(model)) or accuracy(model, loader)
+        distillation,
+        "accuracy",
+        lambda model, loader: after.append(copied(model)) or accuracy(model, loader),
     )
     return after
 
@@ -143,16 +194,25 @@ def test_alone_epochs_leave_all_but_the_front_end_where_it_was(scenes, tmp_path,
     moments = ("running_mean", "running_var", "num_batches_tracked")
     learned = {name for name in begun if not name.endswith(moments)}
     front = {name for name in learned if name.startswith(("front.", "stem."))}
-    moved = [{name for name in learned if not torch.equal(weights[name], begun[name])} for weights in after]
+    moved = [
+        {name for name in learned if not torch.equal(weights[name], begun[name])}
+        for weights in after
+    ]
     assert moved == [front, front, learned]
 
 
 def test_the_temperature_falls_over_both_phases(scenes, tmp_path, monkeypatch):
     steps, temperature = [], losses.temperature
-    monkeypatch.setattr(losses, "temperature", lambda step, *settings: steps.append(step) or temperature(step, *settings))
+    monkeypatch.setattr(
+        losses,
+        "temperature",
+        lambda step, *settings: steps.append(step) or temperature(step, *settings),
+    )
     learn(scenes, tmp_path)
     passes = len(Loader(scenes.asked, scenes.mel, None, 8))
-    assert steps == list(range((3 - 1 + 2) * passes))  # all epochs but the one that the front end has alone
+    assert steps == list(
+        range((3 - 1 + 2) * passes)
+    )  # all epochs but the one that the front end has alone
 
 
 def test_layers_are_chosen_anew_at_the_start_of_each_epoch(scenes, tmp_path, monkeypatch):
@@ -161,39 +221,60 @@ def test_layers_are_chosen_anew_at_the_start_of_each_epoch(scenes, tmp_path, mon
     def watched(objective, student, batches):
         listened = list(batches)
         assert {view for batch in listened for view in batch.views} == {0}
-        assert {clip.id for batch in listened for clip in batch.items} == {clip.id for clip in scenes.items["fewshot"]}
+        assert {clip.id for batch in listened for clip in batch.items} == {
+            clip.id for clip in scenes.items["fewshot"]
+        }
         route(objective, student, listened)
         routed.append((copied(student), objective.similarity, objective.routes))
 
     monkeypatch.setattr(Objective, "route", watched)
-    monkeypatch.setattr(losses, "layered_kd", lambda *given: used.append(given[2]) or layered_kd(*given))
+    monkeypatch.setattr(
+        losses, "layered_kd", lambda *given: used.append(given[2]) or layered_kd(*given)
+    )
     made = learn(scenes, tmp_path, epochs=4)
-    assert len(routed) == 3 + 1 + 2  # the first epoch is the front end's; one for the student as it is kept
+    assert (
+        len(routed) == 3 + 1 + 2
+    )  # the first epoch is the front end's; one for the student as it is kept
     passes = len(Loader(scenes.asked, scenes.mel, None, 8))
     epochs = [*routed[:3], *routed[4:]]
     assert len(used) == len(epochs) * passes
     for number, (_, _, routes) in enumerate(epochs):
-        assert all(torch.equal(each, routes) for each in used[number * passes : (number + 1) * passes])
+        assert all(
+            torch.equal(each, routes) for each in used[number * passes : (number + 1) * passes]
+        )
     assert len({tuple(similarity.flatten().tolist()) for _, similarity, _ in routed}) == 6
-    assert same(routed[3][0], copied(made.student)) and made.routing["similarity"] == routed[3][1].tolist()
+    assert (
+        same(routed[3][0], copied(made.student))
+        and made.routing["similarity"] == routed[3][1].tolist()
+    )
 
 
 def test_scenes_of_a_seed_start_alike_and_end_alike(scenes, tmp_path, monkeypatch):
-    one, two, other = (learn(scenes, tmp_path / str(n), epochs=2, seed=seed) for n, seed in enumerate((0, 0, 1)))
-    assert same(copied(one.student), copied(two.student)) and not same(copied(one.student), copied(other.student))
+    one, two, other = (
+        learn(scenes, tmp_path / str(n), epochs=2, seed=seed) for n, seed in enumerate((0, 0, 1))
+    )
+    assert same(copied(one.student), copied(two.student)) and not same(
+        copied(one.student), copied(other.student)
+    )
     for form in ("ptq", "qat"):
         assert same(copied(one.int8[form]), copied(two.int8[form]))
     assert one.routing == two.routing
     begun = []
-    monkeypatch.setattr(distillation, "fit", lambda student, *_, **__: begun.append(copied(student)) or 0.0)
+    monkeypatch.setattr(
+        distillation, "fit", lambda student, *_, **__: begun.append(copied(student)) or 0.0
+    )
     learn(scenes, tmp_path / "a", qat=None)
     learn(scenes, tmp_path / "b", HARD, 5, ["fewshot"], qat=None)
     assert same(*begun)
 
 
-@pytest.mark.parametrize("killed_after", [0, 1, 2, 3], ids=["front", "float", "last of float", "qat"])
+@pytest.mark.parametrize(
+    "killed_after", [0, 1, 2, 3], ids=["front", "float", "last of float", "qat"]
+)
 @pytest.mark.parametrize("within", [False, True], ids=["between epochs", "within an epoch"])
-def test_killed_in_either_phase_it_ends_in_the_same_bytes(scenes, tmp_path, monkeypatch, straight, killed_after, within):
+def test_killed_in_either_phase_it_ends_in_the_same_bytes(
+    scenes, tmp_path, monkeypatch, straight, killed_after, within
+):
     whole, expected = straight
 
     def on_epoch(epoch, _):
@@ -225,10 +306,15 @@ def test_killed_in_either_phase_it_ends_in_the_same_bytes(scenes, tmp_path, monk
         id: row.tolist() for id, row in whole.answers.items()
     }
     again = learn(scenes, tmp_path)  # nothing is left to do
-    assert same(copied(again.int8["qat"]), copied(whole.int8["qat"])) and again.routing == whole.routing
+    assert (
+        same(copied(again.int8["qat"]), copied(whole.int8["qat"]))
+        and again.routing == whole.routing
+    )
 
 
 @pytest.fixture(scope="module")
 def straight(scenes, tmp_path_factory) -> tuple[Distilled, list]:
     history = []
-    return learn(scenes, tmp_path_factory.mktemp("straight"), on_epoch=lambda *seen: history.append(seen)), history
+    return learn(
+        scenes, tmp_path_factory.mktemp("straight"), on_epoch=lambda *seen: history.append(seen)
+    ), history

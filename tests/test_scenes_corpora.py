@@ -29,7 +29,10 @@ def frame(clips: list[Clip]) -> pd.DataFrame:
 # the embedded corpus
 
 SMALL = SyntheticScenes(
-    name="synthetic_scenes", segments={"train": 6, "test": 2}, clips={"train": 2, "test": 1}, validation_share=0.3
+    name="synthetic_scenes",
+    segments={"train": 6, "test": 2},
+    clips={"train": 2, "test": 1},
+    validation_share=0.3,
 )
 
 
@@ -56,7 +59,11 @@ def scenes(made) -> pd.DataFrame:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)): sha256(p.read_bytes()).hexdigest()
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
 
 
 def test_scenes_have_the_same_bytes_whatever_the_workers(made):
@@ -75,25 +82,50 @@ def test_scenes_lie_as_tau_does(folder, scenes):
     ]  # fmt: skip
     meta = pd.read_csv(folder / "meta.csv", sep="\t")
     assert list(meta.columns) == ["filename", "scene_label", "identifier", "source_label"]
-    assert sorted(meta["filename"]) == sorted(f"audio/{p.name}" for p in (folder / "audio").iterdir())
-    fields = meta["filename"].str.extract(r"^audio/([a-z_]+)-([a-z]+-\d+)-(\d+)-(\d)-([abc]|s[1-6])\.wav$")
+    assert sorted(meta["filename"]) == sorted(
+        f"audio/{p.name}" for p in (folder / "audio").iterdir()
+    )
+    fields = meta["filename"].str.extract(
+        r"^audio/([a-z_]+)-([a-z]+-\d+)-(\d+)-(\d)-([abc]|s[1-6])\.wav$"
+    )
     assert (fields[0] == meta["scene_label"]).all() and (fields[1] == meta["identifier"]).all()
     assert (fields[4] == meta["source_label"]).all()
     test = pd.read_csv(folder / "test.csv", sep="\t")
-    assert list(pd.read_csv(folder / "evaluation_setup/fold1_test.csv", sep="\t").columns) == ["filename"]
-    assert test["filename"].map(lambda n: Path(n).stem).tolist() == scenes[scenes["split"] == "test"]["id"].tolist()
+    assert list(pd.read_csv(folder / "evaluation_setup/fold1_test.csv", sep="\t").columns) == [
+        "filename"
+    ]
+    assert (
+        test["filename"].map(lambda n: Path(n).stem).tolist()
+        == scenes[scenes["split"] == "test"]["id"].tolist()
+    )
 
 
 def test_scenes_read_back(scenes, tmp_path):
-    assert Counter(scenes["split"]) == {"pool": 10 * 4 * 2, "validation": 10 * 2 * 2, "test": 10 * 2 * 9}
+    assert Counter(scenes["split"]) == {
+        "pool": 10 * 4 * 2,
+        "validation": 10 * 2 * 2,
+        "test": 10 * 2 * 9,
+    }
     assert sorted(set(scenes["label"])) == CLASSES and set(scenes["seconds"]) == {1.0}
-    assert all(count == 18 for count in Counter(scenes[scenes["split"] == "test"]["label"]).values())
+    assert all(
+        count == 18 for count in Counter(scenes[scenes["split"] == "test"]["label"]).values()
+    )
     parts = scenes["id"].str.extract(r"^((.+?)-(.+-\d+)-\d+)-\d-(\w+)$")
-    for column, part in (("passage", 0), ("label", 1), ("location", 2), ("speaker", 2), ("device", 3)):
+    for column, part in (
+        ("passage", 0),
+        ("label", 1),
+        ("location", 2),
+        ("speaker", 2),
+        ("device", 3),
+    ):
         assert (scenes[column] == parts[part]).all()
     assert scenes["text"].isna().all() and all(scenes["path"].map(lambda p: Path(p).is_file()))
     write_manifest(
-        [Clip(**row) for row in scenes.astype(object).where(scenes.notna(), None).to_dict("records")], tmp_path / "m"
+        [
+            Clip(**row)
+            for row in scenes.astype(object).where(scenes.notna(), None).to_dict("records")
+        ],
+        tmp_path / "m",
     )
     assert read_manifest(tmp_path / "m")["subset"].tolist()[-1] is None
 
@@ -117,12 +149,16 @@ def test_labelled_subsets_are_nested_whole_and_balanced(folder, scenes):
     trained = scenes[scenes["split"] != "test"].set_index("id")
     previous: set[str] = set()
     for percent, segments in ((5, 1), (10, 1), (25, 2), (50, 3), (100, 6)):
-        listed = {Path(n).stem for n in pd.read_csv(folder / f"split{percent}.csv", sep="\t")["filename"]}
+        listed = {
+            Path(n).stem for n in pd.read_csv(folder / f"split{percent}.csv", sep="\t")["filename"]
+        }
         assert previous <= listed
         rows = trained.loc[sorted(listed)]
         assert set(rows.groupby("label")["passage"].nunique()) == {segments}
         assert (rows.groupby("passage").size() == 2).all()
-        assert set(rows[rows["split"] == "pool"]["label"]) == set(CLASSES)  # something to train on, of each class
+        assert set(rows[rows["split"] == "pool"]["label"]) == set(
+            CLASSES
+        )  # something to train on, of each class
         assert set(trained.index[trained["subset"] <= percent]) == listed
         previous = listed
     assert previous == set(trained.index)
@@ -141,10 +177,14 @@ def test_scenes_sound_like_something(scenes):
 
 
 def test_a_test_clip_is_the_same_sound_on_all_devices(scenes):
-    group = scenes[scenes["passage"] == scenes[scenes["split"] == "test"]["passage"].iloc[0]].set_index("device")["path"]
+    group = scenes[
+        scenes["passage"] == scenes[scenes["split"] == "test"]["passage"].iloc[0]
+    ].set_index("device")["path"]
     envelopes = {}
     for device, path in group.items():
-        spectrum = np.abs(np.fft.rfft(soundfile.read(path)[0].reshape(50, -1) * np.hanning(320))) ** 2
+        spectrum = (
+            np.abs(np.fft.rfft(soundfile.read(path)[0].reshape(50, -1) * np.hanning(320))) ** 2
+        )
         envelopes[device] = np.log(spectrum[:, 10:50].sum(1))  # 0.5 to 2.5 kHz
     assert all(np.corrcoef(envelopes["a"], envelopes[device])[0, 1] > 0.7 for device in group.index)
 
@@ -152,7 +192,10 @@ def test_a_test_clip_is_the_same_sound_on_all_devices(scenes):
 def test_a_location_keeps_its_traits():
     here, there = (Place(100, 16_000, "bus", (1, n)).traits("engine").random() for n in (1, 2))
     assert here == Place(900, 32_000, "bus", (1, 1)).traits("engine").random() != there
-    typical = [Place(100, 16_000, kind, (1, 1), own=0).traits("engine").random() for kind in ("bus", "bus", "tram")]
+    typical = [
+        Place(100, 16_000, kind, (1, 1), own=0).traits("engine").random()
+        for kind in ("bus", "bus", "tram")
+    ]
     assert typical[0] == typical[1] != typical[2]
 
 
@@ -160,7 +203,9 @@ def test_device_curves_of_the_test_stand_out():
     hertz = np.geomspace(100, 7_000, 60)
 
     def differs(curve: Curve) -> float:
-        return float(np.std(curve.decibels(hertz) - synthetic_scenes.DEVICES["a"].curve.decibels(hertz)))
+        return float(
+            np.std(curve.decibels(hertz) - synthetic_scenes.DEVICES["a"].curve.decibels(hertz))
+        )
 
     spread = {name: differs(device.curve) for name, device in synthetic_scenes.DEVICES.items()}
     assert set(spread) == SEEN | UNSEEN
@@ -172,9 +217,13 @@ def test_unlabelled_clips(monkeypatch):
     for workers in ("1", "2"):
         monkeypatch.setenv("EARSHOT_WORKERS", workers)
         heard.append(list(synthetic_scenes.unlabelled(25, 16_000, 3)))
-    assert all(x.shape == (16_000,) and x.dtype == np.int16 and np.abs(x).max() > 10 for x in heard[0])
+    assert all(
+        x.shape == (16_000,) and x.dtype == np.int16 and np.abs(x).max() > 10 for x in heard[0]
+    )
     assert len(heard[0]) == 25 and all(map(np.array_equal, *heard))
-    plans = {split: synthetic_scenes.plan(split, 40, 2, 3) for split in ("train", "test", "pretrain")}
+    plans = {
+        split: synthetic_scenes.plan(split, 40, 2, 3) for split in ("train", "test", "pretrain")
+    }
     for key in ("identifier", "number"):
         sets = [{getattr(segment, key) for segment in segments} for segments in plans.values()]
         assert sum(map(len, sets)) == len(set.union(*sets))
@@ -196,9 +245,17 @@ def tabular(path: Path, rows: list[dict], *columns: str) -> None:
 
 @pytest.fixture
 def tau(tmp_path) -> Path:
-    """Two classes, three training locations each of one segment of two clips, and one test location on two devices."""
+    """Two classes, three training locations each of one segment of two clips, and one test location
+    on two devices.
+    """
     train = [
-        row(label, f"lyon-{100 * kind + place}", 4000 + 10 * kind + place, clip, "s1" if place == 2 else "a")
+        row(
+            label,
+            f"lyon-{100 * kind + place}",
+            4000 + 10 * kind + place,
+            clip,
+            "s1" if place == 2 else "a",
+        )
         for kind, label in enumerate(("bus", "park"))
         for place in range(3)
         for clip in range(2)
@@ -215,18 +272,33 @@ def tau(tmp_path) -> Path:
     tabular(setup / "fold1_train.csv", train, "filename", "scene_label")
     tabular(setup / "fold1_evaluate.csv", test, "filename", "scene_label")
     tabular(setup / "fold1_test.csv", test[::-1], "filename")
-    tabular(root / "split10.csv", [r for r in train if "-4000-" in r["filename"] or "-4010-" in r["filename"]], "filename")
-    tabular(root / "split50.csv", [r for r in train if r["source_label"] == "a"], "filename", "scene_label")
+    tabular(
+        root / "split10.csv",
+        [r for r in train if "-4000-" in r["filename"] or "-4010-" in r["filename"]],
+        "filename",
+    )
+    tabular(
+        root / "split50.csv",
+        [r for r in train if r["source_label"] == "a"],
+        "filename",
+        "scene_label",
+    )
     tabular(setup / "split100.csv", train, "filename", "scene_label")
     (root / "audio").mkdir()
     rng = np.random.default_rng(0)
     for each in train + test + left:
-        soundfile.write(root / each["filename"], 0.1 * rng.standard_normal(4_410), 44_100, subtype="PCM_24")
+        soundfile.write(
+            root / each["filename"], 0.1 * rng.standard_normal(4_410), 44_100, subtype="PCM_24"
+        )
     return root
 
 
 def load(root: Path, folder: str = "unused", seed: int = 1, **more) -> list[Clip]:
-    return list(CORPORA["tau2022"](TAU2022(name="tau2022", root=str(root), **more), root.parent / folder, seed))
+    return list(
+        CORPORA["tau2022"](
+            TAU2022(name="tau2022", root=str(root), **more), root.parent / folder, seed
+        )
+    )
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -237,8 +309,13 @@ def edit(path: Path, old: str, new: str) -> None:
 
 def test_tau_tree(tau):
     clips = load(tau, validation_share=0)
-    assert [c.id for c in clips[-4:]] == ["bus-paris-500-9000-0-s4", "bus-paris-500-9000-0-a",
-                                          "park-paris-501-9001-0-s4", "park-paris-501-9001-0-a"]  # fmt: skip
+    assert [c.id for c in clips[-4:]] == [
+        "bus-paris-500-9000-0-s4",
+        "bus-paris-500-9000-0-a",
+        # fmt: skip
+        "park-paris-501-9001-0-s4",
+        "park-paris-501-9001-0-a",
+    ]
     assert Counter(c.split for c in clips) == {"pool": 12, "test": 4}
     assert clips[0] == Clip(
         "bus-lyon-0-4000-0-a", str(tau / "audio/bus-lyon-0-4000-0-a.wav"), 0.1, 44_100, "lyon-0", "pool", None,
@@ -264,11 +341,15 @@ def test_validation_takes_whole_locations_of_each_class(tau):
         assert load(tau, seed=seed) == clips
         dealt.add(of_class["validation", "bus"])
     assert len(dealt) > 1
-    assert sum(c.split == "validation" for c in load(tau, validation_share=0.9)) == 8  # a location is always left
+    assert (
+        sum(c.split == "validation" for c in load(tau, validation_share=0.9)) == 8
+    )  # a location is always left
 
 
 def test_a_location_of_two_classes_is_dealt_once():
-    table = pd.DataFrame({"scene_label": ["bus", "bus", "park", "park"], "identifier": ["x", "y", "x", "z"]})
+    table = pd.DataFrame(
+        {"scene_label": ["bus", "bus", "park", "park"], "identifier": ["x", "y", "x", "z"]}
+    )
     for seed in range(10):
         dealt = tau2022.validation_locations(table, 0.1, seed, "list")
         assert dealt in ({"x"}, {"y", "z"})
@@ -278,11 +359,18 @@ def test_a_corpus_without_lists_is_dealt_out(tau):
     for path in [*tau.glob("split*.csv"), *(tau / "evaluation_setup").iterdir()]:
         path.unlink()
     clips = load(tau, test_share=0.3)  # 1.5 of five locations with buses, 1.2 of four with parks
-    places = {split: {c.location for c in clips if c.split == split} for split in ("pool", "validation", "test")}
-    assert Counter(p in {c.location for c in clips if c.label == "bus"} for p in places["test"]) == {True: 2, False: 1}
+    places = {
+        split: {c.location for c in clips if c.split == split}
+        for split in ("pool", "validation", "test")
+    }
+    assert Counter(
+        p in {c.location for c in clips if c.label == "bus"} for p in places["test"]
+    ) == {True: 2, False: 1}
     assert len(places["validation"]) == 2
     assert sum(map(len, places.values())) == len(set.union(*places.values()))
-    assert all(c.device != "s4" for c in clips if c.split != "test") and all(c.subset is None for c in clips)
+    assert all(c.device != "s4" for c in clips if c.split != "test") and all(
+        c.subset is None for c in clips
+    )
     assert {c.label for c in clips if c.split == "test"} == {"bus", "park"}
 
 
@@ -356,16 +444,23 @@ def test_tau_faults_are_named(tau, fault):
 def test_what_is_for_the_test_is_not_in_training(tau):
     train = tau / "evaluation_setup/fold1_train.csv"
     with pytest.raises(
-        CorpusError, match=r"fold1_train\.csv: 'audio/bus-lyon-2-\S+-s1\.wav' is of device 's1', which is for"
+        CorpusError,
+        match=r"fold1_train\.csv: 'audio/bus-lyon-2-\S+-s1\.wav' is of device 's1', which is for",
     ):
         load(tau, unseen_devices=["s1"])
     text = (tau / "meta.csv").read_text()
     (tau / "meta.csv").write_text(text.replace("\tparis-500\t", "\tlyon-0\t"))
-    with pytest.raises(CorpusError, match=r"fold1_train\.csv: location 'lyon-0' is also in fold1_test\.csv \(1 such\)"):
-        load(tau)
-    (tau / "meta.csv").write_text(text.replace("\tlyon-100\t", "\tlyon-101\t").replace("\tlyon-102\t", "\tlyon-101\t"))
     with pytest.raises(
-        CorpusError, match=r"fold1_train\.csv: 'park' is at one location only \(lyon-101\); validation_share"
+        CorpusError,
+        match=r"fold1_train\.csv: location 'lyon-0' is also in fold1_test\.csv \(1 such\)",
+    ):
+        load(tau)
+    (tau / "meta.csv").write_text(
+        text.replace("\tlyon-100\t", "\tlyon-101\t").replace("\tlyon-102\t", "\tlyon-101\t")
+    )
+    with pytest.raises(
+        CorpusError,
+        match=r"fold1_train\.csv: 'park' is at one location only \(lyon-101\); validation_share",
     ):
         load(tau)
     assert train.is_file()
@@ -383,8 +478,13 @@ def test_an_unreadable_clip_stays_in_the_manifest(tau):
 @pytest.fixture
 def simulated(tmp_path) -> dict[str, str]:
     """Two recorded responses: one that removes the treble, one the bass."""
-    for name, curve in (("s2", Curve(high_cut=1500, steepness=4)), ("s5", Curve(low_cut=4000, steepness=4))):
-        soundfile.write(tmp_path / f"{name}.wav", 0.3 * curve.response(44_100), 44_100, subtype="FLOAT")
+    for name, curve in (
+        ("s2", Curve(high_cut=1500, steepness=4)),
+        ("s5", Curve(low_cut=4000, steepness=4)),
+    ):
+        soundfile.write(
+            tmp_path / f"{name}.wav", 0.3 * curve.response(44_100), 44_100, subtype="FLOAT"
+        )
     return {name: str(tmp_path / f"{name}.wav") for name in ("s2", "s5")}
 
 
@@ -406,21 +506,32 @@ def test_simulated_devices(tau, simulated):
         assert (clip.label, clip.location, clip.passage, clip.split) == (
             origin["label"], origin["location"], origin["passage"], origin["split"]
         )  # fmt: skip
-        assert clip.subset == origin["subset"] or (clip.subset is None and origin["subset"] is None) or clip.split == "test"
-        (before, rate), (after, again) = (soundfile.read(path) for path in (origin["path"], clip.path))
+        assert (
+            clip.subset == origin["subset"]
+            or (clip.subset is None and origin["subset"] is None)
+            or clip.split == "test"
+        )
+        (before, rate), (after, again) = (
+            soundfile.read(path) for path in (origin["path"], clip.path)
+        )
         assert rate == again and len(before) == len(after)
         assert np.sqrt(np.mean(after**2)) == pytest.approx(np.sqrt(np.mean(before**2)), rel=0.01)
         power = np.abs(np.fft.rfft(after)) ** 2
         treble = power[len(power) // 8 :].sum() / power.sum()  # above 2.8 kHz
         assert treble < 0.1 if clip.device == "s2" else treble > 0.9
     before = digests(tau.parent / "out")
-    assert frame(load(tau, "out", simulated=simulated)).equals(table) and digests(tau.parent / "out") == before
+    assert (
+        frame(load(tau, "out", simulated=simulated)).equals(table)
+        and digests(tau.parent / "out") == before
+    )
 
 
 def test_simulated_devices_that_cannot_be(tau, simulated, tmp_path):
     with pytest.raises(CorpusError, match=r"simulated\.s2: \S+absent\.wav: no such file"):
         load(tau, simulated={"s2": str(tmp_path / "absent.wav")})
-    with pytest.raises(CorpusError, match=r"simulated\.s4: 'bus-paris-500-9000-0-s4' is a recorded clip"):
+    with pytest.raises(
+        CorpusError, match=r"simulated\.s4: 'bus-paris-500-9000-0-s4' is a recorded clip"
+    ):
         load(tau, "out", simulated={"s4": simulated["s5"]})
 
 

@@ -11,7 +11,10 @@ from earshot.tables.sequences import ROW_GROUP, Store, StoreError
 
 def sequences(count: int = 2 * ROW_GROUP + 7, width: int = 5) -> list[store.Row]:
     rng = np.random.default_rng(0)
-    return [(f"u{i:02}", 0, rng.normal(size=(1 + i % 9, width)).astype(np.float16)) for i in range(count)]
+    return [
+        (f"u{i:02}", 0, rng.normal(size=(1 + i % 9, width)).astype(np.float16))
+        for i in range(count)
+    ]
 
 
 def write(path, rows, **metadata) -> Store:
@@ -21,9 +24,16 @@ def write(path, rows, **metadata) -> Store:
 
 def test_what_was_written_is_read_in_any_order(tmp_path):
     rows = sequences()
-    assert store.write(tmp_path / "mel.parquet", iter(rows), "mel", 5, {"hop_length": 160}) == len(rows)
+    assert store.write(tmp_path / "mel.parquet", iter(rows), "mel", 5, {"hop_length": 160}) == len(
+        rows
+    )
     mel = Store(tmp_path / "mel.parquet")
-    assert (len(mel), mel.width, mel.column, mel.metadata["hop_length"]) == (len(rows), 5, "mel", 160)
+    assert (len(mel), mel.width, mel.column, mel.metadata["hop_length"]) == (
+        len(rows),
+        5,
+        "mel",
+        160,
+    )
     assert list(mel) == [(id, 0) for id, _, _ in rows]
     for row in np.random.default_rng(1).permutation(len(rows)):
         id, _, array = rows[row]
@@ -81,7 +91,10 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, kept):
 def test_what_is_no_store_is_refused_by_name(tmp_path):
     (tmp_path / "noise.parquet").write_bytes(np.random.default_rng(0).bytes(4096))
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "table.parquet")
-    pq.write_table(pa.table({"id": ["a"]}).replace_schema_metadata({"other": "1"}), tmp_path / "described.parquet")
+    pq.write_table(
+        pa.table({"id": ["a"]}).replace_schema_metadata({"other": "1"}),
+        tmp_path / "described.parquet",
+    )
     for name in ("noise.parquet", "table.parquet", "described.parquet", "missing.parquet"):
         with pytest.raises(StoreError, match=f"{name}: not a readable store"):
             Store(tmp_path / name)
@@ -90,7 +103,9 @@ def test_what_is_no_store_is_refused_by_name(tmp_path):
 def test_lengths_that_disagree_with_bytes_are_refused(tmp_path):
     shape = store.schema("mel", 2, {})
     values = np.zeros(6, np.float16).tobytes()
-    table = pa.table({"id": ["a"], "view": [0], "frames": [4], "mel": [values]}, schema=shape)  # 6 values are 3 × 2
+    table = pa.table(
+        {"id": ["a"], "view": [0], "frames": [4], "mel": [values]}, schema=shape
+    )  # 6 values are 3 × 2
     pq.write_table(table, tmp_path / "mel.parquet")
     with pytest.raises(StoreError, match="mel.parquet: a holds 6 values, expected 4×2"):
         Store(tmp_path / "mel.parquet")["a"]

@@ -1,4 +1,6 @@
-"""Sweeps: what they try, what becomes of it when all goes well, and when trials, workers or the command are killed."""
+"""Sweeps: what they try, what becomes of it when all goes well, and when trials, workers or the
+command are killed.
+"""
 
 import json
 import os
@@ -24,11 +26,17 @@ GRID = {TEMPERATURE: [2.0, 4.0], WEIGHT: [0.1, 0.3]}
 
 
 def outcome(name: str, accuracy: float, **more: object) -> Outcome:
-    scores = {"accuracy": accuracy, "accuracy_low": accuracy - 0.02, "accuracy_high": accuracy + 0.02}
+    scores = {
+        "accuracy": accuracy,
+        "accuracy_low": accuracy - 0.02,
+        "accuracy_high": accuracy + 0.02,
+    }
     return Outcome(name, {TEMPERATURE: 2.0, WEIGHT: 0.1} | more, "done", scores, seconds=3.0)
 
 
-FAILED = Outcome("bad", {TEMPERATURE: -1.0, WEIGHT: 0.1}, "failed", reason="temperature=-1.0: above 0")
+FAILED = Outcome(
+    "bad", {TEMPERATURE: -1.0, WEIGHT: 0.1}, "failed", reason="temperature=-1.0: above 0"
+)
 
 
 # what is tried
@@ -65,7 +73,10 @@ def test_a_label_is_the_shortest_ending_that_tells_keys_apart():
         ("recipes.listening-kd_pool.epochz", "params.yaml has no such parameter"),
         ("recipes.listening-kd_pool.epochs.deep", "params.yaml has no such parameter"),
         ("recipes.listening-kd.epochs", "trains listening-kd_pool alone"),
-        ("tracks.listening.teacher.epochs", "may change recipes.listening-kd_pool, tracks.listening.student"),
+        (
+            "tracks.listening.teacher.epochs",
+            "may change recipes.listening-kd_pool, tracks.listening.student",
+        ),
         ("seed", "trains listening-kd_pool alone"),
     ],
 )
@@ -75,26 +86,47 @@ def test_a_key_that_would_do_nothing_or_too_much_is_refused(content, key, told):
 
 
 def test_values_are_written_as_dvc_reads_them():
-    assert [written(value) for value in (1.5, 3, True, None, "a,b")] == ["1.5", "3", "true", "null", '"a,b"']
+    assert [written(value) for value in (1.5, 3, True, None, "a,b")] == [
+        "1.5",
+        "3",
+        "true",
+        "null",
+        '"a,b"',
+    ]
 
 
 # what is shown
 
 
 def test_the_table_ranks_by_validation_and_says_why_others_failed():
-    lines = report.table([FAILED, outcome("one", 0.7), outcome("two", 0.8)], [TEMPERATURE, WEIGHT]).splitlines()
+    lines = report.table(
+        [FAILED, outcome("one", 0.7), outcome("two", 0.8)], [TEMPERATURE, WEIGHT]
+    ).splitlines()
     assert [line.split()[0] for line in lines] == ["experiment", "two", "one", "bad"]
-    assert lines[1].endswith("80.0 (78.0–82.0)") and lines[3].endswith("failed: temperature=-1.0: above 0")
-    told = report.verdict([outcome("one", 0.79), outcome("two", 0.8), outcome("three", 0.5), FAILED])
-    assert told == "best on validation items: two; its interval overlaps with those of 1 of 2 others"
+    assert lines[1].endswith("80.0 (78.0–82.0)") and lines[3].endswith(
+        "failed: temperature=-1.0: above 0"
+    )
+    told = report.verdict(
+        [outcome("one", 0.79), outcome("two", 0.8), outcome("three", 0.5), FAILED]
+    )
+    assert (
+        told == "best on validation items: two; its interval overlaps with those of 1 of 2 others"
+    )
     assert report.verdict([FAILED]) == "" and report.verdict([outcome("one", 0.7)]).endswith("one")
 
 
 def test_results_are_written_as_csv_json_and_a_picture(tmp_path):
-    all_of_them = [FAILED, outcome("one", 0.7), outcome("two", 0.8, **{TEMPERATURE: 8.0, WEIGHT: "x"})]
+    all_of_them = [
+        FAILED,
+        outcome("one", 0.7),
+        outcome("two", 0.8, **{TEMPERATURE: 8.0, WEIGHT: "x"}),
+    ]
     report.write(tmp_path, all_of_them, [TEMPERATURE, WEIGHT], {"recipe": RECIPE})
     table = pd.read_csv(tmp_path / "results.csv")
-    assert list(table["experiment"]) == ["two", "one", "bad"] and table["validation_accuracy"].isna().sum() == 1
+    assert (
+        list(table["experiment"]) == ["two", "one", "bad"]
+        and table["validation_accuracy"].isna().sum() == 1
+    )
     stored = json.loads((tmp_path / "results.json").read_text())
     assert stored["recipe"] == RECIPE and stored["experiments"][0][TEMPERATURE] == 8.0
     for history in (False, True):
@@ -106,7 +138,9 @@ def test_results_are_written_as_csv_json_and_a_picture(tmp_path):
 
 def test_the_reason_of_a_failure_is_the_stages_own_line(tmp_path):
     log = tmp_path / "log"
-    log.write_text("Running stage 'd':\n> python\nd: weight=-1: at least 0\nERROR: failed to reproduce 'd': exited with 1\n")
+    log.write_text(
+        "Running stage 'd':\n> python\nd: weight=-1: at least 0\nERROR: failed to reproduce 'd': exited with 1\n"
+    )
     assert why(log) == "d: weight=-1: at least 0"
     log.write_text("ERROR: failed to reproduce 'd'\n")
     assert why(log) == "ERROR: failed to reproduce 'd'"
@@ -180,8 +214,14 @@ def until(true: Callable[[], object], seconds: float = 240) -> None:
 
 
 def training(toy: Toy) -> list[Path]:
-    """Return the live curves of the trials that train now; those that a clone begins with have all six epochs."""
-    tables = [table for clone in toy.clones() for table in clone.glob(f"plots/*/live/{RECIPE}/seed-0/plots/metrics/*.tsv")]
+    """Return the live curves of the trials that train now; those that a clone begins with have all
+    six epochs.
+    """
+    tables = [
+        table
+        for clone in toy.clones()
+        for table in clone.glob(f"plots/*/live/{RECIPE}/seed-0/plots/metrics/*.tsv")
+    ]
     return [table for table in tables if table.exists() and len(table.read_text().splitlines()) < 7]
 
 
@@ -189,40 +229,74 @@ def state(toy: Toy) -> tuple[bytes, str, str, str]:
     git = ("git", "-c", "core.quotepath=off")
     head = toy.run("git", "symbolic-ref", "HEAD") + toy.run("git", "rev-parse", "HEAD")
     stash = toy.run(*git, "stash", "list")
-    return (toy.root / "params.yaml").read_bytes(), head, toy.run(*git, "status", "--porcelain"), stash
+    return (
+        (toy.root / "params.yaml").read_bytes(),
+        head,
+        toy.run(*git, "status", "--porcelain"),
+        stash,
+    )
 
 
 @pytest.mark.slow
 def test_a_grid_becomes_experiments_and_the_workspace_stays_as_it_was(toy):
-    """Uncommitted code and grid are part of them; one value is impossible, one file is unknown to Git."""
-    toy.section("sweep", {"recipe": RECIPE, "fixed": {WEIGHT: 0.1}, "grid": {TEMPERATURE: [4.0, 2.0]}})
+    """Uncommitted code and grid are part of them; one value is impossible, one file is unknown to
+    Git.
+    """
+    toy.section(
+        "sweep", {"recipe": RECIPE, "fixed": {WEIGHT: 0.1}, "grid": {TEMPERATURE: [4.0, 2.0]}}
+    )
     toy.write("src/own.py", "FACTOR = 0.5\n")
     toy.write("src/new.py", "")
-    toy.run("dvc", "exp", "run", "--queue", "--name", "queued", "-S", f"{WEIGHT}=-1", f"distill@{RECIPE}")
+    toy.run(
+        "dvc",
+        "exp",
+        "run",
+        "--queue",
+        "--name",
+        "queued",
+        "-S",
+        f"{WEIGHT}=-1",
+        f"distill@{RECIPE}",
+    )
     before = state(toy)
     printed = toy.earshot("sweep", "--name", "mine")
     assert state(toy) == before and toy.clones() == [] and toy.processes() == []
-    assert "uncommitted changes of tracked files are part" in printed and "git add src/new.py" in printed
-    assert toy.experiments() == ["mine-temperature2.0", "mine-temperature4.0", "stash"]  # the queue is not ours to start
+    assert (
+        "uncommitted changes of tracked files are part" in printed
+        and "git add src/new.py" in printed
+    )
+    assert toy.experiments() == [
+        "mine-temperature2.0",
+        "mine-temperature4.0",
+        "stash",
+    ]  # the queue is not ours to start
     stored = json.loads((toy.root / "experiments/mine/results.json").read_text())["experiments"]
     assert [one["validation_accuracy"] for one in stored] == pytest.approx([0.5 * 0.88, 0.5 * 0.78])
-    reference = toy.run("git", "for-each-ref", "--format=%(refname)", "refs/exps/*/*/mine-temperature2.0").strip()
+    reference = toy.run(
+        "git", "for-each-ref", "--format=%(refname)", "refs/exps/*/*/mine-temperature2.0"
+    ).strip()
     own = yaml.safe_load(toy.run("git", "show", f"{reference}:params.yaml"))
     ours = yaml.safe_load((toy.root / "params.yaml").read_text())
     assert changes(ours, own).changed == {WEIGHT: (0.3, 0.1)}  # the workspace's temperature is 2.0
     shown = toy.run("dvc", "exp", "show", "--csv")
     assert "mine-temperature4.0" in shown and "0.44" in shown
 
-    toy.section("sweep", {"recipe": RECIPE, "fixed": {TEMPERATURE: 4.0}, "grid": {WEIGHT: [-1.0, 0.3]}})
+    toy.section(
+        "sweep", {"recipe": RECIPE, "fixed": {TEMPERATURE: 4.0}, "grid": {WEIGHT: [-1.0, 0.3]}}
+    )
     printed = toy.earshot("sweep", "--name", "other", "--workers", "1")
     assert "failed: distill@listening-kd_pool: weight=-1.0: at least 0" in printed
     assert "other-weight0.3" in toy.experiments() and "other-weight-1.0" not in toy.experiments()
     printed = toy.earshot("sweep", "--name", "other")
-    assert "1 of 2 experiments are there already" in printed and "failed other-weight-1.0" in printed
+    assert (
+        "1 of 2 experiments are there already" in printed and "failed other-weight-1.0" in printed
+    )
 
     toy.run("git", "add", "src/new.py")
     toy.run("dvc", "exp", "apply", "mine-temperature4.0")
-    assert float((toy.root / f"models/{TRACK}/students/{RECIPE}/seed-0").read_text()) == pytest.approx(0.44)
+    assert float(
+        (toy.root / f"models/{TRACK}/students/{RECIPE}/seed-0").read_text()
+    ) == pytest.approx(0.44)
 
 
 @pytest.mark.slow
@@ -238,7 +312,11 @@ def test_killed_trials_and_killed_commands_leave_nothing_that_the_next_does_not_
         assert len(toy.clones()) == (2 if sign == signal.SIGKILL else 0)
 
     command = toy.begin("sweep", TOY_SECONDS="4")
-    until(lambda: "removed what a killed command left" in (toy.root / ".dvc/tmp/earshot.log").read_text())
+    until(
+        lambda: (
+            "removed what a killed command left" in (toy.root / ".dvc/tmp/earshot.log").read_text()
+        )
+    )
     until(lambda: len(training(toy)) == 2)
     name = toy.clones()[0].name
     os.kill(worker(name), signal.SIGKILL)
@@ -254,7 +332,9 @@ def test_killed_trials_and_killed_commands_leave_nothing_that_the_next_does_not_
 def worker(name: str) -> int:
     """Return the process that runs a trial."""
     for entry in Path("/proc").glob("[0-9]*"):
-        words = (entry / "cmdline").read_bytes().split(b"\0") if (entry / "cmdline").exists() else []
+        words = (
+            (entry / "cmdline").read_bytes().split(b"\0") if (entry / "cmdline").exists() else []
+        )
         if b"exp" in words and b"run" in words and name.encode() in words:
             return int(entry.name)
     raise AssertionError(f"nobody runs {name}")
@@ -265,12 +345,19 @@ def test_a_sweep_is_refused_where_it_would_run_more_than_students(toy):
     stage = f"distill@{RECIPE}"
     first = snapshot.digest(toy.root, stage, {}, {})
     toy.write("src/own.py", "FACTOR = 2.0\n")
-    assert snapshot.digest(toy.root, stage, {}, {}) != first != snapshot.digest(toy.root, stage, {}, {"a": 1})
+    assert (
+        snapshot.digest(toy.root, stage, {}, {})
+        != first
+        != snapshot.digest(toy.root, stage, {}, {"a": 1})
+    )
     toy.write("stages/cache.py", (toy.root / "stages/cache.py").read_text() + "\n")
     printed = toy.earshot("sweep", code=2)
     assert f"not current: cache@{TRACK}; run `dvc repro {stage}` first" in printed
     assert toy.experiments() == [] and toy.clones() == []
-    for section, told in (({"recipe": RECIPE, "grid": {"seed": [1]}}, "sweep: seed: "), (None, "no sweep: nothing to run")):
+    for section, told in (
+        ({"recipe": RECIPE, "grid": {"seed": [1]}}, "sweep: seed: "),
+        (None, "no sweep: nothing to run"),
+    ):
         toy.section("sweep", section)
         assert told in toy.earshot("sweep", code=2)
     assert "--name a/b: letters" in toy.earshot("sweep", "--name", "a/b", code=2)

@@ -19,7 +19,9 @@ def test_every_task_builds_checks_and_scores_alike():
     assert list(ITEMS) == list(SCORES)
     for table, names in ((ITEMS, ("build", "check")), (SCORES, ("device_groups", "quality"))):
         for name in names:
-            one, other = (list(inspect.signature(getattr(task, name)).parameters) for task in table.values())
+            one, other = (
+                list(inspect.signature(getattr(task, name)).parameters) for task in table.values()
+            )
             assert one == other
 
 
@@ -28,7 +30,9 @@ def build(table: pd.DataFrame):
 
 
 def test_scenes_are_counted_by_role_class_and_device():
-    table = scenes.manifest(segments=10, clips=2, test=3)  # a tenth of ten segments is one of each class
+    table = scenes.manifest(
+        segments=10, clips=2, test=3
+    )  # a tenth of ten segments is one of each class
     report = classes.check(build(table), table)
     assert report["items"] == {
         "fewshot": {"all": 8, **dict.fromkeys(LABELS, 2)},
@@ -46,14 +50,19 @@ def test_scenes_are_counted_by_role_class_and_device():
 def test_scenes_that_leak_are_refused(trait):
     table = scenes.manifest()
     table.loc[0, trait] = table[trait].iloc[-1]
-    with pytest.raises(ItemError, match=rf"^leak: 1 {trait}\(s\) are in training and test: {table[trait].iloc[-1]}$"):
+    with pytest.raises(
+        ItemError,
+        match=rf"^leak: 1 {trait}\(s\) are in training and test: {table[trait].iloc[-1]}$",
+    ):
         classes.check(build(table), table)
 
 
 def test_devices_are_seen_when_a_training_clip_is_of_them():
     table = scenes.manifest()
     built = build(table)
-    training, test = ([item for item in built if item.role in roles] for roles in (("fewshot", "pool"), ("test",)))
+    training, test = (
+        [item for item in built if item.role in roles] for roles in (("fewshot", "pool"), ("test",))
+    )
     groups = SCORES["classes"].device_groups(training, test, table)
     assert groups == {"a": "real", "b": "real", "s1": "seen", "s4": "unseen", "s5": "unseen"}
     only = [item for item in training if item.id.endswith("-a")]
@@ -62,7 +71,9 @@ def test_devices_are_seen_when_a_training_clip_is_of_them():
 
 def test_recordings_of_unknown_devices_and_places_can_be_used():
     rows = [
-        clip(f"{split}-{label}", split=split, label=label) for split in ("pool", "validation", "test") for label in LABELS
+        clip(f"{split}-{label}", split=split, label=label)
+        for split in ("pool", "validation", "test")
+        for label in LABELS
     ]
     table = frame(rows)
     built = build(table)
@@ -74,7 +85,9 @@ def test_recordings_of_unknown_devices_and_places_can_be_used():
 def test_choice_builds_questions_of_passages_and_reports_the_control(manifest, fewshot_params):
     built = choice.build(manifest, manifest["id"], fewshot_params, 1)
     cut = passages(manifest, manifest["id"], fewshot_params.passage_seconds)
-    assert built == questions.build(lambda split: [p for p in cut if p.split == split], fewshot_params, 1)
+    assert built == questions.build(
+        lambda split: [p for p in cut if p.split == split], fewshot_params, 1
+    )
     report = choice.check(built, manifest)
     assert set(report) == {"audio_blind_accuracy", "items", "minutes"}
     assert report["audio_blind_accuracy"] == pytest.approx(1 / 3, abs=0.08)

@@ -46,7 +46,10 @@ TRAINING = [
     item("t5", ["u3"], 1, options=("yes", "no")),
 ]
 VALIDATION = [item("v0", ["u4"], 0), item("v1", ["u5"], 1)]
-IDLE = ("k_proj.bias", "head.embed.2.bias")  # without gradient: they shift all scores of a query, all options, alike
+IDLE = (
+    "k_proj.bias",
+    "head.embed.2.bias",
+)  # without gradient: they shift all scores of a query, all options, alike
 
 
 @pytest.fixture(params=["group", "layer", "hubert"])
@@ -66,7 +69,16 @@ def random_teacher(checkpoint: str, **changes) -> Teacher:
 
 def tune(model, params, states, scratch, seed=3) -> list[dict[str, float]]:
     history = []
-    finetune.fine_tune(model, params, states, TRAINING, VALIDATION, seed, scratch, lambda _, scores: history.append(scores))
+    finetune.fine_tune(
+        model,
+        params,
+        states,
+        TRAINING,
+        VALIDATION,
+        seed,
+        scratch,
+        lambda _, scores: history.append(scores),
+    )
     return history
 
 
@@ -84,7 +96,9 @@ def test_lower_then_upper_is_transformers_own_forward(tmp_path, style, tuned_lay
     ).input_values
     with torch.inference_mode():
         encoder, fronts = AutoModel.from_pretrained(checkpoint).eval(), []
-        encoder.feature_projection.projection.register_forward_hook(lambda *call: fronts.append(call[2][0]))
+        encoder.feature_projection.projection.register_forward_hook(
+            lambda *call: fronts.append(call[2][0])
+        )
         whole = encoder(values, output_hidden_states=True)
         front, states = model.lower(wave)
         lower = states[-1]
@@ -108,13 +122,21 @@ def test_lower_then_upper_is_transformers_own_forward(tmp_path, style, tuned_lay
 def test_normalisation_is_the_checkpoints_choice(tmp_path):
     quiet, loud = noise(1), 3 * noise(1) + 0.1
     for unit_variance in (True, False):
-        model = random_teacher(tiny_checkpoint(tmp_path / str(unit_variance), "layer", unit_variance)).eval()
-        assert torch.allclose(model.lower(quiet).states[-1], model.lower(loud).states[-1], atol=1e-4) == unit_variance
+        model = random_teacher(
+            tiny_checkpoint(tmp_path / str(unit_variance), "layer", unit_variance)
+        ).eval()
+        assert (
+            torch.allclose(model.lower(quiet).states[-1], model.lower(loud).states[-1], atol=1e-4)
+            == unit_variance
+        )
 
 
 def test_upper_in_a_padded_batch_is_upper_alone(tmp_path, style):
     model = random_teacher(tiny_checkpoint(tmp_path, style)).eval()
-    states = [torch.randn(length, WIDTH, generator=torch.Generator().manual_seed(length)) for length in (5, 17, 9)]
+    states = [
+        torch.randn(length, WIDTH, generator=torch.Generator().manual_seed(length))
+        for length in (5, 17, 9)
+    ]
     padded = torch.full((3, 20, WIDTH), 1e3)  # whatever lies in the padding is not heard
     for row, state in enumerate(states):
         padded[row, : len(state)] = state
@@ -134,14 +156,31 @@ def test_only_the_top_layers_and_the_head_have_gradients(tmp_path, recordings, s
     expected = {name for name, _ in model.named_parameters() if name.startswith("head.")} | {
         name
         for name, _ in model.named_parameters()
-        if any(name.startswith(f"backbone.encoder.layers.{layer}.") for layer in range(LAYERS - tuned_layers, LAYERS))
+        if any(
+            name.startswith(f"backbone.encoder.layers.{layer}.")
+            for layer in range(LAYERS - tuned_layers, LAYERS)
+        )
     }
-    assert {name for name, p in model.named_parameters() if p.requires_grad} == expected == set(model.tuned_state())
+    assert (
+        {name for name, p in model.named_parameters() if p.requires_grad}
+        == expected
+        == set(model.tuned_state())
+    )
     before = copied(model)
-    states = finetune.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
-    tune(model, teacher_params("", tuned_layers=tuned_layers, epochs=1), states, tmp_path / "scratch")
-    assert {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0} <= expected
-    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    states = finetune.cache_lower(
+        model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
+    )
+    tune(
+        model, teacher_params("", tuned_layers=tuned_layers, epochs=1), states, tmp_path / "scratch"
+    )
+    assert {
+        name
+        for name, p in model.named_parameters()
+        if p.grad is not None and p.grad.abs().max() > 0
+    } <= expected
+    changed = {
+        name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])
+    }
     idle = {name for name in expected if name.endswith(IDLE)}
     assert changed - idle == expected - idle
 
@@ -153,7 +192,9 @@ class InMemory:
     """A stand-in for the store: float32 states, never rounded to float16."""
 
     def __init__(self, model: Teacher, recordings: Recordings):
-        self.states = {(id, 0): model.lower(recordings[id, 0]).states[-1].numpy() for id in recordings.views}
+        self.states = {
+            (id, 0): model.lower(recordings[id, 0]).states[-1].numpy() for id in recordings.views
+        }
 
     def views(self) -> dict[str, list[int]]:
         return {id: [view] for id, view in self.states}
@@ -167,14 +208,20 @@ class InMemory:
 
 @pytest.fixture
 def double():
-    """Train in float64: gradients that cancel would else leave rounding errors, which Adam blows up to full steps."""
+    """Train in float64: gradients that cancel would else leave rounding errors, which Adam blows up
+    to full steps.
+    """
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
 
 
-def tune_naively(checkpoint, recordings, params, seed, order) -> tuple[dict[str, torch.Tensor], list[float]]:
-    """Fine-tune without any cache: every step runs the whole encoder by transformers' own forward, clip by clip."""
+def tune_naively(
+    checkpoint, recordings, params, seed, order
+) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """Fine-tune without any cache: every step runs the whole encoder by transformers' own forward,
+    clip by clip.
+    """
     head = random_teacher(checkpoint).head.double()
     whole = AutoModel.from_pretrained(checkpoint).eval().requires_grad_(False).double()
     tuned = whole.encoder.layers[LAYERS - params.tuned_layers :].requires_grad_(True)
@@ -182,16 +229,25 @@ def tune_naively(checkpoint, recordings, params, seed, order) -> tuple[dict[str,
     optimizer = torch.optim.Adam(parameters, lr=params.learning_rate)
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)
     waves = {
-        id: extractor(recordings[id, 0], sampling_rate=16_000, return_tensors="pt").input_values.double()
+        id: extractor(
+            recordings[id, 0], sampling_rate=16_000, return_tensors="pt"
+        ).input_values.double()
         for id in recordings.views
     }
     seen = []
     for epoch in range(params.epochs):
         for batch in order.shuffled(seed, epoch):
-            pooled = [whole(waves[asked.utterances[0]]).last_hidden_state[0].mean(0) for asked in batch.items]
-            loss = losses.cross_entropy(head(torch.stack(pooled), batch.questions, batch.options), batch.answers)
+            pooled = [
+                whole(waves[asked.utterances[0]]).last_hidden_state[0].mean(0)
+                for asked in batch.items
+            ]
+            loss = losses.cross_entropy(
+                head(torch.stack(pooled), batch.questions, batch.options), batch.answers
+            )
             share = len(seen) / (params.epochs * len(order))
-            optimizer.param_groups[0]["lr"] = params.learning_rate * 0.5 * (1 + np.cos(np.pi * share))
+            optimizer.param_groups[0]["lr"] = (
+                params.learning_rate * 0.5 * (1 + np.cos(np.pi * share))
+            )
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 5.0)
@@ -201,7 +257,9 @@ def tune_naively(checkpoint, recordings, params, seed, order) -> tuple[dict[str,
     return weights | {f"head.{name}": tensor for name, tensor in head.state_dict().items()}, seen
 
 
-def test_training_from_cached_states_is_training_that_recomputes_them(tmp_path, recordings, style, double, monkeypatch):
+def test_training_from_cached_states_is_training_that_recomputes_them(
+    tmp_path, recordings, style, double, monkeypatch
+):
     training = [asked for asked in TRAINING if len(asked.utterances) == 1]
     epochs = iter(range(100))  # let the last epoch be the best
     monkeypatch.setattr(finetune, "accuracy", lambda *_: next(epochs))
@@ -211,7 +269,14 @@ def test_training_from_cached_states_is_training_that_recomputes_them(tmp_path, 
     def tuned(name: str, states) -> tuple[dict[str, torch.Tensor], list[float]]:
         model, seen = random_teacher(checkpoint).double(), []
         finetune.fine_tune(
-            model, params, states, training, VALIDATION, 3, tmp_path / name, lambda _, scores: seen.append(scores["loss"])
+            model,
+            params,
+            states,
+            training,
+            VALIDATION,
+            3,
+            tmp_path / name,
+            lambda _, scores: seen.append(scores["loss"]),
         )
         return copied(model), seen
 
@@ -220,10 +285,14 @@ def test_training_from_cached_states_is_training_that_recomputes_them(tmp_path, 
     order = Loader(training, exact_states, TEXT, params.batch)
     naive, naive_losses = tune_naively(checkpoint, recordings, params, 3, order)
     exact, exact_losses = tuned("exact", exact_states)
-    states = finetune.cache_lower(fresh, recordings, training + VALIDATION, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(
+        fresh, recordings, training + VALIDATION, tmp_path / "lower.parquet"
+    )
     rounded, _ = tuned("rounded", states)
 
-    assert exact_losses == pytest.approx(np.reshape(naive_losses, (params.epochs, -1)).mean(1).tolist(), rel=1e-5)
+    assert exact_losses == pytest.approx(
+        np.reshape(naive_losses, (params.epochs, -1)).mean(1).tolist(), rel=1e-5
+    )
     assert naive.keys() == exact.keys()
     before, trainable = fresh.state_dict(), set(fresh.tuned_state())
     travelled = {name: (naive[name] - before[name]).norm().item() for name in naive}
@@ -232,7 +301,9 @@ def test_training_from_cached_states_is_training_that_recomputes_them(tmp_path, 
     }
     for name, distance in travelled.items():
         assert torch.allclose(exact[name], naive[name], atol=1e-5), name
-        assert (rounded[name] - naive[name]).norm().item() <= 0.05 * distance + 1e-6, name  # states in float16
+        assert (rounded[name] - naive[name]).norm().item() <= 0.05 * distance + 1e-6, (
+            name
+        )  # states in float16
 
 
 def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, recordings, style):
@@ -245,29 +316,41 @@ def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, recordings,
     model.backbone.feature_extractor.register_forward_hook(count("convolutions"))
     for number, layer in enumerate(model.backbone.encoder.layers):
         layer.register_forward_hook(count(number))
-    states = finetune.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(
+        model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
+    )
     assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS)}
     params = teacher_params("", epochs=4)
     tune(model, params, states, tmp_path / "scratch")
     # an epoch is training batches of two and three passages, 5 in all, and 1 of validation
     assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS), 1: 4 * (2 + 1), 2: 4 * (2 + 1)}
 
-    again = finetune.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    again = finetune.cache_lower(
+        model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
+    )
     assert calls[0] == len(SECONDS)
     assert np.array_equal(again["u3"], states["u3"])
 
 
 def test_cached_states_are_the_frozen_layers(tmp_path, recordings):
     model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
-    states = finetune.cache_lower(model, recordings, TRAINING[:2] + TRAINING[4:5], tmp_path / "lower.parquet")
+    states = finetune.cache_lower(
+        model, recordings, TRAINING[:2] + TRAINING[4:5], tmp_path / "lower.parquet"
+    )
     assert sorted(states) == [("u0", 0), ("u1", 0), ("u2", 0)]
     for id in ("u0", "u1", "u2"):
-        assert np.array_equal(states[id], model.eval().lower(recordings[id, 0]).states[-1].numpy().astype(np.float16))
+        assert np.array_equal(
+            states[id], model.eval().lower(recordings[id, 0]).states[-1].numpy().astype(np.float16)
+        )
 
 
 def test_killed_while_caching_leaves_no_half_store(tmp_path, recordings, monkeypatch):
     model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
-    whole, lower, calls = finetune.cache_lower(model, recordings, TRAINING, tmp_path / "whole.parquet"), model.lower, []
+    whole, lower, calls = (
+        finetune.cache_lower(model, recordings, TRAINING, tmp_path / "whole.parquet"),
+        model.lower,
+        [],
+    )
 
     def failing(samples):
         calls.append(1)
@@ -285,10 +368,14 @@ def test_killed_while_caching_leaves_no_half_store(tmp_path, recordings, monkeyp
 
 
 def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, recordings):
-    checkpoint = tiny_checkpoint(tmp_path / "encoder", "layer", hidden_dropout=0.1, attention_dropout=0.1)
+    checkpoint = tiny_checkpoint(
+        tmp_path / "encoder", "layer", hidden_dropout=0.1, attention_dropout=0.1
+    )
     params = teacher_params(checkpoint, epochs=25, learning_rate=5e-3)
     straight, killed = random_teacher(checkpoint), random_teacher(checkpoint)
-    states = finetune.cache_lower(straight, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(
+        straight, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
+    )
     history = tune(straight, params, states, tmp_path / "straight")
     assert min(scores["loss"] for scores in history) < 0.3 * history[0]["loss"]
     held_out = Loader(VALIDATION, states, TEXT, 2)
@@ -299,7 +386,9 @@ def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, recordings)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune.fine_tune(killed, params, states, TRAINING, VALIDATION, 3, tmp_path / "killed", kill)
+        finetune.fine_tune(
+            killed, params, states, TRAINING, VALIDATION, 3, tmp_path / "killed", kill
+        )
     resumed = random_teacher(checkpoint)
     assert tune(resumed, params, states, tmp_path / "killed") == history
     assert same(copied(resumed), copied(straight))
@@ -317,10 +406,15 @@ def test_a_saved_teacher_loads_and_answers_the_same(tmp_path, recordings, style)
     checkpoint = tiny_checkpoint(tmp_path / "encoder", style)
     params = teacher_params(checkpoint)
     model = random_teacher(checkpoint)
-    states = finetune.cache_lower(model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet")
+    states = finetune.cache_lower(
+        model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
+    )
     tune(model, params, states, tmp_path / "scratch")
     finetune.save(model, params, tmp_path / "saved")
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["identity.json", "tuned.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [
+        "identity.json",
+        "tuned.safetensors",
+    ]
     torch.manual_seed(1234)
     loaded = finetune.load(params, tmp_path / "saved")
     assert not any(module.training for module in loaded.modules())
@@ -358,7 +452,9 @@ def test_identity_tells_another_checkpoint_and_another_depth(tmp_path):
     identities = {
         saved(random_teacher(one), teacher_params(one), tmp_path / "a"),
         saved(random_teacher(other), teacher_params(other), tmp_path / "b"),
-        saved(random_teacher(one, tuned_layers=1), teacher_params(one, tuned_layers=1), tmp_path / "c"),
+        saved(
+            random_teacher(one, tuned_layers=1), teacher_params(one, tuned_layers=1), tmp_path / "c"
+        ),
     }
     assert len(identities) == 3
 
@@ -367,7 +463,9 @@ def test_identity_tells_another_checkpoint_and_another_depth(tmp_path):
 
 
 def test_a_hub_id_without_a_revision_is_refused():
-    with pytest.raises(CheckpointError, match=r"'nobody/nothing' is no local folder.*teacher\.revision"):
+    with pytest.raises(
+        CheckpointError, match=r"'nobody/nothing' is no local folder.*teacher\.revision"
+    ):
         load_backbone("nobody/nothing", None)
 
 
@@ -379,11 +477,19 @@ def test_an_empty_folder_is_refused_by_name(tmp_path):
 
 @pytest.mark.parametrize("with_preprocessor", [False, True])
 def test_another_architecture_is_refused_by_name(tmp_path, with_preprocessor):
-    config = BertConfig(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    config = BertConfig(
+        vocab_size=30,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
     BertModel(config).save_pretrained(tmp_path)
     if with_preprocessor:
         Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="BertModel is no wav2vec" if with_preprocessor else str(tmp_path)):
+    with pytest.raises(
+        CheckpointError, match="BertModel is no wav2vec" if with_preprocessor else str(tmp_path)
+    ):
         load_backbone(str(tmp_path), None)
 
 
@@ -421,14 +527,18 @@ def test_a_checkpoint_that_lacks_weights_is_refused_not_filled_with_chance(tmp_p
     checkpoint = tiny_checkpoint(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     save_file(
-        {name: t for name, t in weights.items() if "layers.2." not in name}, tmp_path / "model.safetensors", {"format": "pt"}
+        {name: t for name, t in weights.items() if "layers.2." not in name},
+        tmp_path / "model.safetensors",
+        {"format": "pt"},
     )
     with pytest.raises(CheckpointError, match=str(tmp_path)):
         load_backbone(checkpoint, None)
 
 
 def test_a_checkpoint_without_a_mask_embedding_serves(tmp_path):
-    """Checkpoints fine-tuned for recognition, such as wav2vec2-base-960h, come without it; it is not used here."""
+    """Checkpoints fine-tuned for recognition, such as wav2vec2-base-960h, come without it; it is
+    not used here.
+    """
     checkpoint = tiny_checkpoint(tmp_path, mask_time_prob=0.05)
     weights = load_file(tmp_path / "model.safetensors")
     assert weights.pop("masked_spec_embed").shape == (WIDTH,)
@@ -459,7 +569,16 @@ def test_the_full_size_teacher_takes_the_same_path(tmp_path):
     states = finetune.cache_lower(model, recordings, items, tmp_path / "lower.parquet")
     assert (states.width, states.frames("u0"), states.metadata["layer"]) == (768, 49, 10)
     history = []
-    finetune.fine_tune(model, params, states, items, items, 0, tmp_path / "scratch", lambda _, scores: history.append(scores))
+    finetune.fine_tune(
+        model,
+        params,
+        states,
+        items,
+        items,
+        0,
+        tmp_path / "scratch",
+        lambda _, scores: history.append(scores),
+    )
     assert len(history) == 1 and np.isfinite(history[0]["loss"])
     shutil.rmtree(tmp_path / "scratch")
     finetune.save(model, params, tmp_path / "teacher")

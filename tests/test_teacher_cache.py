@@ -1,4 +1,6 @@
-"""The teacher's answers in Parquet: right, keyed by item, refused when not to be trusted, resumable."""
+"""The teacher's answers in Parquet: right, keyed by item, refused when not to be trusted,
+resumable.
+"""
 
 import json
 import os
@@ -31,7 +33,14 @@ PARAMS = Cache(layers=[0, 2], part=2)
 SECONDS = {f"u{i}": 0.25 + 0.03 * i for i in range(8)}
 ITEMS = [
     *[item(f"q{i}", [f"u{i}"], i % 3, role="fewshot") for i in range(6)],
-    item("q6", ["u1"], -1, role="pool", question="which words are said", options=("a", "b", "c d", "e", "f")),
+    item(
+        "q6",
+        ["u1"],
+        -1,
+        role="pool",
+        question="which words are said",
+        options=("a", "b", "c d", "e", "f"),
+    ),
     item("q7", ["u6", "u7"], 1, role="fewshot", options=("yes", "no")),
 ]
 PARTS = [f"part-{number:05}.parquet" for number in range(4)]  # seven passages, two to a part
@@ -46,7 +55,11 @@ class Setting:
             tiny_checkpoint(root / "encoder", "layer")
             clips(root / "clips", SECONDS)
             torch.manual_seed(seed)
-            finetune.save(Teacher(teacher_params(self.checkpoint)), teacher_params(self.checkpoint), root / "teacher")
+            finetune.save(
+                Teacher(teacher_params(self.checkpoint)),
+                teacher_params(self.checkpoint),
+                root / "teacher",
+            )
         paths = [str(root / "clips" / f"{id}.wav") for id in SECONDS]
         self.recordings = Recordings(pd.DataFrame({"id": list(SECONDS), "path": paths}))
         self.teacher = finetune.load(teacher_params(self.checkpoint), root / "teacher")
@@ -61,13 +74,19 @@ class Setting:
 
     @torch.inference_mode()
     def ask(self, asked: Item) -> tuple[np.ndarray, np.ndarray]:
-        """Return logits `(C,)` and the means of layers 0 and 2 from the top, without batch, store or cache."""
+        """Return logits `(C,)` and the means of layers 0 and 2 from the top, without batch, store
+        or cache.
+        """
         heard = [self.teacher.lower(self.recordings[u, 0]).states[-1] for u in asked.utterances]
         states = torch.cat(heard).half().float()
         outputs = self.teacher.upper(states[None], torch.tensor([len(states)]))
         question, options = encode_item(asked.question, asked.options, TEXT.buckets)
-        logits = self.teacher.head(outputs[0].mean(1), torch.from_numpy(question)[None], torch.from_numpy(options)[None])
-        return logits[0].numpy(), torch.stack([outputs[0][0].mean(0), outputs[2][0].mean(0)]).numpy()
+        logits = self.teacher.head(
+            outputs[0].mean(1), torch.from_numpy(question)[None], torch.from_numpy(options)[None]
+        )
+        return logits[0].numpy(), torch.stack(
+            [outputs[0][0].mean(0), outputs[2][0].mean(0)]
+        ).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +121,9 @@ def spread(files: dict[str, bytes], folder: Path) -> Path:
 def forge(folder: Path, part: str, change) -> None:
     """Rewrite a part, and its checksum too, so that only its content can give it away."""
     rows = pq.read_table(folder / part).to_pylist()
-    pq.write_table(pa.Table.from_pylist(change(rows), schema=pq.read_schema(folder / part)), folder / part)
+    pq.write_table(
+        pa.Table.from_pylist(change(rows), schema=pq.read_schema(folder / part)), folder / part
+    )
     index = json.loads((folder / "index.json").read_text())
     index["parts"][part] = sha256(folder / part)
     write_json(folder / "index.json", index)
@@ -111,7 +132,10 @@ def forge(folder: Path, part: str, change) -> None:
 def count_lower(setting: Setting, monkeypatch) -> list[int]:
     lower, calls = setting.teacher.lower, []
     monkeypatch.setattr(
-        setting.teacher, "lower", lambda samples: calls.append(len(samples)) or lower(samples), raising=False
+        setting.teacher,
+        "lower",
+        lambda samples: calls.append(len(samples)) or lower(samples),
+        raising=False,
     )
     return calls
 
@@ -140,8 +164,17 @@ def test_parts_follow_the_documented_schema(setting, whole, folder):
     assert index["teacher"] == setting.identity
     for part in PARTS:
         table = pq.read_table(folder / part)
-        assert table.column_names == ["item", "view", "logits", "hidden", "layer_logits", "attention"]
-        assert table["layer_logits"].null_count == table["attention"].null_count == len(table)  # not asked for
+        assert table.column_names == [
+            "item",
+            "view",
+            "logits",
+            "hidden",
+            "layer_logits",
+            "attention",
+        ]
+        assert (
+            table["layer_logits"].null_count == table["attention"].null_count == len(table)
+        )  # not asked for
         assert table.schema.field("logits").type == pa.list_(pa.float32())
         assert table.schema.field("hidden").type == pa.binary()
         assert set(table["view"].to_pylist()) == {0}
@@ -172,18 +205,31 @@ def test_cutting_into_other_parts_changes_no_answer(setting, folder, tmp_path):
     assert sorted(contents(tmp_path / "one")) == ["index.json", PARTS[0]]
     cache, other = setting.read(folder), setting.read(tmp_path / "one", params=one)
     for asked in ITEMS:
-        assert cache.said(asked.id)["logits"] == pytest.approx(other.said(asked.id)["logits"], abs=1e-5)
+        assert cache.said(asked.id)["logits"] == pytest.approx(
+            other.said(asked.id)["logits"], abs=1e-5
+        )
 
 
 def test_layers_below_the_tuned_ones_can_be_kept_too(setting, tmp_path):
     params, views = Cache(layers=[1, 2], part=2), setting.recordings.views
     frozen = Teacher(teacher_params(setting.checkpoint, tuned_layers=0)).eval()
-    write(tmp_path, partial(finetune.cache_rows, frozen, setting.recordings, TEXT, params), "frozen", ITEMS, views, params)
+    write(
+        tmp_path,
+        partial(finetune.cache_rows, frozen, setting.recordings, TEXT, params),
+        "frozen",
+        ITEMS,
+        views,
+        params,
+    )
     cache = TeacherCache(tmp_path, ITEMS, "frozen", params, views)
     for asked in ITEMS:
-        heard = [frozen.lower(setting.recordings[u, 0]).states for u in asked.utterances]  # input, then three layers
+        heard = [
+            frozen.lower(setting.recordings[u, 0]).states for u in asked.utterances
+        ]  # input, then three layers
         means = [torch.cat([states[layer] for states in heard]).mean(0) for layer in (2, 1)]
-        assert np.allclose(cache.said(asked.id)["hidden"], torch.stack(means).numpy(), rtol=1e-3, atol=1e-3)
+        assert np.allclose(
+            cache.said(asked.id)["hidden"], torch.stack(means).numpy(), rtol=1e-3, atol=1e-3
+        )
 
 
 # what is refused, by name
@@ -244,7 +290,9 @@ def test_other_items_are_stale(setting, folder, items):
 
 
 def test_other_layers_are_stale(setting, folder):
-    with pytest.raises(CacheError, match=f"{folder}: stale cache, made for other items, views or settings"):
+    with pytest.raises(
+        CacheError, match=f"{folder}: stale cache, made for other items, views or settings"
+    ):
         setting.read(folder, params=Cache(layers=[0, 1], part=2))
 
 
@@ -252,19 +300,27 @@ def test_other_layers_are_stale(setting, folder):
 @pytest.mark.parametrize("column", ["logits", "hidden"])
 def test_values_that_are_not_finite_are_named(setting, folder, column, value):
     def spoil(rows):
-        numbers = np.array(rows[0]["logits"]) if column == "logits" else np.frombuffer(rows[0]["hidden"], np.float16).copy()
+        numbers = (
+            np.array(rows[0]["logits"])
+            if column == "logits"
+            else np.frombuffer(rows[0]["hidden"], np.float16).copy()
+        )
         numbers[-1] = value
         rows[0][column] = numbers.tolist() if column == "logits" else numbers.tobytes()
         return rows
 
     victim = pq.read_table(folder / PARTS[0])["item"][0].as_py()
     forge(folder, PARTS[0], spoil)
-    with pytest.raises(CacheError, match=f"{PARTS[0]}: item {victim} has values that are not finite"):
+    with pytest.raises(
+        CacheError, match=f"{PARTS[0]}: item {victim} has values that are not finite"
+    ):
         setting.read(folder)
 
 
 def test_a_teacher_that_says_nan_is_found_out(setting, tmp_path, monkeypatch):
-    monkeypatch.setattr(setting.teacher.head, "forward", lambda pooled, questions, options: pooled[:, :3] * np.nan)
+    monkeypatch.setattr(
+        setting.teacher.head, "forward", lambda pooled, questions, options: pooled[:, :3] * np.nan
+    )
     with pytest.raises(CacheError, match=r"item q\d .*not finite"):
         setting.write(tmp_path / "cache")
         setting.read(tmp_path / "cache")
@@ -280,14 +336,19 @@ def test_a_doubled_item_is_named(setting, folder):
 def test_a_missing_item_is_named(setting, folder):
     lost = pq.read_table(folder / PARTS[1])["item"][0].as_py()
     forge(folder, PARTS[1], lambda rows: rows[1:])
-    with pytest.raises(CacheError, match=f"{folder}: incomplete cache, 1 items are missing, {lost} first"):
+    with pytest.raises(
+        CacheError, match=f"{folder}: incomplete cache, 1 items are missing, {lost} first"
+    ):
         setting.read(folder)
 
 
 def test_other_columns_are_named(setting, folder):
     pq.write_table(pa.table({"item": ["q0"], "scores": [[1.0]]}), folder / PARTS[0])
     index = json.loads((folder / "index.json").read_text())
-    write_json(folder / "index.json", index | {"parts": index["parts"] | {PARTS[0]: sha256(folder / PARTS[0])}})
+    write_json(
+        folder / "index.json",
+        index | {"parts": index["parts"] | {PARTS[0]: sha256(folder / PARTS[0])}},
+    )
     with pytest.raises(CacheError, match=f"{PARTS[0]}: damaged part, its columns are item, scores"):
         setting.read(folder)
 
@@ -328,10 +389,15 @@ def kill_in_the_third_part(root: str) -> None:
 
 
 def test_killed_in_the_middle_a_rerun_ends_in_the_same_bytes(setting, whole, monkeypatch):
-    script = "import sys, test_teacher_cache; test_teacher_cache.kill_in_the_third_part(sys.argv[1])"
+    script = (
+        "import sys, test_teacher_cache; test_teacher_cache.kill_in_the_third_part(sys.argv[1])"
+    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     child = subprocess.run(
-        [sys.executable, "-c", script, str(setting.root)], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", script, str(setting.root)],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert child.returncode == -signal.SIGKILL, child.stderr
     killed = setting.root / "killed"
@@ -341,7 +407,9 @@ def test_killed_in_the_middle_a_rerun_ends_in_the_same_bytes(setting, whole, mon
     calls = count_lower(setting, monkeypatch)
     setting.write(killed)
     assert len(calls) == 4  # the two parts that were whole are kept
-    assert {name: content for name, content in contents(killed).items() if not name.startswith(".")} == whole
+    assert {
+        name: content for name, content in contents(killed).items() if not name.startswith(".")
+    } == whole
     setting.read(killed)
 
 

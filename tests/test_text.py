@@ -7,8 +7,21 @@ from earshot.text import PADDING, encode, encode_item, pad
 
 
 def test_known_ids_never_change():
-    assert encode("a cat", 4096, "option") == [2615, 2504, 653, 2191, 653, 3250]  # a <a> cat <ca cat at>
-    assert encode("Über", 4096, "question") == [3928, 3839, 3838, 2065, 3636]  # über <üb übe ber er>
+    assert encode("a cat", 4096, "option") == [
+        2615,
+        2504,
+        653,
+        2191,
+        653,
+        3250,
+    ]  # a <a> cat <ca cat at>
+    assert encode("Über", 4096, "question") == [
+        3928,
+        3839,
+        3838,
+        2065,
+        3636,
+    ]  # über <üb übe ber er>
 
 
 def test_case_spaces_and_punctuation_do_not_matter():
@@ -52,4 +65,7 @@ def test_an_items_ids_have_their_shapes():
     assert question.tolist() == encode("a cat", 4096, "question") and question.dtype == np.int64
     assert options.shape == (3, 6) and options.dtype == np.int64
     assert options[0].tolist() == encode("a cat", 4096, "option")
-    assert options[1].tolist() == [*encode("a", 4096, "option"), *[PADDING] * 4] and not options[2].any()
+    assert (
+        options[1].tolist() == [*encode("a", 4096, "option"), *[PADDING] * 4]
+        and not options[2].any()
+    )

@@ -49,7 +49,15 @@ class CrossEntropy(nn.Module):
         return {"ce": ce, "loss": 2 * ce}
 
 
-def train(model, loader, scratch, objective=None, validate=None, on_epoch=lambda epoch, scores: None, **changes) -> float:
+def train(
+    model,
+    loader,
+    scratch,
+    objective=None,
+    validate=None,
+    on_epoch=lambda epoch, scores: None,
+    **changes,
+) -> float:
     settings = {"epochs": EPOCHS, "base_rate": 0.01, "schedule": "cosine", "seed": 3} | changes
     return fit(
         model,
@@ -68,9 +76,17 @@ def train(model, loader, scratch, objective=None, validate=None, on_epoch=lambda
 
 def test_learning_rate_by_hand():
     assert [learning_rate(0.5, step, 10, "constant") for step in (0, 5, 9)] == [0.5, 0.5, 0.5]
-    # 100 steps, warm-up 5: step 0 → 1/5 · ½(1 + cos 0); step 4 → 5/5 · ½(1 + cos 0.04π); step 50 → ½(1 + cos 0.5π)
-    expected = [0.2, 0.5 * (1 + math.cos(0.04 * math.pi)), 0.5, 0.5 * (1 + math.cos(0.99 * math.pi))]
-    assert [learning_rate(1.0, step, 100, "cosine") for step in (0, 4, 50, 99)] == pytest.approx(expected)
+    # 100 steps, warm-up 5: step 0 → 1/5 · ½(1 + cos 0); step 4 → 5/5 · ½(1 + cos 0.04π); step 50 →
+    # ½(1 + cos 0.5π)
+    expected = [
+        0.2,
+        0.5 * (1 + math.cos(0.04 * math.pi)),
+        0.5,
+        0.5 * (1 + math.cos(0.99 * math.pi)),
+    ]
+    assert [learning_rate(1.0, step, 100, "cosine") for step in (0, 4, 50, 99)] == pytest.approx(
+        expected
+    )
     assert [learning_rate(2.0, step, 4, "cosine") for step in range(4)] == pytest.approx(
         [2, 1 + math.cos(math.pi / 4), 1, 1 - math.cos(math.pi / 4)]  # no warm-up in so few
     )
@@ -94,7 +110,10 @@ def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule):
         validate=lambda model: -model.weight.item(),
     )  # fmt: skip
     steps = EPOCHS * len(loader)
-    rates = [0.1 if schedule == "constant" else 0.1 * 0.5 * (1 + math.cos(math.pi * s / steps)) for s in range(steps)]
+    rates = [
+        0.1 if schedule == "constant" else 0.1 * 0.5 * (1 + math.cos(math.pi * s / steps))
+        for s in range(steps)
+    ]
     assert model.weight.item() == pytest.approx(-sum(rates), rel=1e-6)
 
 
@@ -103,12 +122,21 @@ def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule):
 
 def test_it_learns(mel, items, tmp_path):
     model, loader, history = student(dropout=0.0), Loader(items, mel, TEXT, 3), []
-    seconds = train(model, loader, tmp_path, epochs=40, base_rate=0.02, on_epoch=lambda _, scores: history.append(scores))
+    seconds = train(
+        model,
+        loader,
+        tmp_path,
+        epochs=40,
+        base_rate=0.02,
+        on_epoch=lambda _, scores: history.append(scores),
+    )
     assert history[-1]["loss"] < 0.3 * history[0]["loss"]
     assert accuracy(model, loader) == max(scores["validation"] for scores in history) >= 0.9
     assert seconds > 0
     assert all(scores.keys() == {"ce", "loss", "validation"} for scores in history)
-    assert [scores["loss"] for scores in history] == pytest.approx([2 * scores["ce"] for scores in history])
+    assert [scores["loss"] for scores in history] == pytest.approx(
+        [2 * scores["ce"] for scores in history]
+    )
 
 
 def test_scores_are_means_over_the_steps_of_an_epoch(mel, items, tmp_path):
@@ -118,7 +146,14 @@ def test_scores_are_means_over_the_steps_of_an_epoch(mel, items, tmp_path):
         seen.append(float(len(heard.batch.items)))
         return {"loss": 0 * heard.logits.sum(), "items": torch.tensor(seen[-1])}
 
-    train(student(), loader, tmp_path, objective, epochs=1, on_epoch=lambda _, scores: history.append(scores))
+    train(
+        student(),
+        loader,
+        tmp_path,
+        objective,
+        epochs=1,
+        on_epoch=lambda _, scores: history.append(scores),
+    )
     assert history[0]["items"] == pytest.approx(sum(seen) / 3) == pytest.approx(len(items) / 3)
 
 
@@ -160,7 +195,9 @@ def test_every_epoch_trains_with_dropout_and_validates_without(mel, items, tmp_p
     ],
 )
 @pytest.mark.parametrize("killed_after", [None, 0, 2])
-def test_the_best_epoch_is_kept_the_earliest_on_a_tie(mel, items, tmp_path, scores, first, best, killed_after):
+def test_the_best_epoch_is_kept_the_earliest_on_a_tie(
+    mel, items, tmp_path, scores, first, best, killed_after
+):
     weights, kills = {}, [killed_after] if killed_after is not None else []
 
     def run():
@@ -176,7 +213,15 @@ def test_the_best_epoch_is_kept_the_earliest_on_a_tie(mel, items, tmp_path, scor
                 kills.clear()
                 raise Killed
 
-        train(model, Loader(items, mel, TEXT, 3), tmp_path, validate=validate, on_epoch=on_epoch, epochs=4, first=first)
+        train(
+            model,
+            Loader(items, mel, TEXT, 3),
+            tmp_path,
+            validate=validate,
+            on_epoch=on_epoch,
+            epochs=4,
+            first=first,
+        )
         return model
 
     if killed_after is not None:
@@ -188,18 +233,28 @@ def test_the_best_epoch_is_kept_the_earliest_on_a_tie(mel, items, tmp_path, scor
     assert not any(same(weights[best], weights[epoch]) for epoch in range(4) if epoch != best)
 
 
-@pytest.mark.parametrize("where", ["in the first epoch", "within an epoch", "after an epoch", "before the checkpoint"])
+@pytest.mark.parametrize(
+    "where", ["in the first epoch", "within an epoch", "after an epoch", "before the checkpoint"]
+)
 def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where):
     loader = Loader(items, mel, TEXT, 3)
     straight, objective, expected = student(), CrossEntropy(), []
-    train(straight, loader, tmp_path / "straight", objective, on_epoch=lambda *seen: expected.append(seen))
+    train(
+        straight,
+        loader,
+        tmp_path / "straight",
+        objective,
+        on_epoch=lambda *seen: expected.append(seen),
+    )
 
     class Interrupted(CrossEntropy):
         steps = 0
 
         def forward(self, heard):
             self.steps += 1
-            if self.steps == {"in the first epoch": 2, "within an epoch": 2 * len(loader) + 2}.get(where):
+            if self.steps == {"in the first epoch": 2, "within an epoch": 2 * len(loader) + 2}.get(
+                where
+            ):
                 raise Killed
             return super().forward(heard)
 
@@ -226,7 +281,13 @@ def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where):
     if where != "in the first epoch":
         for parameter in resumed.parameters():
             nn.init.zeros_(parameter)
-    train(resumed, loader, tmp_path / "killed", resumed_objective, on_epoch=lambda *seen: history.append(seen))
+    train(
+        resumed,
+        loader,
+        tmp_path / "killed",
+        resumed_objective,
+        on_epoch=lambda *seen: history.append(seen),
+    )
     assert same(copied(straight), copied(resumed))
     assert torch.equal(objective.scale, resumed_objective.scale)
     assert history == expected
@@ -265,7 +326,9 @@ def test_a_loss_that_is_not_finite_stops_naming_the_epoch(mel, items, tmp_path, 
         return {"loss": loss * value if len(steps) == 2 * len(loader) else loss}
 
     seen = []
-    with pytest.raises(FloatingPointError, match=r"loss is (nan|inf) in epoch 2; try a lower learning_rate"):
+    with pytest.raises(
+        FloatingPointError, match=r"loss is (nan|inf) in epoch 2; try a lower learning_rate"
+    ):
         train(student(), loader, tmp_path, objective, on_epoch=lambda epoch, _: seen.append(epoch))
     assert seen == [0]
     weights = checkpoint.load_weights(tmp_path / "last.safetensors")
@@ -295,5 +358,11 @@ def test_accuracy_by_hand(mel):
         def head(self, pooled, questions, options):
             return torch.tensor([2.0, 3.0, 1.0]).expand(options.shape[:2])
 
-    asked = [item("a", ["u0"], 1), item("b", ["u1"], 1), item("c", ["u2"], 0), item("d", ["u2"], 1), item("e", ["u3"], 2)]
+    asked = [
+        item("a", ["u0"], 1),
+        item("b", ["u1"], 1),
+        item("c", ["u2"], 0),
+        item("d", ["u2"], 1),
+        item("e", ["u3"], 2),
+    ]
     assert accuracy(Fixed(), Loader(asked, mel, TEXT, 2)) == 3 / 5

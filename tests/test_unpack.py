@@ -83,7 +83,10 @@ def test_folders_are_made_for_files_only(tmp_path):
     folder, file = tarfile.TarInfo("empty"), tarfile.TarInfo("full/file")
     folder.type = tarfile.DIRTYPE
     assert unpack(tar(tmp_path / "a.tar", [folder, file]), tmp_path / "out") == 1
-    assert content(tmp_path / "out") == {"full/file": b""} and not (tmp_path / "out" / "empty").exists()
+    assert (
+        content(tmp_path / "out") == {"full/file": b""}
+        and not (tmp_path / "out" / "empty").exists()
+    )
 
 
 def test_of_two_members_of_one_name_the_last_one_stays(tmp_path):
@@ -97,18 +100,34 @@ def test_of_two_members_of_one_name_the_last_one_stays(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["/etc/a", "../a", "good/../../a", "C:a", "C:\\a", "\\a", "..\\a", "good\\..\\..\\a", "\\\\host\\share\\a", ".."]
+    "name",
+    [
+        "/etc/a",
+        "../a",
+        "good/../../a",
+        "C:a",
+        "C:\\a",
+        "\\a",
+        "..\\a",
+        "good\\..\\..\\a",
+        "\\\\host\\share\\a",
+        "..",
+    ],
 )
 @pytest.mark.parametrize("kind", ["a.tar", "a.tar.gz", "a.zip"])
 @pytest.mark.parametrize("strip", [0, 1])
 def test_nothing_is_written_outside(tmp_path, name, kind, strip):
     archive = make(tmp_path / kind, {"good/first": b"1", name: b"evil"})
-    with pytest.raises(UnpackError, match=r"a\.(tar|tar\.gz|zip): '.+': outside of the folder") as caught:
+    with pytest.raises(
+        UnpackError, match=r"a\.(tar|tar\.gz|zip): '.+': outside of the folder"
+    ) as caught:
         unpack(archive, tmp_path / "deep" / "out", strip)
     assert repr(name) in str(caught.value)
     assert b"evil" not in content(tmp_path / "deep").values()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([kind, "deep"])
-    assert content(tmp_path / "deep" / "out") == ({} if kind == "a.zip" else {"good/first"[5 * strip :]: b"1"})
+    assert content(tmp_path / "deep" / "out") == (
+        {} if kind == "a.zip" else {"good/first"[5 * strip :]: b"1"}
+    )
     assert hidden(tmp_path / "deep" / "out") == [f"{kind}.lock"]
 
 
@@ -130,7 +149,9 @@ def test_a_tar_holds_files_and_folders_only(tmp_path, type, said):
     assert content(tmp_path / "out") == {} and not os.path.lexists(tmp_path / "out" / "name")
 
 
-@pytest.mark.parametrize("mode, said", [(stat.S_IFLNK, "symbolic link"), (stat.S_IFIFO, "special file")])
+@pytest.mark.parametrize(
+    "mode, said", [(stat.S_IFLNK, "symbolic link"), (stat.S_IFIFO, "special file")]
+)
 def test_a_zip_holds_files_and_folders_only(tmp_path, mode, said):
     with pytest.raises(UnpackError, match=f"a.zip: 'name': a .*{said}"):
         unpack(zipped(tmp_path / "a.zip", {"name": b"/etc/passwd"}, mode | 0o777), tmp_path / "out")
@@ -169,7 +190,10 @@ def test_a_corrupt_archive_is_refused_and_leaves_no_file(tmp_path, name, place):
     archive.write_bytes(spoilt)
     with pytest.raises(UnpackError, match=f"{name}: damaged"):
         unpack(archive, tmp_path / "out")
-    assert not (tmp_path / "out" / ".unpacked" / f"{name}.json").exists() and content(tmp_path / "out") == {}
+    assert (
+        not (tmp_path / "out" / ".unpacked" / f"{name}.json").exists()
+        and content(tmp_path / "out") == {}
+    )
     make(tmp_path / name)  # fetched anew
     assert unpack(archive, tmp_path / "out") == len(FILES) and content(tmp_path / "out") == FILES
 
@@ -185,7 +209,15 @@ def test_a_wrong_gzip_checksum_is_noticed_after_the_last_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"hello", b"PK nothing", b"\x1f\x8bnothing", gzip.compress(b"no tar", mtime=0), bytes(100)]
+    "body",
+    [
+        b"",
+        b"hello",
+        b"PK nothing",
+        b"\x1f\x8bnothing",
+        gzip.compress(b"no tar", mtime=0),
+        bytes(100),
+    ],
 )
 def test_what_is_no_archive_is_refused_by_name(tmp_path, body):
     (tmp_path / "a.tar.gz").write_bytes(body)
@@ -204,7 +236,11 @@ def test_what_is_finished_is_not_done_again(tmp_path, keep):
     assert unpack(archive, out, keep=keep) == len(FILES)
     assert archive.exists() == keep
     said = json.loads((out / ".unpacked" / "a.tar.gz.json").read_text())
-    assert (said["archive"], said["files"], said["bytes"] > 60_000) == ("a.tar.gz", len(FILES), True)
+    assert (said["archive"], said["files"], said["bytes"] > 60_000) == (
+        "a.tar.gz",
+        len(FILES),
+        True,
+    )
     (out / "top/0/3.wav").unlink()
     assert unpack(archive, out, keep=keep) == len(FILES)
     assert len(content(out)) == len(FILES) - 1
@@ -258,7 +294,9 @@ def test_a_full_disk_names_the_member_and_leaves_no_half_file(tmp_path, monkeypa
         return Full(path, mode) if str(path).endswith(".partial") else open(path, mode)
 
     monkeypatch.setattr(unpacking, "open", opened, raising=False)
-    with pytest.raises(UnpackError, match=rf"{name}: 'top/1/7.wav': cannot be written \(No space left on device\)"):
+    with pytest.raises(
+        UnpackError, match=rf"{name}: 'top/1/7.wav': cannot be written \(No space left on device\)"
+    ):
         unpack(archive, out)
     assert content(out) == {name: body for name, body in FILES.items() if len(body) <= 6000}
     assert hidden(out) == [f"{name}.lock"]
@@ -273,7 +311,9 @@ def test_a_small_disk_that_is_really_full(tmp_path):
     if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no right to mount a small disk")
     try:
-        with pytest.raises(UnpackError, match=r"a.tar.gz: 'top/./[0-9]+.wav': cannot be written .No space left"):
+        with pytest.raises(
+            UnpackError, match=r"a.tar.gz: 'top/./[0-9]+.wav': cannot be written .No space left"
+        ):
             unpack(archive, out)
         files = content(out)
         assert len(files) > 3 and all(FILES[name] == body for name, body in files.items())
@@ -312,7 +352,10 @@ unpack(*map(Path, sys.argv[1:]))
 def test_kills_on_the_way_end_in_the_same_files(tmp_path, name):
     files = {f"{i % 7}/{i}.txt": f"{i}".encode() * (i % 50) for i in range(3000)}
     archive, out = make(tmp_path / name, files), tmp_path / "out"
-    command, environment = [sys.executable, "-c", SLOWLY, archive, out], {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command, environment = (
+        [sys.executable, "-c", SLOWLY, archive, out],
+        {**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
     for kill in range(1, 6):
         process = subprocess.Popen(command, env=environment)
         while sum(1 for _ in out.glob("*/*.txt")) < 200 * kill and process.poll() is None:
@@ -320,7 +363,9 @@ def test_kills_on_the_way_end_in_the_same_files(tmp_path, name):
         process.kill()
         assert process.wait() == -signal.SIGKILL
         there = content(out)
-        assert 200 * kill <= len(there) < len(files) and all(files[name] == body for name, body in there.items())
+        assert 200 * kill <= len(there) < len(files) and all(
+            files[name] == body for name, body in there.items()
+        )
         assert f"{name}.json" not in hidden(out)
     assert unpack(archive, out) == len(files)
     assert content(out) == files and hidden(out) == [f"{name}.json", f"{name}.lock"]

@@ -1,4 +1,6 @@
-"""The watcher that test_pipeline puts beside the stages notes what they open, and their children and C libraries too."""
+"""The watcher that test_pipeline puts beside the stages notes what they open, and their children
+and C libraries too.
+"""
 
 import json
 import os
@@ -30,7 +32,13 @@ def test_every_opening_is_noted(tmp_path: Path):
     for name in ("data/a/not.txt", "metrics/child.json"):
         (tmp_path / name).write_text("{}")
     environment = os.environ | {"PYTHONPATH": "src", "EARSHOT_WATCH": str(tmp_path / "notes")}
-    subprocess.run([sys.executable, "stages/make.py", "a"], cwd=tmp_path, env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "stages/make.py", "a"], cwd=tmp_path, env=environment, check=True
+    )
     (note,) = (tmp_path / "notes").iterdir()
     assert note.name == "make@a.json"
-    assert json.loads(note.read_text()) == ["data/a/table.parquet", "metrics/child.json", "models/made.txt"]
+    assert json.loads(note.read_text()) == [
+        "data/a/table.parquet",
+        "metrics/child.json",
+        "models/made.txt",
+    ]

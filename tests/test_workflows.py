@@ -1,4 +1,6 @@
-"""The workflows: GitHub's schema accepts them, they may do no more than they must, and their scripts do what they say."""
+"""The workflows: GitHub's schema accepts them, they may do no more than they must, and their
+scripts do what they say.
+"""
 
 import json
 import os
@@ -22,7 +24,9 @@ NAMES = sorted(path.name for path in FOLDER.glob("*.yml"))
 
 def workflow(name: str) -> dict[str, Any]:
     content = yaml.safe_load((FOLDER / name).read_text())
-    return {"on" if key is True else key: value for key, value in content.items()}  # YAML 1.1 takes `on` for true
+    return {
+        "on" if key is True else key: value for key, value in content.items()
+    }  # YAML 1.1 takes `on` for true
 
 
 def steps(name: str) -> list[dict[str, Any]]:
@@ -38,7 +42,9 @@ def run(text: str, folder: Path, **variables: str) -> subprocess.CompletedProces
     """Run a step's script as GitHub does: bash that stops at the first error."""
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, **ALONE, "PATH": tools, "DVC_NO_ANALYTICS": "1", **variables}
-    return subprocess.run(["bash", "-e", "-c", text], cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        ["bash", "-e", "-c", text], cwd=folder, env=environment, capture_output=True, text=True
+    )
 
 
 def test_the_workflows_are_there():
@@ -46,15 +52,30 @@ def test_the_workflows_are_there():
 
 
 def test_github_accepts_them():
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
-    checked = subprocess.run([*command, *(FOLDER / name for name in NAMES)], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.github-workflows",
+    ]
+    checked = subprocess.run(
+        [*command, *(FOLDER / name for name in NAMES)], capture_output=True, text=True
+    )
     assert checked.returncode == 0, checked.stdout
 
 
 def test_a_workflow_with_a_slip_is_refused(tmp_path):
     wrong = tmp_path / "ci.yml"
     wrong.write_text((FOLDER / "ci.yml").read_text().replace("runs-on", "run-on"))
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", wrong]
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.github-workflows",
+        wrong,
+    ]
     assert subprocess.run(command, capture_output=True).returncode == 1
 
 
@@ -70,12 +91,19 @@ def test_every_job_ends_and_uses_actions_of_github_alone(name):
     assert all(0 < job["timeout-minutes"] <= 120 for job in workflow(name)["jobs"].values())
     used = [step["uses"] for step in steps(name) if "uses" in step]
     assert [action for action in used if not re.fullmatch(r"actions/[\w/-]+@v\d+", action)] == []
-    assert all(one["with"]["persist-credentials"] is False for one in steps(name) if "checkout@" in one.get("uses", ""))
+    assert all(
+        one["with"]["persist-credentials"] is False
+        for one in steps(name)
+        if "checkout@" in one.get("uses", "")
+    )
 
 
 def test_what_runs_a_pull_requests_code_may_only_read():
     found = workflow("ci.yml")
-    assert found["permissions"] == {"contents": "read"} and set(found["on"]) == {"push", "pull_request"}
+    assert found["permissions"] == {"contents": "read"} and set(found["on"]) == {
+        "push",
+        "pull_request",
+    }
     assert not any("permissions" in job for job in found["jobs"].values())
     assert "github.token" not in (FOLDER / "ci.yml").read_text()
 
@@ -83,17 +111,26 @@ def test_what_runs_a_pull_requests_code_may_only_read():
 def test_what_may_write_runs_no_code_of_a_pull_request():
     found = workflow("comment.yml")
     (job,) = found["jobs"].values()
-    assert found["permissions"] == {} and job["permissions"] == {"actions": "read", "pull-requests": "write"}
-    assert found["on"] == {"workflow_run": {"workflows": [workflow("ci.yml")["name"]], "types": ["completed"]}}
+    assert found["permissions"] == {} and job["permissions"] == {
+        "actions": "read",
+        "pull-requests": "write",
+    }
+    assert found["on"] == {
+        "workflow_run": {"workflows": [workflow("ci.yml")["name"]], "types": ["completed"]}
+    }
     assert not any("uses" in step for step in job["steps"])
     assert not re.search(
-        r"\b(git|make|python|earshot|eval|source)\b", " ".join(step["run"] for step in job["steps"]).replace(MARKER, "")
+        r"\b(git|make|python|earshot|eval|source)\b",
+        " ".join(step["run"] for step in job["steps"]).replace(MARKER, ""),
     )
     assert job["env"]["MARKER"] == MARKER
 
 
 def test_the_gate_comes_last_and_the_comment_before_it():
-    names = [step.get("name", step.get("uses")) for step in workflow("ci.yml")["jobs"]["pipeline"]["steps"]]
+    names = [
+        step.get("name", step.get("uses"))
+        for step in workflow("ci.yml")["jobs"]["pipeline"]["steps"]
+    ]
     assert names[-3:] == ["Compare with the base", "Hand over the comment", "Gate"]
     assert names.index("Save DVC's cache") < names.index("Compare with the base")
 
@@ -101,7 +138,10 @@ def test_the_gate_comes_last_and_the_comment_before_it():
 def test_the_lints_version_is_the_locks():
     asked = re.search(r'"\$\((grep [^)]+)\)"', script("ci.yml", "Lint"))[1]
     found = run(asked, ROOT).stdout.strip()
-    assert re.fullmatch(r"ruff==\d+\.\d+\.\d+", found) and f'"{found}"' in (ROOT / "pyproject.toml").read_text()
+    assert (
+        re.fullmatch(r"ruff==\d+\.\d+\.\d+", found)
+        and f'"{found}"' in (ROOT / "pyproject.toml").read_text()
+    )
 
 
 # posting the comment, GitHub's answers made up
@@ -135,7 +175,9 @@ BOT = {"login": "github-actions[bot]"}
 
 @pytest.fixture
 def github(tmp_path: Path):
-    """Return what runs the comment workflow against GitHub's made-up answers; it returns the calls and what was posted."""
+    """Return what runs the comment workflow against GitHub's made-up answers; it returns the calls
+    and what was posted.
+    """
     if not shutil.which("jq"):
         pytest.skip("jq is not installed")
     gh = tmp_path / "bin/gh"
@@ -147,7 +189,9 @@ def github(tmp_path: Path):
     (artifact / "comment.md").write_text(f'{MARKER}\n## it\'s "so" $(touch stolen) `x`\n')
     (artifact / "number").write_text("7\n")
 
-    def post(comments: list[dict] = (), head: str = SHA, artifacts: tuple[str, ...] = ("comparison",)):
+    def post(
+        comments: list[dict] = (), head: str = SHA, artifacts: tuple[str, ...] = ("comparison",)
+    ):
         answers = {
             "artifacts": {"artifacts": [{"name": name, "expired": False} for name in artifacts]},
             "pull": {"head": {"sha": head}},
@@ -158,7 +202,13 @@ def github(tmp_path: Path):
         work = tmp_path / "work"
         work.mkdir()
         path = f"{gh.parent}{os.pathsep}{os.environ['PATH']}"
-        settings = {"GH_REPO": "a/b", "RUN": "1", "HEAD_SHA": SHA, "MARKER": MARKER, "FAKE": str(tmp_path)}
+        settings = {
+            "GH_REPO": "a/b",
+            "RUN": "1",
+            "HEAD_SHA": SHA,
+            "MARKER": MARKER,
+            "FAKE": str(tmp_path),
+        }
         text = script("comment.yml", "Post or update the comment")
         ended = run(f'export PATH="{path}"\n{text}', work, **settings)
         calls = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
@@ -184,9 +234,13 @@ def test_a_first_comment_is_made(github):
 
 
 def test_the_first_of_our_comments_is_updated(github):
-    ended, (call,), posted = github([{"id": number, "user": BOT, "body": f"{MARKER}\nold"} for number in (3, 4)])
+    ended, (call,), posted = github(
+        [{"id": number, "user": BOT, "body": f"{MARKER}\nold"} for number in (3, 4)]
+    )
     assert ended.returncode == 0, ended.stderr
-    assert call[2:5] == ["--method", "PATCH", "repos/a/b/issues/comments/3"] and posted["body"].startswith(MARKER)
+    assert call[2:5] == ["--method", "PATCH", "repos/a/b/issues/comments/3"] and posted[
+        "body"
+    ].startswith(MARKER)
 
 
 def test_a_commit_that_is_no_more_the_head_and_a_run_without_comparison_post_nothing(github):
@@ -199,7 +253,9 @@ def test_a_run_without_comparison_posts_nothing(github):
     assert ended.returncode == 0 and calls == [] and "made no comparison" in ended.stdout
 
 
-@pytest.mark.parametrize("number", ["", "0", "7/../8", "7\n8", "-1", "7; touch stolen", "99999999999999"])
+@pytest.mark.parametrize(
+    "number", ["", "0", "7/../8", "7\n8", "-1", "7; touch stolen", "99999999999999"]
+)
 def test_a_number_that_is_none_posts_nothing(github, number):
     (github.artifact / "number").write_text(number)
     ended, calls, _ = github()
@@ -208,7 +264,10 @@ def test_a_number_that_is_none_posts_nothing(github, number):
 
 def test_a_comment_that_is_not_ours_too_long_or_a_link_posts_nothing(github, tmp_path):
     comment = github.artifact / "comment.md"
-    for spoil in (lambda: comment.write_text("hello"), lambda: comment.write_text(f"{MARKER}\n{'x' * 200_001}")):
+    for spoil in (
+        lambda: comment.write_text("hello"),
+        lambda: comment.write_text(f"{MARKER}\n{'x' * 200_001}"),
+    ):
         spoil()
         ended, calls, _ = github()
         assert (ended.returncode, calls) == (1, [])
@@ -235,7 +294,9 @@ stages:
     plots: [plots/track: {cache: false}]
 """
 # what another machine would make differs by a byte
-MAKE = "import os; open('made.bin', 'w').write(os.environ['MACHINE']); open('log', 'a').write('make ')"
+MAKE = (
+    "import os; open('made.bin', 'w').write(os.environ['MACHINE']); open('log', 'a').write('make ')"
+)
 MEASURE = """\
 import json, os, pathlib, yaml
 pathlib.Path('plots/track').mkdir(parents=True, exist_ok=True)
@@ -254,7 +315,12 @@ def test_ci_takes_up_what_ci_made_and_runs_what_changed(tmp_path):
     author.mkdir()
     git(author, "init", "--quiet", "--initial-branch=main")
     assert run("dvc init --quiet", author).returncode == 0
-    files = {"dvc.yaml": DVC_YAML, "make.py": MAKE, "measure.py": MEASURE, "params.yaml": "width: 1\n"}
+    files = {
+        "dvc.yaml": DVC_YAML,
+        "make.py": MAKE,
+        "measure.py": MEASURE,
+        "params.yaml": "width: 1\n",
+    }
     others = {"metrics/other.json": {}, "plots/other.csv": "x\n"}
     commit(author, {**files, **others, ".gitignore": "/made.bin\n/log\n/.dvc/earlier\n"})
     assert run("dvc repro --quiet", author, **seen).returncode == 0
@@ -262,7 +328,9 @@ def test_ci_takes_up_what_ci_made_and_runs_what_changed(tmp_path):
     cache = tmp_path / "cache"
 
     def pipeline(name: str) -> tuple[Path, str]:
-        """Run CI's steps in a fresh clone, with what the last run saved; return the clone and the stages that ran."""
+        """Run CI's steps in a fresh clone, with what the last run saved; return the clone and the
+        stages that ran.
+        """
         clone = tmp_path / name
         git(tmp_path, "clone", "--quiet", str(author), str(clone))
         for saved in ("cache", "earlier"):
@@ -277,12 +345,17 @@ def test_ci_takes_up_what_ci_made_and_runs_what_changed(tmp_path):
         log = clone / "log"
         return clone, log.read_text().strip() if log.exists() else ""
 
-    assert pipeline("first")[1] == "make measure"  # nothing was saved, and the author's bytes are elsewhere
+    assert (
+        pipeline("first")[1] == "make measure"
+    )  # nothing was saved, and the author's bytes are elsewhere
     assert pipeline("again")[1] == ""
     (author / "params.yaml").write_text("width: 2\n")
     commit(author, {}, "a change whose results its author has not made")
     clone, ran = pipeline("changed")
-    assert ran == "measure" and json.loads((clone / "metrics/track/quality.json").read_text())["m"]["accuracy"] == 2
+    assert (
+        ran == "measure"
+        and json.loads((clone / "metrics/track/quality.json").read_text())["m"]["accuracy"] == 2
+    )
     git(author, "rm", "--quiet", "-r", "metrics/track", "plots/track")
     commit(author, {"dvc.yaml": DVC_YAML.split("  measure:")[0]}, "the track is gone")
     clone, ran = pipeline("removed")

@@ -1,4 +1,6 @@
-"""A small DVC repository with Earshot's layout: its `distill` writes what the real one writes, in a second or less."""
+"""A small DVC repository with Earshot's layout: its `distill` writes what the real one writes, in a
+second or less.
+"""
 
 import os
 import shutil
@@ -77,14 +79,28 @@ scores.write_text(json.dumps({"accuracy": best, "accuracy_low": best - 0.02, "ac
 
 
 class Toy:
-    """The repository at `root`, with its pipeline run and committed; a copy of one made before, if there is any."""
+    """The repository at `root`, with its pipeline run and committed; a copy of one made before, if
+    there is any.
+    """
 
     def __init__(self, root: Path, template: Path | None = None):
         self.root = root
-        names = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-        own = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"), "PYTHONDONTWRITEBYTECODE": "1"}
+        names = {
+            f"GIT_{who}_{what}": "test@example.org"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        own = {
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "EARSHOT_"))}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("GIT_", "EARSHOT_"))
+        }
         self.environment = kept | names | own | {"PATH": path, "PYTHONPATH": str(ROOT / "src")}
         if template:
             shutil.copytree(template, root, dirs_exist_ok=True)
@@ -96,8 +112,14 @@ class Toy:
         content["recipes"][RECIPE]["epochs"] = 6
         content["tracks"][TRACK]["distill"]["seeds"] = 2
         self.write("params.yaml", "# ours\n" + yaml.safe_dump(content, sort_keys=False))
-        self.section("sweep", {"recipe": RECIPE, "grid": {TEMPERATURE: [2.0, 4.0], WEIGHT: [0.1, 0.3]}})
-        for name, text in {"dvc.yaml": DVC_YAML, "stages/cache.py": CACHE, "stages/distill.py": DISTILL}.items():
+        self.section(
+            "sweep", {"recipe": RECIPE, "grid": {TEMPERATURE: [2.0, 4.0], WEIGHT: [0.1, 0.3]}}
+        )
+        for name, text in {
+            "dvc.yaml": DVC_YAML,
+            "stages/cache.py": CACHE,
+            "stages/distill.py": DISTILL,
+        }.items():
             self.write(name, text)
         self.write("src/own.py", "FACTOR = 1.0\n")
         self.write(".gitignore", "/data/\n/models/\n/experiments/\n__pycache__/\n")
@@ -121,7 +143,9 @@ class Toy:
 
     def run(self, *words: str) -> str:
         """Run a command; return what it printed, standard error last."""
-        done = subprocess.run(words, cwd=self.root, env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            words, cwd=self.root, env=self.environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
@@ -134,9 +158,14 @@ class Toy:
         return done.stdout + done.stderr
 
     def begin(self, *words: str, **environment: str) -> subprocess.Popen:
-        """Start `earshot` in a process group of its own, what it prints in earshot.log of the repository's .dvc/tmp."""
+        """Start `earshot` in a process group of its own, what it prints in earshot.log of the
+        repository's .dvc/tmp.
+        """
         with open(self.root / ".dvc/tmp/earshot.log", "w") as log:
-            command, own = [sys.executable, "-m", "earshot.cli", *words], self.environment | environment
+            command, own = (
+                [sys.executable, "-m", "earshot.cli", *words],
+                self.environment | environment,
+            )
             return subprocess.Popen(
                 command,
                 cwd=self.root,
@@ -144,7 +173,9 @@ class Toy:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+                preexec_fn=lambda: signal.signal(
+                    signal.SIGINT, signal.SIG_DFL
+                ),  # a shell's background jobs ignore it
             )
 
     def experiments(self) -> list[str]:

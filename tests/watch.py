@@ -1,7 +1,9 @@
-"""Copied into a pipeline's `src` as `sitecustomize.py`, it notes which of the project's files each stage opens (Linux).
+"""Copied into a pipeline's `src` as `sitecustomize.py`, it notes which of the project's files each
+stage opens (Linux).
 
-inotify sees every opening of what lay there when the stage began, by any process and by C libraries too, which open files
-behind Python's back. `EARSHOT_WATCH` names the folder for the notes, a JSON list a stage.
+inotify sees every opening of what lay there when the stage began, by any process and by C libraries
+too, which open files behind Python's back. `EARSHOT_WATCH` names the folder for the notes, a JSON
+list a stage.
 """
 
 import atexit
@@ -24,7 +26,9 @@ def watch(note: str) -> None:
     for folder in FOLDERS:
         for where, _, _ in os.walk(folder):
             places[libc.inotify_add_watch(queue, where.encode(), OPENED)] = where
-    atexit.register(lambda process: process == os.getpid() and _write(note, queue, places), os.getpid())
+    atexit.register(
+        lambda process: process == os.getpid() and _write(note, queue, places), os.getpid()
+    )
 
 
 def _write(note: str, queue: int, places: dict[int, str]) -> None:
@@ -49,5 +53,7 @@ def _write(note: str, queue: int, places: dict[int, str]) -> None:
         json.dump(sorted(opened), file)
 
 
-if "EARSHOT_WATCH" in os.environ and (stage := re.search(r"stages/(\w+)\.py (\S+)$", " ".join(sys.orig_argv))):
+if "EARSHOT_WATCH" in os.environ and (
+    stage := re.search(r"stages/(\w+)\.py (\S+)$", " ".join(sys.orig_argv))
+):
     watch(os.path.join(os.environ["EARSHOT_WATCH"], f"{stage[1]}@{stage[2]}.json"))

@@ -12,7 +12,10 @@ SOURCE = ROOT / "src"
 
 def stages() -> dict[str, dict]:
     """Return each stage's block (the `do` of a foreach)."""
-    return {name: block["do"] for name, block in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()}
+    return {
+        name: block["do"]
+        for name, block in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+    }
 
 
 def _module_file(module: str) -> Path | None:
@@ -30,20 +33,30 @@ def _imported(file: Path) -> set[Path]:
             modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue
-        found |= {file for module in modules if module.startswith("earshot") and (file := _module_file(module))}
+        found |= {
+            file
+            for module in modules
+            if module.startswith("earshot") and (file := _module_file(module))
+        }
         if "declared" in modules:
             found.add(ROOT / "stages/declared.py")
     return found
 
 
 def imports(file: Path) -> set[str]:
-    """Return all project files that a script needs, itself and packages included, relative to the root."""
+    """Return all project files that a script needs, itself and packages included, relative to the
+    root.
+    """
     seen, todo = set(), {file}
     while todo:
         one = todo.pop()
         seen.add(one)
         todo |= _imported(one) - seen
-        if SOURCE in one.parents and (package := one.parent / "__init__.py").exists() and package not in seen:
+        if (
+            SOURCE in one.parents
+            and (package := one.parent / "__init__.py").exists()
+            and package not in seen
+        ):
             todo.add(package)
     return {str(path.relative_to(ROOT)) for path in seen}
 
@@ -58,7 +71,9 @@ def parameters_read(script: Path) -> set[str]:
     for key in keys:
         if "{part}" in key:
             for parts in re.findall(r'\{part\}"\) for part in \(([^)]*)\)', text):
-                expanded |= {key.replace("{part}", part.strip().strip('"')) for part in parts.split(",")}
+                expanded |= {
+                    key.replace("{part}", part.strip().strip('"')) for part in parts.split(",")
+                }
         else:
             expanded.add(key)
     return {re.sub(r"\{[^}]*\}", "*", key) for key in expanded}

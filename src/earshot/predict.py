@@ -22,7 +22,9 @@ class PredictError(ValueError):
 
 @dataclass(frozen=True)
 class Answer:
-    """The index of the chosen option, every option's probability, and the time from samples to answer."""
+    """The index of the chosen option, every option's probability, and the time from samples to
+    answer.
+    """
 
     option: int
     probabilities: tuple[float, ...]
@@ -31,7 +33,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Classification:
-    """Each window's probabilities `(W, C)` with the second it begins at `(W,)`, their mean `(C,)`, and the time taken."""
+    """Each window's probabilities `(W, C)` with the second it begins at `(W,)`, their mean `(C,)`,
+    and the time taken.
+    """
 
     labels: tuple[str, ...]
     windows: np.ndarray
@@ -57,7 +61,9 @@ class _Model:
             self._limits = float(features["min_seconds"]), float(features["min_rms"])
             self._read()
         except (KeyError, TypeError, ValueError) as error:
-            raise PredictError(f"{path}: its metadata are damaged ({type(error).__name__}: {error})") from None
+            raise PredictError(
+                f"{path}: its metadata are damaged ({type(error).__name__}: {error})"
+            ) from None
 
     def _read(self) -> None:
         """Read what the metadata of the task hold besides."""
@@ -86,8 +92,8 @@ class Student(_Model):
     def answer(self, samples: np.ndarray, question: str, options: Sequence[str]) -> Answer:
         """Choose among options for mono samples `(N,)` at `sample_rate`, in [−1, 1].
 
-        Raises PredictError for audio that is empty, too short or silent, a question or an option without words, fewer
-        than two options, and options that are the same.
+        Raises PredictError for audio that is empty, too short or silent, a question or an option
+        without words, fewer than two options, and options that are the same.
         """
         begin = time.perf_counter()
         self._check(samples)
@@ -106,17 +112,19 @@ class Student(_Model):
         return Answer(int(probabilities.argmax()), tuple(probabilities.tolist()), spent)
 
     def logits(self, samples: np.ndarray, questions: np.ndarray, options: np.ndarray) -> np.ndarray:
-        """Return float32 logits `(Q, C)` for samples `(N,)`, question ids `(Q, Lq)` and option ids `(Q, C, Lo)`.
+        """Return float32 logits `(Q, C)` for samples `(N,)`, question ids `(Q, Lq)` and option ids
+        `(Q, C, Lo)`.
 
-        Ids are those of `text.encode_item`, padded with 0; a row of zeros is an option that an item does not have. The
-        audio is encoded once for all questions.
+        Ids are those of `text.encode_item`, padded with 0; a row of zeros is an option that an item
+        does not have. The audio is encoded once for all questions.
         """
         inputs = {"waveform": samples, "question": questions, "options": options}
         return self._session.run(["logits"], inputs)[0]
 
 
 class Classifier(_Model):
-    """A student with fixed classes, float or int8, on `threads` threads; it hears one window of `window` samples at a time.
+    """A student with fixed classes, float or int8, on `threads` threads; it hears one window of
+    `window` samples at a time.
 
     >>> classifier = Classifier("models/scenes/onnx/scenes-layered/student.int8.onnx")
     >>> heard = classifier.classify(audio.decode("street.wav", classifier.sample_rate))
@@ -135,10 +143,12 @@ class Classifier(_Model):
         self.window = fixed if isinstance(fixed, int) else self.sample_rate
 
     def classify(self, samples: np.ndarray) -> Classification:
-        """Classify mono samples `(N,)` at `sample_rate`, in [−1, 1], of any length: window by window, and all in all.
+        """Classify mono samples `(N,)` at `sample_rate`, in [−1, 1], of any length: window by
+        window, and all in all.
 
-        The last window is moved back to end with the audio; a rest too short to be judged adds none. Audio shorter than
-        one window is repeated to fill it. Raises PredictError for audio that is empty, too short or silent.
+        The last window is moved back to end with the audio; a rest too short to be judged adds
+        none. Audio shorter than one window is repeated to fill it. Raises PredictError for audio
+        that is empty, too short or silent.
         """
         begin = time.perf_counter()
         self._check(samples)
@@ -146,9 +156,13 @@ class Classifier(_Model):
         last = max(len(samples) - self.window, 0)
         starts = np.minimum(np.arange(max(1, math.ceil(rest / self.window))) * self.window, last)
         heard = np.resize(samples, max(len(samples), self.window))
-        windows = softmax(np.stack([self.logits(heard[start : start + self.window]) for start in starts]))
+        windows = softmax(
+            np.stack([self.logits(heard[start : start + self.window]) for start in starts])
+        )
         spent = (time.perf_counter() - begin) * 1000
-        return Classification(self.labels, windows, starts / self.sample_rate, windows.mean(0), spent)
+        return Classification(
+            self.labels, windows, starts / self.sample_rate, windows.mean(0), spent
+        )
 
     def logits(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 logits `(C,)` for the samples of one clip `(N,)`, as they are."""
@@ -156,7 +170,9 @@ class Classifier(_Model):
 
 
 def load(path: str | Path, threads: int = 1) -> Student | Classifier:
-    """Return the student that an ONNX file holds, of whichever task; PredictError when it is missing or is none."""
+    """Return the student that an ONNX file holds, of whichever task; PredictError when it is
+    missing or is none.
+    """
     task = _session(path, threads).get_modelmeta().custom_metadata_map.get("task")
     return (Classifier if task == Classifier.task else Student)(path, threads)
 

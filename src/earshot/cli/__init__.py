@@ -23,7 +23,9 @@ COMMANDS = (answer, classify, table, compare, report, sweep, search, profile, pl
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return what it returns, or 2 after one line on standard error."""
-    parser = argparse.ArgumentParser(prog="earshot", description="Small students of large speech models.")
+    parser = argparse.ArgumentParser(
+        prog="earshot", description="Small students of large speech models."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)

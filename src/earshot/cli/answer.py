@@ -27,7 +27,13 @@ def add(commands: Any) -> None:
     )
     command.add_argument("clip", help="recording: wav, flac, ogg, mp3, …")
     command.add_argument("--question", required=True)
-    command.add_argument("--option", required=True, action="append", dest="options", help="once per option, 2 or more")
+    command.add_argument(
+        "--option",
+        required=True,
+        action="append",
+        dest="options",
+        help="once per option, 2 or more",
+    )
     command.add_argument("--model", type=Path, help=f"student as ONNX file (default: {STUDENT})")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=run)
@@ -54,6 +60,8 @@ def run(chosen: argparse.Namespace) -> None:
         print(json.dumps(content, ensure_ascii=False))
         return
     width = max(map(len, chosen.options))
-    for index, (option, probability) in enumerate(zip(chosen.options, result.probabilities, strict=True)):
+    for index, (option, probability) in enumerate(
+        zip(chosen.options, result.probabilities, strict=True)
+    ):
         print(bar(">" if index == result.option else " ", option, width, probability))
     print(f"answered in {result.milliseconds:.1f} ms, {seconds:.2f} s of audio")

@@ -28,7 +28,9 @@ def add(commands: Any) -> None:
     )
     command.add_argument("clip", help="recording: wav, flac, ogg, mp3, …")
     command.add_argument("--model", type=Path, help=f"student as ONNX file (default: {CLASSIFIER})")
-    command.add_argument("--top", type=int, default=3, help="how many classes to show (default: %(default)s)")
+    command.add_argument(
+        "--top", type=int, default=3, help="how many classes to show (default: %(default)s)"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=run)
 
@@ -50,8 +52,14 @@ def run(chosen: argparse.Namespace) -> None:
             "label": labels[int(result.pooled.argmax())],
             "probabilities": dict(zip(labels, result.pooled.tolist(), strict=True)),
             "windows": [
-                {"start": start, "label": labels[index], "probabilities": dict(zip(labels, row, strict=True))}
-                for start, index, row in zip(result.starts.tolist(), best, result.windows.tolist(), strict=True)
+                {
+                    "start": start,
+                    "label": labels[index],
+                    "probabilities": dict(zip(labels, row, strict=True)),
+                }
+                for start, index, row in zip(
+                    result.starts.tolist(), best, result.windows.tolist(), strict=True
+                )
             ],
             "seconds": seconds,
             "milliseconds": result.milliseconds,

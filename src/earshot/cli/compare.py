@@ -1,4 +1,6 @@
-"""`earshot compare`: what a pull request changes, as Markdown or JSON, and whether it passes the gate."""
+"""`earshot compare`: what a pull request changes, as Markdown or JSON, and whether it passes the
+gate.
+"""
 
 import argparse
 import json
@@ -17,15 +19,32 @@ def add(commands: Any) -> None:
         description="Compare two commits, or a commit with the working tree: metrics beside their intervals, costs, "
         "parameters, plots. Reads Git's objects; nothing is checked out.",
     )
-    command.add_argument("commits", nargs="*", metavar="COMMIT", help="BASE [HEAD]; without HEAD, the working tree")
     command.add_argument(
-        "--root", action="store_true", help="compare HEAD, or the working tree, with nothing: a first commit"
+        "commits", nargs="*", metavar="COMMIT", help="BASE [HEAD]; without HEAD, the working tree"
     )
-    command.add_argument("--format", choices=("md", "json"), default="md", help="Markdown (default) or one JSON object")
-    command.add_argument("--gate", action="store_true", help="exit 1 when a figure that `guard` names got too much worse")
+    command.add_argument(
+        "--root",
+        action="store_true",
+        help="compare HEAD, or the working tree, with nothing: a first commit",
+    )
+    command.add_argument(
+        "--format",
+        choices=("md", "json"),
+        default="md",
+        help="Markdown (default) or one JSON object",
+    )
+    command.add_argument(
+        "--gate",
+        action="store_true",
+        help="exit 1 when a figure that `guard` names got too much worse",
+    )
     links = command.add_mutually_exclusive_group()
-    links.add_argument("--repository", metavar="OWNER/NAME", help="link pictures to this repository on GitHub")
-    links.add_argument("--images", metavar="URL", help="link pictures by a template with {commit} and {path}")
+    links.add_argument(
+        "--repository", metavar="OWNER/NAME", help="link pictures to this repository on GitHub"
+    )
+    links.add_argument(
+        "--images", metavar="URL", help="link pictures by a template with {commit} and {path}"
+    )
     command.set_defaults(run=run)
 
 

@@ -13,7 +13,9 @@ FOLDER = Path("experiments")
 
 
 def prepare(name: str) -> tuple[Any, dict[str, Any], Path]:
-    """Return parameters, params.yaml as read and the folder of results; ValueError for a name that Git would not take."""
+    """Return parameters, params.yaml as read and the folder of results; ValueError for a name that
+    Git would not take.
+    """
     import yaml
 
     from earshot.params import parse
@@ -31,7 +33,9 @@ def tell(line: str) -> None:
 
 def end(folder: Path, outcomes: Sequence[Any]) -> int:
     """Say where results lie and what can be done with them; return the exit code."""
-    print(f"{folder.relative_to(Path().resolve())}/: results.csv, results.json, accuracy.png, logs/")
+    print(
+        f"{folder.relative_to(Path().resolve())}/: results.csv, results.json, accuracy.png, logs/"
+    )
     if any(one.state == "done" for one in outcomes):
         print("next: dvc exp show --only-changed, dvc exp apply NAME, dvc exp remove NAME …")
         return 0
@@ -39,7 +43,9 @@ def end(folder: Path, outcomes: Sequence[Any]) -> int:
 
 
 class View:
-    """A bar with how many are done, failed and running and how long the rest takes; lines where there is no terminal."""
+    """A bar with how many are done, failed and running and how long the rest takes; lines where
+    there is no terminal.
+    """
 
     def __init__(self, total: int, workers: int):
         self.bar = tqdm(
@@ -50,7 +56,12 @@ class View:
             dynamic_ncols=True,
             bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}",
         )
-        self.total, self.workers, self.known, self.begun = total, workers, set[str](), time.monotonic()
+        self.total, self.workers, self.known, self.begun = (
+            total,
+            workers,
+            set[str](),
+            time.monotonic(),
+        )
 
     def __enter__(self) -> "View":
         return self
@@ -75,7 +86,9 @@ class View:
             self.known.add(one.name)
         self.bar.n = len(outcomes)
         failed = sum(one.state == "failed" for one in outcomes)
-        self.bar.set_postfix_str(f"{len(running)} running, {failed} failed{self._left(outcomes, running)}")
+        self.bar.set_postfix_str(
+            f"{len(running)} running, {failed} failed{self._left(outcomes, running)}"
+        )
 
     def _left(self, outcomes: Sequence[Any], running: Sequence[str]) -> str:
         took = [one.seconds for one in outcomes if one.state == "done"]

@@ -15,9 +15,15 @@ def add(commands: Any) -> None:
         description="Write results, charts, the hardest test items with their sound, parameters and hashes as one HTML file "
         "that needs no network. Equal inputs give equal bytes.",
     )
-    command.add_argument("--out", type=Path, default=Path("docs/report.html"), help="default: %(default)s")
-    command.add_argument("--lang", choices=(*LANGUAGES, "both"), default="both", help="both: Chinese goes beside OUT")
-    command.add_argument("--figures", type=Path, metavar="FOLDER", help="also write the main charts there, as SVG")
+    command.add_argument(
+        "--out", type=Path, default=Path("docs/report.html"), help="default: %(default)s"
+    )
+    command.add_argument(
+        "--lang", choices=(*LANGUAGES, "both"), default="both", help="both: Chinese goes beside OUT"
+    )
+    command.add_argument(
+        "--figures", type=Path, metavar="FOLDER", help="also write the main charts there, as SVG"
+    )
     command.add_argument(
         "--commit",
         help="that of the results (default: the last that touched them)",

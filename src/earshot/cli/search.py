@@ -16,14 +16,24 @@ def add(commands: Any) -> None:
         "validation items, never on the test; hopeless trials end early. Run again, it continues the same study.",
     )
     command.add_argument("--trials", type=positive, help="how many in all (default: search.trials)")
-    command.add_argument("--workers", type=positive, help="trials at a time (default: so many that all cores are busy)")
-    command.add_argument("--name", default="search", help="what experiments' names begin with (default: search)")
-    command.add_argument("--apply", action="store_true", help="run nothing: apply the best trial to the workspace")
+    command.add_argument(
+        "--workers",
+        type=positive,
+        help="trials at a time (default: so many that all cores are busy)",
+    )
+    command.add_argument(
+        "--name", default="search", help="what experiments' names begin with (default: search)"
+    )
+    command.add_argument(
+        "--apply", action="store_true", help="run nothing: apply the best trial to the workspace"
+    )
     command.set_defaults(run=run)
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Search, or apply what a search found; print and write what came out. Return 1 when no trial succeeded."""
+    """Search, or apply what a search found; print and write what came out. Return 1 when no trial
+    succeeded.
+    """
     from importlib.util import find_spec
 
     from earshot.cli import experiments
@@ -34,16 +44,26 @@ def run(chosen: argparse.Namespace) -> int:
         raise ValueError("search needs Optuna: pip install 'earshot[search]'")
     params, content, folder = experiments.prepare(chosen.name)
     task = session.task(Path().resolve(), folder, "search", params, content)
-    plan = search.Plan(task, params.search, chosen.name, chosen.trials or params.search.trials, params.seed)
+    plan = search.Plan(
+        task, params.search, chosen.name, chosen.trials or params.search.trials, params.seed
+    )
     if chosen.apply:
         return _apply(plan, content)
     workers = chosen.workers or max(1, progress.workers() // plan.seeds)
-    experiments.tell(f"{plan.trials} trials of {task.stage}, {workers} at a time, {plan.seeds} seeds each")
+    experiments.tell(
+        f"{plan.trials} trials of {task.stage}, {workers} at a time, {plan.seeds} seeds each"
+    )
     with experiments.View(plan.trials, workers) as view:
         outcomes = search.run(plan, workers, plan.seeds, view.tell, view.watch)
     varied = tuple(params.search.ranges)
     report.write(folder, outcomes, varied, {"recipe": task.recipe, "fixed": params.search.fixed})
-    report.draw(folder / "accuracy.png", outcomes, varied, f"{task.recipe}: validation accuracy", history=True)
+    report.draw(
+        folder / "accuracy.png",
+        outcomes,
+        varied,
+        f"{task.recipe}: validation accuracy",
+        history=True,
+    )
     print(f"{report.table(outcomes, varied)}\n\n{report.verdict(outcomes)}")
     code = experiments.end(folder, outcomes)
     if code == 0:
@@ -66,6 +86,10 @@ def _apply(plan: Any, content: dict[str, Any]) -> int:
     print("\n".join(lines) or "params.yaml says so already")
     if fixed := {key: one for key, one in changed.items() if key in plan.section.fixed}:
         was = ", ".join(f"{key}: {old}" for key, (old, _) in fixed.items())
-        print(f"search.fixed made trials short; to train the best in full, put back before dvc repro: {was}")
-    print("next: dvc repro, which trains what follows and scores it on the test; git checkout . && dvc checkout goes back")
+        print(
+            f"search.fixed made trials short; to train the best in full, put back before dvc repro: {was}"
+        )
+    print(
+        "next: dvc repro, which trains what follows and scores it on the test; git checkout . && dvc checkout goes back"
+    )
     return 0

@@ -1,4 +1,6 @@
-"""`earshot speeds`: how fast this machine works, measured in a process of its own for `earshot plan`."""
+"""`earshot speeds`: how fast this machine works, measured in a process of its own for `earshot
+plan`.
+"""
 
 import argparse
 import json
@@ -11,7 +13,8 @@ from earshot.cli.shared import parameters
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
-        "speeds", description="Measure how fast this machine does the work of a track's stages; JSON."
+        "speeds",
+        description="Measure how fast this machine does the work of a track's stages; JSON.",
     )
     command.add_argument("track")
     command.set_defaults(run=run)
@@ -24,5 +27,7 @@ def run(chosen: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("earshot.workbench.plan").setLevel(logging.INFO)
     params = parameters(chosen.track)
-    recipes = {key: recipe for key, recipe in params.recipes.items() if recipe.track == chosen.track}
+    recipes = {
+        key: recipe for key, recipe in params.recipes.items() if recipe.track == chosen.track
+    }
     print(json.dumps(measure(chosen.track, params.tracks[chosen.track], recipes, params.seed)))

@@ -15,14 +15,22 @@ def add(commands: Any) -> None:
         description="Run every combination of `sweep.grid` in params.yaml as a DVC experiment; the workspace is left "
         "alone. Compared on validation items, never on the test. Run again, it continues: what is done is not repeated.",
     )
-    command.add_argument("--workers", type=positive, default=2, help="experiments at a time (default: 2)")
-    command.add_argument("--name", default="sweep", help="what experiments' names begin with (default: sweep)")
-    command.add_argument("--prepare", action="store_true", help="first run what experiments need and is not there")
+    command.add_argument(
+        "--workers", type=positive, default=2, help="experiments at a time (default: 2)"
+    )
+    command.add_argument(
+        "--name", default="sweep", help="what experiments' names begin with (default: sweep)"
+    )
+    command.add_argument(
+        "--prepare", action="store_true", help="first run what experiments need and is not there"
+    )
     command.set_defaults(run=run)
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Run the grid; print a table, write it as CSV, JSON and PNG. Return 1 when no experiment succeeded."""
+    """Run the grid; print a table, write it as CSV, JSON and PNG. Return 1 when no experiment
+    succeeded.
+    """
     from earshot.cli import experiments
     from earshot.workbench.experiments import report, session, sweep, trial
 

@@ -16,7 +16,9 @@ def add(commands: Any) -> None:
         description="Print the tracks' results as Markdown tables, or put them between the markers of READMEs.",
     )
     command.add_argument("--track", help="one track (default: every track that has results)")
-    command.add_argument("--write", nargs="+", type=Path, metavar="README", help="*.zh-CN.md gets Chinese headings")
+    command.add_argument(
+        "--write", nargs="+", type=Path, metavar="README", help="*.zh-CN.md gets Chinese headings"
+    )
     command.set_defaults(run=run)
 
 
@@ -30,4 +32,8 @@ def run(chosen: argparse.Namespace) -> None:
         if not chosen.write:
             print(f"{track}\n\n{table.render(*scores, seconds=seconds)}\n")
         for readme in chosen.write or []:
-            table.insert(readme, track, table.render(*scores, "zh" if ".zh" in readme.name else "en", seconds))
+            table.insert(
+                readme,
+                track,
+                table.render(*scores, "zh" if ".zh" in readme.name else "en", seconds),
+            )

@@ -14,7 +14,12 @@ def add(commands: Any) -> None:
         "safetensors and ONNX files to their end. What is missing, changed, extra or rotten is named, with the command that "
         "mends it; the exit status is then 1.",
     )
-    command.add_argument("stages", nargs="*", metavar="STAGE", help="as in dvc.lock, `distill` or '*@scenes' (default: all)")
+    command.add_argument(
+        "stages",
+        nargs="*",
+        metavar="STAGE",
+        help="as in dvc.lock, `distill` or '*@scenes' (default: all)",
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=run)
 
@@ -29,7 +34,11 @@ def run(chosen: argparse.Namespace) -> int:
         print(json.dumps(report.as_json(), ensure_ascii=False))
         return int(bool(report.faults))
     for fault in report.faults:
-        print(f"{fault.kind:10} {fault.path}\n{'':10} {fault.stage}: {fault.detail}\n{'':10} $ {fault.mend}")
-    counts = f"stages: {report.stages}, files: {report.files}, objects of DVC's cache: {report.objects}"
+        print(
+            f"{fault.kind:10} {fault.path}\n{'':10} {fault.stage}: {fault.detail}\n{'':10} $ {fault.mend}"
+        )
+    counts = (
+        f"stages: {report.stages}, files: {report.files}, objects of DVC's cache: {report.objects}"
+    )
     print(f"{counts}, read: {report.bytes / 1e6:.1f} MB, wrong: {len(report.faults)}")
     return int(bool(report.faults))

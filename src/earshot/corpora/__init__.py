@@ -1,8 +1,8 @@
 """Corpora: whatever the source, one manifest.
 
-A corpus is a module with `build(params, folder, seed) -> Iterator[Clip]`. It reads the corpus that its section of the
-parameters describes, or makes it in `folder`, and yields its clips in a fixed order; the utterances of a passage follow
-one another.
+A corpus is a module with `build(params, folder, seed) -> Iterator[Clip]`. It reads the corpus that
+its section of the parameters describes, or makes it in `folder`, and yields its clips in a fixed
+order; the utterances of a passage follow one another.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,9 @@
-"""Where the public corpora are, how to know that they arrived whole, and how they come to lie where the loaders look.
+"""Where the public corpora are, how to know that they arrived whole, and how they come to lie where
+the loaders look.
 
-LibriSpeech is OpenSLR 12, Mini LibriSpeech OpenSLR 31, TAU Urban Acoustic Scenes 2022 Mobile record 6337421 of Zenodo, its
-subset lists a release of the DCASE 2024 baseline, LibriSQA (Part II) a data set of the Hugging Face hub.
+LibriSpeech is OpenSLR 12, Mini LibriSpeech OpenSLR 31, TAU Urban Acoustic Scenes 2022 Mobile record
+6337421 of Zenodo, its subset lists a release of the DCASE 2024 baseline, LibriSQA (Part II) a data
+set of the Hugging Face hub.
 """
 
 import re
@@ -23,17 +25,18 @@ OPENSLR = ("https://www.openslr.org", "https://openslr.elda.org", "https://opens
 ZENODO = "https://zenodo.org/records/6337421/files"
 DCASE = "https://github.com/CPJKU/dcase2024_task1_baseline/releases/download/files"
 LIBRISQA = "https://huggingface.co/datasets/ZihanZhao/LibriSQA/resolve/75a39e781262d3e5e59af904892427e0f0618240"
-# Bytes unpacked for each byte of an archive: gzip gains nothing on FLAC, and TAU's 230,350 clips of 132,344 bytes are 1.11
-# times their zips.
+# Bytes unpacked for each byte of an archive: gzip gains nothing on FLAC, and TAU's 230,350 clips of
+# 132,344 bytes are 1.11 times their zips.
 GROWTH = 1.12
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to be had: an archive, whose arrival `holds` tells (a pattern in the corpus' root), or a plain file.
+    """A file to be had: an archive, whose arrival `holds` tells (a pattern in the corpus' root), or
+    a plain file.
 
-    `md5` and `bytes` are None where they are not published; `about` then stands in for the bytes when disk is asked for.
-    `count` is the number of utterances in a folder, or of rows in a list.
+    `md5` and `bytes` are None where they are not published; `about` then stands in for the bytes
+    when disk is asked for. `count` is the number of utterances in a folder, or of rows in a list.
     """
 
     name: str
@@ -57,7 +60,9 @@ class Archive:
 
 @dataclass(frozen=True)
 class Planned:
-    """A part of a corpus: its bytes where they are known, and whether it is there, so that nothing would be fetched."""
+    """A part of a corpus: its bytes where they are known, and whether it is there, so that nothing
+    would be fetched.
+    """
 
     name: str
     bytes: int | None
@@ -66,12 +71,16 @@ class Planned:
 
 def _slr(number: int, part: str, md5: str, **known: Any) -> tuple[str, Archive]:
     name = f"{part}.tar.gz"
-    return part, Archive(name, tuple(f"{host}/resources/{number}/{name}" for host in OPENSLR), part, md5, **known)
+    return part, Archive(
+        name, tuple(f"{host}/resources/{number}/{name}" for host in OPENSLR), part, md5, **known
+    )
 
 
 def _librisqa(part: str, about: int) -> tuple[str, Archive]:
     name = f"LibriSQA-PartII-{part}.json"
-    return f"librisqa-{part}", Archive(name, (f"{LIBRISQA}/LibriSQA-PartII/{name}",), name, about=about)
+    return f"librisqa-{part}", Archive(
+        name, (f"{LIBRISQA}/LibriSQA-PartII/{name}",), name, about=about
+    )
 
 
 def _tau(part: str, md5: str, bytes: int, holds: str = "audio") -> tuple[str, Archive]:
@@ -86,7 +95,13 @@ def _dcase(name: str, rows: int) -> tuple[str, Archive]:
 # Where `about` stands, the sites give rounded sizes only.
 LIBRISPEECH_PARTS: dict[str, Archive] = dict(
     [
-        _slr(12, "train-clean-100", "2a93770f6d5c6c964bc36631d331a522", bytes=6_387_309_499, count=28_539),
+        _slr(
+            12,
+            "train-clean-100",
+            "2a93770f6d5c6c964bc36631d331a522",
+            bytes=6_387_309_499,
+            count=28_539,
+        ),
         _slr(12, "train-clean-360", "c0e676e450a7ff2f54aeade5171606fa", about=23_000_000_000),
         _slr(12, "train-other-500", "d1a0fd59409feb2c614ce4d30c387708", about=30_000_000_000),
         _slr(12, "dev-clean", "42e2234ba48799c1f50f24a7926300a1", bytes=337_926_286, count=2_703),
@@ -135,22 +150,28 @@ GROUPS = {
 
 
 def plan(corpus: Any) -> list[Planned]:
-    """Return the parts that `corpus.download` names, any corpus' section given; nothing is fetched or written.
+    """Return the parts that `corpus.download` names, any corpus' section given; nothing is fetched
+    or written.
 
     Raises CorpusError where what lies in the corpus' root is not what its name says.
     """
     root = Path(getattr(corpus, "root", ""))
     return [
-        Planned(part, archive.bytes, _in_place(archive, root) or (root / ARCHIVES / archive.name).is_file())
+        Planned(
+            part,
+            archive.bytes,
+            _in_place(archive, root) or (root / ARCHIVES / archive.name).is_file(),
+        )
         for part, archive in _chosen(corpus).items()
     ]
 
 
 def provide(corpus: LibriSpeech | TAU2022) -> None:
-    """Bring the parts that `corpus.download` names to the corpus' root: archives unpacked, plain files as they are.
+    """Bring the parts that `corpus.download` names to the corpus' root: archives unpacked, plain
+    files as they are.
 
-    What lies there already is checked as far as can be and used. Raises CorpusError naming what is incomplete or wrongly
-    described, and what `fetch` and `unpack` raise.
+    What lies there already is checked as far as can be and used. Raises CorpusError naming what is
+    incomplete or wrongly described, and what `fetch` and `unpack` raise.
     """
     root = Path(corpus.root)
     chosen = _chosen(corpus)
@@ -163,14 +184,25 @@ def provide(corpus: LibriSpeech | TAU2022) -> None:
         root / ARCHIVES: packed,
     }.items():
         if group:
-            fetch([_remote(one, corpus) for one in group], folder, corpus.download.parallel, _need(group, corpus))
+            fetch(
+                [_remote(one, corpus) for one in group],
+                folder,
+                corpus.download.parallel,
+                _need(group, corpus),
+            )
     for archive in chosen.values():
-        kept = not archive.plain and (root / ARCHIVES / archive.name).is_file()  # before, and maybe no longer
+        kept = (
+            not archive.plain and (root / ARCHIVES / archive.name).is_file()
+        )  # before, and maybe no longer
         if archive in packed or kept:
-            unpack(root / ARCHIVES / archive.name, root, strip=1, keep=corpus.download.keep_archives)
+            unpack(
+                root / ARCHIVES / archive.name, root, strip=1, keep=corpus.download.keep_archives
+            )
     for part, archive in wanted.items():
         if not _in_place(archive, root):
-            raise CorpusError(f"{archive.name}: brought no {archive.holds!r} to {root} (download part {part!r})")
+            raise CorpusError(
+                f"{archive.name}: brought no {archive.holds!r} to {root} (download part {part!r})"
+            )
 
 
 def _chosen(corpus: Any) -> dict[str, Archive]:
@@ -183,7 +215,9 @@ def _chosen(corpus: Any) -> dict[str, Archive]:
 
 
 def _table(built_in: Mapping[str, Archive], path: str | None) -> dict[str, Archive]:
-    """Return the table with the entries of a YAML file in place of its own; CorpusError naming file and entry."""
+    """Return the table with the entries of a YAML file in place of its own; CorpusError naming file
+    and entry.
+    """
     table = dict(built_in)
     if path is None:
         return table
@@ -200,7 +234,9 @@ def _table(built_in: Mapping[str, Archive], path: str | None) -> dict[str, Archi
             raise CorpusError(f"{path}: {part}: may have md5 and bytes, nothing else")
         md5, size = entry.get("md5"), entry.get("bytes")
         if md5 is not None and not (isinstance(md5, str) and re.fullmatch("[0-9a-f]{32}", md5)):
-            raise CorpusError(f"{path}: {part}: md5={md5!r} is not 32 hexadecimal digits (quote it)")
+            raise CorpusError(
+                f"{path}: {part}: md5={md5!r} is not 32 hexadecimal digits (quote it)"
+            )
         if size is not None and (type(size) is not int or size < 0):
             raise CorpusError(f"{path}: {part}: bytes={size!r} is no number of bytes")
         table[part] = replace(table[part], md5=md5, bytes=size, count=None)
@@ -213,7 +249,8 @@ def _remote(archive: Archive, corpus: LibriSpeech | TAU2022) -> Remote:
 
 
 def _need(group: list[Archive], corpus: LibriSpeech | TAU2022) -> int:
-    """Return the bytes wanted beside those known to come: files of about known size, and what unpacking adds at its worst.
+    """Return the bytes wanted beside those known to come: files of about known size, and what
+    unpacking adds at its worst.
 
     An archive grows by GROWTH; unless archives are kept, each goes before the next one's turn.
     """
@@ -230,7 +267,9 @@ def _marker(root: Path, archive: Archive) -> Path:
 
 
 def _in_place(archive: Archive, root: Path) -> bool:
-    """Whether what an archive holds lies in `root`, unpacked here or put there by the user; CorpusError if not whole."""
+    """Whether what an archive holds lies in `root`, unpacked here or put there by the user;
+    CorpusError if not whole.
+    """
     if archive.plain:
         places = (root / archive.name, root / "evaluation_setup" / archive.name)
         return any(_check_rows(place, archive) for place in places if place.is_file())
@@ -240,19 +279,27 @@ def _in_place(archive: Archive, root: Path) -> bool:
         return True
     if (root / ARCHIVES / archive.name).is_file():
         return False  # unpacking was interrupted
-    return _lists_all(root) if archive.holds == "audio" else _check_utterances(root / archive.holds, archive)
+    return (
+        _lists_all(root)
+        if archive.holds == "audio"
+        else _check_utterances(root / archive.holds, archive)
+    )
 
 
 def _check_rows(path: Path, archive: Archive) -> bool:
     if archive.count is not None:
         rows = sum(bool(line.strip()) for line in path.read_bytes().splitlines()) - 1
         if rows != archive.count:
-            raise CorpusError(f"{path}: {rows} rows, not {archive.count}; remove it to have it fetched")
+            raise CorpusError(
+                f"{path}: {rows} rows, not {archive.count}; remove it to have it fetched"
+            )
     return True
 
 
 def _lists_all(root: Path) -> bool:
-    """Whether each clip of TAU's meta.csv is in its folder: which archive a clip came from cannot be told."""
+    """Whether each clip of TAU's meta.csv is in its folder: which archive a clip came from cannot
+    be told.
+    """
     try:
         names = pd.read_csv(root / "meta.csv", sep="\t", usecols=["filename"])["filename"]
     except (OSError, ValueError):
@@ -265,10 +312,16 @@ def _check_utterances(folder: Path, archive: Archive) -> bool:
     heard = {file.stem for file in folder.glob("*/*/*.flac")}
     said: set[str] = set()
     for transcripts in folder.glob("*/*/*.trans.txt"):
-        said |= {line.split(" ")[0] for line in transcripts.read_text(encoding="utf-8").splitlines() if line.strip()}
+        said |= {
+            line.split(" ")[0]
+            for line in transcripts.read_text(encoding="utf-8").splitlines()
+            if line.strip()
+        }
     remedy = f"remove the folder to have it fetched, or take {folder.name!r} out of download.parts to use it as it is"
     if absent := sorted(said - heard):
-        raise CorpusError(f"{folder}: {absent[0]}.flac is missing ({len(absent)} of {len(said)} such); {remedy}")
+        raise CorpusError(
+            f"{folder}: {absent[0]}.flac is missing ({len(absent)} of {len(said)} such); {remedy}"
+        )
     if folder.is_dir() and archive.count not in (None, len(heard)):
         raise CorpusError(f"{folder}: {len(heard)} utterances, not {archive.count}; {remedy}")
     return True

@@ -1,7 +1,9 @@
-"""A release of Mozilla Common Voice: `clips/*.mp3` and the tables `validated.tsv`, `train.tsv`, `dev.tsv`, `test.tsv`.
+"""A release of Mozilla Common Voice: `clips/*.mp3` and the tables `validated.tsv`, `train.tsv`,
+`dev.tsv`, `test.tsv`.
 
-Ardila et al., "Common Voice: a massively-multilingual speech corpus" (2020). Releases are behind a login; what is read is
-the folder or the tarball (`cv-corpus-VERSION/LANGUAGE/…`) that the user obtained.
+Ardila et al., "Common Voice: a massively-multilingual speech corpus" (2020). Releases are behind a
+login; what is read is the folder or the tarball (`cv-corpus-VERSION/LANGUAGE/…`) that the user
+obtained.
 """
 
 import csv
@@ -19,23 +21,30 @@ from earshot.params import CommonVoice
 from earshot.tables.manifest import Clip, CorpusError
 
 COLUMNS = ("client_id", "path", "sentence")
-# A clip that several tables list belongs to the first of these; the held-out splits also keep their speakers and
-# sentences to themselves.
+# A clip that several tables list belongs to the first of these; the held-out splits also keep their
+# speakers and sentences to themselves.
 PRIORITY = ("test", "validation", "fewshot", "teacher", "pool")
 HELD_OUT = ("test", "validation")
 _log = logging.getLogger(__name__)
 
 
 def build(params: CommonVoice, folder: Path, seed: int) -> Iterator[Clip]:
-    """Yield the clips of the tables that `params.splits` names, test first, sorted by id within a split.
+    """Yield the clips of the tables that `params.splits` names, test first, sorted by id within a
+    split.
 
-    A clip is its own passage. Clips of other splits by a speaker of the test or of validation, or with a sentence of
-    theirs, are left out; how many is logged. Nothing is written to `folder` and nothing drawn from
-    `seed`; a tarball is unpacked beside itself. Raises CorpusError naming the table, column, row or clip that is missing.
+    A clip is its own passage. Clips of other splits by a speaker of the test or of validation, or
+    with a sentence of theirs, are left out; how many is logged. Nothing is written to `folder` and
+    nothing drawn from `seed`; a tarball is unpacked beside itself. Raises CorpusError naming the
+    table, column, row or clip that is missing.
     """
     release = _release(Path(params.root), params.language)
-    tables = [_read(release / f"{name}.tsv", params.language).assign(split=split) for name, split in params.splits.items()]
-    clips = pd.concat(tables).sort_values("split", key=lambda split: split.map(PRIORITY.index), kind="stable")
+    tables = [
+        _read(release / f"{name}.tsv", params.language).assign(split=split)
+        for name, split in params.splits.items()
+    ]
+    clips = pd.concat(tables).sort_values(
+        "split", key=lambda split: split.map(PRIORITY.index), kind="stable"
+    )
     clips = _apart(clips.drop_duplicates("path"), release)
     _check_files(release, clips["path"])
     for row in clips.sort_values(["order", "path"]).itertuples():
@@ -64,46 +73,73 @@ def _release(root: Path, language: str) -> Path:
     for place in places:
         if (place / "clips").is_dir():
             return place
-    raise CorpusError(f"{root}: no folder clips in it, in {language} or in cv-corpus-*/{language} (common_voice)")
+    raise CorpusError(
+        f"{root}: no folder clips in it, in {language} or in cv-corpus-*/{language} (common_voice)"
+    )
 
 
 def _read(path: Path, language: str) -> pd.DataFrame:
     """Return a table's COLUMNS; quotation marks are part of the sentences."""
     try:
-        table = pd.read_csv(path, sep="\t", dtype=str, quoting=csv.QUOTE_NONE, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(
+            path,
+            sep="\t",
+            dtype=str,
+            quoting=csv.QUOTE_NONE,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+        )
     except FileNotFoundError:
         raise CorpusError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{path}: not a tab-separated table ({str(error).splitlines()[0]})") from None
+        raise CorpusError(
+            f"{path}: not a tab-separated table ({str(error).splitlines()[0]})"
+        ) from None
     if absent := [column for column in COLUMNS if column not in table]:
-        raise CorpusError(f"{path}: missing column {', '.join(absent)} (columns are separated by tabs)")
+        raise CorpusError(
+            f"{path}: missing column {', '.join(absent)} (columns are separated by tabs)"
+        )
     for column in COLUMNS:
         table[column] = table[column].str.strip()
         if (blank := table[column] == "").any():
-            raise CorpusError(f"{path}: row {int(blank.to_numpy().argmax()) + 1}: {column} is blank")
+            raise CorpusError(
+                f"{path}: row {int(blank.to_numpy().argmax()) + 1}: {column} is blank"
+            )
     for other in set(table.get("locale", ())) - {language}:
         raise CorpusError(f"{path}: locale {other!r} is not language={language!r}")
     paths = table["path"]  # the first releases leave .mp3 out
-    return table[list(COLUMNS)].assign(path=paths.where(paths.str.contains(r"\.\w+$"), paths + ".mp3"))
+    return table[list(COLUMNS)].assign(
+        path=paths.where(paths.str.contains(r"\.\w+$"), paths + ".mp3")
+    )
 
 
 def _apart(clips: pd.DataFrame, release: Path) -> pd.DataFrame:
-    """Return the clips without those that would carry a held-out split's speaker or sentence into another one."""
+    """Return the clips without those that would carry a held-out split's speaker or sentence into
+    another one.
+    """
     order = clips["split"].map(PRIORITY.index)
     clips = clips.assign(order=order, said=clips["sentence"].map(_normal)).reset_index(drop=True)
     kept = pd.Series(True, clips.index)
     for place, name in enumerate(HELD_OUT):
         own = clips[kept & (clips["split"] == name)]
-        shared = clips["client_id"].isin(own["client_id"]) | clips["said"].isin(own["said"].dropna())
+        shared = clips["client_id"].isin(own["client_id"]) | clips["said"].isin(
+            own["said"].dropna()
+        )
         kept &= ~(shared & (clips["order"] > place))
     if not kept.all():
-        counts = ", ".join(f"{count} of {split}" for split, count in clips[~kept]["split"].value_counts().items())
-        _log.warning("%s: left out for a speaker or sentence of test or validation: %s", release, counts)
+        counts = ", ".join(
+            f"{count} of {split}" for split, count in clips[~kept]["split"].value_counts().items()
+        )
+        _log.warning(
+            "%s: left out for a speaker or sentence of test or validation: %s", release, counts
+        )
     return clips[kept]
 
 
 def _normal(sentence: str) -> str | None:
-    """Return the sentence's words in small letters; None for one or two words, which anybody may say."""
+    """Return the sentence's words in small letters; None for one or two words, which anybody may
+    say.
+    """
     words = re.findall(r"\w+", sentence.casefold())
     return " ".join(words) if len(words) > 2 else None
 
@@ -111,4 +147,6 @@ def _normal(sentence: str) -> str | None:
 def _check_files(release: Path, names: pd.Series) -> None:
     present = {entry.name for entry in os.scandir(release / "clips")}
     if absent := [name for name in names if name not in present]:
-        raise CorpusError(f"{release / 'clips' / absent[0]}: no such file ({len(absent)} of {len(names)} clips are missing)")
+        raise CorpusError(
+            f"{release / 'clips' / absent[0]}: no such file ({len(absent)} of {len(names)} clips are missing)"
+        )

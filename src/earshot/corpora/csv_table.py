@@ -1,9 +1,9 @@
 """The user's own recordings: a CSV or Parquet table with a row per clip.
 
-Columns `path` (absolute, or relative to the table), `speaker`, `split`, and `text` or `label` or both (one of them per
-row; in split `pool` both may be blank). Optional: `id` (else the file's stem), `passage` (else the speaker),
-`language`, `device`, `location`, and `subset`: the smallest labelled share that holds the clip (5, 10, 25, 50 or 100, in
-percent).
+Columns `path` (absolute, or relative to the table), `speaker`, `split`, and `text` or `label` or
+both (one of them per row; in split `pool` both may be blank). Optional: `id` (else the file's
+stem), `passage` (else the speaker), `language`, `device`, `location`, and `subset`: the smallest
+labelled share that holds the clip (5, 10, 25, 50 or 100, in percent).
 """
 
 import csv
@@ -23,10 +23,11 @@ SUBSETS = ("5", "10", "25", "50", "100")
 
 
 def build(params: Manifest, folder: Path, seed: int) -> Iterator[Clip]:
-    """Yield the table's clips in its order; nothing is written to `folder` and nothing drawn from `seed`.
+    """Yield the table's clips in its order; nothing is written to `folder` and nothing drawn from
+    `seed`.
 
-    Raises CorpusError, naming table and row, for a missing column or value, an unknown split or subset, a row with both
-    or neither of text and label, and an id that occurs twice.
+    Raises CorpusError, naming table and row, for a missing column or value, an unknown split or
+    subset, a row with both or neither of text and label, and an id that occurs twice.
     """
     table = Path(params.path)
     columns, rows = _read(table)
@@ -37,7 +38,9 @@ def build(params: Manifest, folder: Path, seed: int) -> Iterator[Clip]:
     for number, row in enumerate(rows, 1):
         clip = _clip(row, table.parent, f"{table}: row {number}")
         if clip.id in seen:
-            raise CorpusError(f"{table}: row {number}: id {clip.id!r} is that of row {seen[clip.id]} (add a column id)")
+            raise CorpusError(
+                f"{table}: row {number}: id {clip.id!r} is that of row {seen[clip.id]} (add a column id)"
+            )
         seen[clip.id] = number
         yield clip
 
@@ -47,13 +50,19 @@ def _clip(row: dict[str, str | None], folder: Path, where: str) -> Clip:
         if row[column] is None:
             raise CorpusError(f"{where}: {column} is blank")
     if row["split"] not in get_args(Split):
-        raise CorpusError(f"{where}: split {row['split']!r} is not one of {', '.join(get_args(Split))}")
+        raise CorpusError(
+            f"{where}: split {row['split']!r} is not one of {', '.join(get_args(Split))}"
+        )
     text, label = row.get("text"), row.get("label")
     if text is not None and label is not None:
         raise CorpusError(f"{where}: both text and label are given; one of them is expected")
     if text is None and label is None and row["split"] != "pool":
-        raise CorpusError(f"{where}: neither text nor label is given; only split 'pool' may do without")
-    subset = (row.get("subset") or "").removesuffix(".0") or None  # whole numbers beside blanks become fractions
+        raise CorpusError(
+            f"{where}: neither text nor label is given; only split 'pool' may do without"
+        )
+    subset = (row.get("subset") or "").removesuffix(
+        ".0"
+    ) or None  # whole numbers beside blanks become fractions
     if subset is not None and subset not in SUBSETS:
         raise CorpusError(f"{where}: subset {subset!r} is not one of {', '.join(SUBSETS)}")
     path = folder / row["path"]
@@ -85,9 +94,13 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
         raise CorpusError(f"{path}: not a readable CSV or Parquet table ({error})") from None
     for number, row in enumerate(rows, 1):
         if None in row:
-            raise CorpusError(f"{path}: row {number}: more fields than columns; quote a text that has commas")
+            raise CorpusError(
+                f"{path}: row {number}: more fields than columns; quote a text that has commas"
+            )
     return columns, [{column: _value(row[column]) for column in columns} for row in rows]
 
 
 def _value(value: Any) -> str | None:
-    return None if value is None or value != value else str(value).strip() or None  # NaN differs from itself
+    return (
+        None if value is None or value != value else str(value).strip() or None
+    )  # NaN differs from itself

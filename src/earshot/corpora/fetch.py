@@ -1,4 +1,6 @@
-"""Files from the network: resumed after any interruption, checked, and from whichever mirror answers."""
+"""Files from the network: resumed after any interruption, checked, and from whichever mirror
+answers.
+"""
 
 import fcntl
 import hashlib
@@ -25,14 +27,19 @@ from earshot.corpora.partial import CHUNK, FetchError, Partial, content_range, d
 
 TIMEOUT = 10.0, 60.0  # seconds to connect, and without a byte
 ROUNDS = 6  # over all mirrors of a file, without a byte gained
-WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds: after the first round (then doubled), and the most a server may ask for
+WAIT, LONGEST_WAIT = (
+    1.0,
+    300.0,
+)  # seconds: after the first round (then doubled), and the most a server may ask for
 OFFLINE = "EARSHOT_OFFLINE"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to fetch: where to put it, below a folder, its mirrors in order, and what is known of its content."""
+    """A file to fetch: where to put it, below a folder, its mirrors in order, and what is known of
+    its content.
+    """
 
     name: str
     urls: tuple[str, ...]
@@ -41,19 +48,24 @@ class Remote:
 
 
 def fetch(remotes: Sequence[Remote], folder: Path, parallel: int = 4, need: int = 0) -> list[Path]:
-    """Fetch what is not there yet, `parallel` files at once, into `folder`; return the files, in the order of `remotes`.
+    """Fetch what is not there yet, `parallel` files at once, into `folder`; return the files, in
+    the order of `remotes`.
 
-    A file has its final name only once its size and MD5 were checked. Until then its bytes lie beside it in
-    `.NAME.partial`, from where any later call goes on. A file that is there already is checked, and fetched anew if
-    it is wrong. Only one process at a time fetches into a folder; others wait.
+    A file has its final name only once its size and MD5 were checked. Until then its bytes lie
+    beside it in `.NAME.partial`, from where any later call goes on. A file that is there already is
+    checked, and fetched anew if it is wrong. Only one process at a time fetches into a folder;
+    others wait.
 
-    `need` bytes are wanted on the same disk besides, and asked for in advance. With `EARSHOT_OFFLINE=1` in the
-    environment nothing is connected to. Raises FetchError; what other files have got by then stays for later.
+    `need` bytes are wanted on the same disk besides, and asked for in advance. With
+    `EARSHOT_OFFLINE=1` in the environment nothing is connected to. Raises FetchError; what other
+    files have got by then stays for later.
     """
     folder = Path(folder)
     paths = [folder / _inside(remote.name) for remote in remotes]
     if len(set(paths)) < len(paths):
-        raise FetchError(f"{folder}: two files of one name ({', '.join(sorted(remote.name for remote in remotes))})")
+        raise FetchError(
+            f"{folder}: two files of one name ({', '.join(sorted(remote.name for remote in remotes))})"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
         missing = [remote for remote in remotes if not _present(remote, folder)]
@@ -134,7 +146,9 @@ class _Run:
                 pool.shutdown(cancel_futures=True)
 
     def one(self, remote: Remote) -> None:
-        """Fetch a file from its mirrors, in rounds with growing waits between them, as long as there is hope."""
+        """Fetch a file from its mirrors, in rounds with growing waits between them, as long as
+        there is hope.
+        """
         final = self.folder / remote.name
         mirrors, reasons, failures, asked = deque(remote.urls), {}, 0, 0.0
         with closing(Partial(final)) as partial:
@@ -148,21 +162,32 @@ class _Run:
                     mirrors.popleft()
                 except _Failed as failure:
                     reasons[url], asked = str(failure), max(asked, failure.after)
-                    if partial.bytes > most:  # it works, if badly: the same mirror goes on where it was cut
+                    if (
+                        partial.bytes > most
+                    ):  # it works, if badly: the same mirror goes on where it was cut
                         most, failures = partial.bytes, 0
                     else:
                         mirrors.rotate(-1)
                     failures += 1
                     if failures % len(mirrors) == 0:
-                        grown = WAIT * 2 ** (failures // len(mirrors) - 1) * random.uniform(0.5, 1.5)
+                        grown = (
+                            WAIT * 2 ** (failures // len(mirrors) - 1) * random.uniform(0.5, 1.5)
+                        )
                         pause(self._stop, max(asked, grown))
                         asked = 0.0
                 if self._stop.is_set():
                     raise _Stopped
         if not self.reached:
             missing = [remote for remote in self.missing if remote not in self._done]
-            raise _by_hand(missing, self.folder, f"no server can be reached ({next(iter(reasons.values()), 'no URL')})")
-        raise FetchError(f"{final}: " + ("; ".join(f"{url}: {reason}" for url, reason in reasons.items()) or "no URL"))
+            raise _by_hand(
+                missing,
+                self.folder,
+                f"no server can be reached ({next(iter(reasons.values()), 'no URL')})",
+            )
+        raise FetchError(
+            f"{final}: "
+            + ("; ".join(f"{url}: {reason}" for url, reason in reasons.items()) or "no URL")
+        )
 
     def _attempt(self, remote: Remote, url: str, partial: Partial) -> None:
         """Fetch the rest of a file from one mirror, check the whole, and put it in place."""
@@ -172,7 +197,9 @@ class _Run:
             self._receive(remote, url, partial)
         if flaw := _flaw(remote, partial.bytes, partial.md5.hexdigest()):
             self._restart(partial, {})
-            raise (_Failed if resumed else _Refused)(flaw)  # bytes of an earlier attempt are not this mirror's fault
+            raise (_Failed if resumed else _Refused)(
+                flaw
+            )  # bytes of an earlier attempt are not this mirror's fault
         partial.finish()
         self._done.add(remote)
 
@@ -190,7 +217,9 @@ class _Run:
         self._restart(partial, {})
         self._receive(remote, url, partial)
 
-    def _append(self, remote: Remote, url: str, partial: Partial, answer: requests.Response, goes_on: bool) -> None:
+    def _append(
+        self, remote: Remote, url: str, partial: Partial, answer: requests.Response, goes_on: bool
+    ) -> None:
         """Append the body of an answer, after the bytes there or instead of them."""
         if not goes_on:
             _expect_200(answer)
@@ -201,7 +230,10 @@ class _Run:
             raise _Refused("it says no length, and neither size nor MD5 is known to check it by")
         self._count(remote, whole)
         if not goes_on:
-            tags = {"etag": answer.headers.get("ETag"), "modified": answer.headers.get("Last-Modified")}
+            tags = {
+                "etag": answer.headers.get("ETag"),
+                "modified": answer.headers.get("Last-Modified"),
+            }
             self._restart(partial, {"url": url, "bytes": whole, **tags})
         while data := answer.raw.read1(CHUNK, decode_content=False):
             partial.append(data)
@@ -219,7 +251,9 @@ class _Run:
             self._local.session = requests.Session()
         headers = {"Accept-Encoding": "identity", **headers}
         try:
-            with self._local.session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+            with self._local.session.get(
+                url, headers=headers, stream=True, timeout=TIMEOUT
+            ) as answer:
                 self.reached = True
                 with self._lock:
                     self._bodies.append(answer.raw)
@@ -296,12 +330,16 @@ def _flaw(remote: Remote, count: int, md5: str) -> str | None:
 
 
 def _room(missing: Sequence[Remote], folder: Path, need: int) -> None:
-    """Raise FetchError when the disk of `folder` is too full for the bytes to come and `need` bytes besides."""
+    """Raise FetchError when the disk of `folder` is too full for the bytes to come and `need` bytes
+    besides.
+    """
     coming = sum(max(0, (remote.bytes or 0) - held(folder / remote.name)) for remote in missing)
     free = shutil.disk_usage(folder).free
     if coming + need > free:
         parts = f"{size(coming)} to fetch, {size(need)} besides"
-        raise FetchError(f"{folder}: {size(coming + need)} needed on its disk ({parts}), {size(free)} free")
+        raise FetchError(
+            f"{folder}: {size(coming + need)} needed on its disk ({parts}), {size(free)} free"
+        )
 
 
 def _by_hand(missing: Sequence[Remote], folder: Path, why: str) -> FetchError:
@@ -310,7 +348,9 @@ def _by_hand(missing: Sequence[Remote], folder: Path, why: str) -> FetchError:
         f" ({'size unknown' if remote.bytes is None else size(remote.bytes)}) to {(folder / remote.name).absolute()}"
         for remote in missing
     ]
-    return FetchError("\n  ".join([f"{folder}: {len(lines)} missing, and {why}; put there by hand", *lines]))
+    return FetchError(
+        "\n  ".join([f"{folder}: {len(lines)} missing, and {why}; put there by hand", *lines])
+    )
 
 
 def _expect_200(answer: requests.Response) -> None:
@@ -326,7 +366,11 @@ def _retry_after(answer: requests.Response) -> float:
     """Return how many seconds the server asks to wait: a number, or until a date."""
     value = answer.headers.get("Retry-After", "")
     try:
-        seconds = float(value) if value.isdigit() else parsedate_to_datetime(value).timestamp() - time.time()
+        seconds = (
+            float(value)
+            if value.isdigit()
+            else parsedate_to_datetime(value).timestamp() - time.time()
+        )
     except ValueError:
         return 0.0
     return min(max(0.0, seconds), LONGEST_WAIT)

@@ -1,4 +1,5 @@
-"""LibriSpeech's own layout: `subset/speaker/chapter/*.flac`, with or without `speaker-chapter.trans.txt`.
+"""LibriSpeech's own layout: `subset/speaker/chapter/*.flac`, with or without
+`speaker-chapter.trans.txt`.
 
 Panayotov et al., "LibriSpeech: an ASR corpus based on public domain audio books" (2015).
 """
@@ -14,11 +15,13 @@ from earshot.tables.manifest import Clip, CorpusError
 
 
 def build(params: LibriSpeech, folder: Path, seed: int) -> Iterator[Clip]:
-    """Yield the utterances under the prefixes of `params.splits`, sorted by path; nothing is written to `folder`.
+    """Yield the utterances under the prefixes of `params.splits`, sorted by path; nothing is
+    written to `folder`.
 
-    The parts of `params.download` are brought to the root first. Speakers under `auto` are dealt to splits, by `seed`, in
-    the shares of `params.auto`. An utterance without a transcript has no text. Raises CorpusError when the folder is
-    missing, or a prefix matches nothing, and what `archives.provide` raises.
+    The parts of `params.download` are brought to the root first. Speakers under `auto` are dealt to
+    splits, by `seed`, in the shares of `params.auto`. An utterance without a transcript has no
+    text. Raises CorpusError when the folder is missing, or a prefix matches nothing, and what
+    `archives.provide` raises.
     """
     if params.download:
         archives.provide(params)
@@ -30,9 +33,15 @@ def build(params: LibriSpeech, folder: Path, seed: int) -> Iterator[Clip]:
     inside = [file.relative_to(root).parts for file in files]
     for prefix in prefixes:
         if not any(parts[: len(prefix)] == prefix for parts in inside):
-            raise CorpusError(f"{root}: no .flac file under {'/'.join(prefix)!r} (librispeech splits)")
+            raise CorpusError(
+                f"{root}: no .flac file under {'/'.join(prefix)!r} (librispeech splits)"
+            )
     chosen = [_split(parts, prefixes) for parts in inside]
-    dealt = deal({parts[1] for parts, split in zip(inside, chosen, strict=True) if split == "auto"}, params.auto, seed)
+    dealt = deal(
+        {parts[1] for parts, split in zip(inside, chosen, strict=True) if split == "auto"},
+        params.auto,
+        seed,
+    )
     transcripts: dict[Path, dict[str, str]] = {}
     for file, (_, speaker, chapter, _), split in zip(files, inside, chosen, strict=True):
         if split is None:
@@ -51,8 +60,12 @@ def build(params: LibriSpeech, folder: Path, seed: int) -> Iterator[Clip]:
 
 
 def deal(speakers: set[str], shares: dict[str, float], seed: int) -> dict[str, str]:
-    """Deal speakers to splits: in the order of a seeded hash, each split takes its share (of whatever sum)."""
-    order = sorted(speakers, key=lambda speaker: hashlib.sha256(f"{seed}|{speaker}".encode()).digest())
+    """Deal speakers to splits: in the order of a seeded hash, each split takes its share (of
+    whatever sum).
+    """
+    order = sorted(
+        speakers, key=lambda speaker: hashlib.sha256(f"{seed}|{speaker}".encode()).digest()
+    )
     bounds, total = [], 0.0
     for split, share in sorted(shares.items()):
         total += share

@@ -1,4 +1,6 @@
-"""A file that is not whole yet: the bytes that came, what their source said, and how to ask for the rest."""
+"""A file that is not whole yet: the bytes that came, what their source said, and how to ask for the
+rest.
+"""
 
 import hashlib
 import json
@@ -14,11 +16,14 @@ CHUNK = 1 << 20  # bytes
 
 
 class FetchError(ValueError):
-    """Files that could not be fetched. One line, and where files must be fetched by hand, one more for each."""
+    """Files that could not be fetched. One line, and where files must be fetched by hand, one more
+    for each.
+    """
 
 
 class Partial:
-    """The first bytes of a file in `.NAME.partial`, and in `.NAME.partial.json` what their source said of the whole.
+    """The first bytes of a file in `.NAME.partial`, and in `.NAME.partial.json` what their source
+    said of the whole.
 
     Nothing is buffered: what was appended survives a killed process.
     """
@@ -54,7 +59,9 @@ class Partial:
         self.source, self.bytes, self.md5 = source, 0, hashlib.md5(usedforsecurity=False)
 
     def ranges(self, url: str, checked: bool) -> dict[str, str]:
-        """Return the headers that ask `url` for the rest; none where bytes of two versions might mix unnoticed."""
+        """Return the headers that ask `url` for the rest; none where bytes of two versions might
+        mix unnoticed.
+        """
         etag = self.source.get("etag") or ""
         same = self.source.get("modified") if etag.startswith("W/") or not etag else etag
         if not self.bytes:
@@ -89,7 +96,9 @@ class Partial:
         try:
             yield
         except OSError as error:
-            raise FetchError(f"{self.final}: {error.strerror} after {self.bytes} bytes, which are kept") from None
+            raise FetchError(
+                f"{self.final}: {error.strerror} after {self.bytes} bytes, which are kept"
+            ) from None
 
 
 def beside(final: Path) -> tuple[Path, Path]:
@@ -120,7 +129,9 @@ def read_json(path: Path) -> dict:
 
 def content_range(answer: requests.Response) -> tuple[int | None, int | None]:
     """Return the first byte of an answer and the size of the whole, each None where it is not said."""
-    said = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
+    said = re.fullmatch(
+        r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip()
+    )
     if not said:
         return None, None
     return int(said[1]), None if said[2] == "*" else int(said[2])

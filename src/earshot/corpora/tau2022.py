@@ -1,7 +1,9 @@
-"""TAU Urban Acoustic Scenes 2022 Mobile as it lies on disk, the subset lists of DCASE 2024, and anything laid out so.
+"""TAU Urban Acoustic Scenes 2022 Mobile as it lies on disk, the subset lists of DCASE 2024, and
+anything laid out so.
 
-Clips of the training list are split `pool`, but for those of some locations, which are `validation`; `test` keeps the
-order of the test list. A corpus without lists has its locations dealt out. Clips that no list names are left out.
+Clips of the training list are split `pool`, but for those of some locations, which are
+`validation`; `test` keeps the order of the test list. A corpus without lists has its locations
+dealt out. Clips that no list names are left out.
 """
 
 import os
@@ -22,17 +24,22 @@ from earshot.tables.manifest import Clip, CorpusError
 
 COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 SUBSETS = (5, 10, 25, 50, 100)
-TRAIN, TEST = ("fold1_train.csv", "split100.csv"), ("test.csv", "fold1_test.csv", "fold1_evaluate.csv")
+TRAIN, TEST = (
+    ("fold1_train.csv", "split100.csv"),
+    ("test.csv", "fold1_test.csv", "fold1_evaluate.csv"),
+)
 MAIN_DEVICE = "a"
 
 
 def build(params: TAU2022, folder: Path, seed: int) -> Iterator[Clip]:
-    """Yield training and validation clips in the order of the training list, then the test's in that of its list.
+    """Yield training and validation clips in the order of the training list, then the test's in
+    that of its list.
 
-    The parts of `params.download` are brought to the root first. `seed` deals locations to validation, and to the test
-    where there is no list. Clips heard through the responses of `params.simulated` are written to `folder` and follow
-    those of their split. Raises CorpusError, naming file and clip, for whatever is missing, unknown or contradictory,
-    and what `archives.provide` raises.
+    The parts of `params.download` are brought to the root first. `seed` deals locations to
+    validation, and to the test where there is no list. Clips heard through the responses of
+    `params.simulated` are written to `folder` and follow those of their split. Raises CorpusError,
+    naming file and clip, for whatever is missing, unknown or contradictory, and what
+    `archives.provide` raises.
     """
     if params.download:
         archives.provide(params)
@@ -50,16 +57,24 @@ def build(params: TAU2022, folder: Path, seed: int) -> Iterator[Clip]:
         yield from _simulated(params, table, devices, root, folder, set(meta.index))
 
 
-def validation_locations(train: pd.DataFrame, share: float, seed: int, origin: str | Path) -> set[str]:
-    """Return the identifiers of the training locations that are for validation: in each class `share` of them, at least one.
+def validation_locations(
+    train: pd.DataFrame, share: float, seed: int, origin: str | Path
+) -> set[str]:
+    """Return the identifiers of the training locations that are for validation: in each class
+    `share` of them, at least one.
 
-    `train` has columns `scene_label` and `identifier`. Raises CorpusError naming `origin` and a class at one location only.
+    `train` has columns `scene_label` and `identifier`. Raises CorpusError naming `origin` and a
+    class at one location only.
     """
     return _deal(train, share, np.random.default_rng([seed, 0]), "validation_share", origin)
 
 
-def _deal(table: pd.DataFrame, share: float, rng: np.random.Generator, name: str, origin: str | Path) -> set[str]:
-    places = {label: sorted(group.unique()) for label, group in table.groupby("scene_label")["identifier"]}
+def _deal(
+    table: pd.DataFrame, share: float, rng: np.random.Generator, name: str, origin: str | Path
+) -> set[str]:
+    places = {
+        label: sorted(group.unique()) for label, group in table.groupby("scene_label")["identifier"]
+    }
     dealt: set[str] = set()
     for label, of_class in places.items() if share > 0 else ():
         wanted = min(max(1, int(share * len(of_class) + 0.5)), len(of_class) - 1)
@@ -69,7 +84,9 @@ def _deal(table: pd.DataFrame, share: float, rng: np.random.Generator, name: str
             if spared and len(dealt.intersection(of_class)) < wanted:
                 dealt.add(place)
         if not dealt.intersection(of_class):
-            raise CorpusError(f"{origin}: {label!r} is at one location only ({of_class[0]}); {name}={share} needs another")
+            raise CorpusError(
+                f"{origin}: {label!r} is at one location only ({of_class[0]}); {name}={share} needs another"
+            )
     return dealt
 
 
@@ -79,9 +96,13 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     except FileNotFoundError:
         raise CorpusError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
-        raise CorpusError(f"{path}: not a tab-separated table ({str(error).splitlines()[0]})") from None
+        raise CorpusError(
+            f"{path}: not a tab-separated table ({str(error).splitlines()[0]})"
+        ) from None
     if absent := [column for column in columns if column not in table]:
-        raise CorpusError(f"{path}: missing column {', '.join(absent)} (columns are separated by tabs)")
+        raise CorpusError(
+            f"{path}: missing column {', '.join(absent)} (columns are separated by tabs)"
+        )
     for column in columns:
         if (blank := table[column].isna()).any():
             raise CorpusError(f"{path}: row {int(np.argmax(blank)) + 1}: {column} is blank")
@@ -91,11 +112,15 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _meta(path: Path) -> pd.DataFrame:
-    """Return the table of all clips, indexed by their id, with `passage`: the recording that a clip was cut from."""
+    """Return the table of all clips, indexed by their id, with `passage`: the recording that a clip
+    was cut from.
+    """
     table = _read(path, COLUMNS)[list(COLUMNS)]
     ids = table["filename"].str.rsplit("/", n=1).str[-1].str.rsplit(".", n=1).str[0]
     fields = ids.str.rsplit("-", n=2, expand=True)
-    wrong = fields[2] != table["source_label"] if fields.shape[1] == 3 else pd.Series(True, table.index)
+    wrong = (
+        fields[2] != table["source_label"] if fields.shape[1] == 3 else pd.Series(True, table.index)
+    )
     if wrong.any():
         row = table[wrong].iloc[0]
         raise CorpusError(
@@ -108,39 +133,63 @@ def _meta(path: Path) -> pd.DataFrame:
 
 
 def _list(root: Path, *names: str) -> Path | None:
-    """Return the first of some lists that lies in the corpus' folder or its evaluation_setup, or None."""
-    return next((p for n in names for p in (root / n, root / "evaluation_setup" / n) if p.is_file()), None)
+    """Return the first of some lists that lies in the corpus' folder or its evaluation_setup, or
+    None.
+    """
+    return next(
+        (p for n in names for p in (root / n, root / "evaluation_setup" / n) if p.is_file()), None
+    )
 
 
 def _listed(path: Path, meta: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `meta` that a list names, in its order; CorpusError where the two disagree."""
+    """Return the rows of `meta` that a list names, in its order; CorpusError where the two
+    disagree.
+    """
     table = _read(path, ("filename",))
     position = pd.Index(meta["filename"]).get_indexer(table["filename"])
     if (position < 0).any():
-        raise CorpusError(f"{path}: {table['filename'][position < 0].iloc[0]!r} is not in the table of clips")
+        raise CorpusError(
+            f"{path}: {table['filename'][position < 0].iloc[0]!r} is not in the table of clips"
+        )
     rows = meta.iloc[position]
     if "scene_label" in table:
         labels, known = table["scene_label"].to_numpy(), rows["scene_label"].to_numpy()
         if (differ := labels != known).any():
             first = int(np.argmax(differ))
-            problem = "conflicts with" if labels[first] in set(meta["scene_label"]) else "is unknown;"
+            problem = (
+                "conflicts with" if labels[first] in set(meta["scene_label"]) else "is unknown;"
+            )
             name = table["filename"][first]
-            raise CorpusError(f"{path}: {name!r}: label {labels[first]!r} {problem} {known[first]!r} in the table of clips")
+            raise CorpusError(
+                f"{path}: {name!r}: label {labels[first]!r} {problem} {known[first]!r} in the table of clips"
+            )
     return rows
 
 
-def _split(params: TAU2022, meta: pd.DataFrame, root: Path, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, Path]:
+def _split(
+    params: TAU2022, meta: pd.DataFrame, root: Path, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame, Path]:
     """Return the training and the test clips, and the file that says so."""
     paths = {name: path for name in (*TRAIN, *TEST) if (path := _list(root, name))}
     if not paths:
         origin = root / params.meta
-        dealt = _deal(meta, params.test_share, np.random.default_rng([seed, 1]), "test_share", origin)
+        dealt = _deal(
+            meta, params.test_share, np.random.default_rng([seed, 1]), "test_share", origin
+        )
         tested = meta["identifier"].isin(dealt)
-        return meta[~tested & ~meta["source_label"].isin(params.unseen_devices)], meta[tested], origin
+        return (
+            meta[~tested & ~meta["source_label"].isin(params.unseen_devices)],
+            meta[tested],
+            origin,
+        )
     for wanted in (TRAIN, TEST):
         if not paths.keys() & set(wanted):
-            raise CorpusError(f"{root}: {next(iter(paths))} is there, but none of {', '.join(wanted)}")
-    listed = {name: _listed(path, meta) for name, path in paths.items()}  # all of them must agree with the table
+            raise CorpusError(
+                f"{root}: {next(iter(paths))} is there, but none of {', '.join(wanted)}"
+            )
+    listed = {
+        name: _listed(path, meta) for name, path in paths.items()
+    }  # all of them must agree with the table
     of_train, of_test = (next(name for name in names if name in paths) for names in (TRAIN, TEST))
     train, test = listed[of_train], listed[of_test]
     if (unseen := train["source_label"].isin(params.unseen_devices)).any():
@@ -149,14 +198,18 @@ def _split(params: TAU2022, meta: pd.DataFrame, root: Path, seed: int) -> tuple[
             f"{paths[of_train]}: {row['filename']!r} is of device {row['source_label']!r}, which is for the test alone"
         )
     if both := sorted(set(train["identifier"]) & set(test["identifier"])):
-        raise CorpusError(f"{paths[of_train]}: location {both[0]!r} is also in {of_test} ({len(both)} such)")
+        raise CorpusError(
+            f"{paths[of_train]}: location {both[0]!r} is also in {of_test} ({len(both)} such)"
+        )
     if strange := sorted(set(test["scene_label"]) - set(train["scene_label"])):
         raise CorpusError(f"{paths[of_test]}: label {strange[0]!r} is unknown in {of_train}")
     return train, test, paths[of_train]
 
 
 def _subsets(root: Path, train: pd.DataFrame, meta: pd.DataFrame) -> np.ndarray:
-    """Return for each training clip the smallest subset (percent) that lists it, or None, as objects `(N,)`."""
+    """Return for each training clip the smallest subset (percent) that lists it, or None, as
+    objects `(N,)`.
+    """
     smallest = np.full(len(train), None, dtype=object)
     segments = (train["passage"] + "-" + train["source_label"]).to_numpy()
     previous, inside = None, np.zeros(len(train), dtype=bool)
@@ -165,13 +218,19 @@ def _subsets(root: Path, train: pd.DataFrame, meta: pd.DataFrame) -> np.ndarray:
             continue
         rows = _listed(path, meta)
         if not (known := rows.index.isin(train.index)).all():
-            raise CorpusError(f"{path}: {rows['filename'][~known].iloc[0]!r} is not a training clip")
+            raise CorpusError(
+                f"{path}: {rows['filename'][~known].iloc[0]!r} is not a training clip"
+            )
         listed = train.index.isin(rows.index)
         if (lost := inside & ~listed).any():
-            raise CorpusError(f"{path}: {train['filename'][lost].iloc[0]!r} is missing, though {previous.name} has it")
+            raise CorpusError(
+                f"{path}: {train['filename'][lost].iloc[0]!r} is missing, though {previous.name} has it"
+            )
         cut = np.intersect1d(segments[listed], segments[~listed])
         if len(cut):
-            raise CorpusError(f"{path}: segment {cut[0]!r} is cut in two: only some of its clips are listed")
+            raise CorpusError(
+                f"{path}: segment {cut[0]!r} is cut in two: only some of its clips are listed"
+            )
         smallest[listed & ~inside] = percent
         previous, inside = path, listed
     return smallest
@@ -179,16 +238,30 @@ def _subsets(root: Path, train: pd.DataFrame, meta: pd.DataFrame) -> np.ndarray:
 
 def _check_files(root: Path, names: pd.Series, origin: Path) -> None:
     present = {
-        folder: {entry.name for entry in os.scandir(root / folder)} if (root / folder).is_dir() else set()
+        folder: {entry.name for entry in os.scandir(root / folder)}
+        if (root / folder).is_dir()
+        else set()
         for folder in names.str.rpartition("/")[0].unique()
     }
-    absent = [name for name in names if name.rpartition("/")[2] not in present[name.rpartition("/")[0]]]
+    absent = [
+        name for name in names if name.rpartition("/")[2] not in present[name.rpartition("/")[0]]
+    ]
     if absent:
-        raise CorpusError(f"{origin}: {root / absent[0]}: no such file ({len(absent)} of {len(names)} are missing)")
+        raise CorpusError(
+            f"{origin}: {root / absent[0]}: no such file ({len(absent)} of {len(names)} are missing)"
+        )
 
 
 def _clips(table: pd.DataFrame, root: Path) -> Iterator[Clip]:
-    columns = ("filename", "scene_label", "identifier", "source_label", "passage", "split", "subset")
+    columns = (
+        "filename",
+        "scene_label",
+        "identifier",
+        "source_label",
+        "passage",
+        "split",
+        "subset",
+    )
     for id, name, label, place, device, passage, split, subset in zip(
         table.index, *(table[c].tolist() for c in columns), strict=True
     ):
@@ -209,27 +282,50 @@ def _clips(table: pd.DataFrame, root: Path) -> Iterator[Clip]:
 
 
 def _simulated(
-    params: TAU2022, table: pd.DataFrame, devices: list[str], root: Path, folder: Path, taken: set[str]
+    params: TAU2022,
+    table: pd.DataFrame,
+    devices: list[str],
+    root: Path,
+    folder: Path,
+    taken: set[str],
 ) -> Iterator[Clip]:
-    """Write the main device's clips again as each simulated device would have recorded them, and yield them."""
+    """Write the main device's clips again as each simulated device would have recorded them, and
+    yield them.
+    """
     source = table[table["source_label"] == MAIN_DEVICE]
     if devices and not len(source):
-        raise CorpusError(f"{root}: simulated devices {', '.join(devices)} need clips of device {MAIN_DEVICE!r}")
+        raise CorpusError(
+            f"{root}: simulated devices {', '.join(devices)} need clips of device {MAIN_DEVICE!r}"
+        )
     for device in devices:
         ids = [f"{id.rpartition('-')[0]}-{device}" for id in source.index]
         if clash := taken.intersection(ids):
-            raise CorpusError(f"{root / params.meta}: simulated.{device}: {min(clash)!r} is a recorded clip")
+            raise CorpusError(
+                f"{root / params.meta}: simulated.{device}: {min(clash)!r} is a recorded clip"
+            )
         names = [f"audio/{id}.wav" for id in ids]
         try:
             responses.load(params.simulated[device], 16_000)  # said once, before any work
-            tasks = list(zip([root / name for name in source["filename"]], [folder / name for name in names], strict=True))
+            tasks = list(
+                zip(
+                    [root / name for name in source["filename"]],
+                    [folder / name for name in names],
+                    strict=True,
+                )
+            )
             for _ in parallel.run(
-                partial(_hear, params.simulated[device]), tasks, f"device {device}", unit="clip", chunk=16
+                partial(_hear, params.simulated[device]),
+                tasks,
+                f"device {device}",
+                unit="clip",
+                chunk=16,
             ):
                 pass
         except (responses.ResponseError, audio.AudioError) as error:
             raise CorpusError(f"simulated.{device}: {error}") from None
-        yield from _clips(source.set_index(pd.Index(ids)).assign(filename=names, source_label=device), folder)
+        yield from _clips(
+            source.set_index(pd.Index(ids)).assign(filename=names, source_label=device), folder
+        )
 
 
 def _hear(response: str, paths: tuple[Path, Path]) -> None:

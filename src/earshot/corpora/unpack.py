@@ -1,4 +1,6 @@
-"""Archives of corpora: unpacked once, inside their folder only, and gone on with after any interruption."""
+"""Archives of corpora: unpacked once, inside their folder only, and gone on with after any
+interruption.
+"""
 
 import bz2
 import gzip
@@ -25,7 +27,15 @@ CHUNK = 1 << 20  # bytes
 HIDDEN = ".unpacked"  # folder of markers and of the file being written
 OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 DAMAGE = (
-    *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, struct.error, EOFError, OSError),
+    *(
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        lzma.LZMAError,
+        zlib.error,
+        struct.error,
+        EOFError,
+        OSError,
+    ),
     RuntimeError,  # zipfile: a compression it does not know, a password
 )
 
@@ -35,16 +45,18 @@ class UnpackError(ValueError):
 
 
 def unpack(archive: Path, folder: Path, strip: int = 0, keep: bool = True) -> int:
-    """Unpack a tar (plain, gzip, bzip2, xz) or zip archive, told by its content, into `folder`; return how many files.
+    """Unpack a tar (plain, gzip, bzip2, xz) or zip archive, told by its content, into `folder`;
+    return how many files.
 
-    The first `strip` components of each member's path are dropped; members with no more components than these, and
-    folders without files, are left out. A file has its final name only when it is whole; files of the right size
-    from a killed call are kept.
-    `folder/.unpacked/ARCHIVE.json` marks the finished: later calls return at once, even where the archive is gone,
-    as it is after `keep=False`.
+    The first `strip` components of each member's path are dropped; members with no more components
+    than these, and folders without files, are left out. A file has its final name only when it is
+    whole; files of the right size from a killed call are kept. `folder/.unpacked/ARCHIVE.json`
+    marks the finished: later calls return at once, even where the archive is gone, as it is after
+    `keep=False`.
 
-    Raises UnpackError, which names the archive, when it is missing, is no archive, or is damaged (what came out of it
-    is removed), when a member would lie outside of `folder` or is neither file nor folder, or when a write fails.
+    Raises UnpackError, which names the archive, when it is missing, is no archive, or is damaged
+    (what came out of it is removed), when a member would lie outside of `folder` or is neither file
+    nor folder, or when a write fails.
     """
     archive, folder = Path(archive), Path(folder)
     marker = folder / HIDDEN / f"{archive.name}.json"
@@ -54,7 +66,15 @@ def unpack(archive: Path, folder: Path, strip: int = 0, keep: bool = True) -> in
         if count is None:
             count = _Unpacking(archive, folder, strip).all()
             os.sync()  # once, instead of once for each of thousands of files
-            write_json(marker, {"archive": archive.name, "bytes": archive.stat().st_size, "files": count, "strip": strip})
+            write_json(
+                marker,
+                {
+                    "archive": archive.name,
+                    "bytes": archive.stat().st_size,
+                    "files": count,
+                    "strip": strip,
+                },
+            )
         if not keep:
             archive.unlink(missing_ok=True)
     return count
@@ -63,7 +83,9 @@ def unpack(archive: Path, folder: Path, strip: int = 0, keep: bool = True) -> in
 def _finished(marker: Path, archive: Path, strip: int) -> int | None:
     """Return how many files came out of the archive, if it was unpacked and is still the same one."""
     said = read_json(marker)
-    if said.get("strip") != strip or (archive.exists() and said.get("bytes") != archive.stat().st_size):
+    if said.get("strip") != strip or (
+        archive.exists() and said.get("bytes") != archive.stat().st_size
+    ):
         return None
     return said.get("files")
 
@@ -91,7 +113,9 @@ class _Unpacking:
         except DAMAGE as error:
             for path in self.files:  # of bytes that were never checked
                 path.unlink(missing_ok=True)
-            raise UnpackError(f"{self.archive}: damaged, or no archive ({type(error).__name__}: {error})") from None
+            raise UnpackError(
+                f"{self.archive}: damaged, or no archive ({type(error).__name__}: {error})"
+            ) from None
         finally:
             self.partial.unlink(missing_ok=True)
         return len(self.files)
@@ -102,7 +126,12 @@ class _Unpacking:
             for member in tar:
                 path = self._place(member.name, _tar_kind(member))
                 if path:
-                    self._put(path, member.name, member.size, lambda member=member: tar.extractfile(member))
+                    self._put(
+                        path,
+                        member.name,
+                        member.size,
+                        lambda member=member: tar.extractfile(member),
+                    )
                 bar.update(raw.tell() - bar.n)
         while plain.read(CHUNK):  # up to the checksum
             pass
@@ -110,14 +139,24 @@ class _Unpacking:
 
     def _zip(self, raw: BinaryIO, bar: tqdm) -> None:
         with zipfile.ZipFile(raw) as archive:
-            members = [(member, self._place(member.filename, _zip_kind(member))) for member in archive.infolist()]
+            members = [
+                (member, self._place(member.filename, _zip_kind(member)))
+                for member in archive.infolist()
+            ]
             for member, path in members:
                 if path:
-                    self._put(path, member.filename, member.file_size, lambda member=member: archive.open(member))
+                    self._put(
+                        path,
+                        member.filename,
+                        member.file_size,
+                        lambda member=member: archive.open(member),
+                    )
                 bar.update(member.compress_size)
 
     def _place(self, name: str, kind: str) -> Path | None:
-        """Return where a member goes, None if nowhere; UnpackError unless it is a file or a folder inside the folder."""
+        """Return where a member goes, None if nowhere; UnpackError unless it is a file or a folder
+        inside the folder.
+        """
         windows = PureWindowsPath(name)  # both kinds of slashes separate
         if kind not in ("file", "folder"):
             raise UnpackError(f"{self.archive}: {name!r}: a {kind}, not a file or folder")
@@ -149,11 +188,15 @@ class _Unpacking:
         try:
             yield
         except OSError as error:
-            raise UnpackError(f"{self.archive}: {name!r}: cannot be written ({error.strerror})") from None
+            raise UnpackError(
+                f"{self.archive}: {name!r}: cannot be written ({error.strerror})"
+            ) from None
 
     @staticmethod
     def _read(source: BinaryIO) -> bytes:
-        """Read on; what is wrong with the archive is never an OSError, as what is wrong with the disk is."""
+        """Read on; what is wrong with the archive is never an OSError, as what is wrong with the
+        disk is.
+        """
         try:
             return source.read(CHUNK)
         except OSError as error:
@@ -185,7 +228,9 @@ class _Member(tarfile.TarInfo):
 
 def _opener(start: bytes) -> Callable[[BinaryIO], BinaryIO]:
     """Return what takes off the compression of a stream with these first bytes."""
-    return next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), lambda raw: raw)
+    return next(
+        (opener for magic, opener in OPENERS.items() if start.startswith(magic)), lambda raw: raw
+    )
 
 
 def _tar_kind(member: tarfile.TarInfo) -> str:
@@ -193,7 +238,9 @@ def _tar_kind(member: tarfile.TarInfo) -> str:
         return "file"
     if member.isdir():
         return "folder"
-    return {tarfile.SYMTYPE: "symbolic link", tarfile.LNKTYPE: "hard link"}.get(member.type, "device or other special file")
+    return {tarfile.SYMTYPE: "symbolic link", tarfile.LNKTYPE: "hard link"}.get(
+        member.type, "device or other special file"
+    )
 
 
 def _zip_kind(member: zipfile.ZipInfo) -> str:

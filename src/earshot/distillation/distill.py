@@ -1,4 +1,6 @@
-"""Distilling one student: in float, then with simulated 8-bit weights, the teacher's answers from the cache alone."""
+"""Distilling one student: in float, then with simulated 8-bit weights, the teacher's answers from
+the cache alone.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,10 +31,11 @@ CALIBRATION = 8  # batches from which activation ranges are taken
 
 @dataclass
 class Distilled:
-    """A student as trained, the forms of it that imitate int8 (`ptq`, `qat`), and how training went.
+    """A student as trained, the forms of it that imitate int8 (`ptq`, `qat`), and how training
+    went.
 
-    `answers` are to the validation items, by the form to ship; `seconds` is what training took, `routing` as
-    `Objective.routing`.
+    `answers` are to the validation items, by the form to ship; `seconds` is what training took,
+    `routing` as `Objective.routing`.
     """
 
     student: nn.Module
@@ -48,7 +51,9 @@ def lesson(batch: Batch, cache: TeacherCache) -> Lesson:
     logits = torch.full((len(batch.items), batch.choices), ABSENT)
     for row, one in enumerate(said):
         logits[row, : len(one["logits"])] = torch.from_numpy(one["logits"])
-    hidden = torch.from_numpy(np.stack([one["hidden"].reshape(-1) for one in said]).astype(np.float32))
+    hidden = torch.from_numpy(
+        np.stack([one["hidden"].reshape(-1) for one in said]).astype(np.float32)
+    )
     if "attention" not in said[0]:
         return Lesson(logits, hidden)
     first = {int(passage): row for row, passage in reversed(list(enumerate(batch.passage)))}
@@ -63,7 +68,9 @@ def lesson(batch: Batch, cache: TeacherCache) -> Lesson:
     )
 
 
-def with_lessons(batches: Iterator[Batch], cache: TeacherCache, augment: Augment = AS_IT_IS) -> Iterator[Batch]:
+def with_lessons(
+    batches: Iterator[Batch], cache: TeacherCache, augment: Augment = AS_IT_IS
+) -> Iterator[Batch]:
     """Attach the teacher's lesson to batches, and change what the student hears as `augment` says."""
     for batch in batches:
         batch.lesson = lesson(batch, cache)
@@ -89,9 +96,11 @@ def distill(
     scratch: Path,
     on_epoch: OnEpoch,
 ) -> Distilled:
-    """Train one student on `items` by `recipe`; each form of it is as of the epoch best on `validation`.
+    """Train one student on `items` by `recipe`; each form of it is as of the epoch best on
+    `validation`.
 
-    Students of one seed start from the same weights whatever the recipe, so recipes can be compared in pairs.
+    Students of one seed start from the same weights whatever the recipe, so recipes can be compared
+    in pairs.
     """
     torch.manual_seed(seed)
     student = STUDENTS[student_params.name](student_params, mel.width, len(items[0].options))
@@ -107,11 +116,15 @@ def distill(
 
     result = Distilled(student)
 
-    def phase(model: nn.Module, name: str, begin: int, epochs: int, rate: float, schedule: str) -> None:
+    def phase(
+        model: nn.Module, name: str, begin: int, epochs: int, rate: float, schedule: str
+    ) -> None:
         def batches(epoch: int) -> Iterator[Batch]:
             objective.epoch, objective.steps_before = begin + epoch, begin * len(train)
             if model is not student:
-                fake_quant.freeze(model, epoch == epochs - 1)  # the last epoch adapts weights to settled ranges
+                fake_quant.freeze(
+                    model, epoch == epochs - 1
+                )  # the last epoch adapts weights to settled ranges
             if "layered" in objective.terms and objective.epoch >= objective.alone:
                 objective.route(model, with_lessons(iter(clean), cache))
                 model.train()
@@ -139,11 +152,16 @@ def distill(
         objective.route(student, with_lessons(iter(clean), cache))
         result.routing = objective.routing()
     if fake_quant.is_static(student):
-        heard = [(batch.sequences, batch.lengths) for batch in islice(train.shuffled(seed, 0), CALIBRATION)]
+        heard = [
+            (batch.sequences, batch.lengths)
+            for batch in islice(train.shuffled(seed, 0), CALIBRATION)
+        ]
         shipped = result.int8["ptq"] = fake_quant.calibrate(fake_quant.prepare(student), heard)
         if recipe.qat:
             trained = fake_quant.calibrate(fake_quant.prepare(student), heard)
-            phase(trained, "qat", recipe.epochs, recipe.qat.epochs, recipe.qat.learning_rate, "cosine")
+            phase(
+                trained, "qat", recipe.epochs, recipe.qat.epochs, recipe.qat.learning_rate, "cosine"
+            )
             shipped = result.int8["qat"] = trained.eval()
     result.answers = predict(shipped, held_out)
     return result

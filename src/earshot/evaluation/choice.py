@@ -13,7 +13,9 @@ from earshot.params import Evaluate
 from earshot.tables.items import Item
 
 
-def device_groups(training: Sequence[Item], asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, str]:
+def device_groups(
+    training: Sequence[Item], asked: Sequence[Item], manifest: pd.DataFrame
+) -> dict[str, str]:
     """Return nothing: who recorded a passage is not looked at."""
     return {}
 
@@ -26,9 +28,11 @@ def quality(
     params: Evaluate,
     seed: int,
 ) -> dict[str, Any]:
-    """Return scores of each model on the test items, its gains over others, and the paper's protocol beside them.
+    """Return scores of each model on the test items, its gains over others, and the paper's
+    protocol beside them.
 
-    The audio-blind control is trained here on `training` items; for the paper's protocol on the ten questions.
+    The audio-blind control is trained here on `training` items; for the paper's protocol on the ten
+    questions.
     """
     scores: dict[str, Any] = {}
     settings = {"resamples": params.resamples, "seed": seed}
@@ -39,17 +43,26 @@ def quality(
         blind = AudioBlind([item for item in training if item.role == trained_on]).predict(mine)
         answers = np.array([item.answer for item in mine])
         clusters = np.array([item.passage for item in mine])
-        groups = {name: np.array([getattr(item, name) for item in mine]) for name in ("skill", "wording")}
+        groups = {
+            name: np.array([getattr(item, name) for item in mine]) for name in ("skill", "wording")
+        }
         ids = [item.id for item in mine]
-        stacked = {name: metrics.stack(each, ids) for name, each in ({"audio_blind": [blind]} | models).items()}
+        stacked = {
+            name: metrics.stack(each, ids)
+            for name, each in ({"audio_blind": [blind]} | models).items()
+        }
         for name, probabilities in stacked.items():
             if role == "test":
                 scores[name] = metrics.score(probabilities, answers, clusters, groups, **settings)
             else:
-                scores[name]["paper_protocol"] = metrics.score(probabilities, answers, clusters, {}, **settings)
+                scores[name]["paper_protocol"] = metrics.score(
+                    probabilities, answers, clusters, {}, **settings
+                )
         if role == "test":
             scores["gain"] = {
-                pair: metrics.paired_gain(*(stacked[m] for m in pair.split("_vs_")), answers, clusters, **settings)
+                pair: metrics.paired_gain(
+                    *(stacked[m] for m in pair.split("_vs_")), answers, clusters, **settings
+                )
                 for pair in metrics.pairs(params.gains, stacked)
             }
     return scores

@@ -14,13 +14,20 @@ from earshot.tables import items
 from earshot.tables.items import Item
 
 
-def device_groups(training: Sequence[Item], asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, str]:
-    """Return the group of each device that recorded the clips of `asked`: 'real', 'seen' (simulated) or 'unseen'.
+def device_groups(
+    training: Sequence[Item], asked: Sequence[Item], manifest: pd.DataFrame
+) -> dict[str, str]:
+    """Return the group of each device that recorded the clips of `asked`: 'real', 'seen'
+    (simulated) or 'unseen'.
 
-    A device is unseen when no clip of `training` was recorded by it; their views as other devices do not count.
+    A device is unseen when no clip of `training` was recorded by it; their views as other devices
+    do not count.
     """
     seen = set(items.devices(training, manifest).values())
-    return {device: across.group(device, seen) for device in sorted(set(items.devices(asked, manifest).values()))}
+    return {
+        device: across.group(device, seen)
+        for device in sorted(set(items.devices(asked, manifest).values()))
+    }
 
 
 def quality(
@@ -31,20 +38,26 @@ def quality(
     params: Evaluate,
     seed: int,
 ) -> dict[str, Any]:
-    """Return scores of each model on the test items, by class, device and group of devices, and its gains over others."""
+    """Return scores of each model on the test items, by class, device and group of devices, and its
+    gains over others.
+    """
     test = [item for item in asked if item.role == "test"]
     groups, heard = device_groups(training, test, manifest), items.devices(test, manifest)
     answers = np.array([item.answer for item in test])
     clusters = np.array([item.passage for item in test])
     device = np.array([heard[item.id] for item in test])
-    stacked = {name: metrics.stack(each, [item.id for item in test]) for name, each in models.items()}
+    stacked = {
+        name: metrics.stack(each, [item.id for item in test]) for name, each in models.items()
+    }
     settings = {"groups": groups, "resamples": params.resamples, "seed": seed}
     scores: dict[str, Any] = {
         name: across.score(probabilities, answers, clusters, device, test[0].options, **settings)
         for name, probabilities in stacked.items()
     }
     scores["gain"] = {
-        pair: across.paired_gain(*(stacked[m] for m in pair.split("_vs_")), answers, clusters, device, **settings)
+        pair: across.paired_gain(
+            *(stacked[m] for m in pair.split("_vs_")), answers, clusters, device, **settings
+        )
         for pair in metrics.pairs(params.gains, stacked)
     }
     return scores

@@ -20,16 +20,20 @@ def parameters(module: "torch.nn.Module") -> int:
 
 
 def macs(module: Callable, *inputs: Any) -> int:
-    """Return the multiply-accumulates of `module(*inputs)` on the CPU, by running it once without gradients.
+    """Return the multiply-accumulates of `module(*inputs)` on the CPU, by running it once without
+    gradients.
 
-    Matrix products, convolutions, recurrent layers and attention count; additions, activations, norms, look-ups and the
-    Fourier transform do not. PyTorch's counter halves to MACs, and is given the CPU kernels that it takes for free.
+    Matrix products, convolutions, recurrent layers and attention count; additions, activations,
+    norms, look-ups and the Fourier transform do not. PyTorch's counter halves to MACs, and is given
+    the CPU kernels that it takes for free.
     """
     return _count(module, *inputs).get_total_flops() // 2
 
 
 class Layer(NamedTuple):
-    """One part of a model: its path and class, the shape of its output, its own weights and multiply-accumulates."""
+    """One part of a model: its path and class, the shape of its output, its own weights and
+    multiply-accumulates.
+    """
 
     name: str
     kind: str
@@ -39,14 +43,17 @@ class Layer(NamedTuple):
 
 
 def layers(module: "torch.nn.Module", *inputs: Any, call: Callable | None = None) -> list[Layer]:
-    """Return a row for each part of `module` that ran, in the order they finished, each without the parts within it.
+    """Return a row for each part of `module` that ran, in the order they finished, each without the
+    parts within it.
 
-    `call(*inputs)`, by default `module(*inputs)`, runs once; the rows' MACs add up to `macs(call, *inputs)`. A part that
-    only holds others has no row.
+    `call(*inputs)`, by default `module(*inputs)`, runs once; the rows' MACs add up to `macs(call,
+    *inputs)`. A part that only holds others has no row.
     """
     import torch
 
-    class Whole(torch.nn.Module):  # the counter names parts by their path within the outermost module that runs
+    class Whole(
+        torch.nn.Module
+    ):  # the counter names parts by their path within the outermost module that runs
         def __init__(self) -> None:
             super().__init__()
             self.part = module
@@ -57,7 +64,9 @@ def layers(module: "torch.nn.Module", *inputs: Any, call: Callable | None = None
     whole, outputs = Whole(), dict[str, tuple[int, ...]]()
     parts = dict(whole.named_modules())
     hooks = [
-        part.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: _shape(output)}))
+        part.register_forward_hook(
+            lambda _, __, output, name=name: outputs.update({name: _shape(output)})
+        )
         for name, part in parts.items()
     ]
     try:
@@ -65,7 +74,9 @@ def layers(module: "torch.nn.Module", *inputs: Any, call: Callable | None = None
     finally:
         for hook in hooks:
             hook.remove()
-    total = {name: sum(counts.get(f"Whole.{name}".rstrip("."), {}).values()) // 2 for name in outputs}
+    total = {
+        name: sum(counts.get(f"Whole.{name}".rstrip("."), {}).values()) // 2 for name in outputs
+    }
     own = dict(total)
     for name in total:
         above = name
@@ -84,7 +95,11 @@ def layers(module: "torch.nn.Module", *inputs: Any, call: Callable | None = None
         )
         for name in outputs
     ]
-    return [row for row, name in zip(rows, outputs, strict=True) if row.parameters or row.macs or _is_leaf(name, outputs)]
+    return [
+        row
+        for row, name in zip(rows, outputs, strict=True)
+        if row.parameters or row.macs or _is_leaf(name, outputs)
+    ]
 
 
 def _is_leaf(name: str, ran: Iterable[str]) -> bool:
@@ -120,20 +135,27 @@ def _count(call: Callable, *inputs: Any) -> "FlopCounterMode":
 
 
 def _lstm_flops(frames: tuple, w_input: tuple, w_hidden: tuple, *_: Any, **__: Any) -> int:
-    """One direction of one layer: frames `(T, B, I)`, weights `(4H, I)` and `(4H, H)`, all used once per frame."""
+    """One direction of one layer: frames `(T, B, I)`, weights `(4H, I)` and `(4H, H)`, all used
+    once per frame.
+    """
     return 2 * frames[0] * frames[1] * (prod(w_input) + prod(w_hidden))
 
 
 def _attention_flops(query: tuple, key: tuple, value: tuple, *_: Any, **__: Any) -> int:
-    """Query `(B, H, T, D)`, key `(B, H, U, D)`, value `(B, H, U, V)`: every query meets every key, masked or not."""
+    """Query `(B, H, T, D)`, key `(B, H, U, D)`, value `(B, H, U, V)`: every query meets every key,
+    masked or not.
+    """
     return 2 * prod(query[:3]) * key[2] * (query[3] + value[3])
 
 
-def latency(calls: Sequence[Callable[[], Any]], rounds: int, warmup: int = 3) -> list[dict[str, float]]:
-    """Return median, 10th and 90th percentile of the wall-clock milliseconds of each call on the calling thread.
+def latency(
+    calls: Sequence[Callable[[], Any]], rounds: int, warmup: int = 3
+) -> list[dict[str, float]]:
+    """Return median, 10th and 90th percentile of the wall-clock milliseconds of each call on the
+    calling thread.
 
-    Calls take turns, so that a slow moment hits all alike. The thread count of torch or ONNX Runtime is the caller's to
-    set.
+    Calls take turns, so that a slow moment hits all alike. The thread count of torch or ONNX
+    Runtime is the caller's to set.
     """
     if rounds < 1:
         raise ValueError(f"rounds={rounds} must be at least 1")
@@ -144,15 +166,22 @@ def latency(calls: Sequence[Callable[[], Any]], rounds: int, warmup: int = 3) ->
             call()
             spent[turn, place] = (time.perf_counter_ns() - begin) / 1e6
     names = ("low_ms", "median_ms", "high_ms")
-    return [dict(zip(names, np.percentile(own, [10, 50, 90]).tolist(), strict=True)) for own in spent[warmup:].T]
+    return [
+        dict(zip(names, np.percentile(own, [10, 50, 90]).tolist(), strict=True))
+        for own in spent[warmup:].T
+    ]
 
 
 def peak_memory_mb(children: int = 1) -> float:
-    """Return an upper bound in MB (1e6 bytes) on the resident memory this process and its children held at once.
+    """Return an upper bound in MB (1e6 bytes) on the resident memory this process and its children
+    held at once.
 
-    It is the peak of this process plus `children` times that of its largest *finished* child. A new process inherits
-    the peak of the one that starts it, so measure a command from a small process.
+    It is the peak of this process plus `children` times that of its largest *finished* child. A new
+    process inherits the peak of the one that starts it, so measure a command from a small process.
     """
     unit = 1 if sys.platform == "darwin" else 1024  # macOS reports bytes
-    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own, child = (
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     return (own + children * child) * unit / 1e6

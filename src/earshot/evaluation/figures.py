@@ -1,4 +1,5 @@
-"""How pictures look: 1200 pixels wide, readable at 800, in Okabe and Ito's colours, told apart by every colour vision.
+"""How pictures look: 1200 pixels wide, readable at 800, in Okabe and Ito's colours, told apart by
+every colour vision.
 
 The same numbers give the same bytes.
 """

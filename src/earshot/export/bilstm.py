@@ -35,15 +35,23 @@ def encoder(student: BiLSTMStudent, n_mels: int) -> Part:
     for layer, directions in enumerate(zip(student.ahead, student.behind, strict=True), start=1):
         nodes.append(_LAYER.format(below=layer - 1, layer=layer, hidden=student.width // 2))
         weights = [_lstm_weights(lstm) for lstm in directions]
-        constants |= {f"{name}_{layer}": np.stack(pair) for name, *pair in zip("wrb", *weights, strict=True)}
+        constants |= {
+            f"{name}_{layer}": np.stack(pair) for name, *pair in zip("wrb", *weights, strict=True)
+        }
     return "".join([*nodes, _POOL.format(last=len(student.ahead))]), constants
 
 
 def _lstm_weights(lstm: nn.LSTM) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return W `(4H, I)`, R `(4H, H)` and B `(8H,)` of one direction: PyTorch's gates i f g o become ONNX's i o f c."""
+    """Return W `(4H, I)`, R `(4H, H)` and B `(8H,)` of one direction: PyTorch's gates i f g o
+    become ONNX's i o f c.
+    """
 
     def gates(name: str) -> np.ndarray:
         i, f, g, o = array(getattr(lstm, f"{name}_l0")).reshape(4, lstm.hidden_size, -1)
         return np.concatenate([i, o, f, g])
 
-    return gates("weight_ih"), gates("weight_hh"), np.concatenate([gates("bias_ih"), gates("bias_hh")]).ravel()
+    return (
+        gates("weight_ih"),
+        gates("weight_hh"),
+        np.concatenate([gates("bias_ih"), gates("bias_hh")]).ravel(),
+    )

@@ -1,8 +1,10 @@
-"""Convolutional students as ONNX nodes: frames `mel` (T, n_mels) to `logits` (C,), in float or in QDQ form.
+"""Convolutional students as ONNX nodes: frames `mel` (T, n_mels) to `logits` (C,), in float or in
+QDQ form.
 
-In QDQ form every rounded value goes through QuantizeLinear and DequantizeLinear, and weights are stored as integers
-before a DequantizeLinear. Runtimes fuse these with the operator between into one that computes in integers. Activations
-need no node there: their QuantizeLinear clips to 0 … ceiling.
+In QDQ form every rounded value goes through QuantizeLinear and DequantizeLinear, and weights are
+stored as integers before a DequantizeLinear. Runtimes fuse these with the operator between into one
+that computes in integers. Activations need no node there: their QuantizeLinear clips to 0 …
+ceiling.
 """
 
 from math import isinf
@@ -25,7 +27,8 @@ from earshot.models.fake_quant import (
     weight_scale,
 )
 
-INPUT = "network_input"  # the map that convolutions begin with; the nodes between mel and it compute in float
+# the map that convolutions begin with; the nodes between mel and it compute in float
+INPUT = "network_input"
 
 _NORM = """
     input_scaled = Mul(mel, input_scale)
@@ -57,10 +60,18 @@ class _Nodes:
         self.constants[name] = value
         return name
 
-    def rounded(self, name: str, value: str, rounded: Rounded | None, between: str = "{levels}") -> str:
-        """Round a value, unless the student stays in float; `between` changes the shape of the integers."""
+    def rounded(
+        self, name: str, value: str, rounded: Rounded | None, between: str = "{levels}"
+    ) -> str:
+        """Round a value, unless the student stays in float; `between` changes the shape of the
+        integers.
+        """
         if rounded is None:
-            return value if between == "{levels}" else self.add(f"{name}_shaped", between.format(levels=value))
+            return (
+                value
+                if between == "{levels}"
+                else self.add(f"{name}_shaped", between.format(levels=value))
+            )
         scale, zero = rounded.grid()
         self.constant(f"{name}_scale", np.float32(scale))
         self.constant(f"{name}_zero", np.uint8(zero))
@@ -80,7 +91,9 @@ class _Nodes:
         levels = (layer.weight * per_channel).round().clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
         offsets = np.rint(array(layer.bias) / bias_scale)
         if np.abs(offsets).max() >= 2**31:
-            raise RangeError(f"{name}: its bias does not fit 32 bits at scale {bias_scale.min():.3g}")
+            raise RangeError(
+                f"{name}: its bias does not fit 32 bits at scale {bias_scale.min():.3g}"
+            )
         for part, integers, step in (
             ("weight", array(levels).astype(np.int8), array(scale)),
             ("bias", offsets.astype(np.int32), bias_scale),
@@ -112,7 +125,9 @@ class _Nodes:
 
     def block(self, name: str, block: Block, value: str) -> str:
         wide = value if block.expand is None else self.conv(f"{name}_expand", block.expand, value)
-        narrow = self.conv(f"{name}_project", block.project, self.conv(f"{name}_depth", block.depth, wide))
+        narrow = self.conv(
+            f"{name}_project", block.project, self.conv(f"{name}_depth", block.depth, wide)
+        )
         if block.sum is None:
             return narrow
         if block.shortcut is not None:

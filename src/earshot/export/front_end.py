@@ -8,8 +8,9 @@ from earshot.params import Features
 
 FRONT_END = "mel"  # the node that ends the front end: it and all before it compute in float
 
-# The kernels, cosines then sines, are picked from one turn of a circle when the file is loaded, which keeps them out of
-# it. Their convolution takes a twentieth of the time of the operator STFT; the filters twice over add re² and im².
+# The kernels, cosines then sines, are picked from one turn of a circle when the file is loaded,
+# which keeps them out of it. Their convolution takes a twentieth of the time of the operator STFT;
+# the filters twice over add re² and im².
 _LOG_MEL = """
     products = Mul(bins, taps)
     places = Mod(products, turn)
@@ -25,8 +26,9 @@ _LOG_MEL = """
     audible = Max(bands, floor)
     loudness = Log(audible)
 """
-# Less its minimum first: a band that stays at the floor, as in telephone recordings, is then exactly zero. Otherwise
-# nothing but rounding would be left of it, and dividing by its deviation would blow that up.
+# Less its minimum first: a band that stays at the floor, as in telephone recordings, is then
+# exactly zero. Otherwise nothing but rounding would be left of it, and dividing by its deviation
+# would blow that up.
 _CENTRE = """
     quietest = ReduceMin(loudness, one)
     raised = Sub(loudness, quietest)
@@ -53,7 +55,11 @@ def front_end(features: Features) -> Part:
     window = librosa.filters.get_window(features.window, features.win_length, fftbins=True)
     angles = 2 * np.pi * np.arange(size) / size
     filters = librosa.filters.mel(
-        sr=features.sample_rate, n_fft=size, n_mels=features.n_mels, fmin=features.fmin, fmax=features.fmax
+        sr=features.sample_rate,
+        n_fft=size,
+        n_mels=features.n_mels,
+        fmin=features.fmin,
+        fmax=features.fmax,
     )
     constants = {
         "bins": np.arange(bins, dtype=np.int64)[:, None],
@@ -68,4 +74,6 @@ def front_end(features: Features) -> Part:
     }
     if features.norm == "meanvar":
         constants["little"] = np.float32([1e-5])
-    return _LOG_MEL.format(hop=features.hop_length, half=size // 2) + _NORM[features.norm], constants
+    return _LOG_MEL.format(hop=features.hop_length, half=size // 2) + _NORM[
+        features.norm
+    ], constants

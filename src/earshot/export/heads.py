@@ -39,7 +39,9 @@ _CLASSES = """
 
 
 def option_head(head: OptionHead) -> Part:
-    """Eq. (3). The first layer's weights are split: a question's share is computed once, not once an option."""
+    """Eq. (3). The first layer's weights are split: a question's share is computed once, not once
+    an option.
+    """
     hidden, _, rows = head.embed
     question_weights, option_weights = np.split(array(hidden.weight).T, 2)
     constants = {

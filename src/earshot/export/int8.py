@@ -1,4 +1,6 @@
-"""Eight-bit files: recurrent students quantized, any student checked by its operators and compared with PyTorch."""
+"""Eight-bit files: recurrent students quantized, any student checked by its operators and compared
+with PyTorch.
+"""
 
 import logging
 from collections import Counter
@@ -22,9 +24,12 @@ from earshot.export.onnx_file import save
 from earshot.features.log_mel import log_mel
 from earshot.params import Features
 
-Clip = tuple[np.ndarray, ...]  # samples (N,), and of a student that reads them, question ids (Lq,) and option ids (C, Lo)
+Clip = tuple[
+    np.ndarray, ...
+]  # samples (N,), and of a student that reads them, question ids (Lq,) and option ids (C, Lo)
 _DYNAMIC = ["LSTM", "MatMul", "Gather"]
-# All that a convolutional student may be made of behind its front end, once the runtime has fused the file.
+# All that a convolutional student may be made of behind its front end, once the runtime has fused
+# the file.
 _STATIC = {"QLinearConv", "QLinearAdd", "QLinearAveragePool", "QLinearGlobalAveragePool", "QGemm"}
 _SHAPES = {"Flatten", "Squeeze", "Reshape"}
 _ERRORS_ONLY = 3
@@ -35,11 +40,13 @@ class QuantizationError(ValueError):
 
 
 def quantize(float_path: str | Path, int8_path: str | Path) -> dict[str, int]:
-    """Write the int8 form of a recurrent float student, atomically; return how many operators of each type it has.
+    """Write the int8 form of a recurrent float student, atomically; return how many operators of
+    each type it has.
 
-    Weights become int8, one scale per output channel; activations become uint8 as they come. The front end stays in
-    float, metadata are kept. Weights use 7 of their 8 bits: x86 processors without VNNI saturate otherwise, and answers
-    would depend on the machine. Raises QuantizationError when the file is no student or operators are left in float.
+    Weights become int8, one scale per output channel; activations become uint8 as they come. The
+    front end stays in float, metadata are kept. Weights use 7 of their 8 bits: x86 processors
+    without VNNI saturate otherwise, and answers would depend on the machine. Raises
+    QuantizationError when the file is no student or operators are left in float.
     """
     model = _load(float_path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -47,7 +54,12 @@ def quantize(float_path: str | Path, int8_path: str | Path) -> dict[str, int]:
     with TemporaryDirectory() as folder, _quiet():
         raw = Path(folder, "int8.onnx")
         quantize_dynamic(
-            model, raw, op_types_to_quantize=_DYNAMIC, nodes_to_exclude=front_end, per_channel=True, reduce_range=True
+            model,
+            raw,
+            op_types_to_quantize=_DYNAMIC,
+            nodes_to_exclude=front_end,
+            per_channel=True,
+            reduce_range=True,
         )
         model = onnx.load(raw)
     onnx.helper.set_model_props(model, metadata)
@@ -57,10 +69,12 @@ def quantize(float_path: str | Path, int8_path: str | Path) -> dict[str, int]:
 
 
 def check(path: str | Path) -> dict[str, int]:
-    """Return how many operators of each type an int8 student has; QuantizationError names those left in float.
+    """Return how many operators of each type an int8 student has; QuantizationError names those
+    left in float.
 
-    Recurrent students are counted as stored. Convolutional ones are stored in QDQ form, where every operator looks like
-    float: they are counted as the runtime has fused them, and their weights must be stored as int8.
+    Recurrent students are counted as stored. Convolutional ones are stored in QDQ form, where every
+    operator looks like float: they are counted as the runtime has fused them, and their weights
+    must be stored as int8.
     """
     model = _load(path)
     _, network = _split(model, path)
@@ -84,7 +98,9 @@ def _load(path: str | Path) -> onnx.ModelProto:
     try:
         return onnx.load(path)
     except (OSError, DecodeError) as error:
-        raise QuantizationError(f"{path}: not a readable ONNX file ({type(error).__name__})") from None
+        raise QuantizationError(
+            f"{path}: not a readable ONNX file ({type(error).__name__})"
+        ) from None
 
 
 def _split(
@@ -99,16 +115,23 @@ def _split(
 
 
 def _count_dynamic(model: onnx.ModelProto, path: str | Path) -> dict[str, int]:
-    tables = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    tables = {
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT
+    }
     _, nodes = _split(model, path)
     left = [
         f"{node.name} ({node.op_type})"
         for node in nodes
-        if node.op_type in ("LSTM", "MatMul") or (node.op_type == "Gather" and node.input[0] in tables)
+        if node.op_type in ("LSTM", "MatMul")
+        or (node.op_type == "Gather" and node.input[0] in tables)
     ]
     counts = Counter(node.op_type for node in model.graph.node)
     if left or not counts["DynamicQuantizeLSTM"]:
-        raise QuantizationError(f"{path}: not int8, left in float: {', '.join(left) or 'no LSTM at all'}")
+        raise QuantizationError(
+            f"{path}: not int8, left in float: {', '.join(left) or 'no LSTM at all'}"
+        )
     return dict(sorted(counts.items()))
 
 
@@ -116,15 +139,25 @@ def _count_static(model: onnx.ModelProto, path: str | Path) -> dict[str, int]:
     before, network = _split(model, path, INPUT)
     in_float = {node.name for node in before}
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    stored = {node.output[0]: kinds.get(node.input[0]) for node in network if node.op_type == "DequantizeLinear"}
+    stored = {
+        node.output[0]: kinds.get(node.input[0])
+        for node in network
+        if node.op_type == "DequantizeLinear"
+    }
     weights = [node.input[1] for node in network if node.op_type in ("Conv", "Gemm")]
     if loose := [name for name in weights if stored.get(name) != onnx.TensorProto.INT8]:
         raise QuantizationError(f"{path}: not int8, stored in float: {', '.join(loose)}")
     fused = [node for node in _fused(path).graph.node if node.name not in in_float]
     counts = Counter(node.op_type for node in fused)
-    left = [f"{node.name} ({node.op_type})" for node in fused if node.op_type not in _STATIC | _SHAPES | {"QuantizeLinear"}]
+    left = [
+        f"{node.name} ({node.op_type})"
+        for node in fused
+        if node.op_type not in _STATIC | _SHAPES | {"QuantizeLinear"}
+    ]
     if left or counts["QuantizeLinear"] != 1:  # the input's
-        raise QuantizationError(f"{path}: not int8, left in float: {', '.join(left) or 'values between operators'}")
+        raise QuantizationError(
+            f"{path}: not int8, left in float: {', '.join(left) or 'values between operators'}"
+        )
     return dict(sorted(counts.items()))
 
 
@@ -151,10 +184,12 @@ def agreement(
     clips: Sequence[Clip],
     simulated: nn.Module | None = None,
 ) -> dict[str, float]:
-    """Compare PyTorch, float ONNX and int8 ONNX, one item per clip, in logits and in the share of same answers.
+    """Compare PyTorch, float ONNX and int8 ONNX, one item per clip, in logits and in the share of
+    same answers.
 
-    `float_…` is float ONNX against PyTorch, `int8_…` is int8 against float ONNX, and `simulated_…` is int8 against the
-    student of `fake_quant` that it was made from, if there is one; differences are absolute.
+    `float_…` is float ONNX against PyTorch, `int8_…` is int8 against float ONNX, and `simulated_…`
+    is int8 against the student of `fake_quant` that it was made from, if there is one; differences
+    are absolute.
     """
     if not clips:
         raise QuantizationError("no clips to compare")
@@ -168,16 +203,24 @@ def agreement(
         for name, file in (("float", in_float), ("int8", in_int8)):
             logits[name].append(np.atleast_2d(file.logits(samples, *(ids[None] for ids in asked))))
     found = {}
-    for name, one, other in (("float", "float", "torch"), ("int8", "int8", "float"), ("simulated", "int8", "simulated")):
+    for name, one, other in (
+        ("float", "float", "torch"),
+        ("int8", "int8", "float"),
+        ("simulated", "int8", "simulated"),
+    ):
         pairs = list(zip(logits[one], logits[other], strict=False))
         if pairs:
             differences = np.concatenate([np.abs(a - b) for a, b in pairs], axis=None)
             found[f"{name}_max_difference"] = float(differences.max())
             found[f"{name}_mean_difference"] = float(differences.mean())
-            found[f"{name}_same_answers"] = float(np.mean([a.argmax() == b.argmax() for a, b in pairs]))
+            found[f"{name}_same_answers"] = float(
+                np.mean([a.argmax() == b.argmax() for a, b in pairs])
+            )
     return found
 
 
 def _by_torch(model: nn.Module, mel: torch.Tensor, asked: Sequence[np.ndarray]) -> np.ndarray:
     pooled = model.pool(mel, torch.tensor([mel.shape[1]]))
-    return model.head(pooled, *([torch.from_numpy(ids)[None] for ids in asked] or [None, None])).numpy()
+    return model.head(
+        pooled, *([torch.from_numpy(ids)[None] for ids in asked] or [None, None])
+    ).numpy()

@@ -1,4 +1,6 @@
-"""A student as one ONNX file: raw waveform in (and the ids of question and options, where it reads them), logits out."""
+"""A student as one ONNX file: raw waveform in (and the ids of question and options, where it reads
+them), logits out.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -42,7 +44,10 @@ def _convolutional(student: ConvStudent, n_mels: int) -> list[Part]:
     return [cnn.network(student)]
 
 
-NETWORKS: dict[type, Callable[..., list[Part]]] = {BiLSTMStudent: _recurrent, ConvStudent: _convolutional}
+NETWORKS: dict[type, Callable[..., list[Part]]] = {
+    BiLSTMStudent: _recurrent,
+    ConvStudent: _convolutional,
+}
 
 
 def export(
@@ -53,15 +58,18 @@ def export(
     metadata: dict[str, str],
     labels: Sequence[str] = (),
 ) -> None:
-    """Write a student with its front end as one ONNX file, atomically, the same bytes for the same weights.
+    """Write a student with its front end as one ONNX file, atomically, the same bytes for the same
+    weights.
 
-    Input: `waveform` float32 (samples,) in [−1, 1] at the features' sample rate. A student that reads options also takes
-    `question` int64 (Q, Lq) and `options` int64 (Q, C, Lo), ids of `text.encode_item` padded with 0, and its `logits` are
-    float32 (Q, C); one with fixed classes has `logits` (C,) in the order of `labels`. Sizes vary from call to call.
+    Input: `waveform` float32 (samples,) in [−1, 1] at the features' sample rate. A student that
+    reads options also takes `question` int64 (Q, Lq) and `options` int64 (Q, C, Lo), ids of
+    `text.encode_item` padded with 0, and its `logits` are float32 (Q, C); one with fixed classes
+    has `logits` (C,) in the order of `labels`. Sizes vary from call to call.
 
-    The file is in float, but for a student of `fake_quant.prepare`, whose file is int8 in QDQ form. Its metadata hold
-    task, sample_rate, the parameters of features and student as JSON, and `metadata`; beside these buckets for `choice`,
-    and labels as JSON for `classes`. Raises ExportError when there is not one label for each class.
+    The file is in float, but for a student of `fake_quant.prepare`, whose file is int8 in QDQ form.
+    Its metadata hold task, sample_rate, the parameters of features and student as JSON, and
+    `metadata`; beside these buckets for `choice`, and labels as JSON for `classes`. Raises
+    ExportError when there is not one label for each class.
     """
     student = fake_quant.folded_student(student) if isinstance(student, ConvStudent) else student
     reads = isinstance(student.head, OptionHead)
@@ -75,19 +83,29 @@ def export(
     if reads:
         described["buckets"] = str(student_params.text.buckets)
     elif len(labels) != len(student.head.weight):
-        raise ExportError(f"{path}: {len(labels)} labels for a student of {len(student.head.weight)} classes")
+        raise ExportError(
+            f"{path}: {len(labels)} labels for a student of {len(student.head.weight)} classes"
+        )
     else:
         described["labels"] = json.dumps(list(labels))
     network = next(make for kind, make in NETWORKS.items() if isinstance(student, kind))
     parts = [_shared(), front_end(features), *network(student, features.n_mels)]
-    graph = onnx.parser.parse_graph(_SIGNATURES[task].format(nodes="".join(nodes for nodes, _ in parts)))
+    graph = onnx.parser.parse_graph(
+        _SIGNATURES[task].format(nodes="".join(nodes for nodes, _ in parts))
+    )
     for node in graph.node:
         node.name = node.output[0]
     used = {name for node in graph.node for name in node.input}
     for _, constants in parts:
-        graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items() if name in used)
+        graph.initializer.extend(
+            numpy_helper.from_array(value, name)
+            for name, value in constants.items()
+            if name in used
+        )
     opset = onnx.helper.make_opsetid("", _OPSET)
-    model = onnx.helper.make_model(graph, ir_version=_IR, opset_imports=[opset], producer_name="earshot")
+    model = onnx.helper.make_model(
+        graph, ir_version=_IR, opset_imports=[opset], producer_name="earshot"
+    )
     onnx.helper.set_model_props(model, dict(sorted(described.items())))
     save(model, path)
 

@@ -11,7 +11,9 @@ from earshot.export.front_end import FRONT_END
 
 
 def file_bytes(path: str | Path) -> int:
-    """Return the bytes of a file, or of all files in a folder; FileNotFoundError names a missing one."""
+    """Return the bytes of a file, or of all files in a folder; FileNotFoundError names a missing
+    one.
+    """
     path = Path(path)
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)
@@ -20,14 +22,16 @@ def file_bytes(path: str | Path) -> int:
 def onnx_parameters(path: str | Path) -> tuple[int, int]:
     """Return how many constant values an ONNX file holds, and their packed bytes.
 
-    Everything stored counts: weights, scales, zero points, and the constants of a front end inside the file.
+    Everything stored counts: weights, scales, zero points, and the constants of a front end inside
+    the file.
     """
     tensors = list(_tensors(onnx.load(path).graph))
     return sum(prod(tensor.dims) for tensor in tensors), sum(map(_packed_bytes, tensors))
 
 
 def network_parameters(path: str | Path) -> tuple[int, int]:
-    """Return the same of what comes behind the front end in a student's file: what DCASE's limit of 128 kB is about.
+    """Return the same of what comes behind the front end in a student's file: what DCASE's limit of
+    128 kB is about.
 
     Weights, biases, scales and zero points count. ValueError names a file without a front end.
     """
@@ -53,4 +57,8 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _packed_bytes(tensor: onnx.TensorProto) -> int:
-    return len(tensor.raw_data) if tensor.HasField("raw_data") else onnx.numpy_helper.to_array(tensor).nbytes
+    return (
+        len(tensor.raw_data)
+        if tensor.HasField("raw_data")
+        else onnx.numpy_helper.to_array(tensor).nbytes
+    )

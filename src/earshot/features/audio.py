@@ -14,18 +14,26 @@ class AudioError(ValueError):
 
 
 def header(path: str | Path) -> tuple[float, int]:
-    """Return a file's length in seconds and its rate in Hz; (0.0, 0) where its header cannot be read."""
+    """Return a file's length in seconds and its rate in Hz; (0.0, 0) where its header cannot be
+    read.
+    """
     try:
         info = soundfile.info(path)
     except (soundfile.SoundFileError, OSError, TypeError):  # TypeError: headerless .raw
         return 0.0, 0
-    return (0.0, 0) if info.frames == _UNKNOWN_LENGTH else (info.frames / info.samplerate, info.samplerate)
+    return (
+        (0.0, 0)
+        if info.frames == _UNKNOWN_LENGTH
+        else (info.frames / info.samplerate, info.samplerate)
+    )
 
 
 def decode(path: str | Path, sample_rate: int) -> np.ndarray:
-    """Return a file as mono float32 samples `(N,)` in [−1, 1] at `sample_rate` Hz: channels averaged, rate by soxr HQ.
+    """Return a file as mono float32 samples `(N,)` in [−1, 1] at `sample_rate` Hz: channels
+    averaged, rate by soxr HQ.
 
-    Raises AudioError when the file is missing, empty, damaged, cut short, not audio, or holds non-finite samples.
+    Raises AudioError when the file is missing, empty, damaged, cut short, not audio, or holds
+    non-finite samples.
     """
     samples, native_rate = _read(path)
     if native_rate != sample_rate:
@@ -43,11 +51,15 @@ def _read(path: str | Path) -> tuple[np.ndarray, int]:
         raise AudioError(f"{path}: empty file")
     try:
         with soundfile.SoundFile(path) as file:
-            whole = file.subtype == "PCM_16"  # numpy scales these faster than libsndfile, to the same values
+            whole = (
+                file.subtype == "PCM_16"
+            )  # numpy scales these faster than libsndfile, to the same values
             samples = file.read(dtype="int16" if whole else "float32")
             frames, native_rate = file.frames, file.samplerate
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise AudioError(f"{path}: not readable audio ({str(error).rpartition(': ')[2].rstrip('.')})") from None
+        raise AudioError(
+            f"{path}: not readable audio ({str(error).rpartition(': ')[2].rstrip('.')})"
+        ) from None
     except (ValueError, MemoryError):
         raise AudioError(f"{path}: its header gives no possible length") from None
     if len(samples) < frames:
@@ -62,7 +74,9 @@ def _read(path: str | Path) -> tuple[np.ndarray, int]:
 
 
 def check(samples: np.ndarray, sample_rate: int, min_seconds: float, min_rms: float) -> str | None:
-    """Return why samples `(N,)` are unusable, 'too short', 'non-finite' or 'silent' (below `min_rms`), or None."""
+    """Return why samples `(N,)` are unusable, 'too short', 'non-finite' or 'silent' (below
+    `min_rms`), or None.
+    """
     if len(samples) < max(1, min_seconds * sample_rate):
         return "too short"
     power = float(samples @ samples) / len(samples)

@@ -1,7 +1,8 @@
 """Log-mel spectrograms, one clip at a time and for a whole corpus.
 
-The same numbers as librosa's, in about half the time: frames go through window, FFT and filters in blocks that stay in
-the processor's cache, and neighbouring mel bands share a product over the few bins they cover.
+The same numbers as librosa's, in about half the time: frames go through window, FFT and filters in
+blocks that stay in the processor's cache, and neighbouring mel bands share a product over the few
+bins they cover.
 """
 
 import json
@@ -35,7 +36,9 @@ _FLOOR = 1e-10
 
 
 class FeatureError(ValueError):
-    """A corpus of which too much is unusable; the message names count, share, limit and the first files."""
+    """A corpus of which too much is unusable; the message names count, share, limit and the first
+    files.
+    """
 
 
 class _Filters(NamedTuple):
@@ -46,12 +49,18 @@ class _Filters(NamedTuple):
 
 @lru_cache
 def _tables(params: Features) -> tuple[np.ndarray, tuple[_Filters, ...]]:
-    """Return the window `(n_fft,)`, padded on both sides, and the mel filters, `_BANDS` bands a piece."""
+    """Return the window `(n_fft,)`, padded on both sides, and the mel filters, `_BANDS` bands a
+    piece.
+    """
     window = librosa.filters.get_window(params.window, params.win_length, fftbins=True)
     before = (params.n_fft - params.win_length) // 2
     window = np.pad(window, (before, params.n_fft - params.win_length - before)).astype(np.float32)
     weights = librosa.filters.mel(
-        sr=params.sample_rate, n_fft=params.n_fft, n_mels=params.n_mels, fmin=params.fmin, fmax=params.fmax
+        sr=params.sample_rate,
+        n_fft=params.n_fft,
+        n_mels=params.n_mels,
+        fmin=params.fmin,
+        fmax=params.fmax,
     )
     weights = np.repeat(weights.T, 2, axis=0)  # |z|² = re² + im²
     pieces = []
@@ -64,10 +73,12 @@ def _tables(params: Features) -> tuple[np.ndarray, tuple[_Filters, ...]]:
 
 
 def log_mel(samples: np.ndarray, params: Features) -> np.ndarray:
-    """Return the log-mel spectrogram `(T, n_mels)` of samples `(N,)`, float32, T = 1 + N // hop_length.
+    """Return the log-mel spectrogram `(T, n_mels)` of samples `(N,)`, float32, T = 1 + N //
+    hop_length.
 
-    ln max(mel power, 1e-10), frames centred with zeros around the clip: librosa.feature.melspectrogram with Slaney's
-    scale and norm. Then `norm`: each band less its mean over the clip ('mean'), and over its deviation ('meanvar').
+    ln max(mel power, 1e-10), frames centred with zeros around the clip:
+    librosa.feature.melspectrogram with Slaney's scale and norm. Then `norm`: each band less its
+    mean over the clip ('mean'), and over its deviation ('meanvar').
     """
     window, filters = _tables(params)
     half = params.n_fft // 2
@@ -89,10 +100,14 @@ def log_mel(samples: np.ndarray, params: Features) -> np.ndarray:
 
 
 def normalize(mel: np.ndarray, norm: str) -> np.ndarray:
-    """Return `(T, n_mels)` less each band's mean ('mean'), and divided by its deviation + 1e-5 ('meanvar')."""
+    """Return `(T, n_mels)` less each band's mean ('mean'), and divided by its deviation + 1e-5
+    ('meanvar').
+    """
     if norm == "none":
         return mel
-    mel = mel - mel.min(axis=0)  # a band that never leaves the floor becomes exactly zero, not rounding noise
+    mel = mel - mel.min(
+        axis=0
+    )  # a band that never leaves the floor becomes exactly zero, not rounding noise
     mel -= mel.mean(axis=0)
     if norm == "meanvar":
         mel /= np.sqrt(np.square(mel).mean(axis=0)) + np.float32(1e-5)
@@ -109,19 +124,29 @@ def extract(
     scratch: Path,
     engine: str = "local",
 ) -> None:
-    """Write the log-mel of every view of every clip to the store `out`, and (id, path, reason) of bad clips to a CSV.
+    """Write the log-mel of every view of every clip to the store `out`, and (id, path, reason) of
+    bad clips to a CSV.
 
-    Clips are worked off in parts of 256, each atomic in `scratch`; parts already there are taken over, so that an
-    interrupted run continues. Use a folder of its own for each corpus and setting. The result does not depend on the
-    number of workers, nor on `engine`, which says whose they are. Raises FeatureError when more than
-    `params.max_bad_share` of the clips are bad, ViewError when `views` do not fit the manifest.
+    Clips are worked off in parts of 256, each atomic in `scratch`; parts already there are taken
+    over, so that an interrupted run continues. Use a folder of its own for each corpus and setting.
+    The result does not depend on the number of workers, nor on `engine`, which says whose they are.
+    Raises FeatureError when more than `params.max_bad_share` of the clips are bad, ViewError when
+    `views` do not fit the manifest.
     """
     clips = list(zip(manifest["id"], manifest["path"], strict=True))
-    numbers = {id: [view for _, view in own] for id, own in groupby(augment.keys(manifest, views), lambda key: key[0])}
+    numbers = {
+        id: [view for _, view in own]
+        for id, own in groupby(augment.keys(manifest, views), lambda key: key[0])
+    }
     heard = [(id, path, numbers[id]) for id, path in clips]
-    tasks = [(scratch / f"part-{i // PART:05d}.parquet", heard[i : i + PART]) for i in range(0, len(heard), PART)]
+    tasks = [
+        (scratch / f"part-{i // PART:05d}.parquet", heard[i : i + PART])
+        for i in range(0, len(heard), PART)
+    ]
     missing = [task for task in tasks if not _report(task[0]).exists()]
-    for _ in parallel.run(partial(_write_part, params, views, seed), missing, "features", unit="part", engine=engine):
+    for _ in parallel.run(
+        partial(_write_part, params, views, seed), missing, "features", unit="part", engine=engine
+    ):
         pass
     reasons = {}
     for part, _ in tasks:
@@ -144,7 +169,9 @@ def _report(part: Path) -> Path:
     return part.with_suffix(".json")
 
 
-def _write_part(params: Features, views: Views, seed: int, task: tuple[Path, list[tuple[str, str, list[int]]]]) -> None:
+def _write_part(
+    params: Features, views: Views, seed: int, task: tuple[Path, list[tuple[str, str, list[int]]]]
+) -> None:
     part, clips = task
     reasons: dict[str, str] = {}
 
@@ -152,7 +179,9 @@ def _write_part(params: Features, views: Views, seed: int, task: tuple[Path, lis
         for id, path, numbers in clips:
             try:
                 samples = audio.decode(path, params.sample_rate)
-                reason = audio.check(samples, params.sample_rate, params.min_seconds, params.min_rms)
+                reason = audio.check(
+                    samples, params.sample_rate, params.min_seconds, params.min_rms
+                )
             except audio.AudioError as error:
                 reason = str(error).removeprefix(f"{path}: ")
             if reason is not None:
@@ -167,6 +196,8 @@ def _write_part(params: Features, views: Views, seed: int, task: tuple[Path, lis
 
 
 def _metadata(params: Features, views: Views, seed: int) -> dict:
-    libraries = {library.__name__: library.__version__ for library in (librosa, np, scipy, soundfile, soxr)}
+    libraries = {
+        library.__name__: library.__version__ for library in (librosa, np, scipy, soundfile, soxr)
+    }
     made = {"views": views.model_dump(), "seed": seed} if views.count else {}
     return {"features": params.model_dump(), "versions": libraries} | made

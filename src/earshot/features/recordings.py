@@ -18,7 +18,13 @@ class Recordings:
     (16000,)
     """
 
-    def __init__(self, manifest: pd.DataFrame, views: Views | None = None, seed: int = 0, sample_rate: int = 16_000):
+    def __init__(
+        self,
+        manifest: pd.DataFrame,
+        views: Views | None = None,
+        seed: int = 0,
+        sample_rate: int = 16_000,
+    ):
         self._paths = dict(zip(manifest["id"], manifest["path"], strict=True))
         self._views, self._seed, self.sample_rate = views or Views(), seed, sample_rate
         self.views: dict[str, list[int]] = {id: [0] for id in self._paths}

@@ -1,7 +1,7 @@
 """How devices hear: frequency responses, drawn or measured, and what else a device does to sound.
 
-A `Curve` is written in Hz, so that a device is the same at every sample rate. An impulse response is a float32 array
-`(taps,)` whose first sample is the direct sound.
+A `Curve` is written in Hz, so that a device is the same at every sample rate. An impulse response
+is a float32 array `(taps,)` whose first sample is the direct sound.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ class ResponseError(ValueError):
 
 @dataclass(frozen=True)
 class Curve:
-    """A magnitude response: `peaks` are (centre in Hz, height in dB, width in octaves), cuts are −3 dB points in Hz.
+    """A magnitude response: `peaks` are (centre in Hz, height in dB, width in octaves), cuts are −3
+    dB points in Hz.
 
     The cuts fall by `steepness` × 6 dB an octave; 0 and infinity leave them out.
     """
@@ -41,7 +42,9 @@ class Curve:
         level = np.zeros(len(hertz))
         for centre, height, width in self.peaks:
             level += height * np.exp(-0.5 * (np.log2(hertz / centre) / width) ** 2)
-        fall = (self.low_cut / hertz) ** (2 * self.steepness) + (hertz / self.high_cut) ** (2 * self.steepness)
+        fall = (self.low_cut / hertz) ** (2 * self.steepness) + (hertz / self.high_cut) ** (
+            2 * self.steepness
+        )
         return np.maximum(level - 10 * np.log10(1 + fall), -80.0)
 
     def response(self, sample_rate: int) -> np.ndarray:
@@ -59,7 +62,9 @@ class Curve:
 
 
 def draw(rng: np.random.Generator, strength: float = 1.0) -> Curve:
-    """Draw a device's curve: 3 to 6 peaks or dips of about 6 dB × `strength`, a low cut and a high cut."""
+    """Draw a device's curve: 3 to 6 peaks or dips of about 6 dB × `strength`, a low cut and a high
+    cut.
+    """
     number = rng.integers(3, 7)
     centres = 2 ** rng.uniform(np.log2(80), np.log2(12_000), number)
     heights, widths = rng.normal(0, 6 * strength, number), 2 ** rng.uniform(-1.3, 0.6, number)
@@ -68,12 +73,17 @@ def draw(rng: np.random.Generator, strength: float = 1.0) -> Curve:
         2 ** rng.uniform(np.log2(4_500), np.log2(18_000)),
     )
     return Curve(
-        tuple(zip(centres.tolist(), heights.tolist(), widths.tolist(), strict=True)), low, high, int(rng.integers(1, 4))
+        tuple(zip(centres.tolist(), heights.tolist(), widths.tolist(), strict=True)),
+        low,
+        high,
+        int(rng.integers(1, 4)),
     )
 
 
 def parametric(rng: np.random.Generator, sample_rate: int, strength: float = 1.0) -> np.ndarray:
-    """Return a random device's impulse response `(taps,)`; the same state of `rng` is the same curve at every rate."""
+    """Return a random device's impulse response `(taps,)`; the same state of `rng` is the same
+    curve at every rate.
+    """
     return draw(rng, strength).response(sample_rate)
 
 
@@ -82,7 +92,13 @@ def measured(folder: str | Path) -> tuple[Path, ...]:
     """Return the recorded responses in a folder, sorted; ResponseError where there are none."""
     if not Path(folder).is_dir():
         raise ResponseError(f"{folder}: no such folder")
-    paths = tuple(sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in FORMATS and path.is_file()))
+    paths = tuple(
+        sorted(
+            path
+            for path in Path(folder).rglob("*")
+            if path.suffix.lower() in FORMATS and path.is_file()
+        )
+    )
     if not paths:
         raise ResponseError(f"{folder}: no device response in it ({', '.join(FORMATS)})")
     return paths
@@ -90,9 +106,11 @@ def measured(folder: str | Path) -> tuple[Path, ...]:
 
 @lru_cache(maxsize=128)
 def load(path: str | Path, sample_rate: int) -> np.ndarray:
-    """Return a recorded response `(taps,)` of unit energy, resampled, from its onset to where it has died away.
+    """Return a recorded response `(taps,)` of unit energy, resampled, from its onset to where it
+    has died away.
 
-    The array is shared: it cannot be written to. Raises ResponseError for a file that is unreadable or silent.
+    The array is shared: it cannot be written to. Raises ResponseError for a file that is unreadable
+    or silent.
     """
     try:
         response = audio.decode(path, sample_rate)
@@ -109,7 +127,8 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
 
 
 def convolve(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Return float32 samples `(N,)` as heard through a response: as long and as loud (RMS) as before, within [−1, 1].
+    """Return float32 samples `(N,)` as heard through a response: as long and as loud (RMS) as
+    before, within [−1, 1].
 
     Only samples beyond full scale are changed to fit it. Silence stays silence.
     """
@@ -125,8 +144,11 @@ def _rms(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
 
 
-def choose(folder: str | Path | None, seed: int, clip_id: str, view: int, sample_rate: int) -> np.ndarray:
-    """Return the response `(taps,)` through which view `view` of a clip is heard: recorded in `folder`, or parametric.
+def choose(
+    folder: str | Path | None, seed: int, clip_id: str, view: int, sample_rate: int
+) -> np.ndarray:
+    """Return the response `(taps,)` through which view `view` of a clip is heard: recorded in
+    `folder`, or parametric.
 
     `seed`, clip and view decide the device, whatever the rate.
     """
@@ -139,7 +161,9 @@ def choose(folder: str | Path | None, seed: int, clip_id: str, view: int, sample
 
 @dataclass(frozen=True)
 class Device:
-    """A recorder: its curve, the noise it adds (dBFS) and the level (dBFS) from which it compresses softly."""
+    """A recorder: its curve, the noise it adds (dBFS) and the level (dBFS) from which it compresses
+    softly.
+    """
 
     curve: Curve
     noise: float = -90.0
@@ -148,6 +172,8 @@ class Device:
     def hear(self, samples: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
         """Return float32 samples `(N,)` in [−1, 1] as this device records them."""
         heard = convolve(samples, self.curve.response(sample_rate))
-        heard += np.float32(10 ** (self.noise / 20)) * rng.standard_normal(len(heard), dtype=np.float32)
+        heard += np.float32(10 ** (self.noise / 20)) * rng.standard_normal(
+            len(heard), dtype=np.float32
+        )
         ceiling = np.float32(10 ** (self.ceiling / 20))
         return ceiling * np.tanh(heard / ceiling)

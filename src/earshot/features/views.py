@@ -1,4 +1,6 @@
-"""Views: numbered versions of a clip as other devices would have recorded them, the same for teacher and student (ADIR)."""
+"""Views: numbered versions of a clip as other devices would have recorded them, the same for
+teacher and student (ADIR).
+"""
 
 from pathlib import Path
 
@@ -15,23 +17,34 @@ class ViewError(ValueError):
     """Views that cannot be made; the message is one line and names the device."""
 
 
-def heard(path: str | Path, clip_id: str, view: int, sample_rate: int, views: Views, seed: int) -> np.ndarray:
-    """Return a view of a clip as mono float32 samples `(N,)` at `sample_rate` Hz; view 0 is the clip itself.
+def heard(
+    path: str | Path, clip_id: str, view: int, sample_rate: int, views: Views, seed: int
+) -> np.ndarray:
+    """Return a view of a clip as mono float32 samples `(N,)` at `sample_rate` Hz; view 0 is the
+    clip itself.
 
-    (seed, clip_id, view) choose the device, so it is the same at every sample rate. AudioError as `audio.decode`.
+    (seed, clip_id, view) choose the device, so it is the same at every sample rate. AudioError as
+    `audio.decode`.
     """
     return through_device(audio.decode(path, sample_rate), clip_id, view, sample_rate, views, seed)
 
 
-def through_device(samples: np.ndarray, clip_id: str, view: int, sample_rate: int, views: Views, seed: int) -> np.ndarray:
-    """Return a clip's samples `(N,)` at `sample_rate` Hz as heard in `view`: `heard` for a clip already decoded."""
+def through_device(
+    samples: np.ndarray, clip_id: str, view: int, sample_rate: int, views: Views, seed: int
+) -> np.ndarray:
+    """Return a clip's samples `(N,)` at `sample_rate` Hz as heard in `view`: `heard` for a clip
+    already decoded.
+    """
     if view == 0:
         return samples
-    return responses.convolve(samples, responses.choose(views.responses, seed, clip_id, view, sample_rate))
+    return responses.convolve(
+        samples, responses.choose(views.responses, seed, clip_id, view, sample_rate)
+    )
 
 
 def keys(manifest: pd.DataFrame, views: Views) -> list[tuple[str, int]]:
-    """Return every (clip id, view) there is, clip by clip: view 0 of all, 1 … count of training clips of `views.devices`.
+    """Return every (clip id, view) there is, clip by clip: view 0 of all, 1 … count of training
+    clips of `views.devices`.
 
     Raises ViewError when the manifest has no clip of a device that is named.
     """

@@ -1,4 +1,6 @@
-"""The control that reads questions and options without the audio: what it gets right says nothing about listening."""
+"""The control that reads questions and options without the audio: what it gets right says nothing
+about listening.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,9 +14,11 @@ if TYPE_CHECKING:
 
 
 class AudioBlind:
-    """The control that never hears anything: logistic regression on words and letters of question and option.
+    """The control that never hears anything: logistic regression on words and letters of question
+    and option.
 
-    It is trained on labelled items and scores each option by itself, as a person would who only reads the paper.
+    It is trained on labelled items and scores each option by itself, as a person would who only
+    reads the paper.
     """
 
     def __init__(self, labelled: Sequence[Item]):
@@ -31,15 +35,25 @@ class AudioBlind:
 
 
 def _features(items: Sequence[Item]) -> "csr_matrix":
-    """Return a sparse row per option: its length and place, and hashed words and letters of question and option."""
+    """Return a sparse row per option: its length and place, and hashed words and letters of
+    question and option.
+    """
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    options = [(item.question, option, place) for item in items for place, option in enumerate(item.options)]
+    options = [
+        (item.question, option, place)
+        for item in items
+        for place, option in enumerate(item.options)
+    ]
     texts = [f"{question} {option}" for question, option, _ in options]
-    form = csr_matrix([[len(option) / 20, place == 0, place == 1] for _, option, place in options], dtype=float)
+    form = csr_matrix(
+        [[len(option) / 20, place == 0, place == 1] for _, option, place in options], dtype=float
+    )
     vectorizers = (
         HashingVectorizer(n_features=2**14, ngram_range=(1, 2), norm=None),
         HashingVectorizer(n_features=2**14, analyzer="char_wb", ngram_range=(3, 3), norm=None),
     )
-    return hstack([form, *[vectorizer.transform(texts) for vectorizer in vectorizers]], format="csr")
+    return hstack(
+        [form, *[vectorizer.transform(texts) for vectorizer in vectorizers]], format="csr"
+    )

@@ -14,8 +14,11 @@ from earshot.tables import items
 from earshot.tables.items import Item
 
 
-def build(manifest: pd.DataFrame, accepted: Iterable[str], params: FewShot, seed: int) -> list[Item]:
-    """Return the ten questions, the questions of teacher, pool, validation and test, and the paper's protocol.
+def build(
+    manifest: pd.DataFrame, accepted: Iterable[str], params: FewShot, seed: int
+) -> list[Item]:
+    """Return the ten questions, the questions of teacher, pool, validation and test, and the
+    paper's protocol.
 
     LibriSQA's are about single utterances, and have no paper's protocol beside them.
     """
@@ -26,14 +29,18 @@ def build(manifest: pd.DataFrame, accepted: Iterable[str], params: FewShot, seed
 
 
 def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
-    """Raise ItemError where something leaks into the test; return each role's items by skill and minutes of audio.
+    """Raise ItemError where something leaks into the test; return each role's items by skill and
+    minutes of audio.
 
-    LibriSQA's questions are taken as they are: what can be answered without listening is reported, and no error.
+    LibriSQA's questions are taken as they are: what can be answered without listening is reported,
+    and no error.
     """
     leaks.check_splits(asked, manifest)
     published = any(item.id.startswith(librisqa.ID) for item in asked)
     report: dict[str, Any] = {
-        "audio_blind_accuracy": _audio_blind(asked) if published else leaks.check_audio_blind(asked),
+        "audio_blind_accuracy": _audio_blind(asked)
+        if published
+        else leaks.check_audio_blind(asked),
         "items": {},
     }
     for role in items.ROLES:

@@ -1,4 +1,6 @@
-"""The labelled subset of the training clips, the unlabelled pool and the test: items whose options are the classes."""
+"""The labelled subset of the training clips, the unlabelled pool and the test: items whose options
+are the classes.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,30 +21,40 @@ LABELLED = ("fewshot", "validation", "test")
 
 
 def build(manifest: pd.DataFrame, accepted: Iterable[str], params: Labels, seed: int) -> list[Item]:
-    """Return an item per accepted clip, in the manifest's order; its options are the classes, in alphabetical order.
+    """Return an item per accepted clip, in the manifest's order; its options are the classes, in
+    alphabetical order.
 
-    Of the training clips (split `pool`) those in `params.share` percent get the role `fewshot` and keep their label; the
-    rest is the pool, whose labels are not passed on. Subsets are the corpus' own, or else drawn (`drawn`).
+    Of the training clips (split `pool`) those in `params.share` percent get the role `fewshot` and
+    keep their label; the rest is the pool, whose labels are not passed on. Subsets are the corpus'
+    own, or else drawn (`drawn`).
 
-    Raises ItemError, naming clip or class, for a labelled clip without label, a label that no training clip has, a class
-    that a labelled role lacks, and another split.
+    Raises ItemError, naming clip or class, for a labelled clip without label, a label that no
+    training clip has, a class that a labelled role lacks, and another split.
     """
     clips = manifest[manifest["id"].isin(set(accepted))].reset_index(drop=True)
     for row in clips[~clips["split"].isin(SPLITS)].itertuples():
         raise ItemError(f"clip {row.id}: split {row.split!r} is not one of {', '.join(SPLITS)}")
     training = clips["split"] == "pool"
     subset = pd.to_numeric(clips["subset"][training])  # NaN where the corpus does not say
-    labelled = subset <= params.share if subset.notna().any() else drawn(clips[training], params.share, seed)
+    labelled = (
+        subset <= params.share
+        if subset.notna().any()
+        else drawn(clips[training], params.share, seed)
+    )
     roles = clips["split"].mask(labelled.reindex(clips.index, fill_value=False), "fewshot")
     for row in clips[roles.isin(LABELLED) & clips["label"].isna()].itertuples():
         raise ItemError(f"clip {row.id}: no label, though its role is {roles[row.Index]}")
     classes = sorted(clips["label"][training].dropna().unique())
     for row in clips[roles.isin(LABELLED) & ~clips["label"].isin(classes)].itertuples():
-        raise ItemError(f"clip {row.id}: label {row.label!r} is not that of any training clip ({', '.join(classes)})")
+        raise ItemError(
+            f"clip {row.id}: label {row.label!r} is not that of any training clip ({', '.join(classes)})"
+        )
     for role in LABELLED:
         missing = sorted(set(classes) - set(clips["label"][roles == role]))
         if missing:
-            raise ItemError(f"class {missing[0]}: no {role} clip ({len(missing)} of {len(classes)} classes lack one)")
+            raise ItemError(
+                f"class {missing[0]}: no {role} clip ({len(missing)} of {len(classes)} classes lack one)"
+            )
     code = {label: number for number, label in enumerate(classes)} | {None: UNKNOWN}
     built = [
         Item(
@@ -61,10 +73,12 @@ def build(manifest: pd.DataFrame, accepted: Iterable[str], params: Labels, seed:
 
 
 def drawn(training: pd.DataFrame, share: int, seed: int) -> pd.Series:
-    """Return whether each training clip is in a drawn subset of `share` percent; a larger share holds a smaller one.
+    """Return whether each training clip is in a drawn subset of `share` percent; a larger share
+    holds a smaller one.
 
-    Whole segments (`passage`) are drawn, class by class: every class gets equally many clips, as near as its segments
-    come to that and as far as it has so many. Clips without label are never drawn.
+    Whole segments (`passage`) are drawn, class by class: every class gets equally many clips, as
+    near as its segments come to that and as far as it has so many. Clips without label are never
+    drawn.
     """
     known = training[training["label"].notna()]
     sizes = known.groupby("label").size()
@@ -72,7 +86,9 @@ def drawn(training: pd.DataFrame, share: int, seed: int) -> pd.Series:
     chosen = pd.Series(False, training.index)
     for label, clips in known.groupby("label"):
         segments = clips.groupby("passage").size()
-        order = segments.iloc[np.random.default_rng([seed, *str(label).encode()]).permutation(len(segments))]
+        order = segments.iloc[
+            np.random.default_rng([seed, *str(label).encode()]).permutation(len(segments))
+        ]
         distance = (order.cumsum() - quota).abs().to_numpy()
         taken = order.index[: 1 + int(distance.argmin())]
         chosen[clips.index[clips["passage"].isin(taken)]] = True
@@ -80,7 +96,9 @@ def drawn(training: pd.DataFrame, share: int, seed: int) -> pd.Series:
 
 
 def _quota(sizes: list[int], total: float) -> float:
-    """Return q with Σ min(size, q) = total: what each class gives when those that have too little give all."""
+    """Return q with Σ min(size, q) = total: what each class gives when those that have too little
+    give all.
+    """
     for taken, size in enumerate(sorted(sizes)):
         equal = total / (len(sizes) - taken)
         if size >= equal:
@@ -90,7 +108,9 @@ def _quota(sizes: list[int], total: float) -> float:
 
 
 def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
-    """Raise ItemError where something leaks into the test; return each role's items by class and device, and minutes."""
+    """Raise ItemError where something leaks into the test; return each role's items by class and
+    device, and minutes.
+    """
     leaks.check_splits(asked, manifest)
     heard = items.devices(asked, manifest)
     report: dict[str, Any] = {"items": {}, "devices": {}}

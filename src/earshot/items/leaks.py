@@ -1,4 +1,6 @@
-"""What must not leak: utterances, passages, places, speakers and texts into the test; answers without listening."""
+"""What must not leak: utterances, passages, places, speakers and texts into the test; answers
+without listening.
+"""
 
 from collections.abc import Sequence
 
@@ -14,9 +16,11 @@ SEEN_IN_TRAINING = ("teacher", "pool", "fewshot", "validation")
 
 
 def check_splits(items: Sequence[Item], manifest: pd.DataFrame) -> None:
-    """Raise ItemError naming what training and test items share: an utterance, passage, location, speaker or whole text.
+    """Raise ItemError naming what training and test items share: an utterance, passage, location,
+    speaker or whole text.
 
-    A passage is a segment where nobody speaks. A device of the test alone is no leak but what the test is about.
+    A passage is a segment where nobody speaks. A device of the test alone is no leak but what the
+    test is about.
     """
     clips = manifest.set_index("id").reindex(columns=["passage", "location", "speaker", "text"])
     sides = {
@@ -28,17 +32,22 @@ def check_splits(items: Sequence[Item], manifest: pd.DataFrame) -> None:
         "passage": lambda used: set(used["passage"]),
         "location": lambda used: set(used["location"].dropna()),
         "speaker": lambda used: set(used["speaker"]),
-        "text": lambda used: {" ".join(words(text)) for text in used["text"].dropna() if len(words(text)) > 2},
+        "text": lambda used: {
+            " ".join(words(text)) for text in used["text"].dropna() if len(words(text)) > 2
+        },
     }
     for name, trait in traits.items():
-        shared = trait(clips.loc[sorted(sides["training"])]) & trait(clips.loc[sorted(sides["test"])])
+        shared = trait(clips.loc[sorted(sides["training"])]) & trait(
+            clips.loc[sorted(sides["test"])]
+        )
         if shared:
             examples = ", ".join(sorted(shared)[:3])
             raise ItemError(f"leak: {len(shared)} {name}(s) are in training and test: {examples}")
 
 
 def check_audio_blind(items: Sequence[Item]) -> float:
-    """Return the accuracy on test items of a control trained on teacher items; ItemError when it beats chance.
+    """Return the accuracy on test items of a control trained on teacher items; ItemError when it
+    beats chance.
 
     It may pass chance by what its 95% interval and four points allow.
     """
@@ -48,5 +57,7 @@ def check_audio_blind(items: Sequence[Item]) -> float:
     chance = float(np.mean([1 / len(item.options) for item in test]))
     lowest = binomtest(right, len(test)).proportion_ci(0.95, method="exact").low
     if lowest > chance + 0.04:
-        raise ItemError(f"leak: without audio {right} of {len(test)} test items are answered right; chance is {chance:.0%}")
+        raise ItemError(
+            f"leak: without audio {right} of {len(test)} test items are answered right; chance is {chance:.0%}"
+        )
     return right / len(test)

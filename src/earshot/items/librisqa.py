@@ -1,8 +1,10 @@
-"""LibriSQA Part II as a source of questions: multiple choice about utterances of LibriSpeech, made by a language model.
+"""LibriSQA Part II as a source of questions: multiple choice about utterances of LibriSpeech, made
+by a language model.
 
-Zhao et al., "LibriSQA: a novel dataset and framework for spoken question answering with large language models" (2023). Its
-two files are JSON arrays (or an object a line) with the keys `speech_path`, `question_and_option` and `answer`, a letter.
-The train part is about train-clean-360, the test part about test-clean.
+Zhao et al., "LibriSQA: a novel dataset and framework for spoken question answering with large
+language models" (2023). Its two files are JSON arrays (or an object a line) with the keys
+`speech_path`, `question_and_option` and `answer`, a letter. The train part is about
+train-clean-360, the test part about test-clean.
 """
 
 import json
@@ -27,13 +29,18 @@ ID = "librisqa"
 _log = logging.getLogger(__name__)
 # A. or A) or (A) or A: before each option, on lines of their own or one after the other.
 _LAYOUTS = [
-    re.compile(r"\s*(.+?)" + "".join(rf"{gap}\(?{letter}[.):]\s*(.*?)" for letter in LETTERS) + r"\s*", re.DOTALL)
+    re.compile(
+        r"\s*(.+?)" + "".join(rf"{gap}\(?{letter}[.):]\s*(.*?)" for letter in LETTERS) + r"\s*",
+        re.DOTALL,
+    )
     for gap in (r"\s*\n\s*", r"\s+")
 ]
 
 
 class Question(NamedTuple):
-    """A row of a file: its part and number, the utterance's id, the question, its options, the answer from 0."""
+    """A row of a file: its part and number, the utterance's id, the question, its options, the
+    answer from 0.
+    """
 
     id: str
     utterance: str
@@ -42,20 +49,32 @@ class Question(NamedTuple):
     answer: int
 
 
-def build(manifest: pd.DataFrame, accepted: Iterable[str], params: FewShot, seed: int) -> list[Item]:
+def build(
+    manifest: pd.DataFrame, accepted: Iterable[str], params: FewShot, seed: int
+) -> list[Item]:
     """Return the questions about accepted clips of a corpus whose ids are LibriSpeech's.
 
-    A question of the train part has the role of its clip's split, asked of the pool without its answer; of the few-shot
-    clips `params.questions` are asked about, once each. Questions of the test part are those of split test. Options are
-    shuffled and answers are balanced over the positions. Questions about other clips are left out, counted and logged.
-    Raises ItemError for a file that cannot be used and a role without questions.
+    A question of the train part has the role of its clip's split, asked of the pool without its
+    answer; of the few-shot clips `params.questions` are asked about, once each. Questions of the
+    test part are those of split test. Options are shuffled and answers are balanced over the
+    positions. Questions about other clips are left out, counted and logged. Raises ItemError for a
+    file that cannot be used and a role without questions.
     """
     folder = Path(params.librisqa)
     clips = manifest[manifest["id"].isin(set(accepted))].set_index("id")[["split", "passage"]]
     places = {id: (str(split), str(passage)) for id, split, passage in clips.itertuples()}
-    found: dict[str, list[Question]] = {"teacher": [], "fewshot": [], "validation": [], "test": [], "pool": []}
+    found: dict[str, list[Question]] = {
+        "teacher": [],
+        "fewshot": [],
+        "validation": [],
+        "test": [],
+        "pool": [],
+    }
     for part, name in FILES.items():
-        questions, fits = read(folder / name, part), {"test"} if part == "test" else set(found) - {"test"}
+        questions, fits = (
+            read(folder / name, part),
+            {"test"} if part == "test" else set(found) - {"test"},
+        )
         left_out = []
         for question in questions:
             role = places.get(question.utterance, ("", ""))[0]
@@ -76,7 +95,8 @@ def build(manifest: pd.DataFrame, accepted: Iterable[str], params: FewShot, seed
 def read(path: Path, part: str) -> list[Question]:
     """Return the questions of a file, the train or the test part, but for the malformed ones.
 
-    Raises ItemError, naming file and row, where these are more than MALFORMED of them, and where nothing can be read.
+    Raises ItemError, naming file and row, where these are more than MALFORMED of them, and where
+    nothing can be read.
     """
     questions: list[Question] = []
     faults: list[str] = []
@@ -86,18 +106,28 @@ def read(path: Path, part: str) -> list[Question]:
         except ItemError as fault:
             faults.append(f"row {row}: {fault}")
     if faults and len(faults) > MALFORMED * (len(faults) + len(questions)):
-        raise ItemError(f"{path}: {faults[0]} ({len(faults)} of {len(faults) + len(questions)} rows are malformed)")
+        raise ItemError(
+            f"{path}: {faults[0]} ({len(faults)} of {len(faults) + len(questions)} rows are malformed)"
+        )
     if faults:
-        _log.warning("%s: %d malformed row(s) left out: %s", path, len(faults), "; ".join(faults[:3]))
+        _log.warning(
+            "%s: %d malformed row(s) left out: %s", path, len(faults), "; ".join(faults[:3])
+        )
     return questions
 
 
 def _entries(path: Path) -> list[Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        entries = json.loads(text) if text.lstrip().startswith("[") else list(map(json.loads, text.splitlines()))
+        entries = (
+            json.loads(text)
+            if text.lstrip().startswith("[")
+            else list(map(json.loads, text.splitlines()))
+        )
     except (OSError, ValueError) as error:
-        raise ItemError(f"{path}: not a readable JSON file ({' '.join(str(error).split())})") from None
+        raise ItemError(
+            f"{path}: not a readable JSON file ({' '.join(str(error).split())})"
+        ) from None
     if not entries:
         raise ItemError(f"{path}: no questions")
     return entries
@@ -105,14 +135,20 @@ def _entries(path: Path) -> list[Any]:
 
 def _question(id: str, entry: Any) -> Question:
     """Return one question; ItemError that says what is wrong with it."""
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(field), str) for field in FIELDS):
+    if not isinstance(entry, dict) or not all(
+        isinstance(entry.get(field), str) for field in FIELDS
+    ):
         raise ItemError(f"needs the texts {', '.join(FIELDS)}")
     speech, asked, answer = (entry[field] for field in FIELDS)
-    parts = next((match.groups() for layout in _LAYOUTS if (match := layout.fullmatch(asked))), None)
+    parts = next(
+        (match.groups() for layout in _LAYOUTS if (match := layout.fullmatch(asked))), None
+    )
     if parts is None:
         raise ItemError(f"question_and_option={asked!r} has no options A to D")
     text, *options = (" ".join(part.split()) for part in parts)
-    if not all(re.search(r"\w", option) for option in options) or len({o.lower() for o in options}) < len(options):
+    if not all(re.search(r"\w", option) for option in options) or len(
+        {o.lower() for o in options}
+    ) < len(options):
         raise ItemError(f"question_and_option={asked!r} has an option without words, or one twice")
     letter = re.fullmatch(r"\(?([A-D])(?:[.):\s].*)?", answer.strip(), re.DOTALL)
     if letter is None:
@@ -121,7 +157,9 @@ def _question(id: str, entry: Any) -> Question:
 
 
 def _shuffled(questions: list[Question], seed: int, role: str) -> Iterator[Question]:
-    """Yield questions with their options in random order, every position the answer's equally often."""
+    """Yield questions with their options in random order, every position the answer's equally
+    often.
+    """
     rng = np.random.default_rng([seed, *role.encode()])
     for number, question in enumerate(questions):
         options = list(question.options)
@@ -152,7 +190,9 @@ def _few(questions: list[Question], number: int, seed: int) -> list[Question]:
         raise ItemError(
             f"fewshot.questions={number} must be at most the few-shot clips with a LibriSQA question, {len(once)}"
         )
-    return [once[place] for place in np.random.default_rng([seed, 0]).permutation(len(once))[:number]]
+    return [
+        once[place] for place in np.random.default_rng([seed, 0]).permutation(len(once))[:number]
+    ]
 
 
 def _tell(path: Path, number: int, left_out: list[Question], splits: set[str]) -> None:

@@ -1,4 +1,6 @@
-"""Passages: runs of consecutive utterances, the last one withheld so that one can ask what comes next."""
+"""Passages: runs of consecutive utterances, the last one withheld so that one can ask what comes
+next.
+"""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +12,9 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 @dataclass(frozen=True)
 class Passage:
-    """What is heard (`utterances`, `text`) and the sentence that follows; `text` is None where nobody transcribed it."""
+    """What is heard (`utterances`, `text`) and the sentence that follows; `text` is None where
+    nobody transcribed it.
+    """
 
     id: str
     split: str
@@ -28,7 +32,15 @@ class Passage:
     def part(self, start: int, stop: int) -> "Passage":
         """Return the passage restricted to some of its utterances; what follows it is then unknown."""
         texts = self.texts and self.texts[start:stop]
-        return Passage(self.id, self.split, self.speaker, self.wording, self.utterances[start:stop], texts, self.next)
+        return Passage(
+            self.id,
+            self.split,
+            self.speaker,
+            self.wording,
+            self.utterances[start:stop],
+            texts,
+            self.next,
+        )
 
 
 def words(text: str) -> list[str]:
@@ -40,7 +52,8 @@ def words(text: str) -> list[str]:
 def passages(manifest: pd.DataFrame, accepted: Iterable[str], seconds: float) -> list[Passage]:
     """Cut the manifest's groups into passages of at most `seconds`, using only accepted clips.
 
-    The utterances of a group stay in order. Of a transcribed run of two or more, the last is withheld as `next`.
+    The utterances of a group stay in order. Of a transcribed run of two or more, the last is
+    withheld as `next`.
     """
     rows = manifest[manifest["id"].isin(set(accepted))]
     cut: list[Passage] = []

@@ -1,7 +1,9 @@
-"""Multiple-choice items about passages: generated from transcripts, asked of unlabelled audio, or authored by hand.
+"""Multiple-choice items about passages: generated from transcripts, asked of unlabelled audio, or
+authored by hand.
 
-Generated items come in sets: C passages share the same C options, and each option is the answer of exactly one of them.
-Whoever does not listen is therefore right once in C times, whatever regularities the options have.
+Generated items come in sets: C passages share the same C options, and each option is the answer of
+exactly one of them. Whoever does not listen is therefore right once in C times, whatever
+regularities the options have.
 """
 
 from collections import Counter
@@ -19,7 +21,11 @@ from earshot.params import FewShot
 from earshot.tables.items import UNKNOWN, Item, ItemError
 
 ASKED = {
-    "detail": ("Which of these words do you hear?", "Which word is mentioned?", "What is being talked about?"),
+    "detail": (
+        "Which of these words do you hear?",
+        "Which word is mentioned?",
+        "What is being talked about?",
+    ),
     "main_idea": ("Which words fit the passage best?", "Which words sum up what was said?"),
     "inference": ("Which sentence comes next?", "What follows from this?"),
 }
@@ -50,7 +56,9 @@ def _true_of(skill: str, text: str, passage: Passage) -> bool:
     return passage.next is not None and text.lower() == passage.next.lower()
 
 
-def candidates(skill: str, told: Sequence[Passage], details: int, rng: np.random.Generator) -> list[Candidate]:
+def candidates(
+    skill: str, told: Sequence[Passage], details: int, rng: np.random.Generator
+) -> list[Candidate]:
     """Return the answers that transcribed passages offer for a skill."""
     spread = Counter(word for passage in told for word in words(passage.text))
     found: list[Candidate] = []
@@ -60,19 +68,26 @@ def candidates(skill: str, told: Sequence[Passage], details: int, rng: np.random
             picked = rng.choice(said, size=min(details, len(said)), replace=False)
             found += [Candidate(passage, str(word), spread[str(word)]) for word in picked]
         elif skill == "main_idea" and len(said) >= KEYWORDS:
-            # tf-idf with the term frequency of the passage; ties fall to a random order, not to one part of the sentence
+            # tf-idf with the term frequency of the passage; ties fall to a random order, not to one
+            # part of the sentence
             text = passage.text.lower()
             weight = {word: text.count(word) * log((1 + len(told)) / spread[word]) for word in said}
             best = sorted(rng.permutation(said), key=lambda word: -weight[word])[:KEYWORDS]
             rarest = min(spread[word] for word in best)
-            found.append(Candidate(passage, ", ".join(word for word in said if word in best), rarest))
+            found.append(
+                Candidate(passage, ", ".join(word for word in said if word in best), rarest)
+            )
         elif skill == "inference" and passage.next:
             found.append(Candidate(passage, passage.next))
     return found
 
 
-def option_sets(skill: str, found: list[Candidate], size: int, rng: np.random.Generator) -> list[list[Candidate]]:
-    """Group candidates of similar frequency and length into sets, no option true of another's passage; rests are dropped."""
+def option_sets(
+    skill: str, found: list[Candidate], size: int, rng: np.random.Generator
+) -> list[list[Candidate]]:
+    """Group candidates of similar frequency and length into sets, no option true of another's
+    passage; rests are dropped.
+    """
     order = [found[i] for i in rng.permutation(len(found))]
     order.sort(key=lambda c: c.likeness)
     free, sets = dict(enumerate(order)), []
@@ -121,8 +136,11 @@ def _item(
     )
 
 
-def generate(role: str, told: Sequence[Passage], params: FewShot, rng: np.random.Generator, rounds: int = 1) -> list[Item]:
-    """Return items of every skill about transcribed passages, in balanced option sets and balanced answer positions.
+def generate(
+    role: str, told: Sequence[Passage], params: FewShot, rng: np.random.Generator, rounds: int = 1
+) -> list[Item]:
+    """Return items of every skill about transcribed passages, in balanced option sets and balanced
+    answer positions.
 
     Each round asks all passages again, with other answers and other options beside them.
     """
@@ -136,16 +154,27 @@ def generate(role: str, told: Sequence[Passage], params: FewShot, rng: np.random
                 number = numbers[one.passage.id, skill]
                 numbers[one.passage.id, skill] += 1
                 items.append(
-                    _item(role, skill, one.passage, number, one.text, others, next(positions) % params.options, rng)
+                    _item(
+                        role,
+                        skill,
+                        one.passage,
+                        number,
+                        one.text,
+                        others,
+                        next(positions) % params.options,
+                        rng,
+                    )
                 )
     return items
 
 
 def few_shot(told: Sequence[Passage], params: FewShot, rng: np.random.Generator) -> list[Item]:
-    """Return the labelled set, one question a passage, and the same questions on the passages' other segments.
+    """Return the labelled set, one question a passage, and the same questions on the passages'
+    other segments.
 
-    The question is about the first segments (role `fewshot`); the `paper_share` last ones (role `paper`) carry the
-    paper's protocol, which tests on segments of the very passages it trains on. Raises ItemError when passages are short.
+    The question is about the first segments (role `fewshot`); the `paper_share` last ones (role
+    `paper`) carry the paper's protocol, which tests on segments of the very passages it trains on.
+    Raises ItemError when passages are short.
     """
     if len(told) < params.questions:
         raise ItemError(
@@ -157,7 +186,10 @@ def few_shot(told: Sequence[Passage], params: FewShot, rng: np.random.Generator)
         length = len(passage.utterances)
         kept = max(1, length - round(params.paper_share * length))
         heard, position = passage.part(0, kept), number % params.options
-        for skill in [params.skills[(number + shift) % len(params.skills)] for shift in range(len(params.skills))]:
+        for skill in [
+            params.skills[(number + shift) % len(params.skills)]
+            for shift in range(len(params.skills))
+        ]:
             bank = candidates(skill, chosen, 99, rng)
             own = candidates(skill, [heard], 99, rng)
             if own and (others := _matched(skill, own[0], passage, bank, params.options - 1)):
@@ -166,29 +198,48 @@ def few_shot(told: Sequence[Passage], params: FewShot, rng: np.random.Generator)
                 items += [_repeat(question, passage, segment) for segment in range(kept, length)]
                 break
         else:
-            raise ItemError(f"no question can be made about few-shot passage {passage.id}: too few distractors")
+            raise ItemError(
+                f"no question can be made about few-shot passage {passage.id}: too few distractors"
+            )
     return items
 
 
-def _matched(skill: str, own: Candidate, passage: Passage, bank: list[Candidate], size: int) -> list[str]:
+def _matched(
+    skill: str, own: Candidate, passage: Passage, bank: list[Candidate], size: int
+) -> list[str]:
     """Return the `size` distractors most like the answer; none when there are too few."""
-    allowed = {c.text: c for c in bank if c.text.lower() != own.text.lower() and not _true_of(skill, c.text, passage)}
+    allowed = {
+        c.text: c
+        for c in bank
+        if c.text.lower() != own.text.lower() and not _true_of(skill, c.text, passage)
+    }
     frequency = max((c.frequency for c in bank if c.text == own.text), default=own.frequency)
     target = Candidate(own.passage, own.text, frequency).likeness
-    near = sorted(allowed.values(), key=lambda c: sum(abs(a - b) for a, b in zip(c.likeness, target, strict=True)))
+    near = sorted(
+        allowed.values(),
+        key=lambda c: sum(abs(a - b) for a, b in zip(c.likeness, target, strict=True)),
+    )
     return [c.text for c in near[:size]] if len(near) >= size else []
 
 
 def _repeat(question: Item, passage: Passage, segment: int) -> Item:
     other = passage.part(segment, segment + 1)
-    fields = vars(question) | {"id": f"paper/{passage.id}/{segment}", "role": "paper", "utterances": other.utterances}
+    fields = vars(question) | {
+        "id": f"paper/{passage.id}/{segment}",
+        "role": "paper",
+        "utterances": other.utterances,
+    }
     return Item(**fields)
 
 
-def ask_pool(pool: Sequence[Passage], bank: dict[str, list[str]], params: FewShot, rng: np.random.Generator) -> list[Item]:
-    """Return questions about unlabelled audio: options drawn from `bank`, which other passages' transcripts filled.
+def ask_pool(
+    pool: Sequence[Passage], bank: dict[str, list[str]], params: FewShot, rng: np.random.Generator
+) -> list[Item]:
+    """Return questions about unlabelled audio: options drawn from `bank`, which other passages'
+    transcripts filled.
 
-    Nothing is known about the audio, so the options are many and the answer is UNKNOWN; the teacher will say.
+    Nothing is known about the audio, so the options are many and the answer is UNKNOWN; the teacher
+    will say.
     """
     items: list[Item] = []
     skills = [skill for skill in params.skills if len(bank[skill]) >= 2]
@@ -196,7 +247,9 @@ def ask_pool(pool: Sequence[Passage], bank: dict[str, list[str]], params: FewSho
         for number in range(params.pool.questions):
             skill = skills[number % len(skills)]
             size = min(params.pool.options, len(bank[skill]))
-            options = [bank[skill][i] for i in rng.choice(len(bank[skill]), size=size, replace=False)]
+            options = [
+                bank[skill][i] for i in rng.choice(len(bank[skill]), size=size, replace=False)
+            ]
             item = _item("pool", skill, passage, number, options[0], options[1:], 0, rng)
             items.append(Item(**(vars(item) | {"answer": UNKNOWN})))
     return items
@@ -211,9 +264,11 @@ def option_bank(items: Iterable[Item], skills: Iterable[str]) -> dict[str, list[
 
 
 def authored(path: str | Path) -> list[Item]:
-    """Read hand-written items from YAML: a list of id, skill, utterances, question, options, answer (from 0), role.
+    """Read hand-written items from YAML: a list of id, skill, utterances, question, options, answer
+    (from 0), role.
 
-    `role` is `fewshot` unless given. Raises ItemError naming file and entry for an unknown, missing or mistyped field.
+    `role` is `fewshot` unless given. Raises ItemError naming file and entry for an unknown, missing
+    or mistyped field.
     """
     try:
         entries = yaml.safe_load(Path(path).read_text())
@@ -233,14 +288,21 @@ def authored(path: str | Path) -> list[Item]:
     for number, entry in enumerate(entries):
         name = f"{path}: item {entry.get('id', number) if isinstance(entry, dict) else number}"
         if not isinstance(entry, dict) or set(entry) - {"role"} != set(kinds):
-            raise ItemError(f"{name}: needs exactly the fields {', '.join(kinds)} and may have role")
+            raise ItemError(
+                f"{name}: needs exactly the fields {', '.join(kinds)} and may have role"
+            )
         entry = {"role": "fewshot"} | entry
         for field, kind in (kinds | {"role": str}).items():
             if not isinstance(entry[field], kind) or isinstance(entry[field], bool):
                 raise ItemError(f"{name}: {field}={entry[field]!r} is no {kind.__name__}")
-        utterances, options = tuple(map(str, entry["utterances"])), tuple(map(str, entry["options"]))
+        utterances, options = (
+            tuple(map(str, entry["utterances"])),
+            tuple(map(str, entry["options"])),
+        )
         passage = utterances[0] if utterances else ""
-        items.append(Item(**(entry | {"utterances": utterances, "options": options, "passage": passage})))
+        items.append(
+            Item(**(entry | {"utterances": utterances, "options": options, "passage": passage}))
+        )
     return items
 
 
@@ -263,6 +325,8 @@ def build(by_split: Callable[[str], list[Passage]], params: FewShot, seed: int) 
         items += few_shot(transcribed("fewshot"), params, rng("fewshot"))
     bank = option_bank([item for item in items if item.role == "teacher"], params.skills)
     if not any(bank.values()):
-        raise ItemError("no labelled teacher items: the corpus has no transcribed passages in split 'teacher'")
+        raise ItemError(
+            "no labelled teacher items: the corpus has no transcribed passages in split 'teacher'"
+        )
     items += ask_pool(by_split("pool"), bank, params, rng("pool"))
     return sorted(items, key=lambda item: item.id)

@@ -1,8 +1,9 @@
-"""Where models run and which of several processes this is: the one place that knows of GPUs and of fellow processes.
+"""Where models run and which of several processes this is: the one place that knows of GPUs and of
+fellow processes.
 
-With a GPU, models run there under bfloat16 autocast; on a CPU everything here leaves things as they are, and results stay
-the same to the byte. Several processes share a stage's work when it is started by `torchrun` or `accelerate launch`, or
-when it starts them itself (`ranks`).
+With a GPU, models run there under bfloat16 autocast; on a CPU everything here leaves things as they
+are, and results stay the same to the byte. Several processes share a stage's work when it is
+started by `torchrun` or `accelerate launch`, or when it starts them itself (`ranks`).
 """
 
 import os
@@ -22,7 +23,9 @@ T = TypeVar("T")
 
 @cache
 def engine() -> Accelerator:
-    """Return this process' accelerator: a GPU where there is one, with bfloat16, else the CPU as it is."""
+    """Return this process' accelerator: a GPU where there is one, with bfloat16, else the CPU as it
+    is.
+    """
     gpu = torch.cuda.is_available()
     return Accelerator(cpu=not gpu, mixed_precision="bf16" if gpu else "no")
 
@@ -38,7 +41,9 @@ def on_gpu() -> bool:
 
 
 def prefer(number: int) -> None:
-    """Let this process use GPU `number`, counted round; to be said before anything else. Nothing without GPUs."""
+    """Let this process use GPU `number`, counted round; to be said before anything else. Nothing
+    without GPUs.
+    """
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
 
@@ -62,18 +67,24 @@ def hosting(model: nn.Module) -> Iterator[None]:
 
 
 def autocast(model: nn.Module) -> AbstractContextManager:
-    """Return the context for a model's forward pass; one whose `in_float32` is set has no use for less."""
+    """Return the context for a model's forward pass; one whose `in_float32` is set has no use for
+    less.
+    """
     return nullcontext() if getattr(model, "in_float32", False) else engine().autocast()
 
 
 def put(thing: T, place: torch.device) -> T:
-    """Return a tensor, or a dataclass with the tensors in it, on `place`; copies to a GPU overlap with its work."""
+    """Return a tensor, or a dataclass with the tensors in it, on `place`; copies to a GPU overlap
+    with its work.
+    """
     if place.type == "cpu":
         return thing
     if isinstance(thing, torch.Tensor):
         return (thing.pin_memory() if place.type == "cuda" else thing).to(place, non_blocking=True)
     if is_dataclass(thing):
-        return replace(thing, **{field.name: put(getattr(thing, field.name), place) for field in fields(thing)})
+        return replace(
+            thing, **{field.name: put(getattr(thing, field.name), place) for field in fields(thing)}
+        )
     return thing
 
 
@@ -81,13 +92,16 @@ def put(thing: T, place: torch.device) -> T:
 
 
 def ranks(default: int | None = None) -> int:
-    """Return how many processes a stage shall start to share its work: `EARSHOT_PROCESSES`, else `default`, else one a GPU.
+    """Return how many processes a stage shall start to share its work: `EARSHOT_PROCESSES`, else
+    `default`, else one a GPU.
 
     One where a launcher has started several already.
     """
     if "RANK" in os.environ:
         return 1
-    return int(os.environ.get("EARSHOT_PROCESSES", 0)) or default or max(1, torch.cuda.device_count())
+    return (
+        int(os.environ.get("EARSHOT_PROCESSES", 0)) or default or max(1, torch.cuda.device_count())
+    )
 
 
 def rank() -> int:
@@ -117,7 +131,9 @@ def share(things: Sequence[T]) -> Sequence[T]:
 
 
 def collect(own: list[T]) -> list[T]:
-    """Return the results of all processes, each with those of its `share`, in the order of what was shared."""
+    """Return the results of all processes, each with those of its `share`, in the order of what was
+    shared.
+    """
     if processes() == 1:
         return own
     dealt = gather_object([own])
@@ -128,14 +144,18 @@ def total(*figures: float) -> list[float]:
     """Return the sum over all processes of each figure."""
     if processes() == 1:
         return list(figures)
-    return engine().reduce(torch.tensor(figures, dtype=torch.float64, device=device()), "sum").tolist()
+    return (
+        engine().reduce(torch.tensor(figures, dtype=torch.float64, device=device()), "sum").tolist()
+    )
 
 
 def average(figures: Mapping[str, float]) -> dict[str, float]:
     """Return the mean over all processes of each named figure."""
     if processes() == 1:
         return dict(figures)
-    return {name: sum / processes() for name, sum in zip(figures, total(*figures.values()), strict=True)}
+    return {
+        name: sum / processes() for name, sum in zip(figures, total(*figures.values()), strict=True)
+    }
 
 
 def average_gradients(model: nn.Module) -> None:
@@ -144,7 +164,9 @@ def average_gradients(model: nn.Module) -> None:
 
 
 def average_buffers(model: nn.Module) -> None:
-    """Give every process the mean of all processes' running moments and ranges, each of which saw its share alone."""
+    """Give every process the mean of all processes' running moments and ranges, each of which saw
+    its share alone.
+    """
     _average([buffer for buffer in model.buffers() if buffer.is_floating_point()])
 
 
@@ -153,5 +175,7 @@ def _average(tensors: Sequence[torch.Tensor]) -> None:
     if processes() == 1 or not tensors:
         return
     flat: Any = engine().reduce(torch.cat([tensor.flatten() for tensor in tensors]), "mean")
-    for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+    for tensor, mean in zip(
+        tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True
+    ):
         tensor.copy_(mean.view_as(tensor))

@@ -1,4 +1,6 @@
-"""The paper's student: a bidirectional LSTM over log-mel frames, mean over time, options read by the head."""
+"""The paper's student: a bidirectional LSTM over log-mel frames, mean over time, options read by
+the head.
+"""
 
 import torch
 from torch import nn
@@ -7,10 +9,14 @@ from earshot.models.heads import head, masked_mean
 from earshot.params import BiLSTM
 
 
-def stack_frames(mel: torch.Tensor, lengths: torch.Tensor, stack: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Join `stack` neighbouring frames: `(B, T, F)` → `(B, ⌈T/stack⌉, stack·F)`, with the new lengths.
+def stack_frames(
+    mel: torch.Tensor, lengths: torch.Tensor, stack: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Join `stack` neighbouring frames: `(B, T, F)` → `(B, ⌈T/stack⌉, stack·F)`, with the new
+    lengths.
 
-    A last, incomplete stack is filled up with zeros, so every clip stacks the same alone or in a batch.
+    A last, incomplete stack is filled up with zeros, so every clip stacks the same alone or in a
+    batch.
     """
     batch, frames, width = mel.shape
     mel = nn.functional.pad(mel, (0, 0, 0, -frames % stack))
@@ -27,8 +33,9 @@ def reverse_within(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 class BiLSTMStudent(nn.Module):
     """X → H = BiLSTM(X) → h_avg → logits, eqs. (1)–(3).
 
-    Each direction is its own `nn.LSTM`, the backward one fed with sequences reversed within their length: padding then
-    changes nothing, and CPUs are spared `pack_padded_sequence`, which is several times slower there.
+    Each direction is its own `nn.LSTM`, the backward one fed with sequences reversed within their
+    length: padding then changes nothing, and CPUs are spared `pack_padded_sequence`, which is
+    several times slower there.
     """
 
     def __init__(self, params: BiLSTM, n_mels: int, classes: int = 0):
@@ -37,13 +44,20 @@ class BiLSTMStudent(nn.Module):
         self.width = 2 * params.hidden
         self.strides = [params.stack] * params.layers
         widths = [n_mels * params.stack, *[self.width] * (params.layers - 1)]
-        self.ahead = nn.ModuleList(nn.LSTM(width, params.hidden, batch_first=True) for width in widths)
-        self.behind = nn.ModuleList(nn.LSTM(width, params.hidden, batch_first=True) for width in widths)
+        self.ahead = nn.ModuleList(
+            nn.LSTM(width, params.hidden, batch_first=True) for width in widths
+        )
+        self.behind = nn.ModuleList(
+            nn.LSTM(width, params.hidden, batch_first=True) for width in widths
+        )
         self.dropout = nn.Dropout(params.dropout)
         self.head = head(self.width, params.text, classes)
 
-    def encode(self, mel: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return h_avg `(B, 2·hidden)` of log-mel `(B, T, n_mels)`, lengths `(B,)` in frames, and the layers' outputs.
+    def encode(
+        self, mel: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return h_avg `(B, 2·hidden)` of log-mel `(B, T, n_mels)`, lengths `(B,)` in frames, and
+        the layers' outputs.
 
         Each layer's is `(B, ⌈T/stack⌉, 2·hidden)`; what lies beyond a clip's length means nothing.
         """

@@ -1,6 +1,8 @@
-"""What convolutional students are made of: a normalised input, inverted residual blocks, a mean over the map.
+"""What convolutional students are made of: a normalised input, inverted residual blocks, a mean
+over the map.
 
-Maps are `(B, C, T, F)`. `inside` `(B, 1, T, 1)` is 1 within a clip and 0 in its padding, or None when nothing is padded.
+Maps are `(B, C, T, F)`. `inside` `(B, 1, T, 1)` is 1 within a clip and 0 in its padding, or None
+when nothing is padded.
 """
 
 from collections.abc import Sequence
@@ -16,7 +18,9 @@ Pair = tuple[int, int]  # along time, along frequency
 
 
 def inside_of(lengths: torch.Tensor, frames: int) -> torch.Tensor | None:
-    """Return what is inside clips of lengths `(B,)` as `(B, 1, frames, 1)`, or None when all are `frames` long."""
+    """Return what is inside clips of lengths `(B,)` as `(B, 1, frames, 1)`, or None when all are
+    `frames` long.
+    """
     if bool((lengths >= frames).all()):
         return None
     steps = torch.arange(frames, device=lengths.device)
@@ -29,11 +33,15 @@ def strided(inside: torch.Tensor | None, stride: Pair) -> torch.Tensor | None:
 
 
 def hide(maps: torch.Tensor, inside: torch.Tensor | None) -> torch.Tensor:
-    """Return maps with zeros in the padding, which is what a convolution finds beyond the end of a clip."""
+    """Return maps with zeros in the padding, which is what a convolution finds beyond the end of a
+    clip.
+    """
     return maps if inside is None else maps * inside
 
 
-def masked_moments(mel: torch.Tensor, inside: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+def masked_moments(
+    mel: torch.Tensor, inside: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and variance over time `(B, C, 1, F)` of maps, padding excluded."""
     if inside is None:
         variance, mean = torch.var_mean(mel, 2, correction=0, keepdim=True)
@@ -43,10 +51,13 @@ def masked_moments(mel: torch.Tensor, inside: torch.Tensor | None) -> tuple[torc
     return mean, ((mel - mean).square() * inside).sum(2, keepdim=True) / count
 
 
-def residual_norm(mel: torch.Tensor, share: float, inside: torch.Tensor | None = None) -> torch.Tensor:
+def residual_norm(
+    mel: torch.Tensor, share: float, inside: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return λ·x + FreqIN(x) of maps `(B, 1, T, F)`, λ = `share` (Kim et al. 2021).
 
-    FreqIN centres and scales each band of each clip by its moments over time: a device's response is constant there.
+    FreqIN centres and scales each band of each clip by its moments over time: a device's response
+    is constant there.
     """
     mean, variance = masked_moments(mel, inside)
     return share * mel + (mel - mean) * (variance + EPSILON).rsqrt()
@@ -74,7 +85,9 @@ class AsItIs(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, and perhaps an activation that begins at 0 and ends at `ceiling`."""
+    """Convolution without bias, batch norm, and perhaps an activation that begins at 0 and ends at
+    `ceiling`.
+    """
 
     def __init__(
         self,
@@ -87,7 +100,9 @@ class ConvNorm(nn.Module):
         ceiling: float | None = None,
     ):
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
         self.norm = nn.BatchNorm2d(outputs, momentum=momentum)
         self.stride = stride
         self.ceiling = ceiling
@@ -137,10 +152,11 @@ class MeanOverMap(nn.Module):
 
 
 class Block(nn.Module):
-    """An inverted residual block: 1×1 to `hidden` channels, 3×3 on each of them, 1×1 back to `outputs`.
+    """An inverted residual block: 1×1 to `hidden` channels, 3×3 on each of them, 1×1 back to
+    `outputs`.
 
-    Equal inputs and outputs are joined by a shortcut: past a stride only with `pooled_shortcut`. `final` is the ceiling
-    of an activation after the block; MobileNetV2's blocks end without one.
+    Equal inputs and outputs are joined by a shortcut: past a stride only with `pooled_shortcut`.
+    `final` is the ceiling of an activation after the block; MobileNetV2's blocks end without one.
     """
 
     def __init__(
@@ -158,7 +174,9 @@ class Block(nn.Module):
         self.stride = stride
         plain = stride == (1, 1)
         joined = inputs == outputs and (plain or pooled_shortcut)
-        self.expand = ConvNorm(inputs, hidden, momentum, 1, ceiling=ceiling) if hidden != inputs else None
+        self.expand = (
+            ConvNorm(inputs, hidden, momentum, 1, ceiling=ceiling) if hidden != inputs else None
+        )
         self.depth = ConvNorm(hidden, hidden, momentum, 3, stride, groups=hidden, ceiling=ceiling)
         self.project = ConvNorm(hidden, outputs, momentum, 1, ceiling=None if joined else final)
         self.shortcut = MeanAround(stride) if joined and not plain else None
@@ -181,7 +199,9 @@ class Stage(nn.ModuleList):
         """How many frames become one."""
         return prod(part.stride[0] for part in self)
 
-    def forward(self, maps: torch.Tensor, inside: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(
+        self, maps: torch.Tensor, inside: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the maps after all of them, and what is inside those."""
         for part in self:
             if isinstance(part, Block):
@@ -218,11 +238,15 @@ class ConvStudent(nn.Module):
         self.head = head
         self.to(memory_format=torch.channels_last)  # trains in about two thirds of the time
 
-    def encode(self, mel: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return the pooled map `(B, D)` of log-mel `(B, T, n_mels)`, lengths `(B,)` in frames, and what each stage says.
+    def encode(
+        self, mel: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the pooled map `(B, D)` of log-mel `(B, T, n_mels)`, lengths `(B,)` in frames, and
+        what each stage says.
 
-        That is a sequence over time: the stem's `(B, T₀, C₀·F₀)`, channels and frequencies side by side, then
-        `(B, Tₖ, Cₖ)`, the mean over frequency. Padding changes nothing but the statistics of batch norms in training.
+        That is a sequence over time: the stem's `(B, T₀, C₀·F₀)`, channels and frequencies side by
+        side, then `(B, Tₖ, Cₖ)`, the mean over frequency. Padding changes nothing but the
+        statistics of batch norms in training.
         """
         inside = inside_of(lengths, mel.shape[1])
         maps, inside = self.stem(self.front(mel[:, None], inside), inside)

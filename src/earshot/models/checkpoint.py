@@ -1,6 +1,7 @@
 """Exact resume of a training run, as safetensors: no pickles.
 
-Nothing random is stored: every step seeds itself from (seed, step), so model, optimizer and position are all there is.
+Nothing random is stored: every step seeds itself from (seed, step), so model, optimizer and
+position are all there is.
 """
 
 import json
@@ -17,19 +18,34 @@ from earshot.runtime.files import atomic
 def trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return copies of a model's weights without its frozen parameters, which may be most of it."""
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    return {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items() if name not in frozen}
+    return {
+        name: tensor.clone().contiguous()
+        for name, tensor in model.state_dict().items()
+        if name not in frozen
+    }
 
 
-def save(path: str | Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
-    """Write what trains of a model, its Adam state and JSON-able progress to one atomic safetensors file."""
+def save(
+    path: str | Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: dict[str, Any],
+) -> None:
+    """Write what trains of a model, its Adam state and JSON-able progress to one atomic safetensors
+    file.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in trained(model).items()}
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor.contiguous() for name, tensor in state.items()}
+        tensors |= {
+            f"optimizer.{index}.{name}": tensor.contiguous() for name, tensor in state.items()
+        }
     with atomic(path) as partial:
         save_file(tensors, partial, metadata={"progress": json.dumps(progress)})
 
 
-def load(path: str | Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+def load(
+    path: str | Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any] | None:
     """Restore what `save` wrote; return its progress, or None when there is no checkpoint."""
     if not Path(path).exists():
         return None

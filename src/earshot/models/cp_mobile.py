@@ -26,17 +26,22 @@ class NormedHead(nn.Module):
         self.norm = nn.BatchNorm1d(classes, momentum=momentum)
 
     def forward(
-        self, pooled: torch.Tensor, questions: torch.Tensor | None = None, options: torch.Tensor | None = None
+        self,
+        pooled: torch.Tensor,
+        questions: torch.Tensor | None = None,
+        options: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return logits `(N, C)` for pooled vectors `(N, D)`."""
         return self.norm(self.linear(pooled))
 
 
 class CPMobileStudent(ConvStudent):
-    """X → two 3×3 convolutions, stride 2 → six inverted residual blocks → mean over the map → logits.
+    """X → two 3×3 convolutions, stride 2 → six inverted residual blocks → mean over the map →
+    logits.
 
-    The baseline classifies every place of the map and means over them. Mean, linear layer and a trained batch norm can
-    change places; here the mean is first, so that there is a pooled vector, and the classifier costs one place.
+    The baseline classifies every place of the map and means over them. Mean, linear layer and a
+    trained batch norm can change places; here the mean is first, so that there is a pooled vector,
+    and the classifier costs one place.
     """
 
     def __init__(self, params: CPMobile, n_mels: int, classes: int):
@@ -49,7 +54,16 @@ class CPMobileStudent(ConvStudent):
                 number += 1
                 stride = (1, _FREQUENCY_STRIDES.get(number, 1))
                 hidden = divisible(inputs * params.expansion)
-                block = Block(inputs, hidden, width, stride, momentum, _RELU, final=_RELU, pooled_shortcut=True)
+                block = Block(
+                    inputs,
+                    hidden,
+                    width,
+                    stride,
+                    momentum,
+                    _RELU,
+                    final=_RELU,
+                    pooled_shortcut=True,
+                )
                 stages[-1].append(block)
                 inputs = width
         stem = [

@@ -1,7 +1,9 @@
-"""Simulated 8-bit arithmetic for convolutional students: what the int8 file will compute, with gradients.
+"""Simulated 8-bit arithmetic for convolutional students: what the int8 file will compute, with
+gradients.
 
-Weights are int8, symmetric, with a scale per output channel; activations are uint8 with a scale and a zero point per
-tensor. They are rounded exactly where the file has its QuantizeLinear; the front end and the input norm stay in float.
+Weights are int8, symmetric, with a scale per output channel; activations are uint8 with a scale and
+a zero point per tensor. They are rounded exactly where the file has its QuantizeLinear; the front
+end and the input norm stay in float.
 """
 
 import copy
@@ -29,9 +31,14 @@ from earshot.models.heads import ClassHead
 from earshot.models.mobilenet import MobileNetStudent
 from earshot.params import CPMobile, MobileNet
 
-WEIGHT_LIMIT = 64  # x86 processors without VNNI add two products in 16 bits: 2 · 255 · 64 is what fits
+WEIGHT_LIMIT = (
+    64  # x86 processors without VNNI add two products in 16 bits: 2 · 255 · 64 is what fits
+)
 LEVELS = 255
-_LEAST_RANGE, _LEAST_SCALE = 1e-6, 1e-6  # so that neither a dead channel nor a silent batch divides by zero
+_LEAST_RANGE, _LEAST_SCALE = (
+    1e-6,
+    1e-6,
+)  # so that neither a dead channel nor a silent batch divides by zero
 
 
 class RangeError(ValueError):
@@ -44,11 +51,13 @@ def is_static(student: nn.Module) -> bool:
 
 
 class Rounded(nn.Module):
-    """Activations rounded to the 256 levels of a range, which in training follows the extremes of batches by EMA.
+    """Activations rounded to the 256 levels of a range, which in training follows the extremes of
+    batches by EMA.
 
-    The range is the mean over the first 1/`momentum` batches, then each moves it by `momentum`; `frozen` holds it. Zero
-    is always a level, so that padding is exact. Behind an activation, which has a `ceiling`, the range begins at zero
-    and does not pass the ceiling: clipping to the range then is the activation.
+    The range is the mean over the first 1/`momentum` batches, then each moves it by `momentum`;
+    `frozen` holds it. Zero is always a level, so that padding is exact. Behind an activation, which
+    has a `ceiling`, the range begins at zero and does not pass the ceiling: clipping to the range
+    then is the activation.
     """
 
     def __init__(self, ceiling: float | None = None, momentum: float = 0.01):
@@ -89,22 +98,32 @@ def weight_scale(weight: torch.Tensor) -> torch.Tensor:
 
 
 def rounded_weight(weight: torch.Tensor) -> torch.Tensor:
-    """Return weights `(C, …)` rounded to each channel's grid; the gradient passes as if they were not."""
+    """Return weights `(C, …)` rounded to each channel's grid; the gradient passes as if they were
+    not.
+    """
     scale = weight_scale(weight)
     zero = torch.zeros_like(scale, dtype=torch.int32)
-    return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    return torch.fake_quantize_per_channel_affine(
+        weight, scale, zero, 0, -WEIGHT_LIMIT, WEIGHT_LIMIT
+    )
 
 
 def rounded_bias(bias: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Return biases `(C,)` rounded to multiples of scales `(C,)`; the gradient passes as if they were not."""
+    """Return biases `(C,)` rounded to multiples of scales `(C,)`; the gradient passes as if they
+    were not.
+    """
     return bias + ((bias / scale).round() * scale - bias).detach()
 
 
 def folded(weight: torch.Tensor, norm: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
-    """Return weight `(C, …)` and bias `(C,)` that do what weights and a batch norm with its running moments did."""
+    """Return weight `(C, …)` and bias `(C,)` that do what weights and a batch norm with its running
+    moments did.
+    """
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     bias = norm.bias - norm.running_mean * scale
-    return nn.Parameter((weight.transpose(0, -1) * scale).transpose(0, -1).detach().clone()), nn.Parameter(bias.detach())
+    return nn.Parameter(
+        (weight.transpose(0, -1) * scale).transpose(0, -1).detach().clone()
+    ), nn.Parameter(bias.detach())
 
 
 class FoldedInputNorm(nn.Module):
@@ -120,7 +139,8 @@ class FoldedInputNorm(nn.Module):
 
 
 class _Weighted(nn.Module):
-    """A folded layer with weight `(C, …)` and bias `(C,)`, which are rounded when it knows the range of its input.
+    """A folded layer with weight `(C, …)` and bias `(C,)`, which are rounded when it knows the
+    range of its input.
 
     Integer sums have the scale of input times weight, and a bias is added to them.
     """
@@ -167,7 +187,10 @@ class FoldedHead(_Weighted):
             self.weight, self.bias = copy.deepcopy(head.weight), copy.deepcopy(head.bias)
 
     def forward(
-        self, pooled: torch.Tensor, questions: torch.Tensor | None = None, options: torch.Tensor | None = None
+        self,
+        pooled: torch.Tensor,
+        questions: torch.Tensor | None = None,
+        options: torch.Tensor | None = None,
     ) -> torch.Tensor:
         return nn.functional.linear(pooled, *self.rounded_weights())
 
@@ -184,10 +207,11 @@ class Then(nn.Module):
 
 
 def prepare(student: ConvStudent, int8: bool = True) -> ConvStudent:
-    """Return a copy with batch norms folded into what they follow, with simulated 8-bit arithmetic where `int8`.
+    """Return a copy with batch norms folded into what they follow, with simulated 8-bit arithmetic
+    where `int8`.
 
-    The copy has the student's interface and answers, up to rounding. Its ranges are to be set: by `calibrate`, or by the
-    first batch it trains on.
+    The copy has the student's interface and answers, up to rounding. Its ranges are to be set: by
+    `calibrate`, or by the first batch it trains on.
     """
     copied = copy.deepcopy(student)
     _replace(copied, int8)
@@ -198,8 +222,14 @@ def prepare(student: ConvStudent, int8: bool = True) -> ConvStudent:
 
 
 def folded_student(student: ConvStudent) -> ConvStudent:
-    """Return a student with batch norms folded, in eval mode: itself if it is prepared, else a copy that stays in float."""
-    return student.eval() if isinstance(student.head, FoldedHead) else prepare(student, int8=False).eval()
+    """Return a student with batch norms folded, in eval mode: itself if it is prepared, else a copy
+    that stays in float.
+    """
+    return (
+        student.eval()
+        if isinstance(student.head, FoldedHead)
+        else prepare(student, int8=False).eval()
+    )
 
 
 def _replace(parent: nn.Module, int8: bool) -> None:
@@ -235,10 +265,14 @@ def _all_rounded(student: nn.Module) -> list[tuple[str, Rounded]]:
 
 
 @torch.no_grad()
-def calibrate(student: ConvStudent, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> ConvStudent:
-    """Set the ranges of a prepared student from batches of log-mel `(B, T, F)` and lengths `(B,)`; return it, in eval mode.
+def calibrate(
+    student: ConvStudent, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
+) -> ConvStudent:
+    """Set the ranges of a prepared student from batches of log-mel `(B, T, F)` and lengths `(B,)`;
+    return it, in eval mode.
 
-    Post-training quantization is this and nothing more. Raises RangeError when there are no batches.
+    Post-training quantization is this and nothing more. Raises RangeError when there are no
+    batches.
     """
     student.eval()
     for _, rounded in _all_rounded(student):
@@ -273,4 +307,7 @@ def load(params: MobileNet | CPMobile, n_mels: int, classes: int, path: str | Pa
     return student.eval()
 
 
-_STUDENTS: dict[str, Callable[..., ConvStudent]] = {"mobilenet": MobileNetStudent, "cp_mobile": CPMobileStudent}
+_STUDENTS: dict[str, Callable[..., ConvStudent]] = {
+    "mobilenet": MobileNetStudent,
+    "cp_mobile": CPMobileStudent,
+}

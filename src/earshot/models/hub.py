@@ -1,6 +1,8 @@
-"""Checkpoints of the Hugging Face hub: a pinned commit's safetensors, fetched once, then read from the cache alone.
+"""Checkpoints of the Hugging Face hub: a pinned commit's safetensors, fetched once, then read from
+the cache alone.
 
-Files come by plain HTTPS, which every proxy and mirror understands, not by Xet. Pickled weights are never fetched.
+Files come by plain HTTPS, which every proxy and mirror understands, not by Xet. Pickled weights are
+never fetched.
 """
 
 import os
@@ -28,21 +30,34 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.sa
 FILES = ("config.json", "preprocessor_config.json", *WEIGHTS)
 COMMIT = re.compile("[0-9a-f]{40}")
 OFFLINE = "EARSHOT_OFFLINE"
-ATTEMPTS, WAIT = 4, 1.0  # downloads that break off are begun again; seconds before the second one, then doubled
+ATTEMPTS, WAIT = (
+    4,
+    1.0,
+)  # downloads that break off are begun again; seconds before the second one, then doubled
 # Bytes of FILES at commits that profiles pin, as published; others are told by the hub.
-SIZES = {("facebook/wav2vec2-base-960h", "22aad52d435eb6dbaf354bdad9b0da84ce7d6156"): 377_607_901 + 1_596 + 159}
+SIZES = {
+    ("facebook/wav2vec2-base-960h", "22aad52d435eb6dbaf354bdad9b0da84ce7d6156"): 377_607_901
+    + 1_596
+    + 159
+}
 
 
 class HubError(ValueError):
-    """A checkpoint that cannot be had; the message is one line, to be read after its name, and says what would help."""
+    """A checkpoint that cannot be had; the message is one line, to be read after its name, and says
+    what would help.
+    """
 
 
-def folder(checkpoint: str, revision: str | None, cache: str | None = None, endpoint: str | None = None) -> Path:
-    """Return the local folder of a checkpoint: a folder as it is, a hub id as fetched at the commit `revision`.
+def folder(
+    checkpoint: str, revision: str | None, cache: str | None = None, endpoint: str | None = None
+) -> Path:
+    """Return the local folder of a checkpoint: a folder as it is, a hub id as fetched at the commit
+    `revision`.
 
-    `cache` is where fetched files are kept, null where the hub's own client keeps them (`HF_HOME`). What the cache has
-    whole is used without asking anyone; with `HF_HUB_OFFLINE=1` or `EARSHOT_OFFLINE=1` nothing is asked in any case.
-    Raises HubError for a revision that is no commit, an unknown id or commit, one without safetensors, and without network.
+    `cache` is where fetched files are kept, null where the hub's own client keeps them (`HF_HOME`).
+    What the cache has whole is used without asking anyone; with `HF_HUB_OFFLINE=1` or
+    `EARSHOT_OFFLINE=1` nothing is asked in any case. Raises HubError for a revision that is no
+    commit, an unknown id or commit, one without safetensors, and without network.
     """
     if Path(checkpoint).is_dir():
         return Path(checkpoint)
@@ -51,7 +66,9 @@ def folder(checkpoint: str, revision: str | None, cache: str | None = None, endp
     if found is not None:
         return found
     if _offline():
-        raise HubError(f"is not in the cache, and the environment forbids the network; {_by_hand(checkpoint, pinned)}")
+        raise HubError(
+            f"is not in the cache, and the environment forbids the network; {_by_hand(checkpoint, pinned)}"
+        )
     found = _fetched(checkpoint, pinned, cache, endpoint)
     if not _is_whole(found):
         raise HubError(_lack(checkpoint, pinned, cache))
@@ -59,11 +76,17 @@ def folder(checkpoint: str, revision: str | None, cache: str | None = None, endp
 
 
 def cached(checkpoint: str, revision: str, cache: str | None = None) -> Path | None:
-    """Return the folder of a commit's files if all of them were fetched before, else None; nothing is connected to."""
+    """Return the folder of a commit's files if all of them were fetched before, else None; nothing
+    is connected to.
+    """
     try:
         found = Path(
             snapshot_download(
-                checkpoint, revision=revision, cache_dir=cache, allow_patterns=list(FILES), local_files_only=True
+                checkpoint,
+                revision=revision,
+                cache_dir=cache,
+                allow_patterns=list(FILES),
+                local_files_only=True,
             )
         )
     except (LocalEntryNotFoundError, HFValidationError):
@@ -72,18 +95,26 @@ def cached(checkpoint: str, revision: str, cache: str | None = None) -> Path | N
 
 
 def size(checkpoint: str, revision: str, cache: str | None = None) -> int | None:
-    """Return the bytes of the files that a commit's checkpoint consists of; None where nobody said so yet."""
+    """Return the bytes of the files that a commit's checkpoint consists of; None where nobody said
+    so yet.
+    """
     files = _listing(checkpoint, revision, cache)
     if not files:
         return SIZES.get((checkpoint, revision))
-    return sum(number for name, number in files.items() if any(fnmatch(name, pattern) for pattern in FILES))
+    return sum(
+        number for name, number in files.items() if any(fnmatch(name, pattern) for pattern in FILES)
+    )
 
 
 def _pinned(checkpoint: str, revision: str | None) -> str:
     if revision is None:
-        raise HubError("is no local folder, and a hub id needs teacher.revision, a commit of 40 hexadecimal digits")
+        raise HubError(
+            "is no local folder, and a hub id needs teacher.revision, a commit of 40 hexadecimal digits"
+        )
     if not COMMIT.fullmatch(revision):
-        raise HubError(f"needs a commit of 40 hexadecimal digits as revision, not {revision!r}: a branch or tag may change")
+        raise HubError(
+            f"needs a commit of 40 hexadecimal digits as revision, not {revision!r}: a branch or tag may change"
+        )
     return revision
 
 
@@ -92,7 +123,12 @@ def _offline() -> bool:
 
 
 def _fetched(checkpoint: str, revision: str, cache: str | None, endpoint: str | None) -> Path:
-    asked = {"revision": revision, "cache_dir": cache, "endpoint": endpoint, "allow_patterns": list(FILES)}
+    asked = {
+        "revision": revision,
+        "cache_dir": cache,
+        "endpoint": endpoint,
+        "allow_patterns": list(FILES),
+    }
     for attempt in range(ATTEMPTS):
         try:
             with _plainly():
@@ -103,13 +139,21 @@ def _fetched(checkpoint: str, revision: str, cache: str | None, endpoint: str | 
             raise HubError(f"has no commit {revision} on the hub") from None
         except RepositoryNotFoundError:
             raise HubError("is not on the hub, or not for everyone") from None
-        except (HfHubHTTPError, LocalEntryNotFoundError, FileMetadataError, httpx2.HTTPError, OSError) as error:
+        except (
+            HfHubHTTPError,
+            LocalEntryNotFoundError,
+            FileMetadataError,
+            httpx2.HTTPError,
+            OSError,
+        ) as error:
             reason = " ".join(str(error.__cause__ or error).split())
             if isinstance(error, OSError) and error.errno is not None:  # the disk, not the network
                 place = error.filename or cache or constants.HF_HUB_CACHE
                 raise HubError(f"cannot be written to {place}: {error.strerror}") from None
             if _is_deaf(error) or attempt == ATTEMPTS - 1:
-                raise HubError(f"cannot be fetched ({reason[:120]}); {_by_hand(checkpoint, revision)}") from None
+                raise HubError(
+                    f"cannot be fetched ({reason[:120]}); {_by_hand(checkpoint, revision)}"
+                ) from None
             time.sleep(WAIT * 2**attempt)
     raise AssertionError
 
@@ -125,7 +169,9 @@ def _is_deaf(error: BaseException) -> bool:
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Let the client fetch by HTTPS, without Xet and without its warnings; its bar shows on a terminal alone."""
+    """Let the client fetch by HTTPS, without Xet and without its warnings; its bar shows on a
+    terminal alone.
+    """
     xet, loud = constants.HF_HUB_DISABLE_XET, logging.get_verbosity()
     constants.HF_HUB_DISABLE_XET = True
     logging.set_verbosity_error()
@@ -141,13 +187,20 @@ def _plainly() -> Iterator[None]:
 
 
 def _is_whole(found: Path) -> bool:
-    return all((found / name).is_file() for name in FILES[:2]) and any((found / name).is_file() for name in WEIGHTS[:2])
+    return all((found / name).is_file() for name in FILES[:2]) and any(
+        (found / name).is_file() for name in WEIGHTS[:2]
+    )
 
 
 def _listing(checkpoint: str, revision: str, cache: str | None) -> dict[str, int]:
-    """Return the bytes of each file of a commit, as the hub said when it was last asked; none if it never was."""
+    """Return the bytes of each file of a commit, as the hub said when it was last asked; none if it
+    never was.
+    """
     try:
-        return {file.path: file.size for file in get_cached_repo_tree(checkpoint, revision=revision, cache_dir=cache)}
+        return {
+            file.path: file.size
+            for file in get_cached_repo_tree(checkpoint, revision=revision, cache_dir=cache)
+        }
     except (CachedRepoTreeNotFoundError, HFValidationError):
         return {}
 
@@ -155,7 +208,9 @@ def _listing(checkpoint: str, revision: str, cache: str | None) -> dict[str, int
 def _lack(checkpoint: str, revision: str, cache: str | None) -> str:
     names = _listing(checkpoint, revision, cache)
     if not names.keys() & set(WEIGHTS[:2]):
-        pickled = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".h5", ".msgpack"))]
+        pickled = [
+            name for name in names if name.endswith((".bin", ".pt", ".pth", ".h5", ".msgpack"))
+        ]
         return (
             f"has {', '.join(pickled) or 'no weights'} but no model.safetensors at {revision}: pin a commit that has it, as "
             "that of the checkpoint's conversion pull request may; pickled weights are never loaded"

@@ -16,7 +16,11 @@ class MobileNetStudent(ConvStudent):
             stage = []
             for block in range(blocks):
                 stride = (2, 2) if number and not block else (1, 1)
-                stage.append(Block(inputs, inputs * params.expansion, width, stride, momentum, ceiling=_RELU6))
+                stage.append(
+                    Block(
+                        inputs, inputs * params.expansion, width, stride, momentum, ceiling=_RELU6
+                    )
+                )
                 inputs = width
             stages.append(stage)
         super().__init__(

@@ -20,7 +20,9 @@ STUDENTS: dict[str, Callable[[Any, int, int], nn.Module]] = {
 
 
 def load_student(params: Student, n_mels: int, classes: int, weights: Path) -> nn.Module:
-    """Return a distilled student, ready to answer; `classes` is how many fixed classes it tells apart, if it does."""
+    """Return a distilled student, ready to answer; `classes` is how many fixed classes it tells
+    apart, if it does.
+    """
     student = STUDENTS[params.name](params, n_mels, classes)
     student.load_state_dict(checkpoint.load_weights(weights))
     return student.eval()

@@ -1,7 +1,7 @@
 """Typed, frozen, strict parameters: what `params.yaml` may say.
 
-Every key is declared here once, with its range. An unknown key, a wrong type or an impossible value raises
-ParameterError: one line that names the key, the value and what is allowed.
+Every key is declared here once, with its range. An unknown key, a wrong type or an impossible value
+raises ParameterError: one line that names the key, the value and what is allowed.
 """
 
 from typing import Annotated, Any, Literal
@@ -75,7 +75,9 @@ class Quantize(Section):
 
 
 class Limits(Section):
-    """What a device allows: bytes of a quantized file's parameters, scales included, and multiply-accumulates a clip."""
+    """What a device allows: bytes of a quantized file's parameters, scales included, and
+    multiply-accumulates a clip.
+    """
 
     parameter_bytes: Count
     macs: Count
@@ -84,8 +86,8 @@ class Limits(Section):
 class Evaluate(Section):
     """Recipes compared, the gains printed (`a_vs_b`), and how intervals and latency are measured.
 
-    A student above `limits` fails the stage; null switches the gate off. MACs and latency are of one clip of
-    `reference_seconds`.
+    A student above `limits` fails the stage; null switches the gate off. MACs and latency are of
+    one clip of `reference_seconds`.
     """
 
     recipes: list[str] = Field(min_length=1)
@@ -97,7 +99,9 @@ class Evaluate(Section):
 
 
 class Track(Section):
-    """One row of choices; the stages are the same for all. `choice` reads options, `classes` has fixed labels."""
+    """One row of choices; the stages are the same for all. `choice` reads options, `classes` has
+    fixed labels.
+    """
 
     task: Literal["choice", "classes"]
     corpus: Corpus
@@ -116,22 +120,30 @@ class Track(Section):
     def _task_agrees(self) -> "Track":
         choice = self.task == "choice"
         if isinstance(self.fewshot, FewShot) != choice:
-            raise ValueError(f"fewshot.source={self.fewshot.source!r} does not go with task={self.task!r}")
+            raise ValueError(
+                f"fewshot.source={self.fewshot.source!r} does not go with task={self.task!r}"
+            )
         for part in ("teacher", "student"):
             if (getattr(getattr(self, part), "text", None) is not None) != choice:
-                raise ValueError(f"{part}.text must be given exactly when task is 'choice': only options are read")
+                raise ValueError(
+                    f"{part}.text must be given exactly when task is 'choice': only options are read"
+                )
         if choice and self.teacher.auxiliary:
-            raise ValueError("teacher.auxiliary needs task 'classes': the heads of layers read no options")
+            raise ValueError(
+                "teacher.auxiliary needs task 'classes': the heads of layers read no options"
+            )
         if self.cache.layered and not self.teacher.auxiliary:
-            raise ValueError("cache.layered needs teacher.auxiliary: the heads whose answers it keeps")
+            raise ValueError(
+                "cache.layered needs teacher.auxiliary: the heads whose answers it keeps"
+            )
         return self
 
 
 class Params(Section):
     """The whole of params.yaml.
 
-    `engine` is who computes features and the teacher's answers; it changes no result. No stage reads `sweep`, `search`
-    and `guard`.
+    `engine` is who computes features and the teacher's answers; it changes no result. No stage
+    reads `sweep`, `search` and `guard`.
     """
 
     seed: Annotated[int, Field(ge=0)]
@@ -158,13 +170,19 @@ class Params(Section):
                 raise ValueError(
                     f"tracks.{name}.evaluate.recipes={sorted(listed)} must be the recipes of the track: {sorted(defined)}"
                 )
-            models = sorted(defined | {"teacher"} | ({"teacher_scratch"} if track.teacher.control else set()))
+            models = sorted(
+                defined | {"teacher"} | ({"teacher_scratch"} if track.teacher.control else set())
+            )
             for gain in track.evaluate.gains:
                 if not set(gain.split("_vs_")) <= set(models) or gain.count("_vs_") != 1:
-                    raise ValueError(f"tracks.{name}.evaluate.gains: {gain!r} must be A_vs_B with A, B in {models}")
+                    raise ValueError(
+                        f"tracks.{name}.evaluate.gains: {gain!r} must be A_vs_B with A, B in {models}"
+                    )
             self._recipes_fit(name, track)
             corpus = track.corpus
-            if isinstance(corpus, SyntheticSpeech) and track.fewshot.questions > corpus.passages.get("fewshot", 0):
+            if isinstance(
+                corpus, SyntheticSpeech
+            ) and track.fewshot.questions > corpus.passages.get("fewshot", 0):
                 raise ValueError(
                     f"tracks.{name}.fewshot.questions={track.fewshot.questions} must be at most the few-shot passages, "
                     f"tracks.{name}.corpus.passages.fewshot={corpus.passages.get('fewshot', 0)}"
@@ -172,7 +190,9 @@ class Params(Section):
         for name in ("sweep", "search"):
             section = getattr(self, name)
             if section and section.recipe not in self.recipes:
-                raise ValueError(f"{name}.recipe={section.recipe!r} must be one of {sorted(self.recipes)}")
+                raise ValueError(
+                    f"{name}.recipe={section.recipe!r} must be one of {sorted(self.recipes)}"
+                )
         return self
 
     def _recipes_fit(self, name: str, track: Track) -> None:
@@ -180,19 +200,26 @@ class Params(Section):
             if recipe.track != name:
                 continue
             if (recipe.terms.front or recipe.terms.layered) and not track.cache.layered:
-                raise ValueError(f"recipes.{key}.terms: front and layered need tracks.{name}.cache.layered=true")
+                raise ValueError(
+                    f"recipes.{key}.terms: front and layered need tracks.{name}.cache.layered=true"
+                )
             if recipe.qat and isinstance(track.student, BiLSTM):
-                raise ValueError(f"recipes.{key}.qat: a bilstm is quantized dynamically; leave qat out")
+                raise ValueError(
+                    f"recipes.{key}.qat: a bilstm is quantized dynamically; leave qat out"
+                )
 
 
-# What tells one kind of section from another stands in its key's place in pydantic's errors, not in params.yaml.
+# What tells one kind of section from another stands in its key's place in pydantic's errors, not in
+# params.yaml.
 _KINDS = {"synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest", "ctc", "hubert"} | {
     "generated", "authored", "librisqa", "labels", "bilstm", "mobilenet", "cp_mobile"
 }  # fmt: skip
 
 
 def parse(content: dict[str, Any]) -> Params:
-    """Check the content of params.yaml; raise ParameterError with one line per offence joined by '; '."""
+    """Check the content of params.yaml; raise ParameterError with one line per offence joined by ';
+    '.
+    """
     try:
         return Params.model_validate(content)
     except ValidationError as error:

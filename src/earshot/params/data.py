@@ -18,8 +18,9 @@ class SyntheticSpeech(Section):
 class Download(Section):
     """How the parts of a corpus come to its `root`; what lies there already is checked and used.
 
-    `mirrors` are base addresses used instead of the built-in ones, in this order: a file is at BASE/NAME. `parallel` files
-    are fetched at once. `table` is a YAML file {part: {md5, bytes}} whose entries take the place of the built-in ones.
+    `mirrors` are base addresses used instead of the built-in ones, in this order: a file is at
+    BASE/NAME. `parallel` files are fetched at once. `table` is a YAML file {part: {md5, bytes}}
+    whose entries take the place of the built-in ones.
     """
 
     mirrors: list[str] = []
@@ -40,7 +41,9 @@ class LibriSpeechDownload(Download):
 
 
 class TAU2022Download(Download):
-    """Parts of TAU 2022 (Zenodo 6337421; `audio` is all sixteen) and DCASE 2024's lists (`subsets` is all six)."""
+    """Parts of TAU 2022 (Zenodo 6337421; `audio` is all sixteen) and DCASE 2024's lists (`subsets`
+    is all six).
+    """
 
     parts: list[
         Literal[
@@ -52,25 +55,35 @@ class TAU2022Download(Download):
 
 
 class LibriSpeech(Section):
-    """A folder in LibriSpeech's layout; `splits` maps a path prefix (`dev-clean`, `test-other/367`) to a split or `auto`.
+    """A folder in LibriSpeech's layout; `splits` maps a path prefix (`dev-clean`, `test-other/367`)
+    to a split or `auto`.
 
-    The longest prefix wins. Speakers under `auto` are dealt out to the splits in the shares of `auto`. `download` null takes
-    only what lies in `root`.
+    The longest prefix wins. Speakers under `auto` are dealt out to the splits in the shares of
+    `auto`. `download` null takes only what lies in `root`.
     """
 
     name: Literal["librispeech"]
     root: str
     download: LibriSpeechDownload | None = None
-    splits: dict[str, Literal["teacher", "pool", "fewshot", "validation", "test", "auto"]] = Field(min_length=1)
-    auto: dict[Split, Positive] = {"teacher": 0.4, "pool": 0.35, "fewshot": 0.05, "validation": 0.05, "test": 0.15}
+    splits: dict[str, Literal["teacher", "pool", "fewshot", "validation", "test", "auto"]] = Field(
+        min_length=1
+    )
+    auto: dict[Split, Positive] = {
+        "teacher": 0.4,
+        "pool": 0.35,
+        "fewshot": 0.05,
+        "validation": 0.05,
+        "test": 0.15,
+    }
 
 
 class TAU2022(Section):
     """A folder in the layout of TAU Urban Acoustic Scenes 2022 Mobile.
 
-    `download` null takes only what lies in `root`. `meta` is the table of clips in `root`; lists, also DCASE 2024's
-    subsets, lie there or in its `evaluation_setup`. `simulated` adds devices: their name (`s1` … `s6`) and a recording of
-    their impulse response, through which the clips of device `a` are heard again; `unseen_devices` are for the test alone.
+    `download` null takes only what lies in `root`. `meta` is the table of clips in `root`; lists,
+    also DCASE 2024's subsets, lie there or in its `evaluation_setup`. `simulated` adds devices:
+    their name (`s1` … `s6`) and a recording of their impulse response, through which the clips of
+    device `a` are heard again; `unseen_devices` are for the test alone.
     """
 
     name: Literal["tau2022"]
@@ -84,9 +97,11 @@ class TAU2022(Section):
 
 
 class SyntheticScenes(Section):
-    """The embedded scenes: recordings (segments) of each class, and how many one-second clips each is cut into.
+    """The embedded scenes: recordings (segments) of each class, and how many one-second clips each
+    is cut into.
 
-    Test segments are heard through all nine devices, training segments through one of the six seen ones.
+    Test segments are heard through all nine devices, training segments through one of the six seen
+    ones.
     """
 
     name: Literal["synthetic_scenes"]
@@ -97,9 +112,11 @@ class SyntheticScenes(Section):
 
 
 class CommonVoice(Section):
-    """A release of Common Voice: its folder (or the one above the language's), or its .tar.gz, unpacked beside it.
+    """A release of Common Voice: its folder (or the one above the language's), or its .tar.gz,
+    unpacked beside it.
 
-    `splits` maps the release's tables to splits. A clip is used once; test and validation come before the other splits.
+    `splits` maps the release's tables to splits. A clip is used once; test and validation come
+    before the other splits.
     """
 
     name: Literal["common_voice"]
@@ -118,7 +135,8 @@ class Manifest(Section):
 
 
 Corpus = Annotated[
-    SyntheticSpeech | LibriSpeech | CommonVoice | SyntheticScenes | TAU2022 | Manifest, Field(discriminator="name")
+    SyntheticSpeech | LibriSpeech | CommonVoice | SyntheticScenes | TAU2022 | Manifest,
+    Field(discriminator="name"),
 ]
 
 
@@ -143,15 +161,18 @@ class Features(Section):
         if self.win_length > self.n_fft:
             raise ValueError(f"win_length={self.win_length} must be at most n_fft={self.n_fft}")
         if not self.fmin < self.fmax <= self.sample_rate / 2:
-            raise ValueError(f"fmax={self.fmax} must lie above fmin and at most at sample_rate/2={self.sample_rate / 2}")
+            raise ValueError(
+                f"fmax={self.fmax} must lie above fmin and at most at sample_rate/2={self.sample_rate / 2}"
+            )
         return self
 
 
 class Views(Section):
-    """ADIR: numbered versions of training clips as other devices would have recorded them; version 0 is the clip itself.
+    """ADIR: numbered versions of training clips as other devices would have recorded them; version
+    0 is the clip itself.
 
-    Responses are the recordings in the folder `responses`, or parametric ones when it is null. Only clips of `devices`
-    get views; null means all.
+    Responses are the recordings in the folder `responses`, or parametric ones when it is null. Only
+    clips of `devices` get views; null means all.
     """
 
     count: Annotated[int, Field(ge=0)] = 0
@@ -160,7 +181,9 @@ class Views(Section):
 
 
 class Pool(Section):
-    """Questions asked of unlabelled audio: their options come from the teacher's transcripts, their answer is unknown."""
+    """Questions asked of unlabelled audio: their options come from the teacher's transcripts, their
+    answer is unknown.
+    """
 
     questions: Count = 4
     options: Annotated[int, Field(ge=2)] = 8
@@ -169,8 +192,8 @@ class Pool(Section):
 class FewShot(Section):
     """The 10-question set, and every other item built the same way.
 
-    `librisqa` is the folder of LibriSQA's LibriSQA-PartII-train.json and -test.json; of the other keys only `questions`
-    matters to it.
+    `librisqa` is the folder of LibriSQA's LibriSQA-PartII-train.json and -test.json; of the other
+    keys only `questions` matters to it.
     """
 
     source: Literal["generated", "authored", "librisqa"] = "generated"
@@ -178,7 +201,9 @@ class FewShot(Section):
     librisqa: str | None = None
     questions: Count = 10
     options: Annotated[int, Field(ge=2, le=9)] = 3
-    skills: list[Literal["detail", "main_idea", "inference"]] = Field(["detail", "main_idea", "inference"], min_length=1)
+    skills: list[Literal["detail", "main_idea", "inference"]] = Field(
+        ["detail", "main_idea", "inference"], min_length=1
+    )
     details_per_passage: Count = 2
     teacher_rounds: Count = 1
     passage_seconds: Positive = 60.0
@@ -197,7 +222,9 @@ class FewShot(Section):
 
 
 class Labels(Section):
-    """The labelled share of the training clips, in percent; the rest is the unlabelled pool. Shares are nested."""
+    """The labelled share of the training clips, in percent; the rest is the unlabelled pool. Shares
+    are nested.
+    """
 
     source: Literal["labels"]
     share: Literal[5, 10, 25, 50, 100] = 10

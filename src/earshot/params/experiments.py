@@ -11,7 +11,9 @@ Overrides = dict[str, Value]  # dotted key → value
 
 
 class Sweep(Section):
-    """A grid: every combination of the values of `grid`, each with the overrides of `fixed`, of one recipe."""
+    """A grid: every combination of the values of `grid`, each with the overrides of `fixed`, of one
+    recipe.
+    """
 
     recipe: str
     fixed: Overrides = {}
@@ -24,7 +26,8 @@ class Sweep(Section):
 
 
 class Range(Section):
-    """Where a parameter is looked for: from `low` to `high` (`log`: evenly in its logarithm), or among `choices`.
+    """Where a parameter is looked for: from `low` to `high` (`log`: evenly in its logarithm), or
+    among `choices`.
 
     Two whole numbers make a range of whole numbers.
     """
@@ -37,7 +40,9 @@ class Range(Section):
     @model_validator(mode="after")
     def _one_kind(self) -> "Range":
         ends = (self.low, self.high)
-        if (self.choices is None) == (None in ends) or (self.choices is not None and (ends != (None, None) or self.log)):
+        if (self.choices is None) == (None in ends) or (
+            self.choices is not None and (ends != (None, None) or self.log)
+        ):
             raise ValueError("either low and high, or choices")
         if self.choices is None and not self.low < self.high:
             raise ValueError(f"low={self.low} must be below high={self.high}")
@@ -60,7 +65,9 @@ class Search(Section):
         return self
 
 
-Guard = dict[str, Weight]  # TRACK.quality.… or TRACK.cost.… → how much worse it may become, in its own unit
+Guard = dict[
+    str, Weight
+]  # TRACK.quality.… or TRACK.cost.… → how much worse it may become, in its own unit
 
 
 def _apart(fixed: Overrides, varied: dict[str, object], name: str) -> None:

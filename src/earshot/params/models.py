@@ -28,7 +28,9 @@ class CTCPretrain(Section):
 
 
 class Iteration(Section):
-    """One round of HuBERT's training: k-means targets on MFCC (`layer: null`) or on a layer of the round before."""
+    """One round of HuBERT's training: k-means targets on MFCC (`layer: null`) or on a layer of the
+    round before.
+    """
 
     layer: Count | None = None
     clusters: Annotated[int, Field(ge=2)]
@@ -36,11 +38,13 @@ class Iteration(Section):
 
 
 class HubertPretrain(Section):
-    """HuBERT on unlabelled clips: from scratch in the given size, or onwards from the checkpoint `start`.
+    """HuBERT on unlabelled clips: from scratch in the given size, or onwards from the checkpoint
+    `start`.
 
-    `clips` are made by the embedded generator; null takes the training clips of `manifest`, a corpus' table. The stage is
-    frozen and does not depend on that table: its checkpoint is there before any corpus is. `revision` is a commit, `cache`
-    the folder of fetched checkpoints, as in the teacher's section.
+    `clips` are made by the embedded generator; null takes the training clips of `manifest`, a
+    corpus' table. The stage is frozen and does not depend on that table: its checkpoint is there
+    before any corpus is. `revision` is a commit, `cache` the folder of fetched checkpoints, as in
+    the teacher's section.
     """
 
     name: Literal["hubert"]
@@ -62,7 +66,9 @@ class HubertPretrain(Section):
     @model_validator(mode="after")
     def _one_source(self) -> "HubertPretrain":
         if (self.clips is None) == (self.manifest is None):
-            raise ValueError("give either clips, a number to be made, or manifest, the table of a corpus")
+            raise ValueError(
+                "give either clips, a number to be made, or manifest, the table of a corpus"
+            )
         return self
 
 
@@ -70,11 +76,13 @@ Pretrain = Annotated[CTCPretrain | HubertPretrain, Field(discriminator="name")]
 
 
 class Teacher(Section):
-    """Checkpoint (local folder, or hub id with its commit as `revision`) and how its top is fine-tuned.
+    """Checkpoint (local folder, or hub id with its commit as `revision`) and how its top is
+    fine-tuned.
 
-    `cache` is the folder where checkpoints of the hub are kept; null is the hub client's own (`HF_HOME`).
-    `data` names the labelled items it may see. `text` makes it read options; null gives it one output per class.
-    `auxiliary` adds a head to every layer, for layered distillation; `control` trains the same teacher from random weights.
+    `cache` is the folder where checkpoints of the hub are kept; null is the hub client's own
+    (`HF_HOME`). `data` names the labelled items it may see. `text` makes it read options; null
+    gives it one output per class. `auxiliary` adds a head to every layer, for layered distillation;
+    `control` trains the same teacher from random weights.
     """
 
     checkpoint: str
@@ -91,9 +99,11 @@ class Teacher(Section):
 
 
 class Cache(Section):
-    """Which pooled teacher layers are kept (counted from the top: 0 is the last), and passages per part.
+    """Which pooled teacher layers are kept (counted from the top: 0 is the last), and passages per
+    part.
 
-    `layered` also keeps what layered distillation reads: the front end's frames, each layer's logits and attention map.
+    `layered` also keeps what layered distillation reads: the front end's frames, each layer's
+    logits and attention map.
     """
 
     layers: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
@@ -102,7 +112,9 @@ class Cache(Section):
 
 
 class BiLSTM(Section):
-    """Two bidirectional layers over stacked mel frames; hidden 512 without stacking is the paper's student."""
+    """Two bidirectional layers over stacked mel frames; hidden 512 without stacking is the paper's
+    student.
+    """
 
     name: Literal["bilstm"]
     hidden: Count = 96
@@ -113,10 +125,12 @@ class BiLSTM(Section):
 
 
 class MobileNet(Section):
-    """MobileNetV2's inverted residuals behind residual normalisation: a stem, then stages of blocks.
+    """MobileNetV2's inverted residuals behind residual normalisation: a stem, then stages of
+    blocks.
 
-    `widths` and `blocks` are the stages' channels and lengths; every stage but the first halves time and frequency.
-    `residual` is λ of residual normalisation, `momentum` the weight of a batch in the batch norms' running mean (EMA).
+    `widths` and `blocks` are the stages' channels and lengths; every stage but the first halves
+    time and frequency. `residual` is λ of residual normalisation, `momentum` the weight of a batch
+    in the batch norms' running mean (EMA).
     """
 
     name: Literal["mobilenet"]
@@ -131,12 +145,16 @@ class MobileNet(Section):
     @model_validator(mode="after")
     def _stages_agree(self) -> "MobileNet":
         if len(self.widths) != len(self.blocks):
-            raise ValueError(f"widths={self.widths} and blocks={self.blocks} must be equally long: one entry a stage")
+            raise ValueError(
+                f"widths={self.widths} and blocks={self.blocks} must be equally long: one entry a stage"
+            )
         return self
 
 
 class CPMobile(Section):
-    """The DCASE 2024 baseline's CP-Mobile; base 32, multiplier 1.8 and expansion 2.1 are its 61,148 parameters."""
+    """The DCASE 2024 baseline's CP-Mobile; base 32, multiplier 1.8 and expansion 2.1 are its 61,148
+    parameters.
+    """
 
     name: Literal["cp_mobile"]
     base_channels: Count = 32

@@ -27,17 +27,20 @@ class FeatureMSE(Section):
 
 
 class Front(Section):
-    """Front-end alignment, eqs. (14)–(15) of the scenes paper; `alone` epochs, the first ones, train on nothing else."""
+    """Front-end alignment, eqs. (14)–(15) of the scenes paper; `alone` epochs, the first ones,
+    train on nothing else.
+    """
 
     weight: Weight
     alone: Annotated[int, Field(ge=0)] = 0
 
 
 class Layered(Section):
-    """Layered distillation, eqs. (16)–(17) of the scenes paper: every student stage learns from `top` teacher layers.
+    """Layered distillation, eqs. (16)–(17) of the scenes paper: every student stage learns from
+    `top` teacher layers.
 
-    They are chosen by attention similarity, or given as `layers` (1 is the lowest). The temperature falls from `t_max`
-    to `t_min` with rate `beta` a step; beta 0 leaves it at t_max.
+    They are chosen by attention similarity, or given as `layers` (1 is the lowest). The temperature
+    falls from `t_max` to `t_min` with rate `beta` a step; beta 0 leaves it at t_max.
     """
 
     weight: Weight
@@ -78,14 +81,18 @@ class MixStyle(Section):
 
 
 class Masks(Section):
-    """SpecAugment: the widest time mask (frames) and frequency mask (mel bands), one of each per clip."""
+    """SpecAugment: the widest time mask (frames) and frequency mask (mel bands), one of each per
+    clip.
+    """
 
     time: Annotated[int, Field(ge=0)] = 0
     frequency: Annotated[int, Field(ge=0)] = 0
 
 
 class Augment(Section):
-    """What a student hears beside clean clips: the device views (ADIR), and changes made batch by batch."""
+    """What a student hears beside clean clips: the device views (ADIR), and changes made batch by
+    batch.
+    """
 
     views: bool = True
     mixstyle: MixStyle | None = None
@@ -111,8 +118,14 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _pool_needs_teacher(self) -> "Recipe":
-        if self.data == ["pool"] and not (self.terms.kd or self.terms.feature or self.terms.layered):
-            raise ValueError("data=['pool'] has no labels; the recipe needs the term kd, feature or layered")
+        if self.data == ["pool"] and not (
+            self.terms.kd or self.terms.feature or self.terms.layered
+        ):
+            raise ValueError(
+                "data=['pool'] has no labels; the recipe needs the term kd, feature or layered"
+            )
         if (front := self.terms.front) and front.alone >= self.epochs:
-            raise ValueError(f"terms.front.alone={front.alone} must be less than epochs={self.epochs}")
+            raise ValueError(
+                f"terms.front.alone={front.alone} must be less than epochs={self.epochs}"
+            )
         return self

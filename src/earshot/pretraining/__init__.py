@@ -1,8 +1,9 @@
 """Pretraining: how the checkpoint that a track's teacher starts from is made.
 
-A way to pretrain is a function `(params, seed, manifest, scratch, folder, report) -> metrics`. It trains from unfinished
-work in `scratch`, if there is any, writes a checkpoint as transformers reads it to `folder`, tells `report` each step's
-figures by name, and returns nested finite numbers. `manifest` is the table of the track's corpus, for those who read it.
+A way to pretrain is a function `(params, seed, manifest, scratch, folder, report) -> metrics`. It
+trains from unfinished work in `scratch`, if there is any, writes a checkpoint as transformers reads
+it to `folder`, tells `report` each step's figures by name, and returns nested finite numbers.
+`manifest` is the table of the track's corpus, for those who read it.
 """
 
 from collections.abc import Callable
@@ -15,18 +16,27 @@ HELD_OUT_PASSAGES = 60
 Report = Callable[[int, dict[str, float]], None]
 
 
-def _ctc(params: Any, seed: int, manifest: Path, scratch: Path, folder: Path, report: Report) -> dict[str, Any]:
+def _ctc(
+    params: Any, seed: int, manifest: Path, scratch: Path, folder: Path, report: Report
+) -> dict[str, Any]:
     spoken = speech.spoken("pretrain", params.passages, seed)  # forks: before torch is loaded
     held_out = speech.spoken("validation", HELD_OUT_PASSAGES, seed)
 
     from earshot.pretraining import ctc
 
-    recogniser = ctc.pretrain(spoken, params, seed, scratch, lambda step, loss: report(step, {"loss": loss}))
+    recogniser = ctc.pretrain(
+        spoken, params, seed, scratch, lambda step, loss: report(step, {"loss": loss})
+    )
     ctc.save(recogniser, folder)
-    return {"letter_error_rate": ctc.letter_error_rate(recogniser, held_out), "held_out_clips": len(held_out)}
+    return {
+        "letter_error_rate": ctc.letter_error_rate(recogniser, held_out),
+        "held_out_clips": len(held_out),
+    }
 
 
-def _hubert(params: Any, seed: int, manifest: Path, scratch: Path, folder: Path, report: Report) -> dict[str, Any]:
+def _hubert(
+    params: Any, seed: int, manifest: Path, scratch: Path, folder: Path, report: Report
+) -> dict[str, Any]:
     from earshot.pretraining import clips
 
     heard = clips.collect(params, seed, manifest, scratch)  # forks: before torch is loaded
@@ -36,4 +46,7 @@ def _hubert(params: Any, seed: int, manifest: Path, scratch: Path, folder: Path,
     return hubert.run(heard, params, seed, heard.folder, folder, report)
 
 
-PRETRAIN: dict[str, Callable[[Any, int, Path, Path, Path, Report], dict[str, Any]]] = {"ctc": _ctc, "hubert": _hubert}
+PRETRAIN: dict[str, Callable[[Any, int, Path, Path, Path, Report], dict[str, Any]]] = {
+    "ctc": _ctc,
+    "hubert": _hubert,
+}

@@ -44,7 +44,8 @@ class Clips:
 
 
 def write(folder: Path, clips: Iterable[Heard | None]) -> None:
-    """Write clips, those held out last, to `folder`; None and what is shorter than a frame is left out and counted.
+    """Write clips, those held out last, to `folder`; None and what is shorter than a frame is left
+    out and counted.
 
     Raises CorpusError when nothing is left to train on or to hold out.
     """
@@ -59,12 +60,18 @@ def write(folder: Path, clips: Iterable[Heard | None]) -> None:
             held_out += heard[1]
         file.flush()
     if not 0 < held_out < len(lengths):
-        raise CorpusError(f"pretrain: {len(lengths)} usable clips, {held_out} of them held out: too few")
-    write_json(folder / "clips.json", {"lengths": lengths, "held_out": held_out, "skipped": skipped})
+        raise CorpusError(
+            f"pretrain: {len(lengths)} usable clips, {held_out} of them held out: too few"
+        )
+    write_json(
+        folder / "clips.json", {"lengths": lengths, "held_out": held_out, "skipped": skipped}
+    )
 
 
 def collect(params: HubertPretrain, seed: int, manifest: Path, folder: Path) -> Clips:
-    """Open the clips under `folder`; unless they are there, make `params.clips` of them or decode the manifest's pool."""
+    """Open the clips under `folder`; unless they are there, make `params.clips` of them or decode
+    the manifest's pool.
+    """
     folder = folder / ("made" if params.clips else sha256(manifest)[:16])
     if not (folder / "clips.json").exists():
         write(folder, _made(params.clips, seed) if params.clips else _decoded(manifest, seed))
@@ -81,9 +88,13 @@ def _decoded(manifest: Path, seed: int) -> Iterator[Heard | None]:
     """Yield the training clips; whole passages are held out, as clips of one are much alike."""
     table = read_manifest(manifest)
     table = table[table["split"] == "pool"]
-    passages = np.random.default_rng([seed, *b"held out"]).permutation(np.array(sorted(set(table["passage"]))))
+    passages = np.random.default_rng([seed, *b"held out"]).permutation(
+        np.array(sorted(set(table["passage"])))
+    )
     order = table["passage"].map({passage: place for place, passage in enumerate(passages)})
-    sizes = order.value_counts().sort_index(ascending=False).cumsum()  # of the last passages together
+    sizes = (
+        order.value_counts().sort_index(ascending=False).cumsum()
+    )  # of the last passages together
     enough = sizes[sizes >= min(HELD_OUT, max(1, len(table) // 10))]
     first = enough.index[0] if len(enough) else 0
     ordered = table.assign(place=order).sort_values(["place", "id"])

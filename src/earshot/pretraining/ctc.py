@@ -1,7 +1,8 @@
-"""A small wav2vec 2.0 from scratch, trained with CTC on letters: what the embedded default uses for a checkpoint.
+"""A small wav2vec 2.0 from scratch, trained with CTC on letters: what the embedded default uses for
+a checkpoint.
 
-wav2vec2-base-960h was trained with CTC too, after self-supervision on 960 hours. That first phase is left out here: a
-model this small and two cores do not get off chance level with it in an hour.
+wav2vec2-base-960h was trained with CTC too, after self-supervision on 960 hours. That first phase
+is left out here: a model this small and two cores do not get off chance level with it in an hour.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,13 +48,20 @@ def encode_letters(text: str) -> list[int]:
 
 def decode_letters(ids: torch.Tensor) -> str:
     """Return the text of a best CTC path `(T,)`: repeats merged, blanks dropped."""
-    return "".join(LETTERS[i - 1] for i in torch.unique_consecutive(ids).tolist() if i).replace("|", " ")
+    return "".join(LETTERS[i - 1] for i in torch.unique_consecutive(ids).tolist() if i).replace(
+        "|", " "
+    )
 
 
 def _collate(clips: list[Clip]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pad to waveforms `(B, N)` of zero mean and unit variance, their mask `(B, N)` and labels `(B, L)`."""
+    """Pad to waveforms `(B, N)` of zero mean and unit variance, their mask `(B, N)` and labels `(B,
+    L)`.
+    """
     longest = max(len(samples) for samples, _ in clips)
-    waves, mask = torch.zeros(len(clips), longest), torch.zeros(len(clips), longest, dtype=torch.long)
+    waves, mask = (
+        torch.zeros(len(clips), longest),
+        torch.zeros(len(clips), longest, dtype=torch.long),
+    )
     labels = torch.full((len(clips), max(len(encode_letters(text)) for _, text in clips)), -100)
     for row, (samples, text) in enumerate(clips):
         wave = torch.from_numpy(samples.astype(np.float32))
@@ -68,20 +76,27 @@ def _batches(clips: list[Clip], size: int, seed: int) -> Iterator[list[Clip]]:
     for epoch in range(2**31):
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(len(clips))
-        chunks = [sorted(order[i : i + 8 * size], key=lambda j: len(clips[j][0])) for i in range(0, len(order), 8 * size)]
+        chunks = [
+            sorted(order[i : i + 8 * size], key=lambda j: len(clips[j][0]))
+            for i in range(0, len(order), 8 * size)
+        ]
         rows = [chunk[i : i + size] for chunk in chunks for i in range(0, len(chunk), size)]
         for row in rng.permutation(len(rows)):
             yield [clips[j] for j in rows[row]]
 
 
-def pretrain(clips: list[Clip], params: CTCPretrain, seed: int, scratch: Path, report: Report) -> Wav2Vec2ForCTC:
+def pretrain(
+    clips: list[Clip], params: CTCPretrain, seed: int, scratch: Path, report: Report
+) -> Wav2Vec2ForCTC:
     """Train a small wav2vec 2.0 on spoken `clips` with CTC on letters; `report` gets step and loss.
 
     Interrupted runs continue from `scratch` and end in the same weights.
     """
     torch.manual_seed(seed)
     recogniser = Wav2Vec2ForCTC(config(params)).train()
-    optimizer = torch.optim.AdamW(recogniser.parameters(), lr=params.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        recogniser.parameters(), lr=params.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
     saved = checkpoint.load(scratch / "last.safetensors", recogniser, optimizer) or {"step": 0}
     batches = _batches(clips, params.batch_clips, seed)
     for step in track(range(params.steps), "pretrain", unit="step"):
@@ -106,7 +121,9 @@ def pretrain(clips: list[Clip], params: CTCPretrain, seed: int, scratch: Path, r
 
 
 def save(recogniser: Wav2Vec2ForCTC, folder: Path) -> None:
-    """Write the encoder and its preprocessor as a checkpoint folder: float16 safetensors, as transformers reads it."""
+    """Write the encoder and its preprocessor as a checkpoint folder: float16 safetensors, as
+    transformers reads it.
+    """
     recogniser.wav2vec2.half().save_pretrained(folder)
     recogniser.wav2vec2.float()
     Wav2Vec2FeatureExtractor(return_attention_mask=True, do_normalize=True).save_pretrained(folder)

@@ -1,7 +1,9 @@
-"""HuBERT (Hsu et al. 2021; eqs. 6–8 of the scenes paper): hidden frames are predicted from the others, by their cluster.
+"""HuBERT (Hsu et al. 2021; eqs. 6–8 of the scenes paper): hidden frames are predicted from the
+others, by their cluster.
 
-Each round clusters frames, trains on the clusters, and hands its encoder to the next, whose clusters come from a layer
-of it. The original starts every round from new weights; here a round goes on from the last, as steps are few.
+Each round clusters frames, trains on the clusters, and hands its encoder to the next, whose
+clusters come from a layer of it. The original starts every round from new weights; here a round
+goes on from the last, as steps are few.
 """
 
 import math
@@ -36,44 +38,65 @@ EVALUATED = 32  # clips at once
 def config(params: HubertPretrain) -> HubertConfig:
     """Return HuBERT with narrow early convolutions: the same strides, 50 frames a second.
 
-    Its front end is HuBERT base's, GELU and one norm over time: with ReLU or a layer norm after each convolution it
-    learns spectra several times more slowly, and there are few steps.
+    Its front end is HuBERT base's, GELU and one norm over time: with ReLU or a layer norm after
+    each convolution it learns spectra several times more slowly, and there are few steps.
     """
     return HubertConfig(
         **size(params.hidden, params.layers, params.heads),
         feat_extract_activation="gelu",
         feat_extract_norm="group",
-        initializer_range=params.hidden**-0.5,  # 0.02 is for a width of 768; here it would all but close the layers
+        initializer_range=params.hidden
+        ** -0.5,  # 0.02 is for a width of 768; here it would all but close the layers
         mask_time_length=params.mask_frames,
     )
 
 
 def encoder(params: HubertPretrain) -> nn.Module:
-    """Return the encoder that training starts from: new, or the checkpoint `start`; CheckpointError if that cannot serve."""
+    """Return the encoder that training starts from: new, or the checkpoint `start`; CheckpointError
+    if that cannot serve.
+    """
     if params.start is None:
-        backbone = AutoModel.from_config(config(params), attn_implementation="eager")  # the fastest here for 49 frames
-        backbone.masked_spec_embed.data *= 0.1  # from 0…1 it would drown its neighbours in the positional convolution
+        backbone = AutoModel.from_config(
+            config(params), attn_implementation="eager"
+        )  # the fastest here for 49 frames
+        backbone.masked_spec_embed.data *= (
+            0.1  # from 0…1 it would drown its neighbours in the positional convolution
+        )
         return backbone
     try:
         backbone, _ = load_backbone(params.start, params.revision, params.cache)
     except CheckpointError as error:
         raise CheckpointError(f"pretrain.start: {error}") from None
     if (hop := math.prod(backbone.config.conv_stride)) != targets.HOP:
-        raise CheckpointError(f"pretrain.start={params.start!r}: a frame every {hop} samples, not {targets.HOP}")
+        raise CheckpointError(
+            f"pretrain.start={params.start!r}: a frame every {hop} samples, not {targets.HOP}"
+        )
     backbone.config.apply_spec_augment = True
     if not hasattr(backbone, "masked_spec_embed"):
-        backbone.config.mask_time_prob = 0.05  # where it is 0, transformers leaves the mask's embedding out
-        backbone.masked_spec_embed = nn.Parameter(torch.empty(backbone.config.hidden_size).uniform_())
+        backbone.config.mask_time_prob = (
+            0.05  # where it is 0, transformers leaves the mask's embedding out
+        )
+        backbone.masked_spec_embed = nn.Parameter(
+            torch.empty(backbone.config.hidden_size).uniform_()
+        )
     return backbone
 
 
 def logits(projected: torch.Tensor, codes: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return cos(A·o_t, e_c)/τ `(M, C)`, what eq. (8) takes the softmax of, for A·o_t `(M, D)` and e_c `(C, D)`."""
-    return functional.normalize(projected, dim=-1) @ functional.normalize(codes, dim=-1).T / temperature
+    """Return cos(A·o_t, e_c)/τ `(M, C)`, what eq. (8) takes the softmax of, for A·o_t `(M, D)` and
+    e_c `(C, D)`.
+    """
+    return (
+        functional.normalize(projected, dim=-1)
+        @ functional.normalize(codes, dim=-1).T
+        / temperature
+    )
 
 
 class Predictor(nn.Module):
-    """An encoder, the projection A and the codes' embeddings e_c: which cluster are the masked frames of?"""
+    """An encoder, the projection A and the codes' embeddings e_c: which cluster are the masked
+    frames of?
+    """
 
     def __init__(self, backbone: nn.Module, clusters: int, temperature: float):
         super().__init__()
@@ -81,10 +104,13 @@ class Predictor(nn.Module):
         self.backbone, self.temperature = backbone, temperature
         self.project = nn.Linear(wide, min(wide, 256))
         self.codes = nn.Parameter(torch.randn(clusters, min(wide, 256)))
-        self.eval()  # for good: a checkpoint's own dropout and masks stay out, ours are drawn outside
+        # for good: a checkpoint's own dropout and masks stay out, ours are drawn outside
+        self.eval()
 
     def forward(self, waves: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
-        """Return eq. (8)'s logits `(M, C)` of the M masked frames, masks `(B, T)`, of waves `(B, N)`."""
+        """Return eq. (8)'s logits `(M, C)` of the M masked frames, masks `(B, T)`, of waves `(B,
+        N)`.
+        """
         with torch.autocast("cpu", dtype=torch.bfloat16):
             hidden = self.backbone(waves, mask_time_indices=masked).last_hidden_state
             projected = self.project(hidden[masked])
@@ -92,9 +118,16 @@ class Predictor(nn.Module):
 
     @torch.inference_mode()
     def layer(self, waves: torch.Tensor, number: int) -> np.ndarray:
-        """Return the output `(B, T, D)` of the transformer's layer `number`, from 1, for waves `(B, N)`."""
+        """Return the output `(B, T, D)` of the transformer's layer `number`, from 1, for waves `(B,
+        N)`.
+        """
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return self.backbone(waves, output_hidden_states=True).hidden_states[number].float().numpy()
+            return (
+                self.backbone(waves, output_hidden_states=True)
+                .hidden_states[number]
+                .float()
+                .numpy()
+            )
 
 
 def batches(lengths: np.ndarray, size: int, seed: list[int]) -> list[np.ndarray]:
@@ -116,7 +149,9 @@ def alike(lengths: np.ndarray, numbers: Iterable[int]) -> Iterator[list[int]]:
 def collate(
     clips: Clips, codes: list[np.ndarray], numbers: Iterable[int], rng: np.random.Generator
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """Return waves `(B, N)` and their clusters `(B, T)`, cut to the frames of the shortest clip at random places."""
+    """Return waves `(B, N)` and their clusters `(B, T)`, cut to the frames of the shortest clip at
+    random places.
+    """
     numbers = list(numbers)
     shortest = min(len(codes[number]) for number in numbers)
     waves, wanted = [], []
@@ -129,7 +164,12 @@ def collate(
 
 
 def cluster(
-    clips: Clips, features: targets.Features, clusters: int, standardise: bool, seed: int, path: Path
+    clips: Clips,
+    features: targets.Features,
+    clusters: int,
+    standardise: bool,
+    seed: int,
+    path: Path,
 ) -> list[np.ndarray]:
     """Return each clip's clusters `(T,)`, from the file `path` or written to it.
 
@@ -143,7 +183,9 @@ def cluster(
         everything = track(features(range(len(clips))), "targets", total=len(clips), unit="clip")
         codes = np.concatenate([codebook.assign(one) for one in everything])
         arrays = {"codes": codes.astype(np.int32)} | vars(codebook)
-        checkpoint.save_weights(path, {name: torch.from_numpy(array) for name, array in arrays.items()})
+        checkpoint.save_weights(
+            path, {name: torch.from_numpy(array) for name, array in arrays.items()}
+        )
     codes = checkpoint.load_weights(path)["codes"].numpy()
     return np.split(codes, np.cumsum(counts)[:-1])
 
@@ -158,11 +200,15 @@ def train(
     path: Path,
     report: Report,
 ) -> None:
-    """Minimise eq. (7) over the masked frames, their mean; `report` gets each step's loss and accuracy.
+    """Minimise eq. (7) over the masked frames, their mean; `report` gets each step's loss and
+    accuracy.
 
-    An interrupted run goes on from `path`, repeats what it had reported, and ends in the same weights.
+    An interrupted run goes on from `path`, repeats what it had reported, and ends in the same
+    weights.
     """
-    optimizer = torch.optim.AdamW(predictor.parameters(), lr=params.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        predictor.parameters(), lr=params.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
     saved = checkpoint.load(path, predictor, optimizer) or {"step": 0, "seen": []}
     seen: list[list[float]] = saved["seen"]
     for step, (loss, right) in enumerate(seen):
@@ -197,7 +243,8 @@ def train(
 def evaluate(
     predictor: Predictor, clips: Clips, codes: list[np.ndarray], params: HubertPretrain, seed: int
 ) -> dict[str, float]:
-    """Return accuracy on masked frames of the held-out clips, 95% by resampling clips, beside always the commonest cluster.
+    """Return accuracy on masked frames of the held-out clips, 95% by resampling clips, beside
+    always the commonest cluster.
 
     `perplexity` and `clusters_used` are of the training clips' targets.
     """
@@ -212,7 +259,11 @@ def evaluate(
         right += hits.sum(1).tolist()
         masked_frames += masked.sum(1).tolist()
         answers.append(wanted[masked])
-        losses.append(functional.cross_entropy(guesses, torch.from_numpy(wanted[masked]).long(), reduction="none").numpy())
+        losses.append(
+            functional.cross_entropy(
+                guesses, torch.from_numpy(wanted[masked]).long(), reduction="none"
+            ).numpy()
+        )
     hit, count, wanted = np.array(right), np.array(masked_frames), np.concatenate(answers)
     draws = np.random.default_rng(seed).integers(len(hit), size=(RESAMPLES, len(hit)))
     low, high = np.quantile(hit[draws].sum(1) / count[draws].sum(1), [0.025, 0.975])
@@ -229,7 +280,9 @@ def evaluate(
 
 
 def save(backbone: nn.Module, folder: Path, scratch: Path) -> None:
-    """Write the encoder and its preprocessor as a checkpoint folder: float16 safetensors, as transformers reads it."""
+    """Write the encoder and its preprocessor as a checkpoint folder: float16 safetensors, as
+    transformers reads it.
+    """
     logging.disable_progress_bar()
     backbone.half().save_pretrained(scratch)
     backbone.float()
@@ -254,13 +307,20 @@ def _features(predictor: Predictor | None, clips: Clips, layer: int | None) -> t
 def _check(params: HubertPretrain, layers: int) -> None:
     for number, iteration in enumerate(params.iterations):
         if (iteration.layer or 0) > layers:
-            raise ValueError(f"pretrain.iterations.{number}.layer={iteration.layer} must be at most {layers}")
+            raise ValueError(
+                f"pretrain.iterations.{number}.layer={iteration.layer} must be at most {layers}"
+            )
     if params.start is None and params.iterations[0].layer is not None:
-        raise ValueError(f"pretrain.iterations.0.layer={params.iterations[0].layer} needs pretrain.start; null is MFCC")
+        raise ValueError(
+            f"pretrain.iterations.0.layer={params.iterations[0].layer} needs pretrain.start; null is MFCC"
+        )
 
 
-def run(clips: Clips, params: HubertPretrain, seed: int, scratch: Path, folder: Path, report: Report) -> dict[str, Any]:
-    """Train all rounds and write the checkpoint; return held-out scores of each, `iteration_1` and so on.
+def run(
+    clips: Clips, params: HubertPretrain, seed: int, scratch: Path, folder: Path, report: Report
+) -> dict[str, Any]:
+    """Train all rounds and write the checkpoint; return held-out scores of each, `iteration_1` and
+    so on.
 
     CheckpointError or ValueError say why it cannot be done.
     """
@@ -277,14 +337,27 @@ def run(clips: Clips, params: HubertPretrain, seed: int, scratch: Path, folder: 
         name = f"iteration_{number}"
         features = _features(predictor, clips, iteration.layer)
         file = scratch / f"{name}-targets.safetensors"
-        codes = cluster(clips, features, iteration.clusters, iteration.layer is not None, seed + number, file)
+        codes = cluster(
+            clips, features, iteration.clusters, iteration.layer is not None, seed + number, file
+        )
         torch.manual_seed(seed + number)
         predictor = Predictor(predictor.backbone, iteration.clusters, params.temperature)
 
-        def tell(step: int, figures: dict[str, float], name: str = name, before: int = before) -> None:
+        def tell(
+            step: int, figures: dict[str, float], name: str = name, before: int = before
+        ) -> None:
             report(before + step, {f"{name}/{key}": value for key, value in figures.items()})
 
-        train(predictor, clips, codes, params, iteration.steps, [seed, number], scratch / f"{name}.safetensors", tell)
+        train(
+            predictor,
+            clips,
+            codes,
+            params,
+            iteration.steps,
+            [seed, number],
+            scratch / f"{name}.safetensors",
+            tell,
+        )
         metrics[name] = evaluate(predictor, clips, codes, params, seed)
         before += iteration.steps
     save(predictor.backbone, folder, scratch / "checkpoint")

@@ -7,13 +7,16 @@ from numpy.typing import NDArray
 
 
 def expected_share(chance: float, frames: int, span: int) -> float:
-    """Return the expected share of masked frames when each possible start of a span begins one with `chance`.
+    """Return the expected share of masked frames when each possible start of a span begins one with
+    `chance`.
 
     Starts are 0…frames − span, so that spans are whole; a clip without any gets one.
     """
     starts = frames - span + 1
     place = np.arange(frames)
-    covering = np.minimum(place, starts - 1) - np.maximum(place - span + 1, 0) + 1  # starts whose span holds the frame
+    covering = (
+        np.minimum(place, starts - 1) - np.maximum(place - span + 1, 0) + 1
+    )  # starts whose span holds the frame
     missed = 1 - chance
     return float(1 - (missed**covering).mean() + missed**starts * span / frames)
 
@@ -27,12 +30,17 @@ def start_chance(share: float, frames: int, span: int) -> float:
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if expected_share(middle, frames, span) < share else (low, middle)
+        low, high = (
+            (middle, high) if expected_share(middle, frames, span) < share else (low, middle)
+        )
     return low
 
 
-def spans(clips: int, frames: int, share: float, span: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return masks `(clips, frames)`: spans of `span` frames that may overlap, at least one a clip, `share` on average.
+def spans(
+    clips: int, frames: int, share: float, span: int, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Return masks `(clips, frames)`: spans of `span` frames that may overlap, at least one a clip,
+    `share` on average.
 
     A clip shorter than a span is masked whole.
     """

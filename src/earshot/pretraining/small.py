@@ -1,16 +1,28 @@
-"""The size that small encoders share: narrow early convolutions, their strides those of the large ones."""
+"""The size that small encoders share: narrow early convolutions, their strides those of the large
+ones.
+"""
 
 from typing import Any
 
 
 def size(hidden: int, layers: int, heads: int) -> dict[str, Any]:
-    """Return the settings of a wav2vec 2.0 or HuBERT of `hidden` units: 50 frames a second, nothing dropped."""
+    """Return the settings of a wav2vec 2.0 or HuBERT of `hidden` units: 50 frames a second, nothing
+    dropped.
+    """
     return {
         "hidden_size": hidden,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "intermediate_size": 4 * hidden,
-        "conv_dim": (hidden // 12, hidden // 6, hidden // 3, hidden // 2, 2 * hidden // 3, 2 * hidden // 3, hidden),
+        "conv_dim": (
+            hidden // 12,
+            hidden // 6,
+            hidden // 3,
+            hidden // 2,
+            2 * hidden // 3,
+            2 * hidden // 3,
+            hidden,
+        ),
         "conv_bias": True,
         "do_stable_layer_norm": True,
         "num_conv_pos_embeddings": 64,

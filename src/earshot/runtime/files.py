@@ -10,7 +10,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the final name only when the block ends without an error."""
+    """Yield a temporary path beside `path`; it takes the final name only when the block ends
+    without an error.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
@@ -24,7 +26,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, content: dict) -> None:
-    """Write `content` as sorted, indented JSON that holds finite numbers only (ValueError otherwise)."""
+    """Write `content` as sorted, indented JSON that holds finite numbers only (ValueError
+    otherwise).
+    """
     with atomic(path) as partial:
         partial.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
 

@@ -1,4 +1,6 @@
-"""Work shared out to processes of this machine, or to Ray's workers, in order, whatever their number."""
+"""Work shared out to processes of this machine, or to Ray's workers, in order, whatever their
+number.
+"""
 
 import ctypes
 import multiprocessing
@@ -19,7 +21,9 @@ _PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
 
 
 def _begin() -> None:
-    if sys.platform == "linux":  # a killed stage leaves no workers behind, which would write beside the next run
+    if (
+        sys.platform == "linux"
+    ):  # a killed stage leaves no workers behind, which would write beside the next run
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     threadpool_limits(1)  # one process per core is enough, and sums come out the same everywhere
 
@@ -33,21 +37,28 @@ def run(
     method: str = "fork",
     engine: str = "local",
 ) -> Iterator[R]:
-    """Yield `function(task)` for each task, in order, from other processes with a bar that names `what`.
+    """Yield `function(task)` for each task, in order, from other processes with a bar that names
+    `what`.
 
-    Fork before torch is loaded, as its threads do not survive, or use `method="spawn"`; `engine="ray"` has Ray's workers do
-    it, on however many machines. An exception in a worker is raised here.
+    Fork before torch is loaded, as its threads do not survive, or use `method="spawn"`;
+    `engine="ray"` has Ray's workers do it, on however many machines. An exception in a worker is
+    raised here.
     """
     if engine == "ray":
         yield from ray_workers.run(function, tasks, what, unit)
         return
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(workers(), mp_context=context, initializer=_begin) as pool:
-        yield from track(pool.map(function, tasks, chunksize=chunk), what, total=len(tasks), unit=unit)
+        yield from track(
+            pool.map(function, tasks, chunksize=chunk), what, total=len(tasks), unit=unit
+        )
 
 
-def one_by_one(function: Callable[[T], R], tasks: Sequence[T], what: str, engine: str = "local") -> Iterator[R]:
-    """Yield `function(task)` for each task, in order, from this process, where `function` uses all cores or the GPU itself.
+def one_by_one(
+    function: Callable[[T], R], tasks: Sequence[T], what: str, engine: str = "local"
+) -> Iterator[R]:
+    """Yield `function(task)` for each task, in order, from this process, where `function` uses all
+    cores or the GPU itself.
 
     With `engine="ray"` each worker does so, with a GPU of its own where there are any.
     """

@@ -1,4 +1,6 @@
-"""Long work: progress bars on a terminal (logs stay readable), chunks that keep memory flat, and how many workers."""
+"""Long work: progress bars on a terminal (logs stay readable), chunks that keep memory flat, and
+how many workers.
+"""
 
 import os
 import sys
@@ -11,9 +13,22 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
-def track(things: Iterable[T], what: str, total: int | None = None, unit: str = "it") -> Iterator[T]:
-    """Iterate over `things` with a bar that names `what`; silent when standard error is not a terminal."""
-    return iter(tqdm(things, desc=what, total=total, unit=unit, disable=not sys.stderr.isatty(), dynamic_ncols=True))
+def track(
+    things: Iterable[T], what: str, total: int | None = None, unit: str = "it"
+) -> Iterator[T]:
+    """Iterate over `things` with a bar that names `what`; silent when standard error is not a
+    terminal.
+    """
+    return iter(
+        tqdm(
+            things,
+            desc=what,
+            total=total,
+            unit=unit,
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
+    )
 
 
 def chunks(things: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -24,6 +39,10 @@ def chunks(things: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def workers() -> int:
-    """Return how many processes to use: `EARSHOT_WORKERS`, else the cores of this machine. Never changes a result."""
+    """Return how many processes to use: `EARSHOT_WORKERS`, else the cores of this machine. Never
+    changes a result.
+    """
     allowed = getattr(os, "sched_getaffinity", None)  # macOS has none
-    return int(os.environ.get("EARSHOT_WORKERS", 0)) or (len(allowed(0)) if allowed else os.cpu_count() or 1)
+    return int(os.environ.get("EARSHOT_WORKERS", 0)) or (
+        len(allowed(0)) if allowed else os.cpu_count() or 1
+    )

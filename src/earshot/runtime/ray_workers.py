@@ -1,7 +1,8 @@
-"""Work shared out to Ray's workers through Ray Data: on this machine, or on the cluster that RAY_ADDRESS names.
+"""Work shared out to Ray's workers through Ray Data: on this machine, or on the cluster that
+RAY_ADDRESS names.
 
-A cluster's machines must see the project's folder under the same path. Ray says nothing to its makers, shows no dashboard
-and, without a cluster, talks to this machine alone.
+A cluster's machines must see the project's folder under the same path. Ray says nothing to its
+makers, shows no dashboard and, without a cluster, talks to this machine alone.
 """
 
 import logging
@@ -19,7 +20,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 STORE = 128 << 20  # bytes of shared memory: only paths and short answers pass through it
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # on Linux too: without it Ray uses this machine's address
+LOOPBACK = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"
+}  # on Linux too: without it Ray uses this machine's address
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -32,11 +35,15 @@ class Worker:
 
     def __init__(self, function: Callable[[Any], Any], folder: str):
         os.chdir(folder)
-        threadpool_limits(1)  # one process per core is enough, and sums come out the same everywhere
+        threadpool_limits(
+            1
+        )  # one process per core is enough, and sums come out the same everywhere
         self._function = function
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Return the pickled result of a pickled task, or the exception it raised: Ray's own errors are many lines long."""
+        """Return the pickled result of a pickled task, or the exception it raised: Ray's own errors
+        are many lines long.
+        """
         try:
             said = True, self._function(pickle.loads(row["task"]))
         except Exception as error:
@@ -44,11 +51,14 @@ class Worker:
         return {"number": row["number"], "said": pickle.dumps(said)}
 
 
-def run(function: Callable[[T], R], tasks: Sequence[T], what: str, unit: str = "it", gpu: bool = False) -> Iterator[R]:
-    """Yield `function(task)` for each task, in order, with a bar that names `what`; an exception in a worker is raised here.
+def run(
+    function: Callable[[T], R], tasks: Sequence[T], what: str, unit: str = "it", gpu: bool = False
+) -> Iterator[R]:
+    """Yield `function(task)` for each task, in order, with a bar that names `what`; an exception in
+    a worker is raised here.
 
-    `function` and tasks are pickled. With `gpu` each worker has one of its own where there are any. Raises EngineError
-    where Ray is not installed or its cluster cannot be reached.
+    `function` and tasks are pickled. With `gpu` each worker has one of its own where there are any.
+    Raises EngineError where Ray is not installed or its cluster cannot be reached.
     """
     if not tasks:
         return
@@ -65,17 +75,28 @@ def run(function: Callable[[T], R], tasks: Sequence[T], what: str, unit: str = "
 
 
 def _connect(ray: Any) -> None:
-    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(
+        filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))
+    )
     shared = {"PYTHONPATH": path, **dict.fromkeys(THREADS, "1"), **SETTINGS}
-    own = {"address": "local", "num_cpus": workers(), "object_store_memory": STORE, "include_dashboard": False}
+    own = {
+        "address": "local",
+        "num_cpus": workers(),
+        "object_store_memory": STORE,
+        "include_dashboard": False,
+    }
     cluster = {"address": "auto"} if "RAY_ADDRESS" in os.environ else own
     try:
-        ray.init(**cluster, runtime_env={"env_vars": shared}, logging_level="ERROR", log_to_driver=False)
+        ray.init(
+            **cluster, runtime_env={"env_vars": shared}, logging_level="ERROR", log_to_driver=False
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise EngineError(f"engine=ray: {str(error).splitlines()[0]}") from None
 
 
-def _results(ray: Any, function: Callable, tasks: Sequence, what: str, unit: str, gpu: bool) -> Iterator:
+def _results(
+    ray: Any, function: Callable, tasks: Sequence, what: str, unit: str, gpu: bool
+) -> Iterator:
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)

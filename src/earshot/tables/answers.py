@@ -23,8 +23,12 @@ SCHEMA = pa.schema(
 )
 
 
-def write(path: str | Path, items: Sequence[Item], answers: Mapping[str, Sequence[Answers]]) -> None:
-    """Write a row per model, seed and item, in that order, as one atomic file; `answer` is the most probable option."""
+def write(
+    path: str | Path, items: Sequence[Item], answers: Mapping[str, Sequence[Answers]]
+) -> None:
+    """Write a row per model, seed and item, in that order, as one atomic file; `answer` is the most
+    probable option.
+    """
     with atomic(path) as partial, pq.ParquetWriter(partial, SCHEMA) as table:
         for model, seeds in answers.items():
             for seed, said in enumerate(seeds):

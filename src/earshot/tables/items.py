@@ -17,8 +17,9 @@ UNKNOWN_DEVICE = "unknown"
 CLASS_SKILL = "scene"  # nothing is asked: the options are the classes, the same for all items
 SKILLS = ("detail", "main_idea", "inference")
 KINDS = (*SKILLS, CLASS_SKILL)
-# teacher: labelled items the teacher is tuned on · pool: no label · fewshot: the few labels there are · validation: model
-# selection · test: the result · paper: the ten questions again, on other segments of their own passages
+# teacher: labelled items the teacher is tuned on · pool: no label · fewshot: the few labels there
+# are · validation: model selection · test: the result · paper: the ten questions again, on other
+# segments of their own passages
 ROLES = ("teacher", "pool", "fewshot", "validation", "test", "paper")
 
 SCHEMA = pa.schema(
@@ -59,7 +60,9 @@ class Item:
 
 
 def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
-    """Raise ItemError, naming item and fault, unless every item is whole and asks about known utterances."""
+    """Raise ItemError, naming item and fault, unless every item is whole and asks about known
+    utterances.
+    """
     known, seen = set(utterances), set()
     for item in items:
         missing = [u for u in item.utterances if u not in known]
@@ -74,7 +77,8 @@ def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
             "an option without words": not all(re.search(r"\w", option) for option in item.options),
             "duplicate option": len({o.strip().lower() for o in item.options}) < len(item.options),
             f"answer {item.answer} is out of range 0–{len(item.options) - 1}": (
-                not 0 <= item.answer < len(item.options) and not (item.answer == UNKNOWN and item.role == "pool")
+                not 0 <= item.answer < len(item.options)
+                and not (item.answer == UNKNOWN and item.role == "pool")
             ),
         }
         for fault, present in faults.items():
@@ -95,18 +99,32 @@ def read(path: str | Path, *roles: str) -> list[Item]:
     table = pq.read_table(path)
     if not table.schema.equals(SCHEMA):
         raise ItemError(f"{path}: not a table of items")
-    rows = (row | {"utterances": tuple(row["utterances"]), "options": tuple(row["options"])} for row in table.to_pylist())
+    rows = (
+        row | {"utterances": tuple(row["utterances"]), "options": tuple(row["options"])}
+        for row in table.to_pylist()
+    )
     return [Item(**row) for row in rows if not roles or row["role"] in roles]
 
 
-def minutes(items: Sequence[Item], manifest: pd.DataFrame, roles: Sequence[str] = ROLES) -> dict[str, float]:
-    """Return the minutes of audio that the items of each of their roles are about; every clip counts once."""
+def minutes(
+    items: Sequence[Item], manifest: pd.DataFrame, roles: Sequence[str] = ROLES
+) -> dict[str, float]:
+    """Return the minutes of audio that the items of each of their roles are about; every clip
+    counts once.
+    """
     seconds = dict(zip(manifest["id"], manifest["seconds"], strict=True))
-    heard = {role: {u for item in items if item.role == role for u in item.utterances} for role in roles}
-    return {role: round(float(np.sum([seconds[u] for u in clips])) / 60, 3) for role, clips in heard.items()}
+    heard = {
+        role: {u for item in items if item.role == role for u in item.utterances} for role in roles
+    }
+    return {
+        role: round(float(np.sum([seconds[u] for u in clips])) / 60, 3)
+        for role, clips in heard.items()
+    }
 
 
 def devices(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, str]:
-    """Return the device that recorded each item's clip, by item id; 'unknown' where the corpus does not say."""
+    """Return the device that recorded each item's clip, by item id; 'unknown' where the corpus does
+    not say.
+    """
     named = dict(zip(manifest["id"], manifest["device"], strict=True))
     return {item.id: named[item.utterances[0]] or UNKNOWN_DEVICE for item in asked}

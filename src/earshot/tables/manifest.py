@@ -37,10 +37,12 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True)
 class Clip:
-    """A row of the manifest. `seconds` and `sample_rate` (Hz) are 0 where the file's header cannot be read.
+    """A row of the manifest. `seconds` and `sample_rate` (Hz) are 0 where the file's header cannot
+    be read.
 
-    `passage` names what consecutive utterances belong to; `wording` is 'seen' or 'unseen' where a corpus knows.
-    `subset` is the smallest labelled share (percent) of the training clips that holds the clip.
+    `passage` names what consecutive utterances belong to; `wording` is 'seen' or 'unseen' where a
+    corpus knows. `subset` is the smallest labelled share (percent) of the training clips that holds
+    the clip.
     """
 
     id: str
@@ -60,7 +62,9 @@ class Clip:
 
 
 def write_manifest(clips: Iterable[Clip], path: str | Path) -> int:
-    """Write clips as one atomic Parquet file and return their number; CorpusError when none, or an id twice."""
+    """Write clips as one atomic Parquet file and return their number; CorpusError when none, or an
+    id twice.
+    """
     rows: dict[str, dict[str, Any]] = {}
     for clip in clips:
         if clip.id in rows:
@@ -74,7 +78,9 @@ def write_manifest(clips: Iterable[Clip], path: str | Path) -> int:
 
 
 def read_manifest(path: str | Path) -> pd.DataFrame:
-    """Read a manifest, one row per clip; what is absent is None. CorpusError when the file is no manifest."""
+    """Read a manifest, one row per clip; what is absent is None. CorpusError when the file is no
+    manifest.
+    """
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
@@ -82,4 +88,9 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     if not table.schema.equals(SCHEMA):
         raise CorpusError(f"{path}: not a manifest; its columns must be {', '.join(SCHEMA.names)}")
     types = {"seconds": "float64", "sample_rate": "int32"}
-    return pd.DataFrame({name: pd.Series(table[name].to_pylist(), dtype=types.get(name, object)) for name in SCHEMA.names})
+    return pd.DataFrame(
+        {
+            name: pd.Series(table[name].to_pylist(), dtype=types.get(name, object))
+            for name in SCHEMA.names
+        }
+    )

@@ -1,7 +1,7 @@
 """Float16 sequences in Parquet, read in any order: log-mel features and hidden states.
 
-One binary column of raw float16 bytes, uncompressed, in small row groups of a memory-mapped file: shuffled reading
-stays close to sequential reading, which `list<halffloat>` does not.
+One binary column of raw float16 bytes, uncompressed, in small row groups of a memory-mapped file:
+shuffled reading stays close to sequential reading, which `list<halffloat>` does not.
 """
 
 import json
@@ -28,17 +28,28 @@ class StoreError(ValueError):
 
 def schema(column: str, width: int, metadata: dict[str, Any]) -> pa.Schema:
     """Return the schema of a store of `(T, width)` sequences with JSON metadata."""
-    fields = [("id", pa.string()), ("view", pa.int32()), ("frames", pa.int32()), (column, pa.binary())]
+    fields = [
+        ("id", pa.string()),
+        ("view", pa.int32()),
+        ("frames", pa.int32()),
+        (column, pa.binary()),
+    ]
     described = {"column": column, "width": width, **metadata}
     return pa.schema(fields, metadata={"earshot": json.dumps(described, sort_keys=True)})
 
 
-def write(path: str | Path, rows: Iterable[Row], column: str, width: int, metadata: dict[str, Any]) -> int:
-    """Stream rows `(id, view, (T, width) array)` to an atomic Parquet file; return how many there were."""
+def write(
+    path: str | Path, rows: Iterable[Row], column: str, width: int, metadata: dict[str, Any]
+) -> int:
+    """Stream rows `(id, view, (T, width) array)` to an atomic Parquet file; return how many there
+    were.
+    """
     shape, count = schema(column, width, metadata), 0
     with (
         atomic(path) as partial,
-        pq.ParquetWriter(partial, shape, compression="none", write_statistics=False, use_dictionary=False) as writer,
+        pq.ParquetWriter(
+            partial, shape, compression="none", write_statistics=False, use_dictionary=False
+        ) as writer,
     ):
         for group in chunks(rows, ROW_GROUP):
             arrays = [np.ascontiguousarray(array, np.float16) for _, _, array in group]
@@ -48,7 +59,11 @@ def write(path: str | Path, rows: Iterable[Row], column: str, width: int, metada
                 [len(array) for array in arrays],
                 [array.tobytes() for array in arrays],
             ]
-            writer.write_table(pa.table([pa.array(c, f.type) for c, f in zip(columns, shape, strict=True)], schema=shape))
+            writer.write_table(
+                pa.table(
+                    [pa.array(c, f.type) for c, f in zip(columns, shape, strict=True)], schema=shape
+                )
+            )
             count += len(group)
     return count
 
@@ -58,7 +73,11 @@ def merge(path: str | Path, parts: list[Path]) -> None:
     with (
         atomic(path) as partial,
         pq.ParquetWriter(
-            partial, pq.read_schema(parts[0]), compression="none", write_statistics=False, use_dictionary=False
+            partial,
+            pq.read_schema(parts[0]),
+            compression="none",
+            write_statistics=False,
+            use_dictionary=False,
         ) as writer,
     ):
         for part in parts:
@@ -85,11 +104,17 @@ class Store:
             self._file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(self._map)))
             self.metadata: dict[str, Any] = json.loads(self._file.schema_arrow.metadata[b"earshot"])
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{self.path}: not a readable store ({type(error).__name__}: {error})") from None
+            raise StoreError(
+                f"{self.path}: not a readable store ({type(error).__name__}: {error})"
+            ) from None
         self.column, self.width = self.metadata["column"], self.metadata["width"]
-        with pq.ParquetFile(self.path) as unmapped:  # a little of every row group: mapped, their neighbours would come along
+        with pq.ParquetFile(
+            self.path
+        ) as unmapped:  # a little of every row group: mapped, their neighbours would come along
             index = unmapped.read(columns=["id", "view", "frames"]).to_pydict()
-        self._place = {key: row for row, key in enumerate(zip(index["id"], index["view"], strict=True))}
+        self._place = {
+            key: row for row, key in enumerate(zip(index["id"], index["view"], strict=True))
+        }
         self._frames = index["frames"]
         groups = [self._file.metadata.row_group(g) for g in range(self._file.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum([group.num_rows for group in groups])])
@@ -122,12 +147,16 @@ class Store:
         column = self._file.read_row_group(group, columns=[self.column]).column(0)
         flat = np.frombuffer(column[row - int(self._starts[group])].as_buffer(), np.float16)
         if flat.size != self._frames[row] * self.width:
-            raise StoreError(f"{self.path}: {key} holds {flat.size} values, expected {self._frames[row]}×{self.width}")
+            raise StoreError(
+                f"{self.path}: {key} holds {flat.size} values, expected {self._frames[row]}×{self.width}"
+            )
         self._release(self._sizes[group])
         return flat.reshape(-1, self.width)
 
     def _release(self, read: int) -> None:
-        """Let go of the pages that were read: they stay in the system's cache, but no longer count as this process' own."""
+        """Let go of the pages that were read: they stay in the system's cache, but no longer count
+        as this process' own.
+        """
         self._touched += read
         if self._touched > WINDOW and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)

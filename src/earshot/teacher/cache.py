@@ -1,7 +1,7 @@
 """What the teacher said, in Parquet: keyed by item and view, never by position.
 
-Parts are written one by one, each atomic, and an index with checksums comes last. A reader refuses, by name, a cache
-that is damaged, incomplete, or made by another teacher or for other items.
+Parts are written one by one, each atomic, and an index with checksums comes last. A reader refuses,
+by name, a cache that is damaged, incomplete, or made by another teacher or for other items.
 """
 
 import hashlib
@@ -51,9 +51,20 @@ class CacheError(ValueError):
     """A teacher cache that must not be used."""
 
 
-def key(items: Sequence[Item], identity: str, params: Cache, views: Mapping[str, Sequence[int]]) -> str:
+def key(
+    items: Sequence[Item], identity: str, params: Cache, views: Mapping[str, Sequence[int]]
+) -> str:
     """Return the hash of all that a cache depends on; `views` are those of each utterance."""
-    asked = [(item.id, item.utterances, item.question, item.options, common_views(item.utterances, views)) for item in items]
+    asked = [
+        (
+            item.id,
+            item.utterances,
+            item.question,
+            item.options,
+            common_views(item.utterances, views),
+        )
+        for item in items
+    ]
     return hashlib.sha256(json.dumps([asked, identity, params.model_dump()]).encode()).hexdigest()
 
 
@@ -68,8 +79,8 @@ def write(
 ) -> None:
     """Ask the teacher all `items` in all views and write `folder`: parts first, `index.json` last.
 
-    `rows` answers passages, as `teacher.Asker` does. Whole parts found in `folder` are kept. Several processes, or with
-    `engine` 'ray' its workers, write parts of their own.
+    `rows` answers passages, as `teacher.Asker` does. Whole parts found in `folder` are kept.
+    Several processes, or with `engine` 'ray' its workers, write parts of their own.
     """
     passages = sorted(by_audio(items).items(), key=lambda group: (len(group[0]), group[0]))
     pieces = list(chunks(passages, params.part))
@@ -79,9 +90,15 @@ def write(
         for left in folder.glob(".*.partial-*"):  # by a killed run
             left.unlink()
     accelerator.wait()
-    parts = [_Part(folder / f"part-{number:05d}.parquet", params.layered) for number in range(len(pieces))]
+    parts = [
+        _Part(folder / f"part-{number:05d}.parquet", params.layered)
+        for number in range(len(pieces))
+    ]
     missing = [
-        (part, [(audio, view, group) for audio, group in piece for view in common_views(audio, views)])
+        (
+            part,
+            [(audio, view, group) for audio, group in piece for view in common_views(audio, views)],
+        )
         for part, piece in zip(parts, pieces, strict=True)
         if not part.whole(described)
     ]
@@ -93,7 +110,13 @@ def write(
     accelerator.wait()
     if accelerator.is_main():
         checksums = {file.name: sha256(file) for part in parts for file in part.files}
-        index = {"key": whole, "teacher": identity, "items": len(items), "layers": len(params.layers), "parts": checksums}
+        index = {
+            "key": whole,
+            "teacher": identity,
+            "items": len(items),
+            "layers": len(params.layers),
+            "parts": checksums,
+        }
         write_json(folder / "index.json", index)
     accelerator.wait()
 
@@ -112,7 +135,10 @@ class _Part(NamedTuple):
 
     def whole(self, schema: pa.Schema) -> bool:
         """Whether all files are there, made for this very cache."""
-        return all(file.exists() for file in self.files) and pq.read_schema(self.path).metadata == schema.metadata
+        return (
+            all(file.exists() for file in self.files)
+            and pq.read_schema(self.path).metadata == schema.metadata
+        )
 
 
 def _write_part(rows: Rows, schema: pa.Schema, task: tuple[_Part, Sequence[Group]]) -> None:
@@ -146,22 +172,32 @@ class _Row(NamedTuple):
 class TeacherCache:
     """Read what `write` wrote, after checking it against its items and its teacher.
 
-    What was checked lies in an unnamed file, not in memory, and is read from there answer by answer.
+    What was checked lies in an unnamed file, not in memory, and is read from there answer by
+    answer.
 
-    Raises CacheError naming the first fault: no index, a missing or changed part, another teacher, other items, views or
-    settings, a missing or doubled item, a value that is not finite.
+    Raises CacheError naming the first fault: no index, a missing or changed part, another teacher,
+    other items, views or settings, a missing or doubled item, a value that is not finite.
     """
 
     def __init__(
-        self, folder: Path, items: Sequence[Item], identity: str, params: Cache, views: Mapping[str, Sequence[int]]
+        self,
+        folder: Path,
+        items: Sequence[Item],
+        identity: str,
+        params: Cache,
+        views: Mapping[str, Sequence[int]],
     ):
         try:
             index = json.loads((folder / "index.json").read_text())
-            made_by, made_for, parts, layers = (index[field] for field in ("teacher", "key", "parts", "layers"))
+            made_by, made_for, parts, layers = (
+                index[field] for field in ("teacher", "key", "parts", "layers")
+            )
         except (OSError, ValueError, KeyError, TypeError):
             raise CacheError(f"{folder}: incomplete cache, it has no readable index.json") from None
         if made_by != identity:
-            raise CacheError(f"{folder}: stale cache, made by another teacher than {folder.parent.name} has now")
+            raise CacheError(
+                f"{folder}: stale cache, made by another teacher than {folder.parent.name} has now"
+            )
         if made_for != key(items, identity, params, views):
             raise CacheError(f"{folder}: stale cache, made for other items, views or settings")
         self._rows: dict[Key, _Row] = {}
@@ -171,10 +207,15 @@ class TeacherCache:
             self._read(folder / name, checksum)
         self._said.flush()
         missing = [
-            item.id for item in items for view in common_views(item.utterances, views) if (item.id, view) not in self._rows
+            item.id
+            for item in items
+            for view in common_views(item.utterances, views)
+            if (item.id, view) not in self._rows
         ]
         if missing:
-            raise CacheError(f"{folder}: incomplete cache, {len(missing)} items are missing, {missing[0]} first")
+            raise CacheError(
+                f"{folder}: incomplete cache, {len(missing)} items are missing, {missing[0]} first"
+            )
 
     def _read(self, part: Path, checksum: str) -> None:
         if not part.exists():
@@ -187,7 +228,9 @@ class TeacherCache:
             return
         table = pq.read_table(part)
         if not table.schema.equals(SCHEMA):
-            raise CacheError(f"{part}: damaged part, its columns are {', '.join(table.column_names)}")
+            raise CacheError(
+                f"{part}: damaged part, its columns are {', '.join(table.column_names)}"
+            )
         for row in table.to_pylist():
             logits = np.array(row["logits"], np.float32).tobytes()
             pieces = (logits, row["hidden"], row["layer_logits"] or b"", row["attention"] or b"")
@@ -203,18 +246,29 @@ class TeacherCache:
     def _arrays(self, content: bytes, row: "_Row") -> dict[str, np.ndarray]:
         hidden, classes = row.logits, row.logits // 4
         said = {
-            "logits": np.frombuffer(content, np.float32, classes).copy(),  # writable, as torch wants it
-            "hidden": np.frombuffer(content, np.float16, row.hidden // 2, hidden).reshape(self._layers, -1),
+            "logits": np.frombuffer(
+                content, np.float32, classes
+            ).copy(),  # writable, as torch wants it
+            "hidden": np.frombuffer(content, np.float16, row.hidden // 2, hidden).reshape(
+                self._layers, -1
+            ),
         }
         if row.attention:
             layer_logits = hidden + row.hidden
             own = np.frombuffer(content, np.float32, row.layer_logits // 4, layer_logits)
-            maps = np.frombuffer(content, np.float16, row.attention // 2, layer_logits + row.layer_logits)
-            said |= {"layer_logits": own.reshape(-1, classes), "attention": maps.reshape(-1, routing.SIZE, routing.SIZE)}
+            maps = np.frombuffer(
+                content, np.float16, row.attention // 2, layer_logits + row.layer_logits
+            )
+            said |= {
+                "layer_logits": own.reshape(-1, classes),
+                "attention": maps.reshape(-1, routing.SIZE, routing.SIZE),
+            }
         return said
 
     def said(self, item: str, view: int = 0) -> dict[str, np.ndarray]:
-        """Return `logits` (C,), `hidden` (kept layers, D), and if layered `layer_logits` (L, C), `attention` (L, 12, 12)."""
+        """Return `logits` (C,), `hidden` (kept layers, D), and if layered `layer_logits` (L, C),
+        `attention` (L, 12, 12).
+        """
         row = self._rows[item, view]
         return self._arrays(os.pread(self._said.fileno(), sum(row[1:]), row.place), row)
 

@@ -1,4 +1,6 @@
-"""Fine-tuning the teacher, from cached hidden states of its last frozen layer, and its identity on disk."""
+"""Fine-tuning the teacher, from cached hidden states of its last frozen layer, and its identity on
+disk.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,7 +40,8 @@ AUXILIARY_C = 0.1  # inverse strength of the auxiliary heads' penalty
 def listen(
     teacher: Teacher, recordings: Recordings, keys: Iterable[Key], whole: bool = False
 ) -> Iterator[tuple[Key, Lower]]:
-    """Yield what the frozen part hears in each clip and view, computed on all cores or on the GPU, a chunk in memory.
+    """Yield what the frozen part hears in each clip and view, computed on all cores or on the GPU,
+    a chunk in memory.
 
     Of the frozen layers only the last is kept, or with `whole` all of them.
     """
@@ -49,7 +52,10 @@ def listen(
     def one(key: Key) -> Lower:
         return kept(teacher.lower(recordings[key]))
 
-    with accelerator.hosting(teacher), ThreadPoolExecutor(workers()) as pool:  # torch leaves the GIL while it computes
+    with (
+        accelerator.hosting(teacher),
+        ThreadPoolExecutor(workers()) as pool,
+    ):  # torch leaves the GIL while it computes
         for chunk in chunks(keys, CHUNK):
             if accelerator.on_gpu():
                 heard = _together(teacher, list(pool.map(recordings.__getitem__, chunk)), kept)
@@ -58,13 +64,21 @@ def listen(
             yield from zip(chunk, heard, strict=True)
 
 
-def _together(teacher: Teacher, clips: Sequence[np.ndarray], kept: Callable[[Lower], Lower]) -> list[Lower]:
-    """Return what is `kept` of each clip; clips of one length are heard together, `TOGETHER` samples at most."""
+def _together(
+    teacher: Teacher, clips: Sequence[np.ndarray], kept: Callable[[Lower], Lower]
+) -> list[Lower]:
+    """Return what is `kept` of each clip; clips of one length are heard together, `TOGETHER`
+    samples at most.
+    """
     heard = dict[int, Lower]()
     order = sorted(range(len(clips)), key=lambda place: len(clips[place]))
     for length, places in groupby(order, lambda place: len(clips[place])):
         for some in chunks(places, max(1, TOGETHER // length)):
-            heard |= zip(some, map(kept, teacher.lower_together([clips[place] for place in some])), strict=True)
+            heard |= zip(
+                some,
+                map(kept, teacher.lower_together([clips[place] for place in some])),
+                strict=True,
+            )
     return [heard[place] for place in range(len(clips))]
 
 
@@ -73,15 +87,22 @@ def heard(items: Sequence[Item]) -> list[str]:
     return sorted({utterance for item in items for utterance in item.utterances})
 
 
-def cache_lower(teacher: Teacher, recordings: Recordings, items: Sequence[Item], path: Path) -> sequences.Store:
-    """Write the last frozen layer of all utterances of `items`, in all their views, to a store, unless it is there.
+def cache_lower(
+    teacher: Teacher, recordings: Recordings, items: Sequence[Item], path: Path
+) -> sequences.Store:
+    """Write the last frozen layer of all utterances of `items`, in all their views, to a store,
+    unless it is there.
 
-    Several processes write a part each, of whole row groups; the first joins them, and the file is the same.
+    Several processes write a part each, of whole row groups; the first joins them, and the file is
+    the same.
     """
     keys = [(id, view) for id in heard(items) for view in recordings.views[id]]
 
     def write(out: Path, keys: Sequence[Key]) -> None:
-        rows = ((*key, lower.states[-1].numpy().astype(np.float16)) for key, lower in listen(teacher, recordings, keys))
+        rows = (
+            (*key, lower.states[-1].numpy().astype(np.float16))
+            for key, lower in listen(teacher, recordings, keys)
+        )
         rows = track(rows, "frozen layers", total=len(keys), unit="clip")
         sequences.write(out, rows, "hidden", teacher.width, {"layer": teacher.frozen_layers})
 
@@ -90,9 +111,12 @@ def cache_lower(teacher: Teacher, recordings: Recordings, items: Sequence[Item],
     if not there and accelerator.processes() == 1:
         write(path, keys)
     elif not there:
-        size = -(-len(keys) // (accelerator.processes() * sequences.ROW_GROUP)) * sequences.ROW_GROUP
+        size = (
+            -(-len(keys) // (accelerator.processes() * sequences.ROW_GROUP)) * sequences.ROW_GROUP
+        )
         parts = [
-            (path.with_suffix(f".{n}.parquet"), keys[n * size : (n + 1) * size]) for n in range(accelerator.processes())
+            (path.with_suffix(f".{n}.parquet"), keys[n * size : (n + 1) * size])
+            for n in range(accelerator.processes())
         ]
         write(*parts[accelerator.rank()])
         accelerator.wait()
@@ -106,7 +130,9 @@ def cache_lower(teacher: Teacher, recordings: Recordings, items: Sequence[Item],
 
 def hard_labels(heard: Heard) -> dict[str, torch.Tensor]:
     """The teacher's objective: cross-entropy on labelled items."""
-    return {"loss": heard.batch.share.labelled * losses.cross_entropy(heard.logits, heard.batch.answers)}
+    return {
+        "loss": heard.batch.share.labelled * losses.cross_entropy(heard.logits, heard.batch.answers)
+    }
 
 
 def fine_tune(
@@ -119,12 +145,16 @@ def fine_tune(
     scratch: Path,
     on_epoch: OnEpoch,
 ) -> float:
-    """Tune the top layers and head on labelled items, keep the epoch best on `validation`, return the seconds spent."""
+    """Tune the top layers and head on labelled items, keep the epoch best on `validation`, return
+    the seconds spent.
+    """
     train = Loader(training, states, params.text, params.batch, views=True)
     held_out = Loader(validation, states, params.text, params.batch)
     return fit(
         teacher,
-        batches=lambda epoch: train.shuffled(seed, epoch, accelerator.rank(), accelerator.processes()),
+        batches=lambda epoch: train.shuffled(
+            seed, epoch, accelerator.rank(), accelerator.processes()
+        ),
         steps_per_epoch=len(train),
         epochs=params.epochs,
         objective=hard_labels,
@@ -138,27 +168,40 @@ def fine_tune(
 
 
 @torch.inference_mode()
-def fit_auxiliary(teacher: Teacher, recordings: Recordings, training: Sequence[Item], read: Text | None) -> None:
-    """Give every layer a head of its own: logistic regression of the label on the layer's mean over time.
+def fit_auxiliary(
+    teacher: Teacher, recordings: Recordings, training: Sequence[Item], read: Text | None
+) -> None:
+    """Give every layer a head of its own: logistic regression of the label on the layer's mean over
+    time.
 
-    The encoder stays as it is. Clips count in all their views. The penalty is that of standardised inputs.
+    The encoder stays as it is. Clips count in all their views. The penalty is that of standardised
+    inputs.
     """
     teacher.eval()
     own: list[tuple[torch.Tensor, torch.Tensor]] = []
     batches = accelerator.share(list(chunks(all_views(by_audio(training), recordings), BATCH)))
     with accelerator.hosting(teacher):
-        for batch, passages in heard_batches(teacher, recordings, chain.from_iterable(batches), read, whole=True):
+        for batch, passages in heard_batches(
+            teacher, recordings, chain.from_iterable(batches), read, whole=True
+        ):
             batch, outputs = layers(teacher, batch, passages)
-            means = torch.stack([masked_mean(output, batch.lengths)[batch.passage] for output in outputs], 1)
+            means = torch.stack(
+                [masked_mean(output, batch.lengths)[batch.passage] for output in outputs], 1
+            )
             own.append((means.cpu(), batch.answers.cpu()))
     means, labels = zip(*accelerator.collect(own), strict=True)
     inputs, answers = torch.cat(means).double().numpy(), torch.cat(labels).numpy()
     for layer, linear in enumerate(teacher.auxiliary):
         scaler = StandardScaler().fit(inputs[:, layer])
-        model = LogisticRegression(C=AUXILIARY_C, max_iter=300).fit(scaler.transform(inputs[:, layer]), answers)
+        model = LogisticRegression(C=AUXILIARY_C, max_iter=300).fit(
+            scaler.transform(inputs[:, layer]), answers
+        )
         coef, intercept = model.coef_, model.intercept_
         if len(model.classes_) == 2:  # of two classes sklearn keeps the difference alone
-            coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
+            coef, intercept = (
+                np.concatenate([-coef, coef]) / 2,
+                np.concatenate([-intercept, intercept]) / 2,
+            )
         weight = np.zeros(linear.weight.shape)
         weight[model.classes_] = coef / scaler.scale_
         bias = np.full(len(weight), ABSENT)
@@ -168,7 +211,9 @@ def fit_auxiliary(teacher: Teacher, recordings: Recordings, training: Sequence[I
 
 
 def save(teacher: Teacher, params: TeacherParams, folder: Path, labels: Sequence[str] = ()) -> None:
-    """Write what fine-tuning changed (safetensors) and the teacher's identity: hashes of those and of the checkpoint."""
+    """Write what fine-tuning changed (safetensors) and the teacher's identity: hashes of those and
+    of the checkpoint.
+    """
     checkpoint.save_weights(folder / "tuned.safetensors", teacher.tuned_state())
     identity = {
         "checkpoint": params.checkpoint,
@@ -183,7 +228,8 @@ def save(teacher: Teacher, params: TeacherParams, folder: Path, labels: Sequence
 
 
 def load(params: TeacherParams, folder: Path, scratch: int | None = None) -> Teacher:
-    """Return the fine-tuned teacher that `save` wrote, ready to answer; CheckpointError when its checkpoint has changed.
+    """Return the fine-tuned teacher that `save` wrote, ready to answer; CheckpointError when its
+    checkpoint has changed.
 
     `scratch` is the seed of a control that began with random weights.
     """
@@ -206,37 +252,58 @@ Passages = list[list[Lower]]  # what the frozen part heard in the utterances of 
 
 
 def heard_batches(
-    teacher: Teacher, recordings: Recordings, groups: Iterable[Group], read: Text | None, whole: bool = False
+    teacher: Teacher,
+    recordings: Recordings,
+    groups: Iterable[Group],
+    read: Text | None,
+    whole: bool = False,
 ) -> Iterator[tuple[Batch, Passages]]:
-    """Yield batches of passages on their last frozen layer, and all that was heard, so many in memory as a batch has."""
+    """Yield batches of passages on their last frozen layer, and all that was heard, so many in
+    memory as a batch has.
+    """
     for some in chunks(groups, BATCH):
         keys = sorted({(utterance, view) for audio, view, _ in some for utterance in audio})
         lower = dict(listen(teacher, recordings, keys, whole))
         last = {key: heard.states[-1].numpy().astype(np.float16) for key, heard in lower.items()}
-        yield collate(some, last, read), [[lower[(u, view)] for u in audio] for audio, view, _ in some]
+        yield (
+            collate(some, last, read),
+            [[lower[(u, view)] for u in audio] for audio, view, _ in some],
+        )
 
 
 def layers(teacher: Teacher, batch: Batch, passages: Passages) -> tuple[Batch, list[torch.Tensor]]:
-    """Return the batch where the teacher is, and there the outputs `(B, T, D)` of all layers that were kept.
+    """Return the batch where the teacher is, and there the outputs `(B, T, D)` of all layers that
+    were kept.
 
     The lowest comes first, the tuned ones last.
     """
     batch = accelerator.put(batch, accelerator.where(teacher))
     frozen = [
-        nn.utils.rnn.pad_sequence([torch.cat([heard.states[n] for heard in passage]) for passage in passages], True)
+        nn.utils.rnn.pad_sequence(
+            [torch.cat([heard.states[n] for heard in passage]) for passage in passages], True
+        )
         for n in range(1, len(passages[0][0].states) - 1)
     ]
     with accelerator.autocast(teacher):
         tuned = convert_to_fp32(teacher.encode(batch.sequences, batch.lengths)[1])
     frozen = [accelerator.put(layer, accelerator.where(teacher)) for layer in frozen]
-    return batch, [*frozen, *(tuned if teacher.frozen_layers else tuned[1:])]  # without frozen ones the first is their input
+    return batch, [
+        *frozen,
+        *(tuned if teacher.frozen_layers else tuned[1:]),
+    ]  # without frozen ones the first is their input
 
 
 @torch.inference_mode()
 def cache_rows(
-    teacher: Teacher, recordings: Recordings, read: Text | None, params: Cache, groups: Iterable[Group]
+    teacher: Teacher,
+    recordings: Recordings,
+    read: Text | None,
+    params: Cache,
+    groups: Iterable[Group],
 ) -> Iterator[tuple[list[dict[str, Any]], list[sequences.Row]]]:
-    """Yield batch by batch what `teacher_cache` keeps: a row per item and view, and front-end frames by utterance."""
+    """Yield batch by batch what `teacher_cache` keeps: a row per item and view, and front-end
+    frames by utterance.
+    """
     tuned = len(teacher.backbone.encoder.layers) - teacher.frozen_layers
     whole = params.layered or max(params.layers) > tuned
     with accelerator.hosting(teacher):
@@ -244,16 +311,35 @@ def cache_rows(
             there, outputs = layers(teacher, batch, passages)
             pooled = [masked_mean(output, there.lengths)[there.passage] for output in outputs]
             logits = teacher.head(pooled[-1], there.questions, there.options).cpu().numpy()
-            kept = torch.stack([pooled[-1 - layer] for layer in params.layers], 1).cpu().numpy().astype(np.float16)
+            kept = (
+                torch.stack([pooled[-1 - layer] for layer in params.layers], 1)
+                .cpu()
+                .numpy()
+                .astype(np.float16)
+            )
             rows = [
-                {"item": item.id, "view": view, "logits": row[: len(item.options)], "hidden": hidden.tobytes()}
-                for item, view, row, hidden in zip(batch.items, batch.views, logits, kept, strict=True)
+                {
+                    "item": item.id,
+                    "view": view,
+                    "logits": row[: len(item.options)],
+                    "hidden": hidden.tobytes(),
+                }
+                for item, view, row, hidden in zip(
+                    batch.items, batch.views, logits, kept, strict=True
+                )
             ]
             if params.layered:
                 said = (
-                    torch.stack([head(mean) for head, mean in zip(teacher.auxiliary, pooled, strict=True)], 1).cpu().numpy()
+                    torch.stack(
+                        [head(mean) for head, mean in zip(teacher.auxiliary, pooled, strict=True)],
+                        1,
+                    )
+                    .cpu()
+                    .numpy()
                 )
-                maps = [routing.attention(output, there.lengths)[there.passage] for output in outputs]
+                maps = [
+                    routing.attention(output, there.lengths)[there.passage] for output in outputs
+                ]
                 maps = torch.stack(maps, 1).cpu().numpy().astype(np.float16)
                 for row, own, attention in zip(rows, said, maps, strict=True):
                     row |= {"layer_logits": own.tobytes(), "attention": attention.tobytes()}
@@ -261,23 +347,35 @@ def cache_rows(
 
 
 class Asker:
-    """Answers passages as `cache_rows` does, by a saved teacher, loaded when first asked in whichever process that is."""
+    """Answers passages as `cache_rows` does, by a saved teacher, loaded when first asked in
+    whichever process that is.
+    """
 
     def __init__(self, params: TeacherParams, folder: Path, recordings: Recordings, cache: Cache):
-        self._params, self._folder, self._recordings, self._cache = params, folder, recordings, cache
+        self._params, self._folder, self._recordings, self._cache = (
+            params,
+            folder,
+            recordings,
+            cache,
+        )
 
     @cached_property
     def _teacher(self) -> Teacher:
         torch.set_num_threads(1)
         return load(self._params, self._folder)
 
-    def __call__(self, groups: Iterable[Group]) -> Iterator[tuple[list[dict[str, Any]], list[sequences.Row]]]:
+    def __call__(
+        self, groups: Iterable[Group]
+    ) -> Iterator[tuple[list[dict[str, Any]], list[sequences.Row]]]:
         return cache_rows(self._teacher, self._recordings, self._params.text, self._cache, groups)
 
 
 def _fronts(batch: Batch, passages: Passages) -> list[sequences.Row]:
     """Return the front-end frames of a batch's utterances, each in its view."""
-    audio = {int(p): (item.utterances, view) for p, item, view in zip(batch.passage, batch.items, batch.views, strict=True)}
+    audio = {
+        int(p): (item.utterances, view)
+        for p, item, view in zip(batch.passage, batch.items, batch.views, strict=True)
+    }
     fronts = {
         (utterance, audio[p][1]): heard.front.numpy()
         for p, passage in enumerate(passages)
@@ -286,8 +384,12 @@ def _fronts(batch: Batch, passages: Passages) -> list[sequences.Row]:
     return [(*key, front) for key, front in fronts.items()]
 
 
-def answers(teacher: Teacher, recordings: Recordings, items: Sequence[Item], read: Text | None) -> dict[str, np.ndarray]:
+def answers(
+    teacher: Teacher, recordings: Recordings, items: Sequence[Item], read: Text | None
+) -> dict[str, np.ndarray]:
     """Return the teacher's probabilities `(C,)` for each item, keyed by item id."""
     groups = [(audio, 0, group) for audio, group in by_audio(items).items()]
     with accelerator.hosting(teacher):
-        return predict(teacher, (batch for batch, _ in heard_batches(teacher, recordings, groups, read)))
+        return predict(
+            teacher, (batch for batch, _ in heard_batches(teacher, recordings, groups, read))
+        )

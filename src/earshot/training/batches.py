@@ -1,4 +1,6 @@
-"""From items and stores to padded batches: each passage is encoded once and answers all its questions."""
+"""From items and stores to padded batches: each passage is encoded once and answers all its
+questions.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +20,9 @@ Group = tuple[Audio, int, list[Item]]  # a passage, the view it is heard in, the
 
 @dataclass
 class Lesson:
-    """What the teacher said about a batch of N items; B passages, L layers, shapes as noted, None where not kept."""
+    """What the teacher said about a batch of N items; B passages, L layers, shapes as noted, None
+    where not kept.
+    """
 
     logits: torch.Tensor  # (N, C)
     hidden: torch.Tensor  # (N, D)
@@ -30,7 +34,9 @@ class Lesson:
 
 @dataclass
 class Share:
-    """How much a part of a batch counts: its items, labelled items and frames, over the mean of all parts."""
+    """How much a part of a batch counts: its items, labelled items and frames, over the mean of all
+    parts.
+    """
 
     items: float = 1.0
     labelled: float = 1.0
@@ -39,7 +45,9 @@ class Share:
 
 @dataclass
 class Batch:
-    """B passages and the N items about them; shapes as noted. Without options to read, questions and options are None."""
+    """B passages and the N items about them; shapes as noted. Without options to read, questions
+    and options are None.
+    """
 
     items: list[Item]
     views: list[int]  # of each item
@@ -84,8 +92,12 @@ def by_audio(items: Sequence[Item]) -> dict[Audio, list[Item]]:
     return groups
 
 
-def collate(groups: Sequence[Group], store: Store | Mapping[Key, np.ndarray], read: Text | None) -> Batch:
-    """Pad passages and their items to one batch; `read` says how options are encoded, None that there are none to read."""
+def collate(
+    groups: Sequence[Group], store: Store | Mapping[Key, np.ndarray], read: Text | None
+) -> Batch:
+    """Pad passages and their items to one batch; `read` says how options are encoded, None that
+    there are none to read.
+    """
     arrays = [sequence(store, audio, view) for audio, view, _ in groups]
     items = [item for _, _, group in groups for item in group]
     sizes = torch.tensor([len(group) for _, _, group in groups])
@@ -103,7 +115,9 @@ def collate(groups: Sequence[Group], store: Store | Mapping[Key, np.ndarray], re
 
 
 def _encode(items: Sequence[Item], buckets: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return question ids `(N, Lq)` and option ids `(N, C, Lo)`; options that an item lacks are padding."""
+    """Return question ids `(N, Lq)` and option ids `(N, C, Lo)`; options that an item lacks are
+    padding.
+    """
     encoded = [text.encode_item(item.question, item.options, buckets) for item in items]
     shape = (len(items), max(o.shape[0] for _, o in encoded), max(o.shape[1] for _, o in encoded))
     options = torch.zeros(shape, dtype=torch.long)
@@ -113,14 +127,20 @@ def _encode(items: Sequence[Item], buckets: int) -> tuple[torch.Tensor, torch.Te
 
 
 class Loader:
-    """Batches of `size` passages: in order of length for scoring, shuffled within length buckets for training.
+    """Batches of `size` passages: in order of length for scoring, shuffled within length buckets
+    for training.
 
-    With `views`, training hears each passage in one of its views that the store holds, another one each epoch.
+    With `views`, training hears each passage in one of its views that the store holds, another one
+    each epoch.
     """
 
-    def __init__(self, items: Sequence[Item], store: Store, read: Text | None, size: int, views: bool = False):
+    def __init__(
+        self, items: Sequence[Item], store: Store, read: Text | None, size: int, views: bool = False
+    ):
         self.store, self.read, self.size = store, read, size
-        length = {audio: sum(store.frames(utterance) for utterance in audio) for audio in by_audio(items)}
+        length = {
+            audio: sum(store.frames(utterance) for utterance in audio) for audio in by_audio(items)
+        }
         self._groups = sorted(by_audio(items).items(), key=lambda group: length[group[0]])
         self._lengths = np.array([length[audio] for audio, _ in self._groups])
         held = store.views() if views else {}
@@ -138,33 +158,43 @@ class Loader:
     def shuffled(self, seed: int, epoch: int, part: int = 0, parts: int = 1) -> Iterator[Batch]:
         """Yield every passage once, in an order and in views that (seed, epoch) decide.
 
-        Passages of one length stay shuffled: in the corpus' order a batch would hold a single class. Of each batch only
-        the passages of `part` are read where several `parts` share it; where a batch is too small for all, a passage that
-        counts nothing stands in.
+        Passages of one length stay shuffled: in the corpus' order a batch would hold a single
+        class. Of each batch only the passages of `part` are read where several `parts` share it;
+        where a batch is too small for all, a passage that counts nothing stands in.
         """
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(len(self._groups))
         chunks = np.split(order, range(16 * self.size, len(order), 16 * self.size))
-        order = np.concatenate([chunk[np.argsort(self._lengths[chunk], kind="stable")] for chunk in chunks])
+        order = np.concatenate(
+            [chunk[np.argsort(self._lengths[chunk], kind="stable")] for chunk in chunks]
+        )
         batches = self._cut(order)
         turns = rng.permutation(len(batches))
         draws = rng.random(len(self._groups))
-        views = np.array([of[int(draw * len(of))] for of, draw in zip(self._views, draws, strict=True)])
+        views = np.array(
+            [of[int(draw * len(of))] for of, draw in zip(self._views, draws, strict=True)]
+        )
         for turn in turns:
             rows = batches[turn]
-            batch = self._batch(rows if parts == 1 else rows[part::parts] if part < len(rows) else rows[:1], views)
+            batch = self._batch(
+                rows if parts == 1 else rows[part::parts] if part < len(rows) else rows[:1], views
+            )
             if parts > 1:
                 batch.share = self._share(rows, part, parts)
             yield batch
 
     def _share(self, rows: np.ndarray, part: int, parts: int) -> Share:
         items = [self._groups[row][1] for row in rows]
-        counts = np.array([[len(own), sum(item.answer != UNKNOWN for item in own)] for own in items])
+        counts = np.array(
+            [[len(own), sum(item.answer != UNKNOWN for item in own)] for own in items]
+        )
         counts = np.column_stack([counts, self._lengths[rows]])
         return Share(*(counts[part::parts].sum(0) * parts / counts.sum(0).clip(1)).tolist())
 
     def _cut(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Cut rows into batches; a last one of a single passage joins the one before it, for batch norms need two."""
+        """Cut rows into batches; a last one of a single passage joins the one before it, for batch
+        norms need two.
+        """
         last = len(rows) - (len(rows) % self.size == 1 and len(rows) > 1)
         return np.split(rows, range(self.size, last, self.size))
 

@@ -33,7 +33,9 @@ class Heard:
 
 
 def answer(model: nn.Module, batch: Batch, step: int = 0) -> Heard:
-    """Let a model hear a batch's passages and answer its items, where the model is; all it makes of them is float32."""
+    """Let a model hear a batch's passages and answer its items, where the model is; all it makes of
+    them is float32.
+    """
     batch = accelerator.put(batch, accelerator.where(model))
     with accelerator.autocast(model):
         pooled, stages = model.encode(batch.sequences, batch.lengths)
@@ -50,12 +52,17 @@ def predict(model: nn.Module, batches: Iterable[Batch]) -> dict[str, np.ndarray]
     with accelerator.hosting(model):
         for batch in batches:
             probabilities = answer(model, batch).logits.double().softmax(-1).cpu().numpy()
-            answers |= {item.id: row[: len(item.options)] for item, row in zip(batch.items, probabilities, strict=True)}
+            answers |= {
+                item.id: row[: len(item.options)]
+                for item, row in zip(batch.items, probabilities, strict=True)
+            }
     return answers
 
 
 def accuracy(model: nn.Module, loader: Loader) -> float:
-    """Return the share of items answered right (a fraction); processes share the batches, and all return the same."""
+    """Return the share of items answered right (a fraction); processes share the batches, and all
+    return the same.
+    """
     items: list[Item] = []
 
     def own() -> Iterator[Batch]:
@@ -64,12 +71,16 @@ def accuracy(model: nn.Module, loader: Loader) -> float:
             yield batch
 
     probabilities = predict(model, own())
-    right, asked = accelerator.total(sum(probabilities[item.id].argmax() == item.answer for item in items), len(items))
+    right, asked = accelerator.total(
+        sum(probabilities[item.id].argmax() == item.answer for item in items), len(items)
+    )
     return float(right / asked)
 
 
 def learning_rate(base: float, step: int, steps: int, schedule: str) -> float:
-    """Return the rate at `step` of `steps`: constant, or a cosine to zero after a warm-up of one twentieth."""
+    """Return the rate at `step` of `steps`: constant, or a cosine to zero after a warm-up of one
+    twentieth.
+    """
     if schedule == "constant":
         return base
     warm = max(1, steps // 20)
@@ -90,37 +101,49 @@ def fit(
     on_epoch: OnEpoch = lambda epoch, scores: None,
     first: int = 0,
 ) -> float:
-    """Train with Adam, leave the model as of its best validation score (the earliest on a tie), return the seconds spent.
+    """Train with Adam, leave the model as of its best validation score (the earliest on a tie),
+    return the seconds spent.
 
-    Epochs before `first` do not compete. `batches(epoch)` yields the epoch's batches. `objective` returns its terms and
-    their weighted sum as `loss`; when it is a module its own parameters (a projection) train too. A killed run continues
-    from `scratch` and ends the same.
+    Epochs before `first` do not compete. `batches(epoch)` yields the epoch's batches. `objective`
+    returns its terms and their weighted sum as `loss`; when it is a module its own parameters (a
+    projection) train too. A killed run continues from `scratch` and ends the same.
 
-    Several processes each get their part of every batch from `batches`; gradients are averaged, so they take the steps
-    that one process would. Two things differ: a batch norm sees its own part of a batch, its running moments are averaged
-    before every validation; and each process draws its own dropout. The first alone writes to `scratch`, all resume from it.
+    Several processes each get their part of every batch from `batches`; gradients are averaged, so
+    they take the steps that one process would. Two things differ: a batch norm sees its own part of
+    a batch, its running moments are averaged before every validation; and each process draws its
+    own dropout. The first alone writes to `scratch`, all resume from it.
     """
     trained = nn.ModuleDict({"model": model})
     if isinstance(objective, nn.Module):
         trained["objective"] = objective
     accelerator.wait()  # what the first wrote before is whole
     with accelerator.hosting(trained):
-        optimizer = torch.optim.Adam([p for p in trained.parameters() if p.requires_grad], lr=base_rate)
+        optimizer = torch.optim.Adam(
+            [p for p in trained.parameters() if p.requires_grad], lr=base_rate
+        )
         progress = checkpoint.load(scratch / "last.safetensors", trained, optimizer) or {
             "history": [],
             "best": None,
             "seconds": 0.0,
         }
-        best = checkpoint.load_weights(scratch / "best.safetensors") if progress["best"] is not None else {}
+        best = (
+            checkpoint.load_weights(scratch / "best.safetensors")
+            if progress["best"] is not None
+            else {}
+        )
         for epoch, scores in enumerate(progress["history"]):
             on_epoch(epoch, scores)
         for epoch in range(len(progress["history"]), epochs):
             torch.manual_seed(1_000_003 * seed + epoch + 7_919 * accelerator.rank())
             trained.train()
             begun, sums = time.monotonic(), dict[str, float]()
-            for number, batch in enumerate(track(batches(epoch), f"epoch {epoch + 1}/{epochs}", total=steps_per_epoch)):
+            for number, batch in enumerate(
+                track(batches(epoch), f"epoch {epoch + 1}/{epochs}", total=steps_per_epoch)
+            ):
                 step = epoch * steps_per_epoch + number
-                optimizer.param_groups[0]["lr"] = learning_rate(base_rate, step, epochs * steps_per_epoch, schedule)
+                optimizer.param_groups[0]["lr"] = learning_rate(
+                    base_rate, step, epochs * steps_per_epoch, schedule
+                )
                 terms = objective(answer(model, batch, step))
                 optimizer.zero_grad()
                 terms["loss"].backward()
@@ -130,11 +153,19 @@ def fit(
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.item()
             accelerator.average_buffers(trained)
-            scores = {name: value / steps_per_epoch for name, value in accelerator.average(sums).items()}
+            scores = {
+                name: value / steps_per_epoch for name, value in accelerator.average(sums).items()
+            }
             scores["validation"] = validate(model)
             if not math.isfinite(scores["loss"]):
-                raise FloatingPointError(f"loss is {scores['loss']} in epoch {epoch + 1}; try a lower learning_rate")
-            rival = progress["history"][progress["best"]]["validation"] if progress["best"] is not None else -math.inf
+                raise FloatingPointError(
+                    f"loss is {scores['loss']} in epoch {epoch + 1}; try a lower learning_rate"
+                )
+            rival = (
+                progress["history"][progress["best"]]["validation"]
+                if progress["best"] is not None
+                else -math.inf
+            )
             if epoch >= first and scores["validation"] > rival:
                 progress["best"] = epoch
                 best = checkpoint.trained(model)

@@ -14,7 +14,8 @@ _ZERO = 1e-8  # a shorter vector has no direction: cosine 0, and no gradient
 
 
 def cross_entropy(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """Hard labels, eq. (6): −Σᵢ yᵢ log ŷᵢ, mean over the labelled items of `(N, C)` logits; zero when none is.
+    """Hard labels, eq. (6): −Σᵢ yᵢ log ŷᵢ, mean over the labelled items of `(N, C)` logits; zero
+    when none is.
 
     `answers` `(N,)` holds UNLABELLED (−1) where the answer is unknown.
     """
@@ -23,17 +24,22 @@ def cross_entropy(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
 
 
 def kd(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Soft labels, eqs. (4)–(5): T² Σᵢ pᵢᵀ log(pᵢᵀ / pᵢˢ) with p = softmax(z/T), summed over options, mean over items.
+    """Soft labels, eqs. (4)–(5): T² Σᵢ pᵢᵀ log(pᵢᵀ / pᵢˢ) with p = softmax(z/T), summed over
+    options, mean over items.
 
     Averaging over options too would divide it by C.
     """
     log_student = F.log_softmax(student / temperature, dim=-1)
     log_teacher = F.log_softmax(teacher / temperature, dim=-1)
-    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    return temperature**2 * F.kl_div(
+        log_student, log_teacher, reduction="batchmean", log_target=True
+    )
 
 
 def feature_mse(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Feature alignment, eq. (8): (1/N) Σⱼ ‖F_T⁽ʲ⁾ − F_S⁽ʲ⁾‖² of `(N, D)` vectors; the square is summed over units."""
+    """Feature alignment, eq. (8): (1/N) Σⱼ ‖F_T⁽ʲ⁾ − F_S⁽ʲ⁾‖² of `(N, D)` vectors; the square is
+    summed over units.
+    """
     return (student - teacher).square().sum(-1).mean()
 
 
@@ -47,10 +53,10 @@ def front_alignment(
 ) -> torch.Tensor:
     """Front-end alignment, scenes paper eqs. (14)–(15): (1/N) Σᵢ (1 − cos(Z′_T(i), Z_S(i))).
 
-    Z′_T = LayerNorm(W_p Z_T + b_p), without gain or shift of its own. `student` `(B, T, D)`, `teacher` `(B, U, E)`, W_p =
-    `weight` `(D, E)`, b_p = `bias` `(D,)`. Z′_T is resampled linearly over time to the student's frames, of which N are
-    real: `lengths` and `teacher_lengths` `(B,)` say which; without them all are. See `fixed_projection` for why W_p must
-    not be learned.
+    Z′_T = LayerNorm(W_p Z_T + b_p), without gain or shift of its own. `student` `(B, T, D)`,
+    `teacher` `(B, U, E)`, W_p = `weight` `(D, E)`, b_p = `bias` `(D,)`. Z′_T is resampled linearly
+    over time to the student's frames, of which N are real: `lengths` and `teacher_lengths` `(B,)`
+    say which; without them all are. See `fixed_projection` for why W_p must not be learned.
     """
     if lengths is None:
         lengths = torch.full((len(student),), student.shape[1])
@@ -65,12 +71,18 @@ def front_alignment(
     return 1 - cosine[real].mean()
 
 
-def resample(frames: torch.Tensor, lengths: torch.Tensor, size: int, to: torch.Tensor) -> torch.Tensor:
-    """Return `(B, size, D)`: each clip's first `lengths[b]` of frames `(B, U, D)` stretched linearly to `to[b]` frames.
+def resample(
+    frames: torch.Tensor, lengths: torch.Tensor, size: int, to: torch.Tensor
+) -> torch.Tensor:
+    """Return `(B, size, D)`: each clip's first `lengths[b]` of frames `(B, U, D)` stretched
+    linearly to `to[b]` frames.
 
-    Frames stand for equal spans and are compared at their middles; the outermost hold beyond theirs.
+    Frames stand for equal spans and are compared at their middles; the outermost hold beyond
+    theirs.
     """
-    middles = (torch.arange(size, device=frames.device) + 0.5).double() * (lengths.double() / to)[:, None] - 0.5
+    middles = (torch.arange(size, device=frames.device) + 0.5).double() * (lengths.double() / to)[
+        :, None
+    ] - 0.5
     middles = torch.minimum(middles.clamp(min=0), (lengths - 1)[:, None])  # (B, size)
     before = middles.long()
     after = torch.minimum(before + 1, (lengths - 1)[:, None])
@@ -79,12 +91,16 @@ def resample(frames: torch.Tensor, lengths: torch.Tensor, size: int, to: torch.T
     return torch.lerp(frames[clip, before], frames[clip, after], share)
 
 
-def fixed_projection(teacher_mean: torch.Tensor, width: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return W_p `(D, E)` and b_p `(D,)` of eq. (14) for `width` = D, from the mean teacher frame `(E,)`.
+def fixed_projection(
+    teacher_mean: torch.Tensor, width: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return W_p `(D, E)` and b_p `(D,)` of eq. (14) for `width` = D, from the mean teacher frame
+    `(E,)`.
 
-    W_p is semi-orthogonal: as far as D allows it keeps angles. b_p = −W_p · mean takes out what all frames share, which
-    a constant student could match. The paper learns W_p; then W_p = 0 with constant student features has loss 0, and
-    nothing was learned. A fixed W_p leaves the teacher's frames as the only way down.
+    W_p is semi-orthogonal: as far as D allows it keeps angles. b_p = −W_p · mean takes out what all
+    frames share, which a constant student could match. The paper learns W_p; then W_p = 0 with
+    constant student features has loss 0, and nothing was learned. A fixed W_p leaves the teacher's
+    frames as the only way down.
     """
     weight = torch.empty(width, len(teacher_mean), dtype=teacher_mean.dtype)
     torch.nn.init.orthogonal_(weight, generator=torch.Generator().manual_seed(seed))
@@ -92,9 +108,11 @@ def fixed_projection(teacher_mean: torch.Tensor, width: int, seed: int) -> tuple
 
 
 def temperature(step: int, t_max: float, t_min: float, beta: float) -> float:
-    """Annealed temperature, scenes paper eq. (16) made to agree with its text: (T_max − T_min)·e^(−β·step) + T_min.
+    """Annealed temperature, scenes paper eq. (16) made to agree with its text: (T_max −
+    T_min)·e^(−β·step) + T_min.
 
-    As printed, T_max·e^(−βt) + T_min, it would start at 8 + 2 = 10, where the text says that 8 is its initial value.
+    As printed, T_max·e^(−βt) + T_min, it would start at 8 + 2 = 10, where the text says that 8 is
+    its initial value.
     """
     return (t_max - t_min) * math.exp(-beta * step) + t_min
 
@@ -102,10 +120,11 @@ def temperature(step: int, t_max: float, t_min: float, beta: float) -> float:
 def layered_kd(
     student: Sequence[torch.Tensor], teacher: torch.Tensor, routes: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """Layered soft labels, scenes paper eq. (17): Σₖ T² KL(softmax(z_Tᵏ/T) ‖ softmax(z_S/T)), mean over items and stages.
+    """Layered soft labels, scenes paper eq. (17): Σₖ T² KL(softmax(z_Tᵏ/T) ‖ softmax(z_S/T)), mean
+    over items and stages.
 
-    `student` holds each of S stages' logits `(N, C)`, `teacher` `(N, L, C)` each layer's, and `routes` `(S, K)` the
-    layers, from 0, that a stage learns from.
+    `student` holds each of S stages' logits `(N, C)`, `teacher` `(N, L, C)` each layer's, and
+    `routes` `(S, K)` the layers, from 0, that a stage learns from.
     """
     count = routes.shape[1]
     sources = teacher.movedim(1, 0)[routes]  # (S, K, N, C)

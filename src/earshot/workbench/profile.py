@@ -1,7 +1,8 @@
 """Presets for params.yaml: a profile overwrites some of its values, comments stay.
 
-A profile is laid over the values of `embedded`, which sets back whatever any profile sets: the order in which profiles
-were applied leaves no trace. A section of another kind (a corpus of another name) is replaced whole.
+A profile is laid over the values of `embedded`, which sets back whatever any profile sets: the
+order in which profiles were applied leaves no trace. A section of another kind (a corpus of another
+name) is replaced whole.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,11 +27,14 @@ def available(folder: Path) -> list[str]:
 def apply(profile: Path, params: Path) -> list[str]:
     """Write a profile's values into params.yaml and return what changed, `key: old → new` a line.
 
-    The profile `embedded` beside it, if there is one, comes first. Raises ParameterError for a profile that is not there
-    (it names those that are), for a key that params.yaml lacks or a value out of range; the file is then left alone.
+    The profile `embedded` beside it, if there is one, comes first. Raises ParameterError for a
+    profile that is not there (it names those that are), for a key that params.yaml lacks or a value
+    out of range; the file is then left alone.
     """
     if not profile.is_file():
-        raise ParameterError(f"{profile}: no such profile; there are {', '.join(available(profile.parent)) or 'none'}")
+        raise ParameterError(
+            f"{profile}: no such profile; there are {', '.join(available(profile.parent)) or 'none'}"
+        )
     yaml = _yaml()
     content = yaml.load(params.read_text())
     before = dict(_leaves(content))
@@ -56,7 +60,9 @@ def _yaml() -> YAML:
     yaml = YAML()
     yaml.width = 4096  # no line is broken anew
     yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.representer.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null"))
+    yaml.representer.add_representer(
+        type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     return yaml
 
 
@@ -64,7 +70,11 @@ def _merge(into: Any, values: Mapping[str, Any], prefix: str) -> None:
     for name, value in values.items():
         if name not in into:
             raise ParameterError(f"profile: {prefix}{name}: no such key in params.yaml")
-        if isinstance(value, Mapping) and isinstance(into[name], Mapping) and _same_kind(into[name], value):
+        if (
+            isinstance(value, Mapping)
+            and isinstance(into[name], Mapping)
+            and _same_kind(into[name], value)
+        ):
             _merge(into[name], value, f"{prefix}{name}.")
         else:
             into[name] = value
@@ -84,13 +94,17 @@ def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _unalign(node: Any) -> None:
-    """Let comments follow their values after one space: they would keep the column that a longer value pushed them to."""
+    """Let comments follow their values after one space: they would keep the column that a longer
+    value pushed them to.
+    """
     if comment := getattr(node, "ca", None):
         ends = [tokens[2] for tokens in comment.items.values() if len(tokens) > 2]
         for token in [*ends, (comment.comment or [None])[0]]:
             if token is not None and not token.value.startswith("\n"):
                 token.column = 0
-    for value in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+    for value in (
+        node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+    ):
         _unalign(value)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 from earshot.runtime.files import atomic
 
 Scores = dict[str, Any]
-Cell = Callable[[Scores, Scores], str]  # a model's part of quality.json, and of cost.json → what the table says
+Cell = Callable[
+    [Scores, Scores], str
+]  # a model's part of quality.json, and of cost.json → what the table says
 
 HEADINGS = {
     "en": {
@@ -83,7 +85,9 @@ def _macs(price: Scores, digits: int) -> str:
 
 def _count(price: Scores) -> str:
     number = price.get("parameters", 0)
-    return "" if not number else f"{number / 1e6:.2f} M" if number >= 1e6 else f"{number / 1e3:.1f} k"
+    return (
+        "" if not number else f"{number / 1e6:.2f} M" if number >= 1e6 else f"{number / 1e3:.1f} k"
+    )
 
 
 def _across(scores: Scores, seen: bool) -> str:
@@ -98,22 +102,32 @@ def _across(scores: Scores, seen: bool) -> str:
 CHOICE: dict[str, Cell] = {
     "accuracy": lambda scores, price: _percent(scores, "accuracy"),
     "macro_f1": lambda scores, price: f"{100 * scores['macro_f1']:.1f}",
-    "unseen": lambda s, price: _percent(s["wording"]["unseen"], "accuracy") if "unseen" in s["wording"] else "–",
-    "parameters": lambda scores, price: f"{price['parameters'] / 1e6:.2f} M" if "parameters" in price else "",
+    "unseen": lambda s, price: (
+        _percent(s["wording"]["unseen"], "accuracy") if "unseen" in s["wording"] else "–"
+    ),
+    "parameters": lambda scores, price: (
+        f"{price['parameters'] / 1e6:.2f} M" if "parameters" in price else ""
+    ),
     "macs": lambda scores, price: _macs(price, 0),
     "bytes": lambda scores, price: f"{price['bytes'] / 1e6:.2f} MB" if "bytes" in price else "",
     "latency": lambda scores, price: _latency(price, 1),
     "minutes": _minutes,
-    "paper": lambda s, price: f"{100 * s['paper_protocol']['accuracy']:.0f}" if "paper_protocol" in s else "–",
+    "paper": lambda s, price: (
+        f"{100 * s['paper_protocol']['accuracy']:.0f}" if "paper_protocol" in s else "–"
+    ),
 }
 CLASSES: dict[str, Cell] = {
     "macro_accuracy": lambda scores, price: _percent(scores, "accuracy"),
     "log_loss": lambda scores, price: f"{scores['nll']:.2f}",
     "seen_devices": lambda scores, price: _across(scores, True),
     "unseen_devices": lambda scores, price: _across(scores, False),
-    "drop": lambda s, price: _points(s, "device_drop", "{:z.1f} ({:z.1f} to {:z.1f})") if "device_drop" in s else "–",
+    "drop": lambda s, price: (
+        _points(s, "device_drop", "{:z.1f} ({:z.1f} to {:z.1f})") if "device_drop" in s else "–"
+    ),
     "parameters": lambda scores, price: _count(price),
-    "parameter_bytes": lambda s, price: f"{price['parameter_bytes'] / 1e3:.1f}" if "parameter_bytes" in price else "",
+    "parameter_bytes": lambda s, price: (
+        f"{price['parameter_bytes'] / 1e3:.1f}" if "parameter_bytes" in price else ""
+    ),
     "macs": lambda scores, price: _macs(price, 1),
     "latency": lambda scores, price: _latency(price, 2),
     "minutes": _minutes,
@@ -124,7 +138,9 @@ def model_order(quality: Scores) -> list[str]:
     """Teachers first, then each student with its int8 files, the audio-blind control last."""
     students = sorted(model for model in quality if f"{model}_int8" in quality)
     forms = (f"{student}{form}" for student in students for form in ("", "_int8", "_ptq"))
-    return [model for model in ("teacher", "teacher_scratch", *forms, "audio_blind") if model in quality]
+    return [
+        model for model in ("teacher", "teacher_scratch", *forms, "audio_blind") if model in quality
+    ]
 
 
 def render(quality: Scores, cost: Scores, language: str = "en", seconds: float = 10.0) -> str:
@@ -142,9 +158,20 @@ def render(quality: Scores, cost: Scores, language: str = "en", seconds: float =
     metrics = {"accuracy": "accuracy_points" if classes else "points"}
     if any("device_drop" in gain for gain in quality["gain"].values()):
         metrics["device_drop"] = "drop_points"
-    lines += ["", _row([heads["gain"], *(heads[name] for name in metrics.values())]), "|---" * (1 + len(metrics)) + "|"]
+    lines += [
+        "",
+        _row([heads["gain"], *(heads[name] for name in metrics.values())]),
+        "|---" * (1 + len(metrics)) + "|",
+    ]
     for pair, gain in quality["gain"].items():
-        lines.append(_row(["`{}`".format(pair.replace("_vs_", "` − `")), *(_points(gain, name) for name in metrics)]))
+        lines.append(
+            _row(
+                [
+                    "`{}`".format(pair.replace("_vs_", "` − `")),
+                    *(_points(gain, name) for name in metrics),
+                ]
+            )
+        )
     return "\n".join(lines)
 
 
@@ -164,7 +191,9 @@ def markers(track: str) -> tuple[str, str]:
 
 
 def insert(readme: Path, track: str, table: str) -> None:
-    """Put `table` between a track's markers in a README, atomically; ValueError when a marker is missing."""
+    """Put `table` between a track's markers in a README, atomically; ValueError when a marker is
+    missing.
+    """
     begin, end = markers(track)
     text = readme.read_text()
     if begin not in text or end not in text:

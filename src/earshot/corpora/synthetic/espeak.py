@@ -1,7 +1,8 @@
 """espeak-ng as a deterministic voice: text in, 16 kHz samples out.
 
-espeak-ng keeps state between utterances and seeds its noise from the clock. One forked process per utterance with a
-fixed seed gives the same samples whatever was spoken before. Fork before torch is loaded: its threads do not survive.
+espeak-ng keeps state between utterances and seeds its noise from the clock. One forked process per
+utterance with a fixed seed gives the same samples whatever was spoken before. Fork before torch is
+loaded: its threads do not survive.
 """
 
 import ctypes
@@ -14,7 +15,9 @@ import soxr
 
 SAMPLE_RATE = 16_000
 _SYNCHRONOUS, _UTF8, _RATE, _PITCH = 2, 1, 1, 3
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class Voice:
 
 def _synthesize(text: str, voice: Voice, seed: int) -> bytes:
     library = ctypes.CDLL(espeakng_loader.get_library_path())
-    native_rate = library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
+    native_rate = library.espeak_Initialize(
+        _SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0
+    )
     pieces: list[np.ndarray] = []
 
     @_CALLBACK
@@ -46,12 +51,15 @@ def _synthesize(text: str, voice: Voice, seed: int) -> bytes:
     encoded = text.encode()
     library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _UTF8, None, None)
     native = np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
-    samples = soxr.resample(native.astype(np.float32), native_rate, SAMPLE_RATE)  # soxr's own int16 differs by process
+    samples = soxr.resample(
+        native.astype(np.float32), native_rate, SAMPLE_RATE
+    )  # soxr's own int16 differs by process
     return np.clip(np.rint(samples), -32768, 32767).astype(np.int16).tobytes()
 
 
 def speak(text: str, voice: Voice, seed: int = 1) -> np.ndarray:
-    """Return `text` spoken by `voice` as int16 samples `(N,)` at 16 kHz; the same arguments give the same samples.
+    """Return `text` spoken by `voice` as int16 samples `(N,)` at 16 kHz; the same arguments give
+    the same samples.
 
     Raises ValueError when espeak-ng knows no such voice.
     """

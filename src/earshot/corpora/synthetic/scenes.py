@@ -1,8 +1,10 @@
-"""The embedded scenes: TAU's ten classes made on this machine, in TAU's own layout and naming, the same bytes each time.
+"""The embedded scenes: TAU's ten classes made on this machine, in TAU's own layout and naming, the
+same bytes each time.
 
-A class is a mixture of sources; a location (`lisbon-1004`) draws which of them it has, how loud, and its room; a
-segment (one recording) varies about its location, at a random level. Classes overlap, and a second of a recording may
-lack whatever tells. Test locations are others than training's, and devices s4 to s6 are in the test alone.
+A class is a mixture of sources; a location (`lisbon-1004`) draws which of them it has, how loud,
+and its room; a segment (one recording) varies about its location, at a random level. Classes
+overlap, and a second of a recording may lack whatever tells. Test locations are others than
+training's, and devices s4 to s6 are in the test alone.
 """
 
 from collections.abc import Iterator
@@ -29,7 +31,8 @@ CITIES = "barcelona helsinki lisbon london lyon milan paris prague stockholm vie
 SEGMENTS_PER_LOCATION = 2
 FIRST_LOCATION = {"train": 1_000, "test": 30_000, "pretrain": 60_000}
 
-# Per class: its room's 60 dB decay (seconds, from–to), and its sources: how many locations have it, and its level (dB).
+# Per class: its room's 60 dB decay (seconds, from–to), and its sources: how many locations have it,
+# and its level (dB).
 CLASSES: dict[str, tuple[tuple[float, float], dict[str, tuple[float, float]]]] = {
     "airport": (
         (0.8, 2.2),
@@ -103,8 +106,12 @@ CLASSES: dict[str, tuple[tuple[float, float], dict[str, tuple[float, float]]]] =
     ),
 }  # fmt: skip
 LOCATION_SPREAD, SEGMENT_SPREAD = 2.0, 1.5  # of a source's level, dB
-OWN = 0.25  # of a source's traits: how far they are the location's own; the rest is typical of the class
-KIND_COLOUR, SITE_COLOUR = 0.5, 0.15  # how far class and location colour what is heard there; 1 is a device
+# of a source's traits: how far they are the location's own; the rest is typical of the class
+OWN = 0.25
+KIND_COLOUR, SITE_COLOUR = (
+    0.5,
+    0.15,
+)  # how far class and location colour what is heard there; 1 is a device
 LEVELS = (-36.0, -20.0)  # of a segment, dBFS
 
 DEVICES = {
@@ -170,21 +177,29 @@ def synthesize(segment: Segment, sample_rate: int, seed: int) -> dict[str, np.nd
     """Return the recording of each device, int16 `(seconds × sample_rate,)`."""
     site = np.random.default_rng([seed, 1, segment.location])
     rng = np.random.default_rng([seed, 2, segment.number])
-    place = Place(segment.seconds * sample_rate, sample_rate, segment.label, (seed, 3, segment.location), OWN)
+    place = Place(
+        segment.seconds * sample_rate, sample_rate, segment.label, (seed, 3, segment.location), OWN
+    )
     (short, long), mixture = CLASSES[segment.label]
     tail, wet = room(site, sample_rate, site.uniform(short, long)), site.uniform(0.2, 0.6)
     dry = np.zeros(place.samples, dtype=np.float32)
     for source, (share, level) in mixture.items():
         present, own = site.random() < share, site.normal(level, LOCATION_SPREAD)
         if present:
-            dry += np.float32(10 ** (rng.normal(own, SEGMENT_SPREAD) / 20)) * SOURCES[source](rng, place)
+            dry += np.float32(10 ** (rng.normal(own, SEGMENT_SPREAD) / 20)) * SOURCES[source](
+                rng, place
+            )
     scene = dry + np.float32(wet) * signal.oaconvolve(dry, tail)[: len(dry)]
-    for colour in (draw(np.random.default_rng([*segment.label.encode()]), KIND_COLOUR), draw(site, SITE_COLOUR)):
+    for colour in (
+        draw(np.random.default_rng([*segment.label.encode()]), KIND_COLOUR),
+        draw(site, SITE_COLOUR),
+    ):
         scene = signal.oaconvolve(scene, colour.response(sample_rate))[: len(dry)]
     level, peak = 10 ** (rng.uniform(*LEVELS) / 20), 0.7 / np.abs(unit(scene)).max()
     scene = unit(scene) * np.float32(min(level, peak))
     return {
-        device: np.rint(32767 * DEVICES[device].hear(scene, sample_rate, rng)).astype(np.int16) for device in segment.devices
+        device: np.rint(32767 * DEVICES[device].hear(scene, sample_rate, rng)).astype(np.int16)
+        for device in segment.devices
     }
 
 
@@ -194,10 +209,18 @@ def build(params: SyntheticScenes, folder: Path, seed: int) -> Iterator[Clip]:
     The same parameters and seed give the same bytes, whatever the number of workers.
     """
     segments = [
-        segment for split in ("train", "test") for segment in plan(split, params.segments[split], params.clips[split], seed)
+        segment
+        for split in ("train", "test")
+        for segment in plan(split, params.segments[split], params.clips[split], seed)
     ]
     (folder / "audio").mkdir(parents=True, exist_ok=True)
-    for _ in parallel.run(partial(_record, folder, params.sample_rate, seed), segments, "scenes", unit="segment", chunk=4):
+    for _ in parallel.run(
+        partial(_record, folder, params.sample_rate, seed),
+        segments,
+        "scenes",
+        unit="segment",
+        chunk=4,
+    ):
         pass
     reading = TAU2022(name="tau2022", root=str(folder), validation_share=params.validation_share)
     _tables(segments, folder, reading, seed)
@@ -205,11 +228,19 @@ def build(params: SyntheticScenes, folder: Path, seed: int) -> Iterator[Clip]:
 
 
 def unlabelled(number: int, sample_rate: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield `number` one-second clips, int16 `(sample_rate,)`, of locations that are in no split, through seen devices."""
+    """Yield `number` one-second clips, int16 `(sample_rate,)`, of locations that are in no split,
+    through seen devices.
+    """
     per_segment = 10
     segments = plan("pretrain", -(-number // (per_segment * len(CLASSES))), per_segment, seed)
     order = np.random.default_rng([seed, 4]).permutation(len(segments))[: -(-number // per_segment)]
-    made = parallel.run(partial(_hear, sample_rate, seed), [segments[i] for i in order], "scenes", unit="segment", chunk=4)
+    made = parallel.run(
+        partial(_hear, sample_rate, seed),
+        [segments[i] for i in order],
+        "scenes",
+        unit="segment",
+        chunk=4,
+    )
     left = number
     for samples in made:
         yield from samples.reshape(-1, sample_rate)[:left]
@@ -228,7 +259,9 @@ def _record(folder: Path, sample_rate: int, seed: int, segment: Segment) -> None
 
 
 def _write(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    """Write a PCM16 file under its final name only when whole; thousands of them are not worth a flush to disk each."""
+    """Write a PCM16 file under its final name only when whole; thousands of them are not worth a
+    flush to disk each.
+    """
     content = BytesIO()
     soundfile.write(content, samples, sample_rate, format="WAV", subtype="PCM_16")
     partial_file = path.with_suffix(".partial")
@@ -275,8 +308,8 @@ def _tables(segments: list[Segment], folder: Path, reading: TAU2022, seed: int) 
 def _labelling_order(train: pd.DataFrame, reading: TAU2022, seed: int) -> dict[int, float]:
     """Return for each training segment the share (percent) of its class from which it is labelled.
 
-    Within a class they are in random order, those of validation locations spread evenly among the others: no labelled
-    share is without clips to train on.
+    Within a class they are in random order, those of validation locations spread evenly among the
+    others: no labelled share is without clips to train on.
     """
     held_out = tau2022.validation_locations(train, reading.validation_share, seed, reading.root)
     rng = np.random.default_rng([seed, 6])
@@ -284,8 +317,16 @@ def _labelling_order(train: pd.DataFrame, reading: TAU2022, seed: int) -> dict[i
     for _, of_class in train.drop_duplicates("segment").groupby("scene_label"):
         ranked = []
         for validation in (False, True):
-            group = of_class["segment"][of_class["identifier"].isin(held_out) == validation].tolist()
-            ranked += [((rank + 0.5) / len(group), validation, number) for rank, number in enumerate(rng.permutation(group))]
+            group = of_class["segment"][
+                of_class["identifier"].isin(held_out) == validation
+            ].tolist()
+            ranked += [
+                ((rank + 0.5) / len(group), validation, number)
+                for rank, number in enumerate(rng.permutation(group))
+            ]
         # Half a segment rounds a share to the nearest number of segments; the first is in all.
-        order |= {n: 100 * (rank + 0.5) / len(ranked) if rank else 0 for rank, (_, _, n) in enumerate(sorted(ranked))}
+        order |= {
+            n: 100 * (rank + 0.5) / len(ranked) if rank else 0
+            for rank, (_, _, n) in enumerate(sorted(ranked))
+        }
     return order

@@ -1,7 +1,9 @@
-"""The embedded corpus: short spoken passages of a small world, made on this machine, offline, the same bytes each time.
+"""The embedded corpus: short spoken passages of a small world, made on this machine, offline, the
+same bytes each time.
 
-Splits share neither voices nor passages, but for `teacher` and `pool` (and `pretrain`), which share voices: there the
-teacher learns, and there unlabelled audio would come from in practice. `unseen` wordings occur in `test` alone.
+Splits share neither voices nor passages, but for `teacher` and `pool` (and `pretrain`), which share
+voices: there the teacher learns, and there unlabelled audio would come from in practice. `unseen`
+wordings occur in `test` alone.
 """
 
 from collections.abc import Iterator
@@ -19,8 +21,18 @@ from earshot.runtime import parallel
 from earshot.runtime.files import atomic
 from earshot.tables.manifest import Clip
 
-ACCENTS = ("en", "en-us", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc")
-# Variants of espeak-ng; each belongs to one group of splits. None of them clips, but for some that only pretraining hears.
+ACCENTS = (
+    "en",
+    "en-us",
+    "en-gb-x-rp",
+    "en-gb-scotland",
+    "en-gb-x-gbclan",
+    "en-gb-x-gbcwmd",
+    "en-029",
+    "en-us-nyc",
+)
+# Variants of espeak-ng; each belongs to one group of splits. None of them clips, but for some that
+# only pretraining hears.
 VARIANTS = {
     "teacher": (
         "Alex Alicia Andy Annie Diogo Henrique Lee Mario Michael Mike Reed adam announcer aunty belinda benjamin boris "
@@ -32,7 +44,8 @@ VARIANTS = {
 }
 VARIANTS["pool"] = VARIANTS["teacher"]
 VARIANTS["pretrain"] = (
-    VARIANTS["teacher"] + "Gene Gene2 Jacky gustave john paul pedro Marco ed antonio whisper croak".split()
+    VARIANTS["teacher"]
+    + "Gene Gene2 Jacky gustave john paul pedro Marco ed antonio whisper croak".split()
 )
 BUCKETS = {
     "test": range(0, 20),
@@ -61,12 +74,15 @@ class Utterance:
 def _voice(rng: np.random.Generator, split: str) -> Voice:
     variants = VARIANTS[split]
     name = f"{ACCENTS[rng.integers(len(ACCENTS))]}+{variants[rng.integers(len(variants))]}"
-    (slow, fast), (low, high) = ((125, 225), (15, 86)) if split == "pretrain" else ((150, 200), (35, 66))
+    (slow, fast), (low, high) = (
+        ((125, 225), (15, 86)) if split == "pretrain" else ((150, 200), (35, 66))
+    )
     return Voice(name, rate=int(rng.integers(slow, fast)), pitch=int(rng.integers(low, high)))
 
 
 def script(split: str, passages: int, retellings: int, seed: int) -> Iterator[Utterance]:
-    """Yield what is to be said in `split`: `passages` passages, each told `retellings` times, then its closing sentence.
+    """Yield what is to be said in `split`: `passages` passages, each told `retellings` times, then
+    its closing sentence.
 
     Pretraining speech has no closings: half of it is passages, half word salad.
     """
@@ -93,14 +109,17 @@ def script(split: str, passages: int, retellings: int, seed: int) -> Iterator[Ut
 
 
 def build(params: SyntheticSpeech, folder: Path, seed: int) -> Iterator[Clip]:
-    """Speak every split of `params.passages` to 16-bit FLAC files `folder/split/id.flac`; yield their clips in order.
+    """Speak every split of `params.passages` to 16-bit FLAC files `folder/split/id.flac`; yield
+    their clips in order.
 
     The same parameters and seed give the same bytes, whatever the number of workers.
     """
     lines = [
         utterance
         for split, passages in params.passages.items()
-        for utterance in script(split, passages, params.fewshot_retellings if split == "fewshot" else 1, seed)
+        for utterance in script(
+            split, passages, params.fewshot_retellings if split == "fewshot" else 1, seed
+        )
     ]
     lengths = parallel.run(partial(_record, folder), lines, "speech", unit="utterance", chunk=16)
     for line, samples in zip(lines, lengths, strict=True):
@@ -118,7 +137,9 @@ def build(params: SyntheticSpeech, folder: Path, seed: int) -> Iterator[Clip]:
 
 
 def spoken(split: str, passages: int, seed: int) -> list[tuple[np.ndarray, str]]:
-    """Return the first sentence of each passage of a split, spoken: int16 samples `(N,)` at 16 kHz, and their text."""
+    """Return the first sentence of each passage of a split, spoken: int16 samples `(N,)` at 16 kHz,
+    and their text.
+    """
     lines = [line for line in script(split, passages, 1, seed) if line.id.endswith("-00")]
     sounds = parallel.run(_speak, lines, f"speak {split}", chunk=16)
     return [(samples, line.text) for samples, line in zip(sounds, lines, strict=True)]

@@ -1,4 +1,5 @@
-"""What sounds are made of: places, noise, tones, wandering curves, and events scattered over a recording.
+"""What sounds are made of: places, noise, tones, wandering curves, and events scattered over a
+recording.
 
 Samples are float32 `(N,)`; levels are about RMS 1 unless said otherwise.
 """
@@ -14,7 +15,9 @@ Envelope = Callable[[np.ndarray], np.ndarray]
 
 
 class Traits:
-    """Random numbers that lean towards what is typical of a kind: `own` of the way (0 to 1) they are this place's."""
+    """Random numbers that lean towards what is typical of a kind: `own` of the way (0 to 1) they
+    are this place's.
+    """
 
     def __init__(self, typical: np.random.Generator, rng: np.random.Generator, own: float) -> None:
         self._typical, self._rng, self._own = typical, rng, own
@@ -34,7 +37,9 @@ class Traits:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one listens: the recording's samples and rate, the kind of place, and the seed of what is its own."""
+    """Where one listens: the recording's samples and rate, the kind of place, and the seed of what
+    is its own.
+    """
 
     samples: int
     sample_rate: int
@@ -43,7 +48,9 @@ class Place:
     own: float = 0.5
 
     def traits(self, source: str) -> Traits:
-        """Return the traits of a source: the same for every recording of the place, and similar in its kind."""
+        """Return the traits of a source: the same for every recording of the place, and similar in
+        its kind.
+        """
         typical = np.random.default_rng([*self.kind.encode(), *source.encode()])
         return Traits(typical, np.random.default_rng([*self.seed, *source.encode()]), self.own)
 
@@ -63,7 +70,10 @@ def band(low: float, high: float, tilt: float = 0.0, order: int = 2) -> Envelope
     def magnitude(hertz: np.ndarray) -> np.ndarray:
         hertz = np.maximum(hertz, 1).astype(np.float32)
         slope = (hertz / np.float32(np.sqrt(low * high))) ** np.float32(tilt / 6.02)
-        below, above = (np.float32(low) / hertz) ** (2 * order), (hertz / np.float32(high)) ** (2 * order)
+        below, above = (
+            (np.float32(low) / hertz) ** (2 * order),
+            (hertz / np.float32(high)) ** (2 * order),
+        )
         return slope / np.sqrt((1 + below) * (1 + above))
 
     return magnitude
@@ -75,14 +85,18 @@ def split(samples: np.ndarray, sample_rate: int, *magnitudes: Envelope) -> list[
     return [fft.irfft(spectrum * magnitude(hertz), len(samples)) for magnitude in magnitudes]
 
 
-def noise(rng: np.random.Generator, samples: int, sample_rate: int, magnitude: Envelope) -> np.ndarray:
+def noise(
+    rng: np.random.Generator, samples: int, sample_rate: int, magnitude: Envelope
+) -> np.ndarray:
     """Return noise of a spectrum, at RMS 1."""
     spectrum = rng.standard_normal(2 * (samples // 2 + 1), dtype=np.float32).view(np.complex64)
     return unit(fft.irfft(spectrum * magnitude(fft.rfftfreq(samples, 1 / sample_rate)), samples))
 
 
 def slow(rng: np.random.Generator, place: Place, rate: float, depth: float) -> np.ndarray:
-    """Return a positive curve `(N,)` that wanders about 1, `rate` times a second, by a factor of about e^depth."""
+    """Return a positive curve `(N,)` that wanders about 1, `rate` times a second, by a factor of
+    about e^depth.
+    """
     knots = int(place.seconds * rate) + 3
     values = depth * rng.standard_normal(knots)
     step = place.sample_rate // 250  # straight lines between 250 points a second sound like a curve
@@ -93,9 +107,15 @@ def slow(rng: np.random.Generator, place: Place, rate: float, depth: float) -> n
 
 
 def tone(
-    rng: np.random.Generator, pitch: np.ndarray | float, sample_rate: int, harmonics: np.ndarray, samples: int = 0
+    rng: np.random.Generator,
+    pitch: np.ndarray | float,
+    sample_rate: int,
+    harmonics: np.ndarray,
+    samples: int = 0,
 ) -> np.ndarray:
-    """Return a harmonic sound: fundamental `pitch` (Hz, `(N,)` or constant), amplitudes of its harmonics `(K,)`."""
+    """Return a harmonic sound: fundamental `pitch` (Hz, `(N,)` or constant), amplitudes of its
+    harmonics `(K,)`.
+    """
     pitch = np.full(samples, pitch) if np.isscalar(pitch) else pitch
     spectrum = np.zeros(TABLE // 2 + 1, dtype=complex)
     audible = harmonics[: max(1, int(0.45 * sample_rate / float(pitch.max())))]
@@ -111,7 +131,9 @@ def decay(sample_rate: int, seconds: float, attack: float = 0.002) -> np.ndarray
     return np.minimum(time / attack, 1) * np.exp(-6.9 * time / seconds)
 
 
-def scatter(place: Place, starts: np.ndarray, events: list[np.ndarray], levels: np.ndarray) -> np.ndarray:
+def scatter(
+    place: Place, starts: np.ndarray, events: list[np.ndarray], levels: np.ndarray
+) -> np.ndarray:
     """Return events (taken in turn) at `starts` (seconds, maybe before 0), cut to the recording."""
     out = np.zeros(place.samples, dtype=np.float32)
     for number, (start, level) in enumerate(zip(starts, levels, strict=True)):
@@ -121,7 +143,9 @@ def scatter(place: Place, starts: np.ndarray, events: list[np.ndarray], levels: 
     return out
 
 
-def happenings(rng: np.random.Generator, place: Place, per_second: float, before: float = 0.0) -> np.ndarray:
+def happenings(
+    rng: np.random.Generator, place: Place, per_second: float, before: float = 0.0
+) -> np.ndarray:
     """Return the times (seconds) of random events, from `before` seconds ahead of the recording."""
     number = rng.poisson(per_second * (place.seconds + before))
     return np.sort(rng.uniform(-before, place.seconds, number))

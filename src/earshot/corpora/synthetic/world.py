@@ -1,7 +1,9 @@
-"""The small world that synthetic speech talks about: who did what, to which thing, where, and under what sky.
+"""The small world that synthetic speech talks about: who did what, to which thing, where, and under
+what sky.
 
-A passage is one sentence of five facts and a closing sentence that follows from the place without naming it, so that
-"which sentence comes next?" asks for an inference. `SEEN` wordings occur in every split, `UNSEEN` ones only in test.
+A passage is one sentence of five facts and a closing sentence that follows from the place without
+naming it, so that "which sentence comes next?" asks for an inference. `SEEN` wordings occur in
+every split, `UNSEEN` ones only in test.
 """
 
 import hashlib
@@ -51,7 +53,8 @@ UNSEEN = (
     "Do you remember how {name}, {sky}, {action} that {thing} by the {place}?",
     "Near our {place} a {thing} was what {name} {action} {sky}.",
 )
-# Everyday words that the world does not use: pretraining hears them so that its letters do not hang on one vocabulary.
+# Everyday words that the world does not use: pretraining hears them so that its letters do not hang
+# on one vocabulary.
 EVERYDAY = (
     "about above across again against almost along also always among another answer around because become before begin "
     "behind below between beyond both bottle bridge bright bring brother brown build burn call carry catch change check "
@@ -86,7 +89,10 @@ class Facts:
 
     def bucket(self) -> int:
         """Map the facts to 0–99 by hash: splits own buckets, so no passage is ever in two of them."""
-        return int.from_bytes(hashlib.sha256("|".join(astuple(self)).encode()).digest()[:4], "big") % 100
+        return (
+            int.from_bytes(hashlib.sha256("|".join(astuple(self)).encode()).digest()[:4], "big")
+            % 100
+        )
 
     def tell(self, wording: str) -> str:
         """Return the sentence for these facts."""
@@ -108,10 +114,15 @@ def draw(rng: np.random.Generator, buckets: range) -> Facts:
 
 
 def salad(rng: np.random.Generator) -> str:
-    """Return five to nine words in random order, half of them the world's: speech that context does not give away."""
+    """Return five to nine words in random order, half of them the world's: speech that context does
+    not give away.
+    """
     words = sorted({w.strip(".,?").lower() for w in _all_text().split()})
     words += EVERYDAY
-    return " ".join(words[i] for i in rng.integers(len(words), size=rng.integers(5, 10))).capitalize() + "."
+    return (
+        " ".join(words[i] for i in rng.integers(len(words), size=rng.integers(5, 10))).capitalize()
+        + "."
+    )
 
 
 def _all_text() -> str:

@@ -1,4 +1,6 @@
-"""Two states of the project side by side: metrics, parameters, costs, plots. Reads Git objects; checks nothing out."""
+"""Two states of the project side by side: metrics, parameters, costs, plots. Reads Git objects;
+checks nothing out.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +14,17 @@ from earshot.workbench.comparison.moves import Move, moves
 from earshot.workbench.comparison.pictures import Picture, pictures
 from earshot.workbench.comparison.snapshot import Snapshot, commit, nothing, prefix, working_tree
 
-__all__ = ["Comparison", "Track", "commit", "compare", "github", "nothing", "prefix", "template", "working_tree"]
+__all__ = [
+    "Comparison",
+    "Track",
+    "commit",
+    "compare",
+    "github",
+    "nothing",
+    "prefix",
+    "template",
+    "working_tree",
+]
 
 Link = Callable[[str, str], str]  # commit, path → URL
 
@@ -31,7 +43,9 @@ class Track:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that differs between two sides; `faults` are sentences about what could not be read."""
+    """Everything that differs between two sides; `faults` are sentences about what could not be
+    read.
+    """
 
     base: Snapshot
     head: Snapshot
@@ -43,7 +57,8 @@ class Comparison:
 
 
 def compare(base: Snapshot, head: Snapshot, params: str, link: Link | None = None) -> Comparison:
-    """Compare two sides of a project; `params` is the path of the parameters, `link` makes URLs of pictures.
+    """Compare two sides of a project; `params` is the path of the parameters, `link` makes URLs of
+    pictures.
 
     Raises ValueError when parameters or guard cannot be read.
     """
@@ -67,11 +82,15 @@ def github(repository: str, root: Path) -> Link:
 
 
 def template(text: str, root: Path) -> Link:
-    """Return what fills `{commit}` and `{path}` of a template; ValueError when it lacks one of them."""
+    """Return what fills `{commit}` and `{path}` of a template; ValueError when it lacks one of
+    them.
+    """
     if missing := [part for part in ("{commit}", "{path}") if part not in text]:
         raise ValueError(f"{text}: no {' and no '.join(missing)} to fill")
     above = prefix(root)
-    return lambda commit, path: text.replace("{commit}", commit).replace("{path}", quote(above + path))
+    return lambda commit, path: text.replace("{commit}", commit).replace(
+        "{path}", quote(above + path)
+    )
 
 
 def _tracks(*sides: Snapshot) -> list[str]:
@@ -91,7 +110,9 @@ def _read(side: Snapshot, track: str, file: str) -> Figures:
         return Figures(faults={"": "is not UTF-8"})
 
 
-def _track(name: str, files: dict[str, tuple[Figures, Figures]], base: Snapshot, head: Snapshot) -> Track:
+def _track(
+    name: str, files: dict[str, tuple[Figures, Figures]], base: Snapshot, head: Snapshot
+) -> Track:
     there = [any(sides[i].values or sides[i].faults for sides in files.values()) for i in (0, 1)]
     faults = [
         f"metrics/{name}/{file}.json ({side}): {f'{where} ' if where else ''}{what}"

@@ -1,4 +1,6 @@
-"""Cells of Markdown tables: numbers in the unit people read them in, text that cannot break out of its cell."""
+"""Cells of Markdown tables: numbers in the unit people read them in, text that cannot break out of
+its cell.
+"""
 
 import html
 import json
@@ -7,7 +9,19 @@ from typing import Any
 from earshot.workbench.comparison.figures import Interval
 from earshot.workbench.comparison.moves import Move
 
-SHARES = frozenset({"accuracy", "macro_accuracy", "macro_f1", "ece", "wer", "cer", "device_drop", "drop", "agreement"})
+SHARES = frozenset(
+    {
+        "accuracy",
+        "macro_accuracy",
+        "macro_f1",
+        "ece",
+        "wer",
+        "cer",
+        "device_drop",
+        "drop",
+        "agreement",
+    }
+)
 MARKS = {
     "better": "▲ better",
     "worse": "▼ worse",
@@ -31,7 +45,9 @@ def value(name: str, number: float | None, ends: Interval | None = None) -> str:
         return "–"
     if not is_share(name):
         return f"{number:,}" if isinstance(number, int) else f"{number:.4g}"
-    return f"{100 * number:z.1f}%" + (f" ({100 * ends[0]:z.1f}–{100 * ends[1]:z.1f})" if ends else "")
+    return f"{100 * number:z.1f}%" + (
+        f" ({100 * ends[0]:z.1f}–{100 * ends[1]:z.1f})" if ends else ""
+    )
 
 
 def looks_the_same(move: Move) -> bool:

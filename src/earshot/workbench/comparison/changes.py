@@ -19,7 +19,9 @@ class Changes:
 
 
 def load(side: Snapshot, path: str) -> dict[str, Any]:
-    """Return a side's parameters, none where it has no such file; ValueError when the file is no YAML mapping."""
+    """Return a side's parameters, none where it has no such file; ValueError when the file is no
+    YAML mapping.
+    """
     text = side.read(path)
     try:
         content = yaml.safe_load(text or "")
@@ -43,4 +45,6 @@ def changes(base: dict[str, Any], head: dict[str, Any]) -> Changes:
 
 
 def _same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and (one == other or (one != one and other != other))  # NaN is itself here
+    return type(one) is type(other) and (
+        one == other or (one != one and other != other)
+    )  # NaN is itself here

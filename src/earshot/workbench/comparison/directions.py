@@ -2,7 +2,18 @@
 
 HIGHER = frozenset({"accuracy", "macro_accuracy", "macro_f1", "agreement"})
 LOWER = frozenset(
-    {"nll", "ece", "wer", "cer", "drop", "device_drop", "bytes", "macs", "parameters", "parameter_bytes"}
+    {
+        "nll",
+        "ece",
+        "wer",
+        "cer",
+        "drop",
+        "device_drop",
+        "bytes",
+        "macs",
+        "parameters",
+        "parameter_bytes",
+    }
     | {"latency", "latency_median_ms", "latency_low_ms", "latency_high_ms", "train_minutes"}
 )
 DIFFERENCE = "gain"  # of two models: what moved it, one or the other, it does not say

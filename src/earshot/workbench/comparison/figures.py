@@ -1,4 +1,6 @@
-"""The figures of a metrics file, by dotted name; whatever in it is no finite number is told by name."""
+"""The figures of a metrics file, by dotted name; whatever in it is no finite number is told by
+name.
+"""
 
 import json
 import math
@@ -12,7 +14,9 @@ _ENDS = ("_low", "_high")
 
 @dataclass(frozen=True)
 class Figures:
-    """What a metrics file holds: `values` by dotted name, and `faults`, what is wrong with a name ("" is the file)."""
+    """What a metrics file holds: `values` by dotted name, and `faults`, what is wrong with a name
+    ("" is the file).
+    """
 
     values: dict[str, float] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
@@ -27,7 +31,9 @@ class Figures:
         return [name for name in self.values if not self._is_end(name)]
 
     def fault(self, name: str) -> str | None:
-        """Return what is wrong with a figure, with what it stands in, or with the whole file; None if nothing is."""
+        """Return what is wrong with a figure, with what it stands in, or with the whole file; None
+        if nothing is.
+        """
         parts = name.split(".")
         above = [".".join(parts[:length]) for length in range(len(parts), -1, -1)]
         return next((self.faults[one] for one in above if one in self.faults), None)
@@ -37,13 +43,17 @@ class Figures:
 
 
 def parse(text: str | None) -> Figures:
-    """Return the figures of a JSON text; no text (no file) has none, and a text that is no JSON object is a fault."""
+    """Return the figures of a JSON text; no text (no file) has none, and a text that is no JSON
+    object is a fault.
+    """
     if text is None:
         return Figures()
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        return Figures(faults={"": f"is not JSON (line {error.lineno}, column {error.colno}: {error.msg})"})
+        return Figures(
+            faults={"": f"is not JSON (line {error.lineno}, column {error.colno}: {error.msg})"}
+        )
     except RecursionError:
         return Figures(faults={"": "is nested too deeply"})
     if not isinstance(content, dict):
@@ -58,7 +68,9 @@ def parse(text: str | None) -> Figures:
 
 
 def leaves(node: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted name, value) of everything that is no mapping; an empty mapping counts as a value."""
+    """Yield (dotted name, value) of everything that is no mapping; an empty mapping counts as a
+    value.
+    """
     for key, value in node.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, f"{above}{key}.")
@@ -71,4 +83,6 @@ def _kind(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, int | float):
         return "NaN" if math.isnan(value) else "infinite"
-    return {list: "a list", str: "text", dict: "an empty object"}.get(type(value), type(value).__name__)
+    return {list: "a list", str: "text", dict: "an empty object"}.get(
+        type(value), type(value).__name__
+    )

@@ -1,8 +1,8 @@
 """The gate: how much worse a guarded figure may get.
 
-`guard` maps `TRACK.quality.NAME` or `TRACK.cost.NAME` to a tolerance, absolute, in the figure's own unit. What the base
-guards counts as the base has it: a change cannot loosen the gate that it has to pass. What the head guards beside it is
-checked too.
+`guard` maps `TRACK.quality.NAME` or `TRACK.cost.NAME` to a tolerance, absolute, in the figure's own
+unit. What the base guards counts as the base has it: a change cannot loosen the gate that it has to
+pass. What the head guards beside it is checked too.
 """
 
 import math
@@ -44,18 +44,25 @@ class Gate:
         return [f"{check.name}: {check.failure}" for check in self.checks if check.failure]
 
 
-def gate(base: Mapping[str, Any], head: Mapping[str, Any], tracks: Mapping[str, Mapping[str, Sides]]) -> Gate:
-    """Check every guarded figure. `base` and `head` are the sides' parameters, `tracks` their figures by track and file.
+def gate(
+    base: Mapping[str, Any], head: Mapping[str, Any], tracks: Mapping[str, Mapping[str, Sides]]
+) -> Gate:
+    """Check every guarded figure. `base` and `head` are the sides' parameters, `tracks` their
+    figures by track and file.
 
-    Raises ValueError for a guard that cannot be read: a key of another form, a tolerance that is no number from 0 on, a name
-    whose better direction is not known.
+    Raises ValueError for a guard that cannot be read: a key of another form, a tolerance that is no
+    number from 0 on, a name whose better direction is not known.
     """
     old, new = base.get(KEY) or {}, head.get(KEY) or {}
     for guard in (old, new):
         if not isinstance(guard, Mapping):
             raise ValueError(f"{KEY}: {guard!r} is no mapping of figures to tolerances")
-    checks = [_check(name, tolerance, tracks) for name, tolerance in {**new, **old}.items() if name in new]
-    checks += _dropped({name: tolerance for name, tolerance in old.items() if name not in new}, tracks)
+    checks = [
+        _check(name, tolerance, tracks) for name, tolerance in {**new, **old}.items() if name in new
+    ]
+    checks += _dropped(
+        {name: tolerance for name, tolerance in old.items() if name not in new}, tracks
+    )
     notes = []
     if altered := [str(name) for name in old if name not in new or old[name] != new[name]]:
         notes.append(
@@ -66,8 +73,12 @@ def gate(base: Mapping[str, Any], head: Mapping[str, Any], tracks: Mapping[str, 
     return Gate(checks, notes)
 
 
-def _dropped(guard: Mapping[Any, Any], tracks: Mapping[str, Mapping[str, Sides]]) -> Iterator[Check]:
-    """Yield the checks of what the head guards no more; names of nothing may go, or none could be corrected."""
+def _dropped(
+    guard: Mapping[Any, Any], tracks: Mapping[str, Mapping[str, Sides]]
+) -> Iterator[Check]:
+    """Yield the checks of what the head guards no more; names of nothing may go, or none could be
+    corrected.
+    """
     for name, tolerance in guard.items():
         try:
             check = _check(name, tolerance, tracks)
@@ -82,7 +93,11 @@ def _check(name: Any, tolerance: Any, tracks: Mapping[str, Mapping[str, Sides]])
     file, _, figure = rest.partition(".")
     if file not in FILES or not figure:
         raise ValueError(f"{KEY}.{name}: names are TRACK.{FILES[0]}.… or TRACK.{FILES[1]}.…")
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:
+    if (
+        isinstance(tolerance, bool)
+        or not isinstance(tolerance, int | float)
+        or not 0 <= tolerance < math.inf
+    ):
         raise ValueError(f"{KEY}.{name}: {tolerance!r} must be a number, 0 or more")
     better = sign(name)
     if not better:
@@ -91,11 +106,19 @@ def _check(name: Any, tolerance: Any, tracks: Mapping[str, Mapping[str, Sides]])
         )
     base, head = tracks.get(track, {}).get(file, (Figures(), Figures()))
     old, new = base.values.get(figure), head.values.get(figure)
-    return Check(name, old, new, tolerance, _failure(old, new, tolerance, better, base, head, figure))
+    return Check(
+        name, old, new, tolerance, _failure(old, new, tolerance, better, base, head, figure)
+    )
 
 
 def _failure(
-    old: float | None, new: float | None, tolerance: float, better: int, base: Figures, head: Figures, figure: str
+    old: float | None,
+    new: float | None,
+    tolerance: float,
+    better: int,
+    base: Figures,
+    head: Figures,
+    figure: str,
 ) -> str | None:
     if new is None:
         if fault := head.fault(figure):

@@ -30,7 +30,9 @@ _CUT = "*The rest is cut: a comment holds no more. `earshot compare --format jso
 
 
 def render(found: Comparison, limit: int = LIMIT) -> str:
-    """Return a comparison as Markdown of at most `limit` characters; what does not fit is left out, and it says so."""
+    """Return a comparison as Markdown of at most `limit` characters; what does not fit is left out,
+    and it says so.
+    """
     sections = [
         _title(found),
         _gate(found.gate),
@@ -52,7 +54,9 @@ def render(found: Comparison, limit: int = LIMIT) -> str:
 def _title(found: Comparison) -> str:
     lines = [MARKER, f"## Earshot: {_side(found.base)} → {_side(found.head)}", ""]
     counts = Counter(move.verdict for track in found.tracks for move in track.quality)
-    moved = [f"**{counts[verdict]} {verdict}**" for verdict in ("worse", "better") if counts[verdict]]
+    moved = [
+        f"**{counts[verdict]} {verdict}**" for verdict in ("worse", "better") if counts[verdict]
+    ]
     moved += [f"{counts[verdict]} {verdict}" for verdict in ("new", "gone") if counts[verdict]]
     moved += [f"{counts['unusable']} without a number"] if counts["unusable"] else []
     still = counts["within"] + counts["changed"] + counts["higher"] + counts["lower"]
@@ -76,9 +80,17 @@ def _gate(gate: Gate) -> str:
     lines = [f"⚠ {note[0].upper()}{note[1:]}." for note in gate.notes if gate.checks]
     if failed := gate.failures:
         lines.append(f"**Gate: failed**, {len(failed)} of {len(gate.checks)} guarded figures.")
-        lines += ["", *(f"- {code(name)}: {why}" for name, _, why in (line.partition(": ") for line in failed))]
+        lines += [
+            "",
+            *(
+                f"- {code(name)}: {why}"
+                for name, _, why in (line.partition(": ") for line in failed)
+            ),
+        ]
     elif gate.checks:
-        lines.append(f"**Gate: passed**, {len(gate.checks)} guarded figures are within their tolerance.")
+        lines.append(
+            f"**Gate: passed**, {len(gate.checks)} guarded figures are within their tolerance."
+        )
     return "\n".join(lines)
 
 
@@ -92,32 +104,47 @@ def _track(track: Track) -> list[str]:
     state = {"new": ": a new track", "gone": ": this track is gone"}.get(track.state, "")
     parts = [f"### {track.name}{state}", *_models(track)]
     if cost := _costs(track):
-        parts += ["", *table(["cost", "base", "head", "change", ""], [_row(move) for move in cost[:_ROWS]])]
+        parts += [
+            "",
+            *table(["cost", "base", "head", "change", ""], [_row(move) for move in cost[:_ROWS]]),
+        ]
         parts += [f"\n… and {len(cost) - _ROWS} more."] if len(cost) > _ROWS else []
     sections = ["\n".join(parts)]
     shown = {move.name for move in headlines(track.quality)}
     rest = [move for move in track.quality if move.name not in shown]
-    judged = sorted((move for move in rest if move.verdict in BEYOND), key=lambda move: BEYOND.index(move.verdict))
+    judged = sorted(
+        (move for move in rest if move.verdict in BEYOND),
+        key=lambda move: BEYOND.index(move.verdict),
+    )
     quiet = [move for move in rest if move.verdict in ("within", "changed")]
     close = [move for move in quiet if move.name.count(".") == 1 and not looks_the_same(move)]
     if judged or close:
         silent = len(quiet) - len(close)
-        lines = table(["figure", "base", "head", "change", ""], [_row(move) for move in [*judged, *close]])
+        lines = table(
+            ["figure", "base", "head", "change", ""], [_row(move) for move in [*judged, *close]]
+        )
         more = f"\nAnd {silent} more, of groups and gains or too small to see, moved within their intervals or have none."
         lines += [more] if silent else []
-        sections.append(_fold(f"{track.name}, other figures: {len(judged)} beyond their intervals", lines))
-    times = [move for move in track.cost if move.verdict != "same" and TIMING in move.name.split(".")]
+        sections.append(
+            _fold(f"{track.name}, other figures: {len(judged)} beyond their intervals", lines)
+        )
+    times = [
+        move for move in track.cost if move.verdict != "same" and TIMING in move.name.split(".")
+    ]
     timings = [move for move in times if not move.name.endswith(("_low_ms", "_high_ms"))]
     if timings:
         lines = table(
-            ["time (not judged: it depends on the machine)", "base", "head", "change"], [_row(m)[:4] for m in timings]
+            ["time (not judged: it depends on the machine)", "base", "head", "change"],
+            [_row(m)[:4] for m in timings],
         )
         sections.append(_fold(f"{track.name}, times: {len(timings)} differ", lines))
     return sections
 
 
 def _costs(track: Track) -> list[Move]:
-    return [move for move in track.cost if move.verdict != "same" and TIMING not in move.name.split(".")]
+    return [
+        move for move in track.cost if move.verdict != "same" and TIMING not in move.name.split(".")
+    ]
 
 
 def _models(track: Track) -> list[str]:
@@ -135,13 +162,23 @@ def _models(track: Track) -> list[str]:
 
 
 def _row(move: Move) -> list[str]:
-    shown = (value(move.name, move.base, move.base_interval), value(move.name, move.head, move.head_interval))
+    shown = (
+        value(move.name, move.base, move.base_interval),
+        value(move.name, move.head, move.head_interval),
+    )
     word = mark(move)
-    return [code(move.name), *shown, change(move), f"**{word}**" if move.verdict in ("better", "worse") else word]
+    return [
+        code(move.name),
+        *shown,
+        change(move),
+        f"**{word}**" if move.verdict in ("better", "worse") else word,
+    ]
 
 
 def _changes(found: Changes) -> str:
-    rows = [[code(key), parameter(old), parameter(new)] for key, (old, new) in found.changed.items()]
+    rows = [
+        [code(key), parameter(old), parameter(new)] for key, (old, new) in found.changed.items()
+    ]
     rows += [[code(key), "–", parameter(new)] for key, new in found.added.items()]
     rows += [[code(key), parameter(old), "–"] for key, old in found.removed.items()]
     if not rows:
@@ -157,7 +194,15 @@ def _pictures(found: list[Picture]) -> str:
     if any(picture.base_url or picture.head_url for picture in found):
         heads = ["plot", "base", "head"]
         lines = table(
-            heads, [[code(one.path), _shown(one.in_base, one.base_url), _shown(one.in_head, one.head_url)] for one in found]
+            heads,
+            [
+                [
+                    code(one.path),
+                    _shown(one.in_base, one.base_url),
+                    _shown(one.in_head, one.head_url),
+                ]
+                for one in found
+            ],
         )
     else:
         lines = [
@@ -168,7 +213,13 @@ def _pictures(found: list[Picture]) -> str:
 
 
 def _shown(there: bool, url: str | None) -> str:
-    return f'<img src="{html.escape(url)}" width="360">' if url else "in no commit yet" if there else "–"
+    return (
+        f'<img src="{html.escape(url)}" width="360">'
+        if url
+        else "in no commit yet"
+        if there
+        else "–"
+    )
 
 
 def _fold(summary: str, lines: list[str]) -> str:

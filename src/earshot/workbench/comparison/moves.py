@@ -1,8 +1,9 @@
 """How a figure moved between two sides, and whether that is more than its interval explains.
 
-The rule: a figure moved *beyond its interval* when the head's value lies outside the base's 95% interval and the base's
-value lies outside the head's. Only such figures are called better or worse. Costs have no interval, being counted: any
-change counts. Timings and figures without an interval are shown, never judged.
+The rule: a figure moved *beyond its interval* when the head's value lies outside the base's 95%
+interval and the base's value lies outside the head's. Only such figures are called better or worse.
+Costs have no interval, being counted: any change counts. Timings and figures without an interval
+are shown, never judged.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from typing import Literal
 from earshot.workbench.comparison.directions import DIFFERENCE, sign
 from earshot.workbench.comparison.figures import Figures, Interval
 
-Verdict = Literal["same", "within", "changed", "better", "worse", "higher", "lower", "new", "gone", "unusable"]
+Verdict = Literal[
+    "same", "within", "changed", "better", "worse", "higher", "lower", "new", "gone", "unusable"
+]
 BEYOND: tuple[Verdict, ...] = ("worse", "better", "lower", "higher")
 TIMING = "timing"
 HEADLINES = ("wer", "accuracy")  # the first one that a track's models have
@@ -41,7 +44,9 @@ class Move:
 
 
 def moves(base: Figures, head: Figures, counted: bool) -> list[Move]:
-    """Return every figure of either side, the head's order first; `counted` figures need no interval to be judged."""
+    """Return every figure of either side, the head's order first; `counted` figures need no
+    interval to be judged.
+    """
     names = dict.fromkeys([*head.names(), *base.names()])
     return [_move(name, base, head, counted) for name in names]
 

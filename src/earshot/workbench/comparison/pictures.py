@@ -20,7 +20,9 @@ class Picture:
     head_url: str | None
 
 
-def pictures(base: Snapshot, head: Snapshot, folder: str, link: Callable[[str, str], str] | None) -> list[Picture]:
+def pictures(
+    base: Snapshot, head: Snapshot, folder: str, link: Callable[[str, str], str] | None
+) -> list[Picture]:
     """Return the pictures in `folder` that one side alone has, or that differ by a byte."""
     old, new = (_pictures(side, folder) for side in (base, head))
     differing = [path for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
@@ -31,18 +33,26 @@ def pictures(base: Snapshot, head: Snapshot, folder: str, link: Callable[[str, s
             path in old,
             path in new,
             link(base.commit, path) if link and path in old and base.commit else None,
-            link(head.commit, path) if link and path in new and head.commit and committed.get(path) == new[path] else None,
+            link(head.commit, path)
+            if link and path in new and head.commit and committed.get(path) == new[path]
+            else None,
         )
         for path in differing
     ]
 
 
 def _pictures(side: Snapshot, folder: str) -> dict[str, str]:
-    return {path: blob for path, blob in side.blobs(folder).items() if PurePosixPath(path).suffix.lower() in FORMS}
+    return {
+        path: blob
+        for path, blob in side.blobs(folder).items()
+        if PurePosixPath(path).suffix.lower() in FORMS
+    }
 
 
 def _committed(side: Snapshot, folder: str) -> dict[str, str]:
-    """Return the files of the commit that a side's URLs name: a working tree's may differ from them."""
+    """Return the files of the commit that a side's URLs name: a working tree's may differ from
+    them.
+    """
     if side.tree is not None or side.commit is None:
         return side.blobs(folder)
     return side.at_commit().blobs(folder)

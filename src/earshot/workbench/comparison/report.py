@@ -16,7 +16,10 @@ def report(found: Comparison) -> dict[str, Any]:
         "head": _side(found.head),
         "tracks": {track.name: _track(track) for track in found.tracks},
         "parameters": {
-            "changed": {key: [_plain(value) for value in pair] for key, pair in found.changes.changed.items()},
+            "changed": {
+                key: [_plain(value) for value in pair]
+                for key, pair in found.changes.changed.items()
+            },
             "added": {key: _plain(value) for key, value in found.changes.added.items()},
             "removed": {key: _plain(value) for key, value in found.changes.removed.items()},
         },
@@ -35,8 +38,13 @@ def _track(track: Track) -> dict[str, Any]:
     return {
         "state": track.state,
         "headline": headline(track.quality),
-        **{part: [_move(move) for move in moves if move.verdict != "same"] for part, moves in parts.items()},
-        "same": {part: sum(move.verdict == "same" for move in moves) for part, moves in parts.items()},
+        **{
+            part: [_move(move) for move in moves if move.verdict != "same"]
+            for part, moves in parts.items()
+        },
+        "same": {
+            part: sum(move.verdict == "same" for move in moves) for part, moves in parts.items()
+        },
     }
 
 
@@ -46,7 +54,11 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
-    plain = value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+    plain = (
+        value is None
+        or isinstance(value, bool | int | str)
+        or (isinstance(value, float) and math.isfinite(value))
+    )
     return value if plain else str(value)
 
 

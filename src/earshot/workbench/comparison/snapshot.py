@@ -1,4 +1,6 @@
-"""One side of a comparison: a commit, read through Git's objects without a checkout, or the folder as it lies there."""
+"""One side of a comparison: a commit, read through Git's objects without a checkout, or the folder
+as it lies there.
+"""
 
 import subprocess
 from dataclasses import dataclass
@@ -10,7 +12,9 @@ EMPTY = "nothing"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A state of the project. `tree` is a Git tree, or None for the folder itself; `commit` is what links may name."""
+    """A state of the project. `tree` is a Git tree, or None for the folder itself; `commit` is what
+    links may name.
+    """
 
     root: Path
     name: str
@@ -18,7 +22,9 @@ class Snapshot:
     tree: str | None
 
     def read(self, path: str) -> str | None:
-        """Return a file's text, or None where this side has no such file; ValueError when it is no UTF-8."""
+        """Return a file's text, or None where this side has no such file; ValueError when it is no
+        UTF-8.
+        """
         if self.tree is None:
             file = self.root / path
             content = file.read_bytes() if file.is_file() else None
@@ -32,12 +38,20 @@ class Snapshot:
             raise ValueError(f"{path} ({self.name}) is not UTF-8: {error.reason}") from None
 
     def blobs(self, folder: str) -> dict[str, str]:
-        """Return the files in a folder (or the one file of that name) with the ids of their bytes, by path."""
+        """Return the files in a folder (or the one file of that name) with the ids of their bytes,
+        by path.
+        """
         if self.tree is None:
             found = [path for path in (self.root / folder).rglob("*") if path.is_file()]
             paths = sorted(path.relative_to(self.root).as_posix() for path in found)
-            asked = "".join(f"{self.root.resolve() / path}\n" for path in paths).encode()  # Git counts from the top
-            ids = _git(self.root, "hash-object", "--no-filters", "--stdin-paths", given=asked).decode().split()
+            asked = "".join(
+                f"{self.root.resolve() / path}\n" for path in paths
+            ).encode()  # Git counts from the top
+            ids = (
+                _git(self.root, "hash-object", "--no-filters", "--stdin-paths", given=asked)
+                .decode()
+                .split()
+            )
             return dict(zip(paths, ids, strict=True))
         rows = (
             _git(self.root, "ls-tree", "-r", "-z", "--full-tree", self.tree, "--", folder)
@@ -49,22 +63,30 @@ class Snapshot:
 
     def at_commit(self) -> "Snapshot":
         """Return the commit that this side's links name, itself where it is one."""
-        return self if self.tree is not None or self.commit is None else commit(self.root, self.commit)
+        return (
+            self if self.tree is not None or self.commit is None else commit(self.root, self.commit)
+        )
 
 
 def working_tree(root: Path) -> Snapshot:
-    """Return the folder as it lies there; the commit it was checked out from is what links to its unchanged files name."""
+    """Return the folder as it lies there; the commit it was checked out from is what links to its
+    unchanged files name.
+    """
     _require_repository(root)
     head = _resolve(root, "HEAD^{commit}")
     return Snapshot(root, WORKING_TREE, head, None)
 
 
 def commit(root: Path, revision: str) -> Snapshot:
-    """Return a commit by any name Git knows; ValueError, with what to fetch, when this clone does not have it."""
+    """Return a commit by any name Git knows; ValueError, with what to fetch, when this clone does
+    not have it.
+    """
     _require_repository(root)
     found = _resolve(root, f"{revision}^{{commit}}")
     if found is None:
-        raise ValueError(f"{revision}: no such commit in this clone; {_how_to_fetch(root, revision)}")
+        raise ValueError(
+            f"{revision}: no such commit in this clone; {_how_to_fetch(root, revision)}"
+        )
     prefix = _git(root, "rev-parse", "--show-prefix").decode().strip().rstrip("/")
     tree = _resolve(root, f"{found}:{prefix}")
     return Snapshot(root, revision, found, tree or _empty(root))
@@ -97,7 +119,9 @@ def _resolve(root: Path, revision: str) -> str | None:
 
 
 def _how_to_fetch(root: Path, revision: str) -> str:
-    """Return the command that brings a commit here: a branch by its name, anything else with the whole history."""
+    """Return the command that brings a commit here: a branch by its name, anything else with the
+    whole history.
+    """
     remote, _, branch = revision.partition("/")
     remotes = _git(root, "remote").decode().split()
     if branch and remote in remotes:
@@ -107,7 +131,11 @@ def _how_to_fetch(root: Path, revision: str) -> str:
         return f"fetch it: git fetch --depth=1 {origin} {revision}"
     shallow = _git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
     whole = f"git fetch --unshallow {origin}" if shallow else f"git fetch {origin}"
-    return f"the clone is shallow, fetch the rest: {whole}" if shallow else f"fetch it if it exists: {whole}"
+    return (
+        f"the clone is shallow, fetch the rest: {whole}"
+        if shallow
+        else f"fetch it if it exists: {whole}"
+    )
 
 
 def _git(root: Path, *arguments: str, given: bytes | None = None) -> bytes:
@@ -117,12 +145,20 @@ def _git(root: Path, *arguments: str, given: bytes | None = None) -> bytes:
     return ended.stdout
 
 
-def _run(root: Path, arguments: list[str], given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+def _run(
+    root: Path, arguments: list[str], given: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
     try:
-        return subprocess.run(["git", "--literal-pathspecs", *arguments], cwd=root, input=given, capture_output=True)
+        return subprocess.run(
+            ["git", "--literal-pathspecs", *arguments], cwd=root, input=given, capture_output=True
+        )
     except FileNotFoundError:
         raise ValueError("git: no such command; comparing commits needs Git") from None
 
 
 def _complaint(ended: subprocess.CompletedProcess[bytes]) -> str:
-    return ended.stderr.decode(errors="replace").strip().removeprefix("fatal: ").splitlines()[0] if ended.stderr else "?"
+    return (
+        ended.stderr.decode(errors="replace").strip().removeprefix("fatal: ").splitlines()[0]
+        if ended.stderr
+        else "?"
+    )

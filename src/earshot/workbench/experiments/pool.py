@@ -1,9 +1,11 @@
-"""Experiments run beside one another, each by `dvc exp run` in a clone, and brought home as DVC experiments.
+"""Experiments run beside one another, each by `dvc exp run` in a clone, and brought home as DVC
+experiments.
 
-Why not DVC's queue (3.67): a task whose worker is killed says "Running" for ever, after `dvc queue kill` "Success" though
-there is no experiment, and its folder stays; `dvc queue start` runs whatever else is queued, and outlives the command; each
-`dvc queue status` takes seconds of a core; with two workers tasks can fail without a log (its issue 10673). Here an
-experiment is a process group: who starts it sees how it ends, and can end it.
+Why not DVC's queue (3.67): a task whose worker is killed says "Running" for ever, after `dvc queue
+kill` "Success" though there is no experiment, and its folder stays; `dvc queue start` runs whatever
+else is queued, and outlives the command; each `dvc queue status` takes seconds of a core; with two
+workers tasks can fail without a log (its issue 10673). Here an experiment is a process group: who
+starts it sees how it ends, and can end it.
 """
 
 import ctypes
@@ -25,7 +27,12 @@ from earshot.workbench.experiments.snapshot import CommandError, Snapshot, comma
 from earshot.workbench.experiments.trial import Outcome, State, Trial, written
 
 _PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
-_FRAME = ("ERROR: failed to reproduce", "ERROR: Failed to reproduce", "> ", "Running stage")  # DVC's words about a failure
+_FRAME = (
+    "ERROR: failed to reproduce",
+    "ERROR: Failed to reproduce",
+    "> ",
+    "Running stage",
+)  # DVC's words about a failure
 
 
 @dataclass
@@ -45,18 +52,24 @@ class Running:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[IO]:
-    """Hold the lock of `folder`, which clones of other holders then are leftovers of; OSError when someone has it."""
+    """Hold the lock of `folder`, which clones of other holders then are leftovers of; OSError when
+    someone has it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BlockingIOError(f"{folder}: another sweep or search is running here, or ends just now") from None
+            raise BlockingIOError(
+                f"{folder}: another sweep or search is running here, or ends just now"
+            ) from None
         yield lock
 
 
 def clean(folder: Path) -> list[str]:
-    """Remove the clones that a killed command left in `folder` and return their names; call it inside `alone`."""
+    """Remove the clones that a killed command left in `folder` and return their names; call it
+    inside `alone`.
+    """
     left = sorted(path for path in folder.iterdir() if path.is_dir())
     for path in left:
         _end_inside(path)
@@ -65,7 +78,9 @@ def clean(folder: Path) -> list[str]:
 
 
 def _end_inside(clone: Path) -> None:
-    """End processes that work in a clone whose command was killed before they could die with it; Linux tells which."""
+    """End processes that work in a clone whose command was killed before they could die with it;
+    Linux tells which.
+    """
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError):
             if (entry / "cwd").readlink().is_relative_to(clone.resolve()):
@@ -73,16 +88,31 @@ def _end_inside(clone: Path) -> None:
 
 
 class Pool:
-    """Trials of one stage, at most `workers` at a time; leaving the `with` block ends those that still run.
+    """Trials of one stage, at most `workers` at a time; leaving the `with` block ends those that
+    still run.
 
-    `folder` holds the clones, `logs` what experiments print, `scores` is the metrics file that a trial writes. Each trial
-    may use `cores` processes.
+    `folder` holds the clones, `logs` what experiments print, `scores` is the metrics file that a
+    trial writes. Each trial may use `cores` processes.
     """
 
     def __init__(
-        self, snapshot: Snapshot, stage: str, scores: str, folder: Path, logs: Path, workers: int, cores: int, lock: IO
+        self,
+        snapshot: Snapshot,
+        stage: str,
+        scores: str,
+        folder: Path,
+        logs: Path,
+        workers: int,
+        cores: int,
+        lock: IO,
     ):
-        self.snapshot, self.stage, self.scores, self.folder, self.logs = snapshot, stage, scores, folder, logs
+        self.snapshot, self.stage, self.scores, self.folder, self.logs = (
+            snapshot,
+            stage,
+            scores,
+            folder,
+            logs,
+        )
         self.workers, self.cores, self.lock = workers, cores, lock
         self.running: dict[str, Running] = {}
 
@@ -128,7 +158,9 @@ class Pool:
         self.running[trial.name] = Running(trial, process, clone, log, since, began)
 
     def ended(self) -> list[Outcome]:
-        """Return what became of the trials that ended since the last call; those that succeeded are experiments now."""
+        """Return what became of the trials that ended since the last call; those that succeeded are
+        experiments now.
+        """
         found = []
         for name, one in list(self.running.items()):
             if one.process.poll() is not None:
@@ -148,7 +180,9 @@ class Pool:
 
     def _outcome(self, one: Running) -> Outcome:
         if code := one.process.returncode:
-            return self._made(one, "failed", reason=f"killed by signal {-code}" if code < 0 else why(one.log))
+            return self._made(
+                one, "failed", reason=f"killed by signal {-code}" if code < 0 else why(one.log)
+            )
         name, head = one.trial.name, self.snapshot.head
         reference = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
         try:
@@ -166,7 +200,12 @@ class Pool:
             commit = command("git", "rev-parse", reference, cwd=self.snapshot.root).strip()
         except (OSError, CommandError, ValueError) as error:
             return self._made(one, "failed", reason=f"{error}")
-        return self._made(one, "done", scores={k: v for k, v in scores.items() if not isinstance(v, dict)}, commit=commit)
+        return self._made(
+            one,
+            "done",
+            scores={k: v for k, v in scores.items() if not isinstance(v, dict)},
+            commit=commit,
+        )
 
     def _made(self, one: Running, state: State, **more: object) -> Outcome:
         seconds = round(time.monotonic() - one.since, 1)

@@ -1,4 +1,6 @@
-"""What experiments came to: a table for the terminal, CSV and JSON, and a picture with a panel a parameter."""
+"""What experiments came to: a table for the terminal, CSV and JSON, and a picture with a panel a
+parameter.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +32,10 @@ def table(outcomes: Sequence[Outcome], varied: Sequence[str]) -> str:
         rows.append([one.name, *(_short(one.overrides.get(key)) for key in varied), said])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]]) for row in rows
+        "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]]
+        )
+        for row in rows
     ]
     return "\n".join(lines)
 
@@ -42,7 +47,9 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
         return ""
     best, others = done[0], done[1:]
     close = sum(one.scores["accuracy_high"] >= best.scores["accuracy_low"] for one in others)
-    told = f"; its interval overlaps with those of {close} of {len(others)} others" if others else ""
+    told = (
+        f"; its interval overlaps with those of {close} of {len(others)} others" if others else ""
+    )
     return f"best on validation items: {best.name}{told}"
 
 
@@ -55,19 +62,39 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else f"{value}"
 
 
-def write(folder: Path, outcomes: Sequence[Outcome], varied: Sequence[str], about: dict[str, Any]) -> None:
-    """Write `results.csv` (a row an experiment) and `results.json` (the same, and what it is `about`)."""
+def write(
+    folder: Path, outcomes: Sequence[Outcome], varied: Sequence[str], about: dict[str, Any]
+) -> None:
+    """Write `results.csv` (a row an experiment) and `results.json` (the same, and what it is
+    `about`).
+    """
     rows = []
     for one in ranked(outcomes):
-        known = {"experiment": one.name, "state": one.state, "reason": one.reason, "seconds": one.seconds}
-        rows.append(known | one.overrides | {f"validation_{name}": score for name, score in one.scores.items()})
+        known = {
+            "experiment": one.name,
+            "state": one.state,
+            "reason": one.reason,
+            "seconds": one.seconds,
+        }
+        rows.append(
+            known
+            | one.overrides
+            | {f"validation_{name}": score for name, score in one.scores.items()}
+        )
     with atomic(folder / "results.csv") as partial:
         pd.DataFrame(rows).to_csv(partial, index=False)
     write_json(folder / "results.json", about | {"varied": list(varied), "experiments": rows})
 
 
-def draw(path: Path, outcomes: Sequence[Outcome], varied: Sequence[str], title: str, history: bool = False) -> None:
-    """Draw validation accuracy with its interval against each parameter, one panel each; with `history`, in order first.
+def draw(
+    path: Path,
+    outcomes: Sequence[Outcome],
+    varied: Sequence[str],
+    title: str,
+    history: bool = False,
+) -> None:
+    """Draw validation accuracy with its interval against each parameter, one panel each; with
+    `history`, in order first.
 
     Nothing is drawn when no experiment succeeded.
     """
@@ -77,7 +104,9 @@ def draw(path: Path, outcomes: Sequence[Outcome], varied: Sequence[str], title: 
     count = len(varied) + history
     columns = min(count, 3)
     rows = -(-count // columns)
-    picture = Figure(figsize=(8, 0.6 + 2.9 * rows), dpi=150, layout="constrained", facecolor="white")
+    picture = Figure(
+        figsize=(8, 0.6 + 2.9 * rows), dpi=150, layout="constrained", facecolor="white"
+    )
     picture.suptitle(title, x=0.01, ha="left", color=INK, fontsize=13, fontweight="bold")
     panels = list(picture.subplots(rows, columns, sharey=True, squeeze=False).flat)
     best = max(done, key=lambda one: one.scores["accuracy"])
@@ -119,7 +148,17 @@ def _panel(axes: Axes, done: list[Outcome], places: list[float], name: str, best
         colour = COLOURS[1] if one is best else COLOURS[0]
         x = place + 0.02 * span * (shift // 2 + shift % 2) * (1 if shift % 2 else -1)
         ends = [[max(0.0, middle - low)], [max(0.0, high - middle)]]
-        axes.errorbar(x, middle, ends, fmt="o", color=colour, ecolor=colour, capsize=2, markersize=5, linewidth=1.2)
+        axes.errorbar(
+            x,
+            middle,
+            ends,
+            fmt="o",
+            color=colour,
+            ecolor=colour,
+            capsize=2,
+            markersize=5,
+            linewidth=1.2,
+        )
     axes.set_xlabel(name, color=INK, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)

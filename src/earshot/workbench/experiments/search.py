@@ -1,8 +1,9 @@
 """Optuna chooses the next experiment; hopeless ones end early, by their live validation curves.
 
-A trial is an experiment of `pool`, judged by its accuracy on validation items, the mean over seeds. Epoch by epoch the mean
-of the seeds that train side by side is compared with the median of earlier trials (MedianPruner). The journal in the
-results' folder is written before anything starts, so that a killed search continues.
+A trial is an experiment of `pool`, judged by its accuracy on validation items, the mean over seeds.
+Epoch by epoch the mean of the seeds that train side by side is compared with the median of earlier
+trials (MedianPruner). The journal in the results' folder is written before anything starts, so that
+a killed search continues.
 """
 
 import time
@@ -28,7 +29,9 @@ AGAIN = "again"  # the number of the trial that was killed, whose parameters thi
 
 @dataclass(frozen=True)
 class Plan:
-    """What is searched for: `trials` in all, names beginning with `name`; another `digest` is another study."""
+    """What is searched for: `trials` in all, names beginning with `name`; another `digest` is
+    another study.
+    """
 
     task: Task
     section: Search
@@ -45,13 +48,18 @@ class Plan:
     def epochs(self) -> int:
         """How long a trial trains, as far as no range says so."""
         key = f"recipes.{self.task.recipe}.epochs"
-        return int(self.section.fixed.get(key) or self.task.content["recipes"][self.task.recipe]["epochs"])
+        return int(
+            self.section.fixed.get(key) or self.task.content["recipes"][self.task.recipe]["epochs"]
+        )
 
     @property
     def seeds(self) -> int:
         """How many students a trial trains."""
         key = f"tracks.{self.task.track}.distill.seeds"
-        return int(self.section.fixed.get(key) or self.task.content["tracks"][self.task.track]["distill"]["seeds"])
+        return int(
+            self.section.fixed.get(key)
+            or self.task.content["tracks"][self.task.track]["distill"]["seeds"]
+        )
 
     def trial(self, number: int, params: Overrides) -> Trial:
         """Return the experiment of a trial of the study."""
@@ -60,10 +68,11 @@ class Plan:
 
 
 def run(plan: Plan, workers: int, cores: int, tell: Tell, watch: Watch) -> list[Outcome]:
-    """Run what is missing of the plan's trials; return what became of every trial of the study, in order.
+    """Run what is missing of the plan's trials; return what became of every trial of the study, in
+    order.
 
-    A trial that was running when an earlier command was killed is run again with the same parameters. `watch` is as for
-    `sweep.run`; `cores` is how many seeds of a trial train at a time.
+    A trial that was running when an earlier command was killed is run again with the same
+    parameters. `watch` is as for `sweep.run`; `cores` is how many seeds of a trial train at a time.
     """
     import optuna
 
@@ -84,13 +93,17 @@ def run(plan: Plan, workers: int, cores: int, tell: Tell, watch: Watch) -> list[
         left = plan.trials - len(past)
         while left > 0 or asked:
             while left > 0 and running.free:
-                trial = study.ask({key: distribution(one) for key, one in plan.section.ranges.items()})
+                trial = study.ask(
+                    {key: distribution(one) for key, one in plan.section.ranges.items()}
+                )
                 experiment = plan.trial(trial.number, trial.params)
                 running.start(experiment)
                 asked[experiment.name] = trial
                 left -= 1
                 watch(list(found.values()), list(asked))
-            ended = running.ended() + _pruned(plan, running, asked, reported, min(plan.seeds, cores))
+            ended = running.ended() + _pruned(
+                plan, running, asked, reported, min(plan.seeds, cores)
+            )
             for outcome in ended:
                 found[outcome.name] = replace(outcome, digest=plan.digest)
                 found[outcome.name].write(plan.task.folder / "trials")
@@ -102,7 +115,9 @@ def run(plan: Plan, workers: int, cores: int, tell: Tell, watch: Watch) -> list[
 
 
 def distribution(asked: Range) -> "optuna.distributions.BaseDistribution":
-    """Return where Optuna looks: whole numbers between whole numbers, any number, or one of some choices."""
+    """Return where Optuna looks: whole numbers between whole numbers, any number, or one of some
+    choices.
+    """
     from optuna import distributions
 
     if asked.choices is not None:
@@ -113,27 +128,47 @@ def distribution(asked: Range) -> "optuna.distributions.BaseDistribution":
 
 
 def outcomes(plan: Plan, study: "optuna.Study") -> list[Outcome]:
-    """Return what became of the study's trials, those left out that were killed and run again, in order."""
+    """Return what became of the study's trials, those left out that were killed and run again, in
+    order.
+    """
     again = {trial.user_attrs.get(AGAIN) for trial in study.trials}
-    names = [plan.trial(t.number, {}).name for t in study.trials if t.state.is_finished() and t.number not in again]
+    names = [
+        plan.trial(t.number, {}).name
+        for t in study.trials
+        if t.state.is_finished() and t.number not in again
+    ]
     return [one for name in names if (one := Outcome.read(plan.task.folder / "trials", name))]
 
 
 def best(plan: Plan) -> Outcome:
-    """Return the best trial of the plan's study whose experiment exists; ValueError when there is none."""
+    """Return the best trial of the plan's study whose experiment exists; ValueError when there is
+    none.
+    """
     journal = plan.task.folder / JOURNAL
     done: list[Outcome] = []
     if journal.is_file():
-        done = [one for one in outcomes(plan, _study(plan, journal)) if one.state == "done" and there(plan.task, one)]
+        done = [
+            one
+            for one in outcomes(plan, _study(plan, journal))
+            if one.state == "done" and there(plan.task, one)
+        ]
     if not done:
-        raise ValueError("no finished trial of this search (its ranges, code and data as they are now): run earshot search")
+        raise ValueError(
+            "no finished trial of this search (its ranges, code and data as they are now): run earshot search"
+        )
     return max(done, key=lambda one: one.scores["accuracy"])
 
 
 def apply(task: Task, outcome: Outcome) -> None:
-    """Bring an experiment's parameters, metrics and models into the workspace; ValueError when changes would be lost."""
+    """Bring an experiment's parameters, metrics and models into the workspace; ValueError when
+    changes would be lost.
+    """
     changed = command("git", "diff", "--name-only", "HEAD", cwd=task.root).splitlines()
-    lost = [name for name in changed if command("git", "diff", "--name-only", outcome.commit, "--", name, cwd=task.root)]
+    lost = [
+        name
+        for name in changed
+        if command("git", "diff", "--name-only", outcome.commit, "--", name, cwd=task.root)
+    ]
     if lost:
         raise ValueError(
             f"uncommitted changes that {outcome.name} does not have: {', '.join(lost[:5])}; commit or stash them"
@@ -142,13 +177,21 @@ def apply(task: Task, outcome: Outcome) -> None:
 
 
 def curve(live: Path, seeds: int, since: float = 0.0) -> list[float]:
-    """Return the mean validation score of each epoch that `seeds` students have behind them, from dvclive's tables.
+    """Return the mean validation score of each epoch that `seeds` students have behind them, from
+    dvclive's tables.
 
-    Tables not written since `since` (`time.time`) are the last commit's: Git keeps them, a clone begins with them.
+    Tables not written since `since` (`time.time`) are the last commit's: Git keeps them, a clone
+    begins with them.
     """
-    tables = [table for table in live.glob("seed-*/plots/metrics/validation.tsv") if _changed(table) > since]
+    tables = [
+        table
+        for table in live.glob("seed-*/plots/metrics/validation.tsv")
+        if _changed(table) > since
+    ]
     scores = sorted((_column(table) for table in tables), key=len, reverse=True)[:seeds]
-    return [sum(epoch) / seeds for epoch in zip(*scores, strict=False)] if len(scores) == seeds else []
+    return (
+        [sum(epoch) / seeds for epoch in zip(*scores, strict=False)] if len(scores) == seeds else []
+    )
 
 
 def _changed(file: Path) -> float:
@@ -161,16 +204,26 @@ def _changed(file: Path) -> float:
 def _column(table: Path) -> list[float]:
     if not table.exists():
         return []
-    lines = [line.rstrip("\n").split("\t") for line in table.read_text().splitlines(True) if line.endswith("\n")]
+    lines = [
+        line.rstrip("\n").split("\t")
+        for line in table.read_text().splitlines(True)
+        if line.endswith("\n")
+    ]
     return [float(row[lines[0].index("validation")]) for row in lines[1:]] if lines else []
 
 
-def _pruned(plan: Plan, running: Pool, asked: dict[str, Any], reported: dict[str, int], seeds: int) -> list[Outcome]:
-    """Report new epochs (`reported` so many before) to the study, end the trials that it holds for hopeless."""
+def _pruned(
+    plan: Plan, running: Pool, asked: dict[str, Any], reported: dict[str, int], seeds: int
+) -> list[Outcome]:
+    """Report new epochs (`reported` so many before) to the study, end the trials that it holds for
+    hopeless.
+    """
     ended = []
     for name, one in list(running.running.items()):
         trial, known = asked[name], reported.get(name, 0)
-        epochs = curve(one.clone / f"plots/{plan.task.track}/live/{plan.task.recipe}", seeds, one.began)
+        epochs = curve(
+            one.clone / f"plots/{plan.task.track}/live/{plan.task.recipe}", seeds, one.began
+        )
         for epoch in range(known, len(epochs)):
             trial.report(epochs[epoch], epoch)
         reported[name] = max(known, len(epochs))
@@ -189,17 +242,23 @@ def _study(plan: Plan, journal: Path) -> "optuna.Study":
         storage=JournalStorage(JournalFileBackend(str(journal))),
         study_name=f"{plan.name}-{plan.digest}",
         direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=max(1, plan.epochs // 3), n_min_trials=2),
+        pruner=optuna.pruners.MedianPruner(
+            n_startup_trials=3, n_warmup_steps=max(1, plan.epochs // 3), n_min_trials=2
+        ),
         load_if_exists=True,
     )
     # a sampler that was seeded alike would repeat, after a restart, what it drew before
     startup = max(3, plan.trials // 3)
-    study.sampler = optuna.samplers.TPESampler(seed=plan.seed + len(study.trials), n_startup_trials=startup)
+    study.sampler = optuna.samplers.TPESampler(
+        seed=plan.seed + len(study.trials), n_startup_trials=startup
+    )
     return study
 
 
 def _requeue(study: "optuna.Study") -> list[int]:
-    """Mark trials that an earlier command left running as failed, and queue their parameters; return their numbers."""
+    """Mark trials that an earlier command left running as failed, and queue their parameters;
+    return their numbers.
+    """
     import optuna
 
     left = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.RUNNING]

@@ -1,4 +1,6 @@
-"""Where sweeps and searches begin: what is to be run is looked at, what a killed command left is removed."""
+"""Where sweeps and searches begin: what is to be run is looked at, what a killed command left is
+removed.
+"""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,9 +21,11 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Task:
-    """What experiments are about: a recipe of a track, in the repository at `root`, results in `folder`.
+    """What experiments are about: a recipe of a track, in the repository at `root`, results in
+    `folder`.
 
-    `content` is params.yaml as read. `folder` holds what stays, the repository's .dvc/tmp what does not.
+    `content` is params.yaml as read. `folder` holds what stays, the repository's .dvc/tmp what does
+    not.
     """
 
     root: Path
@@ -46,7 +50,9 @@ class Task:
 
 
 def task(root: Path, folder: Path, section: str, params: Params, content: dict[str, Any]) -> Task:
-    """Return the task of a section of params.yaml (`sweep` or `search`); ValueError when it cannot be carried out."""
+    """Return the task of a section of params.yaml (`sweep` or `search`); ValueError when it cannot
+    be carried out.
+    """
     asked = getattr(params, section)
     if asked is None:
         raise ValueError(f"params.yaml has no {section}: nothing to run")
@@ -57,36 +63,50 @@ def task(root: Path, folder: Path, section: str, params: Params, content: dict[s
 
 
 def waiting(task: Task) -> list[str]:
-    """Return the stages that have to run before experiments can: those not current, and those whose data is nowhere."""
+    """Return the stages that have to run before experiments can: those not current, and those whose
+    data is nowhere.
+    """
     return snapshot.stale(task.root, task.stage) or snapshot.absent(task.root, task.stage)
 
 
 def prepare(task: Task, tell: Tell) -> None:
-    """Run what experiments depend on and is not there, in the workspace; ValueError when a stage fails."""
+    """Run what experiments depend on and is not there, in the workspace; ValueError when a stage
+    fails.
+    """
     if stages := waiting(task):
         tell(f"first, once: dvc repro {' '.join(stages)}")
-        if subprocess.run(["dvc", "repro", *stages], cwd=task.root, env=snapshot.environment(task.root)).returncode:
+        if subprocess.run(
+            ["dvc", "repro", *stages], cwd=task.root, env=snapshot.environment(task.root)
+        ).returncode:
             raise ValueError(f"dvc repro {' '.join(stages)} failed; nothing was tried")
 
 
 @contextmanager
 def pool(task: Task, workers: int, cores: int | None, tell: Tell) -> Iterator[Pool]:
-    """Yield a pool of `workers` experiments, with `cores` processes each (None: this machine's, shared out).
+    """Yield a pool of `workers` experiments, with `cores` processes each (None: this machine's,
+    shared out).
 
-    ValueError when stages before the experiments' own are not current: every experiment would run them.
+    ValueError when stages before the experiments' own are not current: every experiment would run
+    them.
     """
     temporary = task.root / ".dvc/tmp/earshot"
     with alone(temporary) as lock:
         if left := clean(temporary):
             tell(f"removed what a killed command left: {', '.join(left)}")
         if stages := waiting(task):
-            raise ValueError(f"not current: {', '.join(stages)}; run `dvc repro {task.stage}` first")
+            raise ValueError(
+                f"not current: {', '.join(stages)}; run `dvc repro {task.stage}` first"
+            )
         start = snapshot.take(task.root)
         if start.edits:
             tell("uncommitted changes of tracked files are part of every experiment")
         if files := snapshot.untracked(task.root):
-            tell(f"not part of any experiment, as Git does not know them: {', '.join(files[:5])}{' …' * (len(files) > 5)}")
+            tell(
+                f"not part of any experiment, as Git does not know them: {', '.join(files[:5])}{' …' * (len(files) > 5)}"
+            )
             tell(f"  to include them: git add {' '.join(files[:5])}")
         share = cores or max(1, progress.workers() // workers)
-        with Pool(start, task.stage, task.scores, temporary, task.folder / "logs", workers, share, lock) as made:
+        with Pool(
+            start, task.stage, task.scores, temporary, task.folder / "logs", workers, share, lock
+        ) as made:
             yield made

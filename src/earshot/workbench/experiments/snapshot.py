@@ -1,7 +1,8 @@
-"""What experiments start from: the last commit with the changes made since, copied without touching the workspace.
+"""What experiments start from: the last commit with the changes made since, copied without touching
+the workspace.
 
-`dvc exp run --queue` and `--temp` stash the workspace, check out a detached HEAD and write params.yaml there: a kill in
-those seconds leaves it so. A clone needs none of that.
+`dvc exp run --queue` and `--temp` stash the workspace, check out a detached HEAD and write
+params.yaml there: a kill in those seconds leaves it so. A clone needs none of that.
 """
 
 import configparser
@@ -47,20 +48,30 @@ def _output(*words: str, cwd: Path, data: bytes | None = None) -> bytes:
     done = subprocess.run(words, cwd=cwd, env=environment(cwd), input=data, capture_output=True)
     if done.returncode:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        raise CommandError(f"{' '.join(words[:3])}: {said[-1] if said else f'exit code {done.returncode}'}")
+        raise CommandError(
+            f"{' '.join(words[:3])}: {said[-1] if said else f'exit code {done.returncode}'}"
+        )
     return done.stdout
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the variables of a command in `folder`: none that point Git elsewhere; DVC's notes about a clone stay in it."""
+    """Return the variables of a command in `folder`: none that point Git elsewhere; DVC's notes
+    about a clone stay in it.
+    """
     kept = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
-    site = {"DVC_SITE_CACHE_DIR": str(folder / ".dvc/tmp/site")} if (folder / ".git/earshot").exists() else {}
+    site = (
+        {"DVC_SITE_CACHE_DIR": str(folder / ".dvc/tmp/site")}
+        if (folder / ".git/earshot").exists()
+        else {}
+    )
     return kept | {"DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"} | site
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A commit, what the workspace changes in its tracked files, and the folder of the cache that clones share."""
+    """A commit, what the workspace changes in its tracked files, and the folder of the cache that
+    clones share.
+    """
 
     root: Path
     head: str
@@ -70,14 +81,18 @@ class Snapshot:
     def clone(self, folder: Path, stage: str) -> None:
         """Make a clone with the edits, and what `stage` depends on linked from the cache."""
         here = str(self.root)
-        command("git", "clone", "--quiet", "--shared", "--no-checkout", here, str(folder), cwd=self.root)
+        command(
+            "git", "clone", "--quiet", "--shared", "--no-checkout", here, str(folder), cwd=self.root
+        )
         (folder / ".git/earshot").touch()
         for name in ("user.name", "user.email"):
             if value := _config(self.root, name):
                 command("git", "config", name, value, cwd=folder)
         command("git", "checkout", "--quiet", "--detach", self.head, cwd=folder)
         if self.edits:
-            command("git", "apply", "--index", "--whitespace=nowarn", "-", cwd=folder, data=self.edits)
+            command(
+                "git", "apply", "--index", "--whitespace=nowarn", "-", cwd=folder, data=self.edits
+            )
         own = configparser.ConfigParser(interpolation=None)
         own.read(self.root / ".dvc/config.local")
         own.read_dict({"cache": {"dir": str(self.cache), "type": LINKS}})
@@ -85,7 +100,9 @@ class Snapshot:
             own.write(file)
         locked = [one["path"] for one in _locked(folder, stage)]
         if not locked:
-            command("dvc", "checkout", "--quiet", "--with-deps", "--allow-missing", stage, cwd=folder)
+            command(
+                "dvc", "checkout", "--quiet", "--with-deps", "--allow-missing", stage, cwd=folder
+            )
         elif missing := [path for path in locked if not (folder / path).exists()]:
             command("dvc", "checkout", "--quiet", *missing, cwd=folder)
 
@@ -104,7 +121,9 @@ def untracked(root: Path) -> list[str]:
 
 
 def digest(root: Path, stage: str, params: dict[str, Any], overrides: Any) -> str:
-    """Name all that a run of `stage` depends on: code as it is, data as locked, parameters, what is overridden."""
+    """Name all that a run of `stage` depends on: code as it is, data as locked, parameters, what is
+    overridden.
+    """
     things: list[Any] = [stage, params, overrides]
     for dependency in _locked(root, stage):
         file = root / dependency["path"]
@@ -117,21 +136,35 @@ def stale(root: Path, stage: str) -> list[str]:
     """Return the stages before `stage` that have to run first."""
     said = command("dvc", "repro", "--dry", "--allow-missing", stage, cwd=root)
     return [
-        name for line in said.splitlines() if line.startswith("Running stage '") and (name := line.split("'")[1]) != stage
+        name
+        for line in said.splitlines()
+        if line.startswith("Running stage '") and (name := line.split("'")[1]) != stage
     ]
 
 
 def absent(root: Path, stage: str) -> list[str]:
-    """Return the stages whose data `stage` depends on, and which neither the workspace nor DVC's cache has."""
+    """Return the stages whose data `stage` depends on, and which neither the workspace nor DVC's
+    cache has.
+    """
     lock = root / "dvc.lock"
     stages = _stages(lock, lock.stat().st_mtime_ns) if lock.is_file() else {}
-    made = {out["path"]: (name, out["md5"]) for name, entry in stages.items() for out in entry.get("outs", [])}
+    made = {
+        out["path"]: (name, out["md5"])
+        for name, entry in stages.items()
+        for out in entry.get("outs", [])
+    }
     cache = (root / command("dvc", "cache", "dir", cwd=root).strip()).resolve()
     found = []
     for one in _locked(root, stage):
         parts = Path(one["path"])
-        producer = next((made[str(path)] for path in (parts, *parts.parents) if str(path) in made), None)
-        if producer and not (root / parts).exists() and not object_path(cache, producer[1]).exists():
+        producer = next(
+            (made[str(path)] for path in (parts, *parts.parents) if str(path) in made), None
+        )
+        if (
+            producer
+            and not (root / parts).exists()
+            and not object_path(cache, producer[1]).exists()
+        ):
             found.append(producer[0])
     return sorted(set(found))
 
@@ -144,10 +177,16 @@ def _config(root: Path, name: str) -> str:
 def _locked(root: Path, stage: str) -> list[dict[str, Any]]:
     """Return the dependencies of `stage` in dvc.lock; of a stage that never ran, none."""
     lock = root / "dvc.lock"
-    return _stages(lock, lock.stat().st_mtime_ns).get(stage, {}).get("deps", []) if lock.is_file() else []
+    return (
+        _stages(lock, lock.stat().st_mtime_ns).get(stage, {}).get("deps", [])
+        if lock.is_file()
+        else []
+    )
 
 
 @cache
 def _stages(lock: Path, changed: int) -> dict[str, Any]:
-    """Return the stages of dvc.lock as of `changed`, its time: long to read, and asked for by every trial."""
+    """Return the stages of dvc.lock as of `changed`, its time: long to read, and asked for by every
+    trial.
+    """
     return (yaml.safe_load(lock.read_text()) or {}).get("stages", {})

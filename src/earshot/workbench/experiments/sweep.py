@@ -13,13 +13,16 @@ Watch = Callable[[list[Outcome], list[str]], None]
 
 
 def run(task: Task, trials: list[Trial], workers: int, tell: Tell, watch: Watch) -> list[Outcome]:
-    """Run trials and return what became of each, in their order; those done before, under what holds now, are not repeated.
+    """Run trials and return what became of each, in their order; those done before, under what
+    holds now, are not repeated.
 
     `watch` is told of all outcomes so far and the names that run, whenever that changes.
     """
     kept = task.folder / "trials"
     digests = {trial.name: task.digest(trial.overrides) for trial in trials}
-    found = {one.name: one for trial in trials if (one := _before(task, trial, digests[trial.name]))}
+    found = {
+        one.name: one for trial in trials if (one := _before(task, trial, digests[trial.name]))
+    }
     todo = [trial for trial in trials if trial.name not in found]
     if found:
         tell(f"{len(found)} of {len(trials)} experiments are there already")
@@ -42,9 +45,16 @@ def run(task: Task, trials: list[Trial], workers: int, tell: Tell, watch: Watch)
 
 
 def _before(task: Task, trial: Trial, digest: str) -> Outcome | None:
-    """Return what an earlier command found, if that still holds and the experiment has not been removed."""
+    """Return what an earlier command found, if that still holds and the experiment has not been
+    removed.
+    """
     outcome = Outcome.read(task.folder / "trials", trial.name)
-    if outcome is None or outcome.state != "done" or outcome.digest != digest or outcome.overrides != trial.overrides:
+    if (
+        outcome is None
+        or outcome.state != "done"
+        or outcome.digest != digest
+        or outcome.overrides != trial.overrides
+    ):
         return None
     return outcome if there(task, outcome) else None
 
@@ -53,7 +63,13 @@ def there(task: Task, outcome: Outcome) -> bool:
     """Tell whether an outcome's experiment exists."""
     try:
         names = command(
-            "git", "for-each-ref", "--points-at", outcome.commit, "--format=%(refname)", "refs/exps", cwd=task.root
+            "git",
+            "for-each-ref",
+            "--points-at",
+            outcome.commit,
+            "--format=%(refname)",
+            "refs/exps",
+            cwd=task.root,
         )
     except CommandError:
         return False

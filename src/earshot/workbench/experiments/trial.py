@@ -17,7 +17,9 @@ _LONGEST = 80  # characters of a name
 
 @dataclass(frozen=True)
 class Trial:
-    """An experiment's name and what it sets. `varied` are the keys that tell it from its neighbours."""
+    """An experiment's name and what it sets. `varied` are the keys that tell it from its
+    neighbours.
+    """
 
     name: str
     overrides: Overrides
@@ -26,9 +28,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial: `scores` as in metrics/<track>/validation/, or a `reason` why there are none.
+    """What became of a trial: `scores` as in metrics/<track>/validation/, or a `reason` why there
+    are none.
 
-    `digest` names all that the scores depend on, `commit` is the experiment's (both empty unless it is done).
+    `digest` names all that the scores depend on, `commit` is the experiment's (both empty unless it
+    is done).
     """
 
     name: str
@@ -46,7 +50,9 @@ class Outcome:
 
     @classmethod
     def read(cls, folder: Path, name: str) -> "Outcome | None":
-        """Return what was written about a trial; None when nothing was, or nothing that can be read."""
+        """Return what was written about a trial; None when nothing was, or nothing that can be
+        read.
+        """
         try:
             return cls(**json.loads((folder / f"{name}.json").read_text()))
         except (OSError, ValueError, TypeError):
@@ -54,7 +60,9 @@ class Outcome:
 
 
 def grid(name: str, fixed: Overrides, values: dict[str, list[Value]]) -> list[Trial]:
-    """Return a trial for every combination of `values`, named after it: `sweep-temperature2.0-weight0.1`."""
+    """Return a trial for every combination of `values`, named after it:
+    `sweep-temperature2.0-weight0.1`.
+    """
     made: dict[str, Trial] = {}
     for combination in product(*(dict.fromkeys(choices) for choices in values.values())):
         varied = dict(zip(values, combination, strict=True))
@@ -82,21 +90,29 @@ def labels(keys: Any) -> dict[str, str]:
         parts = key.split(".")
         endings = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
         others = [other for other in keys if other != key]
-        own = (end for end in endings if not any(f".{other}".endswith(f".{end}") for other in others))
+        own = (
+            end for end in endings if not any(f".{other}".endswith(f".{end}") for other in others)
+        )
         found[key] = next(own, key)
     return found
 
 
 def check(overrides: Any, recipe: str, track: str, content: dict[str, Any], section: str) -> None:
-    """Raise ValueError for a key that params.yaml lacks, or that concerns more than the stage `distill`."""
+    """Raise ValueError for a key that params.yaml lacks, or that concerns more than the stage
+    `distill`.
+    """
     own = (f"recipes.{recipe}", f"tracks.{track}.student", f"tracks.{track}.distill")
     for key in overrides:
         if not key.startswith(tuple(f"{one}." for one in own)):
-            raise ValueError(f"{section}: {key}: an experiment trains {recipe} alone, and may change {', '.join(own)}")
+            raise ValueError(
+                f"{section}: {key}: an experiment trains {recipe} alone, and may change {', '.join(own)}"
+            )
         part: Any = content
         for name in key.split("."):
             if not isinstance(part, dict) or name not in part:
-                raise ValueError(f"{section}: {key}: params.yaml has no such parameter; write it there first")
+                raise ValueError(
+                    f"{section}: {key}: params.yaml has no such parameter; write it there first"
+                )
             part = part[name]
 
 

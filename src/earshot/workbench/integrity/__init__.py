@@ -1,7 +1,8 @@
 """Whether outputs, and their copies in DVC's cache, still are what dvc.lock records.
 
-DVC compares a file's time and size before it looks at its bytes, and trusts an object of its cache that is read-only.
-Here every byte is read again, and files of known kinds are opened as their readers would.
+DVC compares a file's time and size before it looks at its bytes, and trusts an object of its cache
+that is read-only. Here every byte is read again, and files of known kinds are opened as their
+readers would.
 """
 
 import os
@@ -51,19 +52,34 @@ class Report:
 def verify(recorded: Sequence[Output], cache: Path, root: Path = Path()) -> Report:
     """Hash every output below `root` and its object in `cache`; open what can be opened.
 
-    Files are read by as many threads as there are workers (`EARSHOT_WORKERS`); the report's order is the lock's.
+    Files are read by as many threads as there are workers (`EARSHOT_WORKERS`); the report's order
+    is the lock's.
     """
     report = Report(stages=len({output.stage for output in recorded}))
-    listings = {output.md5: _listing(cache, output.md5) for output in recorded if output.is_folder and not output.in_git}
+    listings = {
+        output.md5: _listing(cache, output.md5)
+        for output in recorded
+        if output.is_folder and not output.in_git
+    }
     present = {output.path: _present(root / output.path) for output in recorded}
     paths = [root / path for output in recorded for path in _whole(output, present[output.path])]
-    names = {name for output in recorded if not output.in_git for name in _objects(output, listings)}
+    names = {
+        name for output in recorded if not output.in_git for name in _objects(output, listings)
+    }
     objects = {name: path for name in sorted(names) if (path := object_path(cache, name)).is_file()}
     todo = list(dict.fromkeys([*paths, *objects.values()]))
     with ThreadPoolExecutor(workers()) as pool:
-        hashes = dict(zip(todo, track(pool.map(_hash, todo), "reading", total=len(todo), unit="file"), strict=True))
+        hashes = dict(
+            zip(
+                todo,
+                track(pool.map(_hash, todo), "reading", total=len(todo), unit="file"),
+                strict=True,
+            )
+        )
         opened = pool.map(contents.fault, paths)
-        unreadable = dict(zip(paths, track(opened, "opening", total=len(paths), unit="file"), strict=True))
+        unreadable = dict(
+            zip(paths, track(opened, "opening", total=len(paths), unit="file"), strict=True)
+        )
     report.files, report.objects = len(paths), len(objects)
     report.bytes = sum(path.stat().st_size for path in todo if path.is_file())
     in_cache = {name: hashes[path] == name.removesuffix(".dir") for name, path in objects.items()}
@@ -71,39 +87,67 @@ def verify(recorded: Sequence[Output], cache: Path, root: Path = Path()) -> Repo
         checked = []
         for output in recorded:
             if output.stage == stage:
-                found = {name: hashes[root / _below(output.path, name)] for name in present[output.path]}
-                bad = {name: why for name in found if (why := unreadable[root / _below(output.path, name)])}
-                checked.append(_Checked(root, output, found, bad, listings.get(output.md5), in_cache, cache))
+                found = {
+                    name: hashes[root / _below(output.path, name)] for name in present[output.path]
+                }
+                bad = {
+                    name: why
+                    for name in found
+                    if (why := unreadable[root / _below(output.path, name)])
+                }
+                checked.append(
+                    _Checked(root, output, found, bad, listings.get(output.md5), in_cache, cache)
+                )
         report.faults += _stage_faults(stage, checked)
     return report
 
 
 def _stage_faults(stage: str, checked: "Sequence[_Checked]") -> Iterable[Fault]:
-    """Yield a stage's faults, those of the workspace first: `dvc commit` would keep what is wrong there.
+    """Yield a stage's faults, those of the workspace first: `dvc commit` would keep what is wrong
+    there.
 
-    All its rotten objects go at once: DVC links what it commits from its cache, and a rotten one would spoil the workspace.
+    All its rotten objects go at once: DVC links what it commits from its cache, and a rotten one
+    would spoil the workspace.
     """
     lost = [one.output.path for one in checked if not one.whole and not one.restorable]
     bad = [(one, *each) for one in checked for each in one.bad_objects()]
     remove = [str(path) for one, kind, path, name in bad if kind == "rotten"] + lost
     command = f"dvc repro {_quoted(stage)}" if lost else f"dvc commit {_quoted(stage)}"
-    mend = f"rm -rf {' '.join(map(_quoted, dict.fromkeys(remove)))} && {command}" if remove else command
+    mend = (
+        f"rm -rf {' '.join(map(_quoted, dict.fromkeys(remove)))} && {command}"
+        if remove
+        else command
+    )
     for one in checked:
         yield from one.faults(mend)
     for one, kind, path, name in bad:
         content = "another content" if kind == "rotten" else "nothing"
-        yield Fault(kind, str(path), stage, f"DVC's cache has {content} for {_below(one.output.path, name)}", mend)
+        yield Fault(
+            kind,
+            str(path),
+            stage,
+            f"DVC's cache has {content} for {_below(one.output.path, name)}",
+            mend,
+        )
 
 
 def _again(stage: str) -> str:
-    """Return the command that makes a stage's outputs anew; DVC does not run the frozen one, even by force."""
+    """Return the command that makes a stage's outputs anew; DVC does not run the frozen one, even
+    by force.
+    """
     name, _, key = stage.partition("@")
-    return f"make pretrain TRACK={key}" if name == "pretrain" else f"dvc repro --force {_quoted(stage)}"
+    return (
+        f"make pretrain TRACK={key}"
+        if name == "pretrain"
+        else f"dvc repro --force {_quoted(stage)}"
+    )
 
 
 @dataclass(frozen=True)
 class _Checked:
-    """An output, what was found of it ({path in it, "" of a file: MD5}), why some cannot be opened, the cache's state."""
+    """An output, what was found of it ({path in it, "" of a file: MD5}), why some cannot be opened,
+    the cache's state.
+    """
 
     root: Path
     output: Output
@@ -115,7 +159,9 @@ class _Checked:
 
     @property
     def expected(self) -> dict[str, str] | None:
-        """Return what should be there, as `found`; None where the cache no longer says what is in the folder."""
+        """Return what should be there, as `found`; None where the cache no longer says what is in
+        the folder.
+        """
         return self.listing if self.output.is_folder else {"": self.output.md5}
 
     @property
@@ -128,10 +174,14 @@ class _Checked:
     @property
     def restorable(self) -> bool:
         """Whether Git, or a cache without a fault, can bring it back."""
-        return self.output.in_git or (self.expected is not None and all(map(self.in_cache.get, self._objects())))
+        return self.output.in_git or (
+            self.expected is not None and all(map(self.in_cache.get, self._objects()))
+        )
 
     def faults(self, remake: str) -> Iterable[Fault]:
-        """Yield what is wrong in the workspace; `remake` is the command for what nothing can bring back."""
+        """Yield what is wrong in the workspace; `remake` is the command for what nothing can bring
+        back.
+        """
         output, expected = self.output, self.expected
         if not self.found:
             yield self._fault("missing", "", "not there", self._restore("", remake))
@@ -146,23 +196,33 @@ class _Checked:
                 if name not in self.found:
                     yield self._fault("missing", name, "not there", self._restore(name, remake))
                 elif name not in expected:
-                    yield self._fault("extra", name, "not recorded", f"rm {_quoted(self._path(name))}")
+                    yield self._fault(
+                        "extra", name, "not recorded", f"rm {_quoted(self._path(name))}"
+                    )
                 elif self.found[name] != expected[name]:
                     detail = f"its MD5 is {self.found[name]}, recorded is {expected[name]}"
                     yield self._fault("changed", name, detail, self._restore(name, remake))
         for name, why in self.unreadable.items():
             again = _again(output.stage)
-            yield self._fault("unreadable", name, why, again if self.whole else self._restore(name, remake))
+            yield self._fault(
+                "unreadable", name, why, again if self.whole else self._restore(name, remake)
+            )
 
     def bad_objects(self) -> Iterable[tuple[str, Path, str]]:
-        """Yield ("rotten" or "absent", object, file in the output) of what DVC's cache should hold, and does not."""
+        """Yield ("rotten" or "absent", object, file in the output) of what DVC's cache should hold,
+        and does not.
+        """
         for md5_, name in self._objects().items():
             rotten = md5_ in self.in_cache
-            if not self.in_cache.get(md5_) and (rotten or self.found):  # what is nowhere has been said to be missing
+            if not self.in_cache.get(md5_) and (
+                rotten or self.found
+            ):  # what is nowhere has been said to be missing
                 yield "rotten" if rotten else "absent", object_path(self.cache, md5_), name
 
     def _objects(self) -> dict[str, str]:
-        """Return {MD5 of an object that DVC's cache should hold: file in the output}; nothing where Git holds it."""
+        """Return {MD5 of an object that DVC's cache should hold: file in the output}; nothing where
+        Git holds it.
+        """
         inside = {md5_: name for name, md5_ in (self.listing or {}).items()}
         return {} if self.output.in_git else {self.output.md5: "", **inside}
 
@@ -171,12 +231,19 @@ class _Checked:
         if changes:
             path = _quoted(output.path)
             mend = f"git checkout -- {path} && git clean -fd -- {path}"
-            return self._fault("changed", "", f"not what dvc.lock records; git status: {', '.join(changes[:9])}", mend)
+            return self._fault(
+                "changed",
+                "",
+                f"not what dvc.lock records; git status: {', '.join(changes[:9])}",
+                mend,
+            )
         detail = "not what dvc.lock records, though Git has it so: they were not committed together"
         return self._fault("changed", "", detail, _again(output.stage))
 
     def _restore(self, name: str, remake: str) -> str:
-        """Return the command that brings back a file, or the whole output, of what the cache or Git holds."""
+        """Return the command that brings back a file, or the whole output, of what the cache or Git
+        holds.
+        """
         if self.output.in_git:
             return f"git checkout -- {_quoted(self.output.path)}"
         if not self.restorable:
@@ -191,7 +258,9 @@ class _Checked:
 
 
 def _listing(cache: Path, name: str) -> dict[str, str] | None:
-    """Return what a folder should hold, of the cache; None where the cache does not say so reliably."""
+    """Return what a folder should hold, of the cache; None where the cache does not say so
+    reliably.
+    """
     path = object_path(cache, name)
     try:
         return read_listing(path) if md5(path) == name.removesuffix(".dir") else None

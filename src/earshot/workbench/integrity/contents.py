@@ -1,4 +1,6 @@
-"""Whether a file can be used for what it is: read to its end, of the right columns, with what a reader needs."""
+"""Whether a file can be used for what it is: read to its end, of the right columns, with what a
+reader needs.
+"""
 
 import json
 import math
@@ -13,8 +15,12 @@ TASKS = {"choice": "buckets", "classes": "labels"}
 
 
 def fault(path: Path) -> str | None:
-    """Return why a file cannot be used, in a line; None when it can, or nothing is known about its kind."""
-    check = next((check for pattern, check in CHECKS.items() if fnmatch(path.as_posix(), pattern)), None)
+    """Return why a file cannot be used, in a line; None when it can, or nothing is known about its
+    kind.
+    """
+    check = next(
+        (check for pattern, check in CHECKS.items() if fnmatch(path.as_posix(), pattern)), None
+    )
     try:
         if check:
             check(path)
@@ -29,10 +35,14 @@ def _parquet(path: Path, schema: Any = None) -> None:
 
     with pq.ParquetFile(path) as file:
         if schema is not None and not file.schema_arrow.equals(schema):
-            raise ValueError(f"its columns are {', '.join(file.schema_arrow.names)}, expected {', '.join(schema.names)}")
+            raise ValueError(
+                f"its columns are {', '.join(file.schema_arrow.names)}, expected {', '.join(schema.names)}"
+            )
         rows = sum(file.read_row_group(group).num_rows for group in range(file.num_row_groups))
         if rows != file.metadata.num_rows:
-            raise ValueError(f"{rows} rows can be read, {file.metadata.num_rows} are said to be there")
+            raise ValueError(
+                f"{rows} rows can be read, {file.metadata.num_rows} are said to be there"
+            )
         if not rows:
             raise ValueError("no rows")
 
@@ -72,7 +82,9 @@ def _store(path: Path) -> None:
         for group in range(file.num_row_groups):
             for row in file.read_row_group(group).to_pylist():
                 if len(row[column]) != 2 * width * row["frames"]:
-                    raise ValueError(f"{row['id']}, view {row['view']}, is not {row['frames']}×{width} float16 values")
+                    raise ValueError(
+                        f"{row['id']}, view {row['view']}, is not {row['frames']}×{width} float16 values"
+                    )
 
 
 def _cache_index(path: Path) -> None:

@@ -1,4 +1,6 @@
-"""DVC's way of naming content: MD5 of a file's bytes; of a folder, MD5 of the list of its files. No DVC is needed for it."""
+"""DVC's way of naming content: MD5 of a file's bytes; of a folder, MD5 of the list of its files. No
+DVC is needed for it.
+"""
 
 import hashlib
 import json
@@ -23,11 +25,16 @@ def files(folder: Path) -> list[str]:
 def folder_md5(listing: dict[str, str]) -> str:
     """Return what DVC calls a folder that holds these files: {path in it: MD5}."""
     entries = [{"md5": listing[name], "relpath": name} for name in sorted(listing)]
-    return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + FOLDER
+    return (
+        hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+        + FOLDER
+    )
 
 
 def read_listing(path: Path) -> dict[str, str]:
-    """Return {path in the folder: MD5} of a `.dir` object in DVC's cache; ValueError when it is none."""
+    """Return {path in the folder: MD5} of a `.dir` object in DVC's cache; ValueError when it is
+    none.
+    """
     try:
         return {entry["relpath"]: entry["md5"] for entry in json.loads(path.read_bytes())}
     except (ValueError, KeyError, TypeError):

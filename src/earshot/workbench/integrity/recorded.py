@@ -18,7 +18,9 @@ KINDS = ("outs", "metrics", "plots")
 
 @dataclass(frozen=True)
 class Output:
-    """An output of a stage as it was when the stage last ran; `in_git` when Git keeps it, not DVC's cache."""
+    """An output of a stage as it was when the stage last ran; `in_git` when Git keeps it, not DVC's
+    cache.
+    """
 
     stage: str
     path: str
@@ -33,13 +35,15 @@ class Output:
 def outputs(root: Path = Path(), wanted: Sequence[str] = ()) -> list[Output]:
     """Return what dvc.lock records, in its order; of some stages when `wanted` names them.
 
-    `distill@listening-kd` is one stage, `distill` all of its instances, and `*@listening*` what matches. ValueError when
-    there is no lock, or no such stage in it.
+    `distill@listening-kd` is one stage, `distill` all of its instances, and `*@listening*` what
+    matches. ValueError when there is no lock, or no such stage in it.
     """
     blocks, locked = (_stages(root / name) for name in ("dvc.yaml", "dvc.lock"))
     for name in wanted:
         if not any(_matches(stage, name) for stage in locked):
-            raise ValueError(f"{name}: dvc.lock has no such stage; it has {', '.join(sorted(locked))}")
+            raise ValueError(
+                f"{name}: dvc.lock has no such stage; it has {', '.join(sorted(locked))}"
+            )
     found = []
     for stage, entry in locked.items():
         if wanted and not any(_matches(stage, name) for name in wanted):
@@ -56,9 +60,13 @@ def outputs(root: Path = Path(), wanted: Sequence[str] = ()) -> list[Output]:
 
 def cache_folder() -> Path:
     """Return where DVC's cache is, as DVC says; ValueError where there is no DVC repository."""
-    asked = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True)
+    asked = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True
+    )
     if asked.returncode:
-        raise ValueError(f"dvc cache dir: {(asked.stderr.strip().splitlines() or ['no answer'])[-1]}")
+        raise ValueError(
+            f"dvc cache dir: {(asked.stderr.strip().splitlines() or ['no answer'])[-1]}"
+        )
     return Path(asked.stdout.strip().splitlines()[-1])
 
 
@@ -74,7 +82,9 @@ def git_changes(path: Path) -> list[str] | None:
 
 def _stages(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; `make repro` writes dvc.lock, in the project's folder")
+        raise ValueError(
+            f"{path}: no such file; `make repro` writes dvc.lock, in the project's folder"
+        )
     return yaml.safe_load(path.read_text()).get("stages") or {}
 
 
@@ -85,5 +95,10 @@ def _matches(stage: str, name: str) -> bool:
 def _uncached(block: dict[str, Any]) -> list[str]:
     """Return patterns of the outputs with `cache: false`; `${…}` is any part of a name."""
     entries = [entry for kind in KINDS for entry in block.get(kind, []) if isinstance(entry, dict)]
-    paths = [path for entry in entries for path, options in entry.items() if (options or {}).get("cache") is False]
+    paths = [
+        path
+        for entry in entries
+        for path, options in entry.items()
+        if (options or {}).get("cache") is False
+    ]
     return ["[^/]+".join(map(re.escape, re.split(r"\$\{[^}]*\}", path))) for path in paths]

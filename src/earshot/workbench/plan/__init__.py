@@ -1,7 +1,8 @@
-"""What a run would cost, before anything is fetched: bytes to come, room on the disk, time for each stage on this machine.
+"""What a run would cost, before anything is fetched: bytes to come, room on the disk, time for each
+stage on this machine.
 
-Times are speeds measured here on the pipeline's own code, times the work that the parameters imply. What cannot be known
-is said to be unknown.
+Times are speeds measured here on the pipeline's own code, times the work that the parameters imply.
+What cannot be known is said to be unknown.
 """
 
 import json
@@ -26,7 +27,9 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Line:
-    """A stage: what is multiplied, expected seconds (None: unknown), and whether it will run, and why."""
+    """A stage: what is multiplied, expected seconds (None: unknown), and whether it will run, and
+    why.
+    """
 
     stage: str
     work: str
@@ -71,13 +74,24 @@ class Plan:
 Measure = Callable[[str], dict[str, Any]]
 
 
-def make(params: Params, tracks: Sequence[str], measure: Measure, status: Callable[[], dict] = pipeline.stages) -> Plan:
-    """Return the plan of some tracks; `measure` returns a track's speeds (`speeds_of`), `status` DVC's stages."""
+def make(
+    params: Params,
+    tracks: Sequence[str],
+    measure: Measure,
+    status: Callable[[], dict] = pipeline.stages,
+) -> Plan:
+    """Return the plan of some tracks; `measure` returns a track's speeds (`speeds_of`), `status`
+    DVC's stages.
+    """
     try:
         known, problem = status(), None
     except pipeline.PipelineError as error:
         known, problem = {}, str(error)
-    stale = {one.name for one in known.values() if one.reason} if known else {f"download@{name}" for name in params.tracks}
+    stale = (
+        {one.name for one in known.values() if one.reason}
+        if known
+        else {f"download@{name}" for name in params.tracks}
+    )
     lines, rooms, pieces, starts, basis, cores = [], [], [], [], {}, 0
     for name in tracks:
         track = params.tracks[name]
@@ -92,8 +106,12 @@ def make(params: Params, tracks: Sequence[str], measure: Measure, status: Callab
         rooms += storage.disk(name, track, recipes, todo, speeds)
         pieces += storage.downloads(name, track)
         starts += [piece for piece in [storage.pretraining(name, track)] if piece]
-    frozen = [one.name for one in known.values() if one.frozen and one.name.partition("@")[2] in tracks]
-    return Plan(pieces, starts, rooms, shutil.disk_usage(".").free, lines, frozen, cores, basis, problem)
+    frozen = [
+        one.name for one in known.values() if one.frozen and one.name.partition("@")[2] in tracks
+    ]
+    return Plan(
+        pieces, starts, rooms, shutil.disk_usage(".").free, lines, frozen, cores, basis, problem
+    )
 
 
 def _line(expected: stages.Expected, stage: pipeline.Stage | None) -> Line:
@@ -103,15 +121,22 @@ def _line(expected: stages.Expected, stage: pipeline.Stage | None) -> Line:
 
 
 def speeds_of(name: str, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Return a track's speeds, measured in a process of its own; `tell` hears what is being measured.
+    """Return a track's speeds, measured in a process of its own; `tell` hears what is being
+    measured.
 
     Raises PlanError with the last line that the process said.
     """
-    env = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [env.get("PYTHONPATH")])])
+    env = os.environ | dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+    )
+    env["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).parents[2]), *filter(None, [env.get("PYTHONPATH")])]
+    )
     command = [sys.executable, "-m", "earshot.cli", "speeds", name]
     last = ""
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         for line in process.stderr:
             last = line.strip() or last
             tell(f"measuring {name}: {last}")
@@ -131,7 +156,9 @@ def render(plan: Plan) -> str:
         _stages(plan, totals),
     ]
     if plan.frozen:
-        starts = ", ".join(f"{piece.name} ({size(piece.left)})" for piece in plan.pretraining if not piece.there)
+        starts = ", ".join(
+            f"{piece.name} ({size(piece.left)})" for piece in plan.pretraining if not piece.there
+        )
         more = f"; that would fetch {starts}" if starts else ""
         parts.append(f"Frozen, run by `make pretrain` alone: {', '.join(plan.frozen)}{more}.")
     if plan.status:
@@ -142,14 +169,22 @@ def render(plan: Plan) -> str:
 def _downloads(plan: Plan, totals: dict[str, Any]) -> str:
     if not plan.downloads:
         return "Download: nothing; everything is made here."
-    rows = [[piece.track, piece.name, _said(piece), _whereabouts(piece)] for piece in plan.downloads]
+    rows = [
+        [piece.track, piece.name, _said(piece), _whereabouts(piece)] for piece in plan.downloads
+    ]
     more = totals["downloads_of_unknown_size"]
-    total = f"to fetch: {size(totals['download_bytes'])}" + f", and {more} of unknown size" * bool(more)
+    total = f"to fetch: {size(totals['download_bytes'])}" + f", and {more} of unknown size" * bool(
+        more
+    )
     return "\n".join(["Download", *align(rows, right={2}), total])
 
 
 def _said(piece: storage.Piece) -> str:
-    return "unknown, about " + about(piece.about) if piece.bytes is None and piece.about else size(piece.bytes)
+    return (
+        "unknown, about " + about(piece.about)
+        if piece.bytes is None and piece.about
+        else size(piece.bytes)
+    )
 
 
 def _whereabouts(piece: storage.Piece) -> str:
@@ -178,7 +213,10 @@ def _stages(plan: Plan, totals: dict[str, Any]) -> str:
         for line in plan.stages
     ]
     more = totals["stages_of_unknown_time"]
-    total = f"{totals['stages']} stages to run: {clock(totals['seconds'])}" + f", and {more} of unknown time" * bool(more)
+    total = (
+        f"{totals['stages']} stages to run: {clock(totals['seconds'])}"
+        + f", and {more} of unknown time" * bool(more)
+    )
     basis = "; ".join(f"{track} from {said}" for track, said in plan.basis.items())
     title = f"Time, where nothing else is at work on this machine ({plan.cores} cores; counts of {basis})"
     return "\n".join([title, *align([head, *rows], right={2}), total])

@@ -39,7 +39,8 @@ class Stage:
 
 
 def stages() -> dict[str, Stage]:
-    """Return every stage of the pipeline in the folder, by name (`download@listening`), in the order of their running.
+    """Return every stage of the pipeline in the folder, by name (`download@listening`), in the
+    order of their running.
 
     Raises PipelineError where there is no pipeline, or DVC is at work.
     """
@@ -51,7 +52,9 @@ def stages() -> dict[str, Stage]:
 
 
 def follow(said: Mapping[str, Mapping]) -> dict[str, Stage]:
-    """Return the stages in order, with the reason why each will run: it changed, or one before it does."""
+    """Return the stages in order, with the reason why each will run: it changed, or one before it
+    does.
+    """
     found: dict[str, Stage] = {}
 
     def visit(name: str) -> Stage:

@@ -1,4 +1,6 @@
-"""A few clips, made here, as long as a track's own, and items about them: what speeds are measured on."""
+"""A few clips, made here, as long as a track's own, and items about them: what speeds are measured
+on.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,7 +26,11 @@ TAU_RATE = 44_100
 
 def length(track: Track, of: Amount) -> float:
     """Return how long the sample's clips are: as a passage, within reason."""
-    return 1.0 if track.task == "classes" else min(LONGEST, of.seconds / of.passages if of.passages else LONGEST)
+    return (
+        1.0
+        if track.task == "classes"
+        else min(LONGEST, of.seconds / of.passages if of.passages else LONGEST)
+    )
 
 
 def rate(track: Track) -> int:
@@ -55,8 +61,22 @@ def write(track: Track, clips: Sequence[np.ndarray], rate: int, folder: Path) ->
         path = folder / f"clip-{number:04d}.{end}"
         soundfile.write(path, samples, rate, subtype="PCM_16")
         devices = track.views.devices or ["a"]
-        text, label = ("a", None) if track.task == "choice" else (None, sorted(synthetic_scenes.CLASSES)[number % 10])
-        clip = Clip(path.stem, str(path), len(samples) / rate, rate, "s", "pool", text, path.stem, label=label)
+        text, label = (
+            ("a", None)
+            if track.task == "choice"
+            else (None, sorted(synthetic_scenes.CLASSES)[number % 10])
+        )
+        clip = Clip(
+            path.stem,
+            str(path),
+            len(samples) / rate,
+            rate,
+            "s",
+            "pool",
+            text,
+            path.stem,
+            label=label,
+        )
         rows.append(asdict(clip) | {"device": devices[0]})
     return pd.DataFrame(rows, columns=SCHEMA.names)
 
@@ -65,7 +85,9 @@ def items(track: Track, manifest: pd.DataFrame, role: str, each: float) -> list[
     """Return items of a role about every clip, `each` of them a clip."""
     if track.task == "classes":
         classes = tuple(sorted(synthetic_scenes.CLASSES))
-        labels = [classes.index(label) if role != "pool" else UNKNOWN for label in manifest["label"]]
+        labels = [
+            classes.index(label) if role != "pool" else UNKNOWN for label in manifest["label"]
+        ]
         return [
             Item(f"{role}/{id}", role, CLASS_SKILL, id, (id,), "", classes, answer)
             for id, answer in zip(manifest["id"], labels, strict=True)
@@ -75,7 +97,16 @@ def items(track: Track, manifest: pd.DataFrame, role: str, each: float) -> list[
     texts = tuple(line.text for line in words if not line.id.endswith("-01"))
     question = "Which sentence comes next?"
     return [
-        Item(f"{role}/{id}/{n}", role, "inference", id, (id,), question, texts, UNKNOWN if role == "pool" else n % options)
+        Item(
+            f"{role}/{id}/{n}",
+            role,
+            "inference",
+            id,
+            (id,),
+            question,
+            texts,
+            UNKNOWN if role == "pool" else n % options,
+        )
         for id in manifest["id"]
         for n in range(max(1, round(each)))
     ]

@@ -1,8 +1,8 @@
 """How fast this machine is: short, real pieces of every stage, run and timed.
 
-To be run in a process of its own, on one thread as the stages are. What is being measured is logged. A speed is the
-processor's seconds that a second of audio takes, unless it says otherwise; what else the machine does in the meantime
-changes little.
+To be run in a process of its own, on one thread as the stages are. What is being measured is
+logged. A speed is the processor's seconds that a second of audio takes, unless it says otherwise;
+what else the machine does in the meantime changes little.
 """
 
 import logging
@@ -36,21 +36,36 @@ from earshot.workbench.plan import sample, work
 
 LIGHT = "import earshot.features, earshot.items"
 HEAVY = "import earshot.teacher, earshot.distillation, earshot.evaluation, dvclive"
-PASSAGES = {"teacher": 150, "pool": 60, "fewshot": 10, "validation": 60, "test": 150}  # told, from which items are made
+PASSAGES = {
+    "teacher": 150,
+    "pool": 60,
+    "fewshot": 10,
+    "validation": 60,
+    "test": 150,
+}  # told, from which items are made
 ROWS = 2000  # clips, from which items of classes are made
 MADE = 48  # utterances, and three times as many as segments
 VALIDATED, COMPARED = 4, 6  # clips
-EPOCHS = 3  # the first is slower and does not count; of the others the faster one does, for others may be at work
+# the first is slower and does not count; of the others the faster one does, for others may be at
+# work
+EPOCHS = 3
 TESTED = 300  # items on which intervals are made
 # Encoders of the hub by the size in their name, for a checkpoint that is not here yet.
 ENCODERS = {
     "base": {},
-    "large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
+    "large": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+    },
 }
 
 
 def spent() -> float:
-    """Return the processor's seconds of this process and of its children that have ended: others at work do not count."""
+    """Return the processor's seconds of this process and of its children that have ended: others at
+    work do not count.
+    """
     return sum(os.times()[:4])
 
 
@@ -72,10 +87,11 @@ def timed() -> Iterator[Timer]:
 
 
 def measure(name: str, track: Track, recipes: Mapping[str, Recipe], seed: int) -> dict[str, Any]:
-    """Return the speeds of a track's stages; those that need an encoder of unknown size are missing.
+    """Return the speeds of a track's stages; those that need an encoder of unknown size are
+    missing.
 
-    `start_light` and `start_heavy` are seconds a process, `make` seconds an utterance or segment on all cores, `items`
-    seconds a passage or clip, `export` seconds a student.
+    `start_light` and `start_heavy` are seconds a process, `make` seconds an utterance or segment on
+    all cores, `items` seconds a passage or clip, `export` seconds a student.
     """
     speeds: dict[str, Any] = {"cores": progress.workers()}
     todo = work.count(name, track, seed, [f"download@{name}"]) or work.count(name, track, seed)
@@ -92,11 +108,21 @@ def measure(name: str, track: Track, recipes: Mapping[str, Recipe], seed: int) -
         seconds = sample.length(track, todo.of("pool") if todo else work.Amount())
         number = max(8, min(64, round(sample.AUDIO / seconds)))
         rate = sample.rate(track)
-        clips = sample.speech(seconds, number) if track.task == "choice" else sample.scenes(rate, number)
+        clips = (
+            sample.speech(seconds, number)
+            if track.task == "choice"
+            else sample.scenes(rate, number)
+        )
         manifest = sample.write(track, clips, rate, folder / "clips")
         with timed() as taken:
             log_mel.extract(
-                manifest, track.features, track.views, seed, folder / "mel.parquet", folder / "rejected", folder / "parts"
+                manifest,
+                track.features,
+                track.views,
+                seed,
+                folder / "mel.parquet",
+                folder / "rejected",
+                folder / "parts",
             )
         views = len(sequences.Store(folder / "mel.parquet")) / len(manifest)
         speeds["mel"] = taken.seconds / (len(manifest) * seconds * views)
@@ -131,7 +157,10 @@ def _items(track: Track) -> float:
             "split": np.where(cycle % 7 == 0, "test", np.where(cycle % 7 == 1, "validation", "pool")),
             "label": [labels[n // 7 % 10] for n in cycle], "location": [f"l{n % 7}-{n // 70}" for n in cycle], "device": "a",
         }  # fmt: skip
-        manifest, asked = pd.DataFrame(rows, columns=SCHEMA.names).astype({"seconds": float}), track.fewshot
+        manifest, asked = (
+            pd.DataFrame(rows, columns=SCHEMA.names).astype({"seconds": float}),
+            track.fewshot,
+        )
         manifest["subset"] = None
     else:
         told = [
@@ -140,7 +169,11 @@ def _items(track: Track) -> float:
             for line in speech.script(split, number, 12 if split == "fewshot" else 1, seed=5)
         ]
         manifest = pd.DataFrame(told, columns=SCHEMA.names)
-        settings = {"source", "authored", "librisqa", "options"} if track.fewshot.source != "generated" else set()
+        settings = (
+            {"source", "authored", "librisqa", "options"}
+            if track.fewshot.source != "generated"
+            else set()
+        )
         asked = FewShot(**track.fewshot.model_dump(exclude=settings))
     with timed() as taken:
         built = task.build(manifest, manifest["id"], asked, 5)
@@ -186,10 +219,14 @@ class _Learned:
 
     def _asked(self, role: str, share: slice = slice(None)) -> list[Any]:
         of = self.todo.of(role) if self.todo else work.Amount()
-        return sample.items(self.track, self.manifest[share], role, of.items / of.passages if of.passages else 1)
+        return sample.items(
+            self.track, self.manifest[share], role, of.items / of.passages if of.passages else 1
+        )
 
     def _encoder(self) -> TeacherParams | None:
-        """Return the teacher's parameters, or with random weights of the same size where its checkpoint is not here."""
+        """Return the teacher's parameters, or with random weights of the same size where its
+        checkpoint is not here.
+        """
         from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
         from earshot.models import hub
@@ -200,7 +237,9 @@ class _Learned:
         if params.revision and hub.cached(params.checkpoint, params.revision, params.cache):
             return params
         kind = "hubert" if "hubert" in params.checkpoint else "wav2vec2"
-        size = next((known for name, known in ENCODERS.items() if f"-{name}" in params.checkpoint), None)
+        size = next(
+            (known for name, known in ENCODERS.items() if f"-{name}" in params.checkpoint), None
+        )
         if size is None:
             return None
         _log.info("an encoder of the checkpoint's size")
@@ -236,9 +275,13 @@ class _Learned:
         def listener(epoch: int, scores: dict[str, float]) -> None:
             ends.append(spent())
 
-        finetune.fine_tune(model, short, states, tuned, few, self.seed, self.folder / "tune", listener)
+        finetune.fine_tune(
+            model, short, states, tuned, few, self.seed, self.folder / "tune", listener
+        )
         fastest = min(end - begin for begin, end in pairwise(ends))
-        speeds["tune"] = max(0.0, fastest - speeds["judge"] * VALIDATED * self.seconds) / (self.clips * self.seconds)
+        speeds["tune"] = max(0.0, fastest - speeds["judge"] * VALIDATED * self.seconds) / (
+            self.clips * self.seconds
+        )
         if params.auxiliary:
             with timed() as taken:
                 finetune.fit_auxiliary(model, recordings, tuned, params.text)
@@ -252,14 +295,22 @@ class _Learned:
         cut = min(self.clips - 1, max(1, round(share * self.clips)))
         self.asked = {
             ("fewshot",): self._asked("fewshot"),
-            ("fewshot", "pool"): self._asked("fewshot", slice(cut)) + self._asked("pool", slice(cut, None)),
+            ("fewshot", "pool"): self._asked("fewshot", slice(cut))
+            + self._asked("pool", slice(cut, None)),
             ("pool",): self._asked("pool"),
         }
         rows = partial(finetune.cache_rows, model.eval(), recordings, params.text, self.track.cache)
         for roles in {tuple(sorted(recipe.data)) for recipe in self.recipes.values()}:
             place = self.folder / "-".join(roles)
             with timed() as taken:
-                teacher_cache.write(place, rows, self.identity, self.asked[roles], recordings.views, self.track.cache)
+                teacher_cache.write(
+                    place,
+                    rows,
+                    self.identity,
+                    self.asked[roles],
+                    recordings.views,
+                    self.track.cache,
+                )
             speeds["cache"] = self._shared(taken.seconds / heard, speeds)
         with timed() as taken:
             finetune.answers(model, Recordings(self.manifest), self._asked("test"), params.text)
@@ -267,7 +318,9 @@ class _Learned:
         return speeds
 
     def _shared(self, whole: float, speeds: Mapping[str, Any]) -> float:
-        """Return how long what takes `whole` on one core takes when all cores share the frozen layers in it."""
+        """Return how long what takes `whole` on one core takes when all cores share the frozen
+        layers in it.
+        """
         frozen = min(whole, speeds["lower"])
         return frozen / self.cores + whole - frozen
 
@@ -286,7 +339,9 @@ class _Learned:
         )
         short: dict[str, Any] = {"epochs": EPOCHS}
         if recipe.terms.front:
-            short["terms"] = recipe.terms.model_copy(update={"front": recipe.terms.front.model_copy(update={"alone": 0})})
+            short["terms"] = recipe.terms.model_copy(
+                update={"front": recipe.terms.front.model_copy(update={"alone": 0})}
+            )
         if recipe.qat:
             short["qat"] = recipe.qat.model_copy(update={"epochs": 1})
         distilled = distill(
@@ -296,9 +351,15 @@ class _Learned:
         )  # fmt: skip
         with timed() as taken:
             held_out = self._asked("validation")
-            accuracy(distilled.student, Loader(held_out, mel, read_text(self.track.student), 4 * self.track.distill.batch))
+            accuracy(
+                distilled.student,
+                Loader(held_out, mel, read_text(self.track.student), 4 * self.track.distill.batch),
+            )
         judge = taken.seconds / (self.clips * self.seconds)
-        epochs = [max(0.0, end - begin - judge * VALIDATED * self.seconds) for begin, end in pairwise(ends)]
+        epochs = [
+            max(0.0, end - begin - judge * VALIDATED * self.seconds)
+            for begin, end in pairwise(ends)
+        ]
         heard = self.clips * self.seconds
         speeds = {"judge": judge, "step": min(epochs[: EPOCHS - 1]) / heard}
         return speeds | ({"qat": epochs[EPOCHS - 1] / heard} if recipe.qat else {}), distilled
@@ -316,15 +377,22 @@ class _Learned:
         with timed() as taken:
             onnx_file.export(student, track.features, track.student, in_float, named, labels)
             if fake_quant.is_static(student):
-                onnx_file.export(distilled.int8["ptq"], track.features, track.student, in_int8, named, labels)
+                onnx_file.export(
+                    distilled.int8["ptq"], track.features, track.student, in_int8, named, labels
+                )
             else:
                 int8.quantize(in_float, in_int8)
             int8.check(in_int8)
-        speeds = {"export": taken.seconds, "bytes": {"float": in_float.stat().st_size, "int8": in_int8.stat().st_size}}
+        speeds = {
+            "export": taken.seconds,
+            "bytes": {"float": in_float.stat().st_size, "int8": in_int8.stat().st_size},
+        }
         one = list({item.utterances: item for item in asked}.values())[:COMPARED]
         clips = ask.clips(one, self.manifest, track.features, text and text.buckets)
         with timed() as taken:
-            int8.agreement(student, track.features, in_float, in_int8, clips, distilled.int8.get("ptq"))
+            int8.agreement(
+                student, track.features, in_float, in_int8, clips, distilled.int8.get("ptq")
+            )
         speeds["agree"] = taken.seconds / (len(one) * self.seconds)
         with timed() as taken:
             ask.int8_answers([in_int8], asked, self.manifest)
@@ -339,7 +407,9 @@ class _Learned:
         devices = [*scenes.DEVICES] * self.clips
         manifest = self.manifest.assign(device=devices[: self.clips])
         asked = self._asked("test") * (1 + TESTED // len(self._asked("test")))
-        asked = [replace(item, id=f"{n}", passage=f"p{n // 4}") for n, item in enumerate(asked[:TESTED])]
+        asked = [
+            replace(item, id=f"{n}", passage=f"p{n // 4}") for n, item in enumerate(asked[:TESTED])
+        ]
         trained = self._asked("teacher") if track.task == "choice" else self._asked("fewshot")
         rng = np.random.default_rng(0)
 
@@ -347,9 +417,14 @@ class _Learned:
             drawn = rng.dirichlet(np.ones(len(asked[0].options)), len(asked))
             return {item.id: row for item, row in zip(asked, drawn, strict=True)}
 
-        students = [name for recipe in track.evaluate.recipes for name in (recipe, f"{recipe}_int8")]
+        students = [
+            name for recipe in track.evaluate.recipes for name in (recipe, f"{recipe}_int8")
+        ]
         models = {name: [answers() for _ in range(track.distill.seeds)] for name in students}
-        models |= {name: [answers()] for name in ("teacher", *(["teacher_scratch"] if track.teacher.control else []))}
+        models |= {
+            name: [answers()]
+            for name in ("teacher", *(["teacher_scratch"] if track.teacher.control else []))
+        }
         with timed() as taken:
             task.quality(models, trained, asked, manifest, track.evaluate, self.seed)
         return taken.seconds / len(asked)

@@ -1,4 +1,6 @@
-"""How long each stage will take: the work that the parameters imply times the speeds of this machine."""
+"""How long each stage will take: the work that the parameters imply times the speeds of this
+machine.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +23,9 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class Expected:
-    """A stage's work and its expected seconds; `seconds` is None where the network or something unknown decides."""
+    """A stage's work and its expected seconds; `seconds` is None where the network or something
+    unknown decides.
+    """
 
     stage: str
     terms: tuple[Term, ...]
@@ -40,7 +44,11 @@ class Expected:
 
 
 def expected(
-    name: str, track: Track, recipes: Mapping[str, Recipe], work: Work | None, speeds: Mapping[str, Any]
+    name: str,
+    track: Track,
+    recipes: Mapping[str, Recipe],
+    work: Work | None,
+    speeds: Mapping[str, Any],
 ) -> dict[str, Expected]:
     """Return what each stage of a track takes, by the stage's name."""
     found = [_download(name, track, work, speeds)]
@@ -53,7 +61,9 @@ def expected(
         if work is None:
             found.append(Expected(stage, (), "unknown before the corpus is there"))
         elif kind not in ("features", "fewshot") and "lower" not in speeds:
-            found.append(Expected(stage, (), "unknown: the encoder's size is not known before it is here"))
+            found.append(
+                Expected(stage, (), "unknown: the encoder's size is not known before it is here")
+            )
         else:
             terms = call(track, recipes if key is None else recipes[key], work, speeds, key)
             found.append(Expected(stage, tuple(terms)))
@@ -71,10 +81,22 @@ def _download(name: str, track: Track, work: Work | None, speeds: Mapping[str, A
     stage, corpus = f"download@{name}", track.corpus
     if isinstance(corpus, SyntheticSpeech):
         number = work.corpus.clips
-        return Expected(stage, (Term("", speeds["start_light"]), Term(f"{number:,.0f} utterances", number * speeds["make"])))
+        return Expected(
+            stage,
+            (
+                Term("", speeds["start_light"]),
+                Term(f"{number:,.0f} utterances", number * speeds["make"]),
+            ),
+        )
     if isinstance(corpus, SyntheticScenes):
         number = 10 * sum(corpus.segments.values())
-        return Expected(stage, (Term("", speeds["start_light"]), Term(f"{number:,} segments", number * speeds["make"])))
+        return Expected(
+            stage,
+            (
+                Term("", speeds["start_light"]),
+                Term(f"{number:,} segments", number * speeds["make"]),
+            ),
+        )
     if getattr(corpus, "download", None):
         return Expected(stage, (), "as fast as the network and the disk")
     return Expected(stage, (), "as fast as the disk: a look at each clip")
@@ -82,13 +104,19 @@ def _download(name: str, track: Track, work: Work | None, speeds: Mapping[str, A
 
 def _features(track: Track, _: Any, work: Work, speeds: Mapping[str, Any], __: Any) -> list[Term]:
     heard, cores = work.corpus.heard, min(speeds["cores"], ceil(max(1.0, work.corpus.clips) / PART))
-    return [Term("", speeds["start_light"]), Term(f"{span(heard)} to log-mel on {cores}", heard * speeds["mel"] / cores)]
+    return [
+        Term("", speeds["start_light"]),
+        Term(f"{span(heard)} to log-mel on {cores}", heard * speeds["mel"] / cores),
+    ]
 
 
 def _fewshot(track: Track, _: Any, work: Work, speeds: Mapping[str, Any], __: Any) -> list[Term]:
     number = sum(of.passages for role, of in work.roles.items() if role != "paper")
     kind = "clips" if track.task == "classes" else "passages"
-    return [Term("", speeds["start_light"]), Term(f"{number:,.0f} {kind}", number * speeds["items"])]
+    return [
+        Term("", speeds["start_light"]),
+        Term(f"{number:,.0f} {kind}", number * speeds["items"]),
+    ]
 
 
 def _teacher(track: Track, _: Any, work: Work, speeds: Mapping[str, Any], __: Any) -> list[Term]:
@@ -98,20 +126,32 @@ def _teacher(track: Track, _: Any, work: Work, speeds: Mapping[str, Any], __: An
     tune = params.epochs * (trained.seconds * speeds["tune"] + validation.seconds * speeds["judge"])
     terms = [
         Term("", speeds["start_heavy"]),
-        Term(f"{said}{span(lower)} through frozen layers", times * lower * speeds["lower"] / speeds["cores"]),
+        Term(
+            f"{said}{span(lower)} through frozen layers",
+            times * lower * speeds["lower"] / speeds["cores"],
+        ),
         Term(f"{said}{params.epochs} epochs of {span(trained.seconds)}", times * tune),
     ]
     if params.auxiliary:
-        terms.append(Term(f"{said}heads on {span(trained.heard)}", times * trained.heard * speeds["auxiliary"]))
+        terms.append(
+            Term(
+                f"{said}heads on {span(trained.heard)}", times * trained.heard * speeds["auxiliary"]
+            )
+        )
     return terms
 
 
 def _cache(track: Track, _: Any, work: Work, speeds: Mapping[str, Any], __: Any) -> list[Term]:
     heard = work.of("fewshot", "pool").heard
-    return [Term("", speeds["start_heavy"]), Term(f"{span(heard)} answered", heard * speeds["cache"])]
+    return [
+        Term("", speeds["start_heavy"]),
+        Term(f"{span(heard)} answered", heard * speeds["cache"]),
+    ]
 
 
-def _distill(track: Track, recipe: Recipe, work: Work, speeds: Mapping[str, Any], key: str) -> list[Term]:
+def _distill(
+    track: Track, recipe: Recipe, work: Work, speeds: Mapping[str, Any], key: str
+) -> list[Term]:
     seeds, own = track.distill.seeds, speeds["recipes"][key]
     rounds = ceil(seeds / speeds["cores"])  # a process a seed
     trained, judged = work.of(*recipe.data).seconds, work.of("validation").seconds * own["judge"]
@@ -121,11 +161,18 @@ def _distill(track: Track, recipe: Recipe, work: Work, speeds: Mapping[str, Any]
         Term(said, rounds * recipe.epochs * (trained * own["step"] + judged)),
     ]
     if recipe.qat:
-        terms.append(Term(f"{recipe.qat.epochs} of QAT", rounds * recipe.qat.epochs * (trained * own["qat"] + judged)))
+        terms.append(
+            Term(
+                f"{recipe.qat.epochs} of QAT",
+                rounds * recipe.qat.epochs * (trained * own["qat"] + judged),
+            )
+        )
     return terms
 
 
-def _quantize(track: Track, recipe: Recipe, work: Work, speeds: Mapping[str, Any], key: str) -> list[Term]:
+def _quantize(
+    track: Track, recipe: Recipe, work: Work, speeds: Mapping[str, Any], key: str
+) -> list[Term]:
     validation, seeds = work.of("validation"), track.distill.seeds
     items = min(track.quantize.agreement_items, validation.items)
     seconds = items * validation.seconds / max(1.0, validation.passages)
@@ -136,8 +183,14 @@ def _quantize(track: Track, recipe: Recipe, work: Work, speeds: Mapping[str, Any
     ]
 
 
-def _evaluate(track: Track, recipes: Mapping[str, Recipe], work: Work, speeds: Mapping[str, Any], _: Any) -> list[Term]:
-    tested, seeds, latencies = work.of("test", "paper").seconds, track.distill.seeds, track.evaluate.latency_clips
+def _evaluate(
+    track: Track, recipes: Mapping[str, Recipe], work: Work, speeds: Mapping[str, Any], _: Any
+) -> list[Term]:
+    tested, seeds, latencies = (
+        work.of("test", "paper").seconds,
+        track.distill.seeds,
+        track.evaluate.latency_clips,
+    )
     teachers = 2 if track.teacher.control else 1
     students = sum(seeds * speeds["recipes"][key]["judge"] for key in recipes)
     files = seeds * sum(2 if recipe.qat else 1 for recipe in recipes.values())
@@ -148,5 +201,8 @@ def _evaluate(track: Track, recipes: Mapping[str, Recipe], work: Work, speeds: M
         Term("", tested * students),
         Term(f"{files} int8 files × {span(tested)}", files * tested * speeds["int8"]),
         Term("", reference * (speeds["lower"] + 2 * len(recipes) * speeds["int8"])),
-        Term(f"intervals of {work.of('test').items:,.0f} items", work.of("test").items * speeds["quality"]),
+        Term(
+            f"intervals of {work.of('test').items:,.0f} items",
+            work.of("test").items * speeds["quality"],
+        ),
     ]

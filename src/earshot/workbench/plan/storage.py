@@ -19,7 +19,9 @@ WIDE = {"base": 768, "large": 1024}
 
 @dataclass(frozen=True)
 class Piece:
-    """A file to be had: its bytes (None: nobody says exactly, `about` then if anyone), and how many of them are here."""
+    """A file to be had: its bytes (None: nobody says exactly, `about` then if anyone), and how many
+    of them are here.
+    """
 
     name: str
     track: str
@@ -63,10 +65,18 @@ def downloads(name: str, track: Track) -> list[Piece]:
 def pretraining(name: str, track: Track) -> Piece | None:
     """Return the checkpoint that `make pretrain` would start from, if it is one of the hub's."""
     settings = track.pretrain
-    if not isinstance(settings, HubertPretrain) or not settings.start or Path(settings.start).is_dir():
+    if (
+        not isinstance(settings, HubertPretrain)
+        or not settings.start
+        or Path(settings.start).is_dir()
+    ):
         return None
-    there = bool(settings.revision and hub.cached(settings.start, settings.revision, settings.cache))
-    size = hub.size(settings.start, settings.revision, settings.cache) if settings.revision else None
+    there = bool(
+        settings.revision and hub.cached(settings.start, settings.revision, settings.cache)
+    )
+    size = (
+        hub.size(settings.start, settings.revision, settings.cache) if settings.revision else None
+    )
     return Piece(settings.start, name, size, 0, there)
 
 
@@ -76,8 +86,16 @@ def _here(folder: Path, name: str) -> int:
     return partial.stat().st_size if partial.is_file() else 0
 
 
-def disk(name: str, track: Track, recipes: Mapping[str, Recipe], work: Work | None, speeds: Mapping[str, Any]) -> list[Room]:
-    """Return what lies on the disk when it is fullest, figure by figure; the library is not counted."""
+def disk(
+    name: str,
+    track: Track,
+    recipes: Mapping[str, Recipe],
+    work: Work | None,
+    speeds: Mapping[str, Any],
+) -> list[Room]:
+    """Return what lies on the disk when it is fullest, figure by figure; the library is not
+    counted.
+    """
     pieces = downloads(name, track)
     rooms = []
     if getattr(track.corpus, "download", None):
@@ -86,36 +104,66 @@ def disk(name: str, track: Track, recipes: Mapping[str, Recipe], work: Work | No
         rounded = any(piece.bytes is None for piece in pieces if piece.name in parts)
         basis = "published sizes" + (", some of them rounded" if rounded else "")
         kept = track.corpus.download.keep_archives
-        rooms.append(Room("archives" if kept else "archives, until unpacked", name, sum(sizes), basis))
-        rooms.append(Room("corpus, unpacked", name, archives.GROWTH * sum(sizes), f"{archives.GROWTH} × archives"))
-    rooms += [Room(piece.name, name, piece.bytes, "the hub's size") for piece in pieces if "/" in piece.name]
+        rooms.append(
+            Room("archives" if kept else "archives, until unpacked", name, sum(sizes), basis)
+        )
+        rooms.append(
+            Room(
+                "corpus, unpacked",
+                name,
+                archives.GROWTH * sum(sizes),
+                f"{archives.GROWTH} × archives",
+            )
+        )
+    rooms += [
+        Room(piece.name, name, piece.bytes, "the hub's size")
+        for piece in pieces
+        if "/" in piece.name
+    ]
     if work is None:
-        return [*rooms, Room("what is derived from the corpus", name, None, "unknown before the corpus is there")]
+        return [
+            *rooms,
+            Room(
+                "what is derived from the corpus", name, None, "unknown before the corpus is there"
+            ),
+        ]
     corpus, heard = work.corpus, work.of("fewshot", "pool")
     if isinstance(track.corpus, (SyntheticSpeech, SyntheticScenes)):
         spoken = isinstance(track.corpus, SyntheticSpeech)
         rate = getattr(track.corpus, "sample_rate", 16_000)
         basis = f"16 bit, {rate:,} Hz" + (f", FLAC {FLAC:.0%}" if spoken else "")
-        rooms.append(Room("corpus, made", name, corpus.seconds * rate * 2 * (FLAC if spoken else 1), basis))
+        rooms.append(
+            Room("corpus, made", name, corpus.seconds * rate * 2 * (FLAC if spoken else 1), basis)
+        )
     front, width = track.features, _width(track)
     mel = corpus.heard * front.sample_rate / front.hop_length * front.n_mels * 2
     rooms.append(Room("log-mel, and its parts until merged", name, 2 * mel, "float16, 2 copies"))
     trained = work.of(track.teacher.data)
-    frozen = FRAMES * width * 2 * (trained.heard + work.of("validation").seconds) * (2 if track.teacher.control else 1)
+    frozen = (
+        FRAMES
+        * width
+        * 2
+        * (trained.heard + work.of("validation").seconds)
+        * (2 if track.teacher.control else 1)
+    )
     basis = f"{FRAMES} frames a second of {width}, float16"
     rooms.append(Room("frozen states, while the teacher is tuned", name, frozen, basis))
     answers = heard.items * heard.views * (len(track.cache.layers) * width * 2 + 64)
     basis = "a vector of each kept layer an item"
     if track.cache.layered:
         basis += ", front ends"
-        answers += heard.heard * FRAMES * width * 2 + heard.items * heard.views * 12 * (2 * MAPS + 40)
+        answers += heard.heard * FRAMES * width * 2 + heard.items * heard.views * 12 * (
+            2 * MAPS + 40
+        )
     rooms.append(Room("teacher's answers", name, answers, basis))
     if size := sum(speeds.get("bytes", {}).values()):
         students = len(recipes) * track.distill.seeds
         written = students * (2.3 * speeds["bytes"]["float"] + size)
         rooms.append(Room("students and their files", name, written, "measured files"))
     kept = mel + answers + sum(room.bytes or 0 for room in rooms if room.what == "corpus, made")
-    rooms.append(Room("DVC's cache", name, kept, "a copy of outputs, unless the disk shares blocks"))
+    rooms.append(
+        Room("DVC's cache", name, kept, "a copy of outputs, unless the disk shares blocks")
+    )
     return rooms
 
 
@@ -124,4 +172,7 @@ def _width(track: Track) -> int:
     config = Path(track.teacher.checkpoint, "config.json")
     if config.is_file():
         return int(json.loads(config.read_text())["hidden_size"])
-    return next((wide for size, wide in WIDE.items() if f"-{size}" in track.teacher.checkpoint), WIDE["base"])
+    return next(
+        (wide for size, wide in WIDE.items() if f"-{size}" in track.teacher.checkpoint),
+        WIDE["base"],
+    )

@@ -1,4 +1,6 @@
-"""A track's charts and tables: each block shows what its data allow, and says what is missing where they do not."""
+"""A track's charts and tables: each block shows what its data allow, and says what is missing where
+they do not.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +20,9 @@ Words = dict[str, str]
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart in the widths it is drawn for, what stands below it, and what is said of it to those who do not see it."""
+    """A chart in the widths it is drawn for, what stands below it, and what is said of it to those
+    who do not see it.
+    """
 
     drawings: dict[str, Markup]
     caption: str
@@ -38,7 +42,10 @@ class Block:
 
 def both(draw: Callable[[int], Drawing], caption: str, label: str, wide: int = WIDE) -> Chart:
     """Return a chart drawn for a desk, `wide` pixels, and for a phone."""
-    drawn = {kind: draw(width).render(label, kind=kind) for kind, width in (("wide", wide), ("narrow", NARROW))}
+    drawn = {
+        kind: draw(width).render(label, kind=kind)
+        for kind, width in (("wide", wide), ("narrow", NARROW))
+    }
     return Chart(drawn, caption, wide == WIDE)
 
 
@@ -53,7 +60,9 @@ def points(share: float) -> str:
 
 
 def estimate(track: Track, model: str, scores: dict[str, Any] | None = None) -> Estimate:
-    """Return a model's score with its interval, or the one in `scores`; without an interval it is a point."""
+    """Return a model's score with its interval, or the one in `scores`; without an interval it is a
+    point.
+    """
     scores, metric = track.quality[model] if scores is None else scores, track.metric
     middle = scores[metric]
     ends = (scores.get(f"{metric}_low", middle), scores.get(f"{metric}_high", middle))
@@ -64,14 +73,22 @@ def estimate(track: Track, model: str, scores: dict[str, Any] | None = None) -> 
 def chance(track: Track) -> float | None:
     """Return the accuracy of guessing, or None where it is not known."""
     confusion = track.tables.get("confusion")
-    return None if confusion is None or track.metric != "accuracy" else 1 / confusion["actual"].nunique()
+    return (
+        None
+        if confusion is None or track.metric != "accuracy"
+        else 1 / confusion["actual"].nunique()
+    )
 
 
 def results(track: Track, words: Words) -> Block:
     """Return every model's score with its interval."""
     label = results_drawing(track, words, WIDE)[1]
     caption = words["results_caption"].format(metric=words[track.metric])
-    return Block("results", words["results"], [both(lambda width: results_drawing(track, words, width)[0], caption, label)])
+    return Block(
+        "results",
+        words["results"],
+        [both(lambda width: results_drawing(track, words, width)[0], caption, label)],
+    )
 
 
 def results_drawing(track: Track, words: Words, width: int) -> tuple[Drawing, str]:
@@ -85,15 +102,25 @@ def results_drawing(track: Track, words: Words, width: int) -> tuple[Drawing, st
 
     reference = None if guess is None else (guess, words["chance"].format(share=f"{guess:.0%}"))
     label = f"{axis}: " + "; ".join(f"{row.name} {figures(row)}" for row in rows)
-    return charts.intervals(rows, width, ends, figures, axis, lambda share: f"{100 * share:.0f}", reference), label
+    return charts.intervals(
+        rows, width, ends, figures, axis, lambda share: f"{100 * share:.0f}", reference
+    ), label
 
 
 def gains(track: Track, words: Words) -> Block:
     """Return the paired gains: in the track's metric, and in whatever else they are measured in."""
     found = track.quality.get("gain") or {}
-    others = {name.removesuffix("_low") for gain in found.values() for name in gain if name.endswith("_low")}
+    others = {
+        name.removesuffix("_low")
+        for gain in found.values()
+        for name in gain
+        if name.endswith("_low")
+    }
     metrics = [track.metric, *sorted(others - {track.metric})]
-    drawn = [_gains({pair: gain for pair, gain in found.items() if metric in gain}, metric, words) for metric in metrics]
+    drawn = [
+        _gains({pair: gain for pair, gain in found.items() if metric in gain}, metric, words)
+        for metric in metrics
+    ]
     missing = "" if any(drawn) else f"metrics/{track.name}/quality.json: gain"
     return Block("gains", words["gains"], [chart for chart in drawn if chart], missing)
 
@@ -102,7 +129,9 @@ def _gains(found: dict[str, dict[str, float]], metric: str, words: Words) -> Cha
     rows = []
     for pair, gain in found.items():
         low, high = gain[f"{metric}_low"], gain[f"{metric}_high"]
-        rows.append(Estimate(pair.replace("_vs_", " − "), gain[metric], low, high, 0, low <= 0 <= high))
+        rows.append(
+            Estimate(pair.replace("_vs_", " − "), gain[metric], low, high, 0, low <= 0 <= high)
+        )
     if not rows:
         return None
     ends = charts.domain([end for row in rows for end in (row.low, row.high)], zero=True)
@@ -131,20 +160,29 @@ def breakdowns(track: Track, words: Words, language: str) -> list[Block]:
         groups = {}
         for name in values:
             having = [model for model in track.told if name in track.quality[model].get(key, {})]
-            groups[value(language, name)] = [estimate(track, m, track.quality[m][key][name]) for m in having]
+            groups[value(language, name)] = [
+                estimate(track, m, track.quality[m][key][name]) for m in having
+            ]
         every = [end for rows in groups.values() for row in rows for end in (row.low, row.high)]
         if not every:
             continue
         ends, metric = charts.domain(every, zero=True), words[track.metric]
         axis = words["metric_axis"].format(metric=metric)
         title = words.get(key) or words["by"].format(key=key)
-        said = (f"{name}: " + ", ".join(f"{r.name} {percent(r.middle)}" for r in rows) for name, rows in groups.items())
+        said = (
+            f"{name}: " + ", ".join(f"{r.name} {percent(r.middle)}" for r in rows)
+            for name, rows in groups.items()
+        )
 
         def draw(width: int, groups: Any = groups, ends: Any = ends, axis: str = axis) -> Drawing:
-            return charts.breakdown(groups, width, ends, axis, lambda share: f"{100 * share:.0f}", legend, chance(track))
+            return charts.breakdown(
+                groups, width, ends, axis, lambda share: f"{100 * share:.0f}", legend, chance(track)
+            )
 
         caption = words["breakdown_caption"].format(metric=metric)
-        found.append(Block(f"by-{key}", title, [both(draw, caption, f"{title}. {axis}: {'; '.join(said)}")]))
+        found.append(
+            Block(f"by-{key}", title, [both(draw, caption, f"{title}. {axis}: {'; '.join(said)}")])
+        )
     return found
 
 
@@ -160,11 +198,19 @@ def learning(track: Track, words: Words) -> Block:
     drawn = []
     for column, is_share in (("validation", True), ("loss", False)):
         if column in table and table[column].notna().any():
-            last = table.dropna(subset=[column]).groupby(["model", "seed"]).last()[column].groupby("model").mean()
+            last = (
+                table.dropna(subset=[column])
+                .groupby(["model", "seed"])
+                .last()[column]
+                .groupby("model")
+                .mean()
+            )
             said = ", ".join(f"{model} {last[model]:.3g}" for model, _ in order if model in last)
 
             def draw(width: int, column: str = column, is_share: bool = is_share) -> Drawing:
-                return charts.curves(table, column, order, width, (words["epoch"], words[column]), is_share)
+                return charts.curves(
+                    table, column, order, width, (words["epoch"], words[column]), is_share
+                )
 
             drawn.append(both(draw, words[f"{column}_caption"], f"{words[column]}: {said}"))
     return Block("curves", name, drawn)
@@ -177,7 +223,9 @@ def confusion(track: Track, words: Words) -> Block:
         return Block("confusion", title, missing=f"plots/{track.name}/test/confusion.csv")
 
     def name(one: str) -> str:
-        return words["option"].format(number=int(one) + 1) if one.isdigit() else one.replace("_", " ")
+        return (
+            words["option"].format(number=int(one) + 1) if one.isdigit() else one.replace("_", " ")
+        )
 
     caption = words["confusion_caption"].format(model=track.shipped or words["student"])
     right = percent(float((table["actual"] == table["predicted"]).mean()))
@@ -186,7 +234,11 @@ def confusion(track: Track, words: Words) -> Block:
     if table["actual"].nunique() <= 4:
         small = both(lambda width: matrix.confusion(table, name, width, axes), caption, label, HALF)
         return Block("confusion", title, [small], grid=True)
-    return Block("confusion", title, [both(lambda width: matrix.confusion(table, name, width, axes), caption, label)])
+    return Block(
+        "confusion",
+        title,
+        [both(lambda width: matrix.confusion(table, name, width, axes), caption, label)],
+    )
 
 
 def calibration(track: Track, words: Words) -> Block:
@@ -212,13 +264,20 @@ def costs(track: Track, words: Words) -> Block:
     prices: dict[str, tuple[Callable[[dict], float | None], Callable[[float], str]]] = {
         "bytes": (lambda cost: cost.get("bytes"), size),
         "macs": (lambda cost: cost.get("macs"), _millions),
-        "latency": (lambda cost: cost.get("timing", {}).get("latency_median_ms"), lambda number: f"{number:g}"),
+        "latency": (
+            lambda cost: cost.get("timing", {}).get("latency_median_ms"),
+            lambda number: f"{number:g}",
+        ),
     }
     having = [model for model in track.models if model in track.cost]
     if not having:
-        return Block("cost", words["cost"].format(metric=metric), missing=f"metrics/{track.name}/cost.json")
+        return Block(
+            "cost", words["cost"].format(metric=metric), missing=f"metrics/{track.name}/cost.json"
+        )
     estimates = {model: estimate(track, model) for model in having}
-    ends = charts.domain([end for one in estimates.values() for end in (one.low, one.high)], zero=False)
+    ends = charts.domain(
+        [end for one in estimates.values() for end in (one.low, one.high)], zero=False
+    )
     drawn = []
     for key, (price, unit) in prices.items():
         paid = {model: price(track.cost[model]) for model in having if price(track.cost[model])}
@@ -229,10 +288,21 @@ def costs(track: Track, words: Words) -> Block:
         ]
         if placed:
             name, axis = words[f"cost_{key}"], words["metric_axis"].format(metric=metric)
-            figures = (f"{p.name} {p.cost:.2f}" if key == "latency" else f"{p.name} {unit(p.cost)}" for p in placed)
-            said = "; ".join(f"{cost}, {percent(p.middle)}" for cost, p in zip(figures, placed, strict=True))
+            figures = (
+                f"{p.name} {p.cost:.2f}" if key == "latency" else f"{p.name} {unit(p.cost)}"
+                for p in placed
+            )
+            said = "; ".join(
+                f"{cost}, {percent(p.middle)}" for cost, p in zip(figures, placed, strict=True)
+            )
 
-            def draw(width: int, placed: Any = placed, name: str = name, unit: Any = unit, axis: str = axis) -> Drawing:
+            def draw(
+                width: int,
+                placed: Any = placed,
+                name: str = name,
+                unit: Any = unit,
+                axis: str = axis,
+            ) -> Drawing:
                 return scatter.cost_chart(placed, width, name, unit, ends, axis)
 
             caption = words["cost_caption"].format(metric=metric, cost=name)
@@ -241,7 +311,9 @@ def costs(track: Track, words: Words) -> Block:
 
 
 def routing(track: Track, words: Words) -> Block | None:
-    """Return which teacher layers the stages of each routed recipe learn from; None for a track without routing."""
+    """Return which teacher layers the stages of each routed recipe learn from; None for a track
+    without routing.
+    """
     table = track.tables.get("routing")
     if table is None or table.empty:
         return None
@@ -249,7 +321,11 @@ def routing(track: Track, words: Words) -> Block | None:
     for recipe, own in table.groupby("recipe", sort=True):
         caption = words["routing_caption"].format(recipe=recipe)
         votes = own.groupby(["stage", "layer"])["chosen"].sum()
-        said = ", ".join(f"{words['stage']} {stage}: {words['layer']} {layer}" for (stage, layer), n in votes.items() if n)
+        said = ", ".join(
+            f"{words['stage']} {stage}: {words['layer']} {layer}"
+            for (stage, layer), n in votes.items()
+            if n
+        )
 
         def draw(width: int, own: Any = own) -> Drawing:
             return matrix.routing(own, width, axes)
@@ -273,5 +349,9 @@ def size(number: float) -> str:
 def blocks(track: Track, words: Words, language: str) -> list[Block]:
     """Return all blocks of a track, in the order of the page; results and gains come first."""
     found = [results(track, words), gains(track, words), costs(track, words)]
-    found += [*breakdowns(track, words, language), confusion(track, words), calibration(track, words)]
+    found += [
+        *breakdowns(track, words, language),
+        confusion(track, words),
+        calibration(track, words),
+    ]
     return [block for block in (*found, learning(track, words), routing(track, words)) if block]

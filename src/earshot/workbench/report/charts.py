@@ -1,6 +1,7 @@
 """Charts of scores: estimates with intervals, breakdowns, learning curves, calibration.
 
-Each is drawn for a given width in pixels: labels stand beside the marks where there is room, above them on a phone.
+Each is drawn for a given width in pixels: labels stand beside the marks where there is room, above
+them on a phone.
 """
 
 import math
@@ -17,7 +18,9 @@ _ROW, _TALL = 28, 44
 
 @dataclass(frozen=True)
 class Estimate:
-    """A row of a chart: an estimate with its interval, in the colour and shape of `series`; maybe hollow."""
+    """A row of a chart: an estimate with its interval, in the colour and shape of `series`; maybe
+    hollow.
+    """
 
     name: str
     middle: float
@@ -44,16 +47,27 @@ def intervals(
     tick: Callable[[float], str],
     reference: tuple[float, str] | None = None,
 ) -> Drawing:
-    """Draw a row per estimate on an axis from `ends[0]` to `ends[1]`, against a dashed reference line with its name."""
+    """Draw a row per estimate on an axis from `ends[0]` to `ends[1]`, against a dashed reference
+    line with its name.
+    """
     narrow = width < NARROW
-    names, numbers = (max(map(text_width, texts)) for texts in ([r.name for r in rows], [figures(r) for r in rows]))
-    second = 16.0 if narrow and any(text_width(row.name + figures(row)) + 16 > width for row in rows) else 0.0
+    names, numbers = (
+        max(map(text_width, texts))
+        for texts in ([r.name for r in rows], [figures(r) for r in rows])
+    )
+    second = (
+        16.0
+        if narrow and any(text_width(row.name + figures(row)) + 16 > width for row in rows)
+        else 0.0
+    )
     left, right = (8.0, width - 8.0) if narrow else (names + 18, width - numbers - 18)
     step, top = (_TALL + second, 26) if narrow else (_ROW, 26)
     bottom = top + step * len(rows)
     drawing = Drawing(width, bottom + 40)
     x = _scale(ends, (left, right))
-    bars = [(top + step * (place + 1) - 20, top + step * (place + 1) - 4) for place in range(len(rows))]
+    bars = [
+        (top + step * (place + 1) - 20, top + step * (place + 1) - 4) for place in range(len(rows))
+    ]
     bars = bars if narrow else [(top, bottom)]  # lines keep off what is written above a bar
     for value in ticks(*ends, 4 if narrow else 6):
         for begin, end in bars:
@@ -64,7 +78,9 @@ def intervals(
         for begin, end in bars:
             drawing.line(x(reference[0]), begin, x(reference[0]), end, "muted", 1.4, "4 3")
         half = text_width(reference[1]) / 2
-        drawing.text(min(max(x(reference[0]), half), width - half), top - 10, reference[1], "muted", "middle")
+        drawing.text(
+            min(max(x(reference[0]), half), width - half), top - 10, reference[1], "muted", "middle"
+        )
     for place, row in enumerate(rows):
         y = top + step * place + (32 + second if narrow else step / 2)
         if narrow:
@@ -115,7 +131,14 @@ def breakdown(
             drawing.text(left - 12, y + heights[name] / 2 + 4, name, anchor="end")
         first = y + (29 if narrow else 12.5)
         for place, row in enumerate(rows):
-            drawing.line(x(row.low), first + 11 * place, x(row.high), first + 11 * place, f"k{row.series % 7}", 1.8)
+            drawing.line(
+                x(row.low),
+                first + 11 * place,
+                x(row.high),
+                first + 11 * place,
+                f"k{row.series % 7}",
+                1.8,
+            )
             drawing.mark(x(row.middle), first + 11 * place, row.series, row.hollow, 3.6)
         y += heights[name]
     drawing.line(0, y, width, y)
@@ -123,9 +146,16 @@ def breakdown(
 
 
 def curves(
-    table: pd.DataFrame, column: str, order: Sequence[tuple[str, int]], width: int, axes: tuple[str, str], percent: bool
+    table: pd.DataFrame,
+    column: str,
+    order: Sequence[tuple[str, int]],
+    width: int,
+    axes: tuple[str, str],
+    percent: bool,
 ) -> Drawing:
-    """Draw `column` over `step`: each seed of a model thin, their mean thick. `order` has model and series."""
+    """Draw `column` over `step`: each seed of a model thin, their mean thick. `order` has model and
+    series.
+    """
     legend = [Estimate(name, 0, 0, 0, series) for name, series in order]
     head, height = legend_height(legend, width), 300 if width >= NARROW else 230
     left, right, top, bottom = 46.0, width - 10.0, head + 26.0, head + 26.0 + height
@@ -140,7 +170,9 @@ def curves(
         seeds = shown[shown["model"] == name].pivot(index="step", columns="seed", values=column)
         for seed in seeds if len(seeds.columns) > 1 else ():
             own = seeds[seed].dropna()
-            drawing.path([(x(step), y(value)) for step, value in own.items()], f"k{series % 7}", 1, 0.45)
+            drawing.path(
+                [(x(step), y(value)) for step, value in own.items()], f"k{series % 7}", 1, 0.45
+            )
         mean = seeds.dropna().mean(axis=1)
         points = [(x(step), y(value)) for step, value in mean.items()]
         drawing.path(points, f"k{series % 7}", 2.4)
@@ -149,8 +181,12 @@ def curves(
     return drawing
 
 
-def reliability(table: pd.DataFrame, width: int, axes: tuple[str, str], perfect: str, series: int) -> Drawing:
-    """Draw accuracy against confidence, bin by bin, marks grown by a bin's share of the answers, against the diagonal."""
+def reliability(
+    table: pd.DataFrame, width: int, axes: tuple[str, str], perfect: str, series: int
+) -> Drawing:
+    """Draw accuracy against confidence, bin by bin, marks grown by a bin's share of the answers,
+    against the diagonal.
+    """
     left, right, top, bottom = 46.0, width - 20.0, 26.0, 26.0 + (width - 66.0)
     drawing = Drawing(width, bottom + 40)
     x, y = _scale((0, 1), (left, right)), _scale((0, 1), (bottom, top))
@@ -171,7 +207,9 @@ def legend_height(legend: Sequence[Estimate], width: int) -> float:
 
 
 def draw_legend(drawing: Drawing, legend: Sequence[Estimate], width: int) -> None:
-    """Write mark and name of each series from the upper left corner on, in as many rows as they need."""
+    """Write mark and name of each series from the upper left corner on, in as many rows as they
+    need.
+    """
     for entry, (row, x) in zip(legend, _legend_places(legend, width), strict=True):
         drawing.mark(x + 6, 22 * row + 10, entry.series, entry.hollow)
         drawing.text(x + 17, 22 * row + 14, entry.name, mono=True)
@@ -189,7 +227,9 @@ def _legend_places(legend: Sequence[Estimate], width: int) -> list[tuple[int, fl
 
 
 def _scale(ends: tuple[float, float], pixels: tuple[float, float]) -> Callable[[float], float]:
-    return lambda value: pixels[0] + (value - ends[0]) / (ends[1] - ends[0]) * (pixels[1] - pixels[0])
+    return lambda value: (
+        pixels[0] + (value - ends[0]) / (ends[1] - ends[0]) * (pixels[1] - pixels[0])
+    )
 
 
 def _axes(
@@ -207,8 +247,20 @@ def _axes(
     left, right, top, bottom = box
     for value in ticks(*up, 5):
         drawing.line(left, y(value), right, y(value))
-        drawing.text(left - 8, y(value) + 4, f"{100 * value:.0f}%" if percent else f"{value:g}", "muted", "end")
+        drawing.text(
+            left - 8,
+            y(value) + 4,
+            f"{100 * value:.0f}%" if percent else f"{value:g}",
+            "muted",
+            "end",
+        )
     for value in ticks(*across, 5 if right - left < 400 else 10):
-        drawing.text(x(value), bottom + 18, f"{100 * value:.0f}%" if percent_across else f"{value:g}", "muted", "middle")
+        drawing.text(
+            x(value),
+            bottom + 18,
+            f"{100 * value:.0f}%" if percent_across else f"{value:g}",
+            "muted",
+            "middle",
+        )
     drawing.text((left + right) / 2, bottom + 36, names[0], "muted", "middle")
     drawing.text(0, top - 10, names[1], "muted")

@@ -1,4 +1,6 @@
-"""The main charts as SVG files for READMEs, on their own paper, so that they can be read on light pages and dark ones."""
+"""The main charts as SVG files for READMEs, on their own paper, so that they can be read on light
+pages and dark ones.
+"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +18,9 @@ _MARGIN = 24
 
 
 def write(folder: Path, tracks: Iterable[Track], languages: Sequence[str]) -> list[Path]:
-    """Write `<track>-results.svg` and `<track>-cost.svg` of each track, `….zh-CN.svg` in Chinese; return the files."""
+    """Write `<track>-results.svg` and `<track>-cost.svg` of each track, `….zh-CN.svg` in Chinese;
+    return the files.
+    """
     written = []
     for track in tracks:
         for language in languages:
@@ -44,16 +48,30 @@ def _cost(track: Track, words: blocks.Words) -> str | None:
     ends = domain([end for row in rows for end in (row.low, row.high)], zero=True)
     metric = words[track.metric]
     points = [
-        Point(row.name, track.cost[row.name]["bytes"], row.middle, row.low, row.high, row.series, row.hollow) for row in rows
+        Point(
+            row.name,
+            track.cost[row.name]["bytes"],
+            row.middle,
+            row.low,
+            row.high,
+            row.series,
+            row.hollow,
+        )
+        for row in rows
     ]
     axis = words["metric_axis"].format(metric=metric)
     drawing = cost_chart(points, blocks.WIDE, words["cost_bytes"], blocks.size, ends, axis)
-    said = "; ".join(f"{point.name} {blocks.size(point.cost)}, {blocks.percent(point.middle)}" for point in points)
+    said = "; ".join(
+        f"{point.name} {blocks.size(point.cost)}, {blocks.percent(point.middle)}"
+        for point in points
+    )
     return framed(drawing, f"{words['cost_bytes']}, {metric}: {said}")
 
 
 def framed(drawing: Drawing, label: str) -> str:
-    """Return a drawing as an SVG file with a margin, paper and colours of its own, light or dark as the reader has it."""
+    """Return a drawing as an SVG file with a margin, paper and colours of its own, light or dark as
+    the reader has it.
+    """
     begin, end = "/* colours */", "/* end of colours */"
     colours = _STYLE.split(begin)[1].split(end)[0]
     text = _STYLE.split("/* drawings */")[1].split("/* end of drawings */")[0]

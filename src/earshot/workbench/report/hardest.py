@@ -1,4 +1,6 @@
-"""The test items that models find hardest, with what is heard, what was asked and what each model said."""
+"""The test items that models find hardest, with what is heard, what was asked and what each model
+said.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +25,9 @@ SECONDS = 20.0  # of a clip, so that a page stays small whatever the corpus
 
 @dataclass(frozen=True)
 class Said:
-    """What a model said to an item: the option that most of its seeds chose, how many were right, and P(right), mean."""
+    """What a model said to an item: the option that most of its seeds chose, how many were right,
+    and P(right), mean.
+    """
 
     model: str
     option: str
@@ -34,7 +38,9 @@ class Said:
 
 @dataclass(frozen=True)
 class Hard:
-    """An item with its clip; `audio` and `picture` are data URIs, `probability` is the right option's over all models."""
+    """An item with its clip; `audio` and `picture` are data URIs, `probability` is the right
+    option's over all models.
+    """
 
     item: Item
     right: str
@@ -48,9 +54,11 @@ class Hard:
 
 
 def rank(test: Sequence[Item], table: pd.DataFrame, count: int) -> list[tuple[Item, float]]:
-    """Return the `count` items whose right option has the lowest probability, mean over seeds, then over models.
+    """Return the `count` items whose right option has the lowest probability, mean over seeds, then
+    over models.
 
-    One item of a passage, of equals the first by id. `table` is as in answers.parquet; items it lacks are left out.
+    One item of a passage, of equals the first by id. `table` is as in answers.parquet; items it
+    lacks are left out.
     """
     known = {item.id: item for item in test}
     shown = table[table["item"].isin(known)]
@@ -65,9 +73,11 @@ def rank(test: Sequence[Item], table: pd.DataFrame, count: int) -> list[tuple[It
     return chosen
 
 
-def find(root: Path, track: str, content: dict[str, Any], models: Sequence[str]) -> list[Hard] | None:
-    """Return a track's hardest items with what `models` said; None where its items, answers or clips are not there,
-    or not those that dvc.lock records.
+def find(
+    root: Path, track: str, content: dict[str, Any], models: Sequence[str]
+) -> list[Hard] | None:
+    """Return a track's hardest items with what `models` said; None where its items, answers or
+    clips are not there, or not those that dvc.lock records.
 
     `content` is what params.yaml holds.
     """
@@ -116,5 +126,13 @@ def _said(table: pd.DataFrame, item: Item, models: Sequence[str]) -> list[Said]:
         if len(seeds):
             option = item.options[int(seeds["answer"].mode().iloc[0])]
             right = [float(one[item.answer]) for one in seeds["probabilities"]]
-            found.append(Said(model, option, int((seeds["answer"] == item.answer).sum()), len(seeds), float(np.mean(right))))
+            found.append(
+                Said(
+                    model,
+                    option,
+                    int((seeds["answer"] == item.answer).sum()),
+                    len(seeds),
+                    float(np.mean(right)),
+                )
+            )
     return found

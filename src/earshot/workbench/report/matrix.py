@@ -1,4 +1,6 @@
-"""Matrices: which class is taken for which, and which teacher layer resembles which stage of a student."""
+"""Matrices: which class is taken for which, and which teacher layer resembles which stage of a
+student.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -10,8 +12,12 @@ from earshot.workbench.report.svg import Drawing, text_width
 _DARKEST = 0.62  # so that text in ink can be read on every cell, on light paper and on dark
 
 
-def confusion(table: pd.DataFrame, names: Callable[[str], str], width: int, axes: tuple[str, str]) -> Drawing:
-    """Draw how many percent of each class were answered as which; rows `actual`, columns `predicted`."""
+def confusion(
+    table: pd.DataFrame, names: Callable[[str], str], width: int, axes: tuple[str, str]
+) -> Drawing:
+    """Draw how many percent of each class were answered as which; rows `actual`, columns
+    `predicted`.
+    """
     classes = sorted(set(table["actual"]) | set(table["predicted"]))
     shares = pd.crosstab(table["actual"], table["predicted"], normalize="index").reindex(
         index=classes, columns=classes, fill_value=0.0
@@ -46,8 +52,12 @@ def confusion(table: pd.DataFrame, names: Callable[[str], str], width: int, axes
 
 
 def routing(table: pd.DataFrame, width: int, axes: tuple[str, str]) -> Drawing:
-    """Draw one recipe's mean similarity of each student stage and teacher layer, and how many seeds chose it."""
-    similarity = table.pivot_table(index="stage", columns="layer", values="similarity", aggfunc="mean")
+    """Draw one recipe's mean similarity of each student stage and teacher layer, and how many seeds
+    chose it.
+    """
+    similarity = table.pivot_table(
+        index="stage", columns="layer", values="similarity", aggfunc="mean"
+    )
     chosen = table.pivot_table(index="stage", columns="layer", values="chosen", aggfunc="sum")
     seeds = table["seed"].nunique()
     left, top, height = 30.0, 48.0, 44.0
@@ -62,15 +72,33 @@ def routing(table: pd.DataFrame, width: int, axes: tuple[str, str]) -> Drawing:
         for column, layer in enumerate(similarity.columns):
             value, votes = float(similarity.loc[stage, layer]), int(chosen.loc[stage, layer])
             x, y = left + cell * column, top + height * row
-            _cell(drawing, x, y, cell, height, (value - low) / ((high - low) or 1), f"{value:.2f}", votes and -5)
+            _cell(
+                drawing,
+                x,
+                y,
+                cell,
+                height,
+                (value - low) / ((high - low) or 1),
+                f"{value:.2f}",
+                votes and -5,
+            )
             if votes:
-                drawing.text(x + cell / 2, y + height / 2 + 13, f"{votes}/{seeds}", "ink strong", "middle")
+                drawing.text(
+                    x + cell / 2, y + height / 2 + 13, f"{votes}/{seeds}", "ink strong", "middle"
+                )
                 _frame(drawing, x, y, cell, height)
     return drawing
 
 
 def _cell(
-    drawing: Drawing, x: float, y: float, width: float, height: float, share: float, text: str, shift: float = 0
+    drawing: Drawing,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    share: float,
+    text: str,
+    shift: float = 0,
 ) -> None:
     drawing.rect(x + 1, y + 1, width - 2, height - 2, "heat", 0.04 + (_DARKEST - 0.04) * share)
     if text:
@@ -78,5 +106,9 @@ def _cell(
 
 
 def _frame(drawing: Drawing, x: float, y: float, width: float, height: float) -> None:
-    corners: Sequence[tuple[float, float]] = [(x + 1, y + 1), (x + width - 1, y + 1), (x + width - 1, y + height - 1)]
+    corners: Sequence[tuple[float, float]] = [
+        (x + 1, y + 1),
+        (x + width - 1, y + 1),
+        (x + width - 1, y + height - 1),
+    ]
     drawing.path([*corners, (x + 1, y + height - 1), (x + 1, y + 1)], "muted", 1.4)

@@ -13,7 +13,9 @@ from earshot.workbench.report.data import Track
 from earshot.workbench.report.texts import STAGES, TEXTS
 
 _HERE = Path(__file__).parent
-Parts = dict[str, list[hardest.Hard] | None]  # track → its hardest items, None where they are not there
+Parts = dict[
+    str, list[hardest.Hard] | None
+]  # track → its hardest items, None where they are not there
 
 
 def render(
@@ -25,7 +27,9 @@ def render(
     other: str | None = None,
     commit: str | None = None,
 ) -> str:
-    """Return the page in a language; `other` is the same page's file in the other one, `params` the parameters'."""
+    """Return the page in a language; `other` is the same page's file in the other one, `params` the
+    parameters'.
+    """
     words = TEXTS[language]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
@@ -56,7 +60,9 @@ def render(
     )
 
 
-def _track(track: Track, words: dict[str, str], language: str, content: dict[str, Any]) -> dict[str, Any]:
+def _track(
+    track: Track, words: dict[str, str], language: str, content: dict[str, Any]
+) -> dict[str, Any]:
     """Return what the template shows of a track."""
     asked = content.get("tracks", {}).get(track.name, {}).get("evaluate", {})
     return {
@@ -71,7 +77,9 @@ def _track(track: Track, words: dict[str, str], language: str, content: dict[str
 
 
 def _card(track: Track, words: dict[str, str]) -> dict[str, Any]:
-    """Return what the head of the page says of a track: its shipped student, or else its first model."""
+    """Return what the head of the page says of a track: its shipped student, or else its first
+    model.
+    """
     model = track.shipped or track.models[0]
     one, cost = blocks.estimate(track, model), track.cost.get(model, {})
     card = {

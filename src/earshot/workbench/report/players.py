@@ -20,17 +20,28 @@ def mp3(samples: np.ndarray, sample_rate: int) -> str:
     if sample_rate not in _RATES:
         raise ValueError(f"sample_rate={sample_rate}: MP3 knows {', '.join(map(str, _RATES))} Hz")
     content = io.BytesIO()
-    soundfile.write(content, samples, sample_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=_SMALL)
+    soundfile.write(
+        content,
+        samples,
+        sample_rate,
+        format="MP3",
+        subtype="MPEG_LAYER_III",
+        compression_level=_SMALL,
+    )
     return _uri("audio/mpeg", content.getvalue())
 
 
 def spectrogram(samples: np.ndarray, params: Features) -> str:
-    """Return the log-mel of samples `(N,)`, as the student hears it, as a PNG data URI: time across, low bands below."""
+    """Return the log-mel of samples `(N,)`, as the student hears it, as a PNG data URI: time
+    across, low bands below.
+    """
     frames = log_mel(samples, params)
     low, high = np.percentile(frames, (5, 99.8))
     shares = np.clip((frames - low) / max(float(high - low), 1e-6), 0, 1)
     content = io.BytesIO()
-    colours = (matplotlib.colormaps["magma"](shares.T[::-1]) * 255).round().astype(np.uint8)[..., :3]
+    colours = (
+        (matplotlib.colormaps["magma"](shares.T[::-1]) * 255).round().astype(np.uint8)[..., :3]
+    )
     imsave(content, np.ascontiguousarray(colours), format="png", metadata={"Software": None})
     return _uri("image/png", content.getvalue())
 
