@@ -99,9 +99,8 @@ def main() -> None:
         parser.error(f"--rounds {chosen.rounds} must be at least 1")
     os.environ |= dict.fromkeys(THREADS, "1")
     names, results = [name for name in BENCHES if name in chosen.bench or not chosen.bench], []
-    fresh = multiprocessing.get_context(
-        "spawn"
-    )  # nobody's threads, modules or memory weigh on the next
+    # nobody's threads, modules or memory weigh on the next
+    fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as pool:
         for number, name in enumerate(names, 1):
             print(f"{number}/{len(names)} {name}", file=sys.stderr, flush=True)

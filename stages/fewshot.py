@@ -16,9 +16,8 @@ from declared import read, run
 
 
 def fewshot(track: str) -> None:
-    pa.set_memory_pool(
-        pa.system_memory_pool()
-    )  # Arrow's own keeps what was freed, here as much again as is needed
+    # Arrow's own keeps what was freed, here as much again as is needed
+    pa.set_memory_pool(pa.system_memory_pool())
     task, params = ITEMS[read(f"tracks.{track}.task")], read(f"tracks.{track}.fewshot")
     manifest = read_manifest(f"data/{track}/manifest.parquet")
     accepted = [clip for clip, view in Store(f"data/{track}/mel.parquet") if view == 0]

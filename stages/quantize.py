@@ -29,9 +29,8 @@ def quantize(recipe_key: str) -> None:
     clips = ask.clips(
         held_out, read_manifest(f"data/{track}/manifest.parquet"), features, text and text.buckets
     )
-    qat = (
-        weights / "seed-0.qat.safetensors"
-    ).exists()  # then the merely calibrated form is kept to compare
+    # then the merely calibrated form is kept to compare
+    qat = (weights / "seed-0.qat.safetensors").exists()
     forms = {"int8": "qat", "ptq": "ptq"} if qat else {"int8": "ptq"}
     for seed in validation:
         named, simulated = {"track": track, "recipe": recipe_key, "seed": seed}, {}
@@ -53,9 +52,8 @@ def quantize(recipe_key: str) -> None:
             int8.agreement(model, features, in_float, in_int8, clips, simulated.get("int8"))
         )
     for kind in ("float", "int8"):
-        with atomic(
-            out / f"student.{kind}.onnx"
-        ) as partial:  # the one to ship: chosen on validation items
+        # the one to ship: chosen on validation items
+        with atomic(out / f"student.{kind}.onnx") as partial:
             shutil.copyfile(out / f"{max(validation, key=validation.get)}.{kind}.onnx", partial)
     report = {key: sum(one[key] for one in agreements) / len(agreements) for key in agreements[0]}
     write_json(

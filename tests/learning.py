@@ -136,9 +136,8 @@ def tiny_checkpoint(
     }
     torch.manual_seed(11)
     encoder = model(config(**quiet | shape | differs | changes))
-    for (
-        parameter
-    ) in encoder.parameters():  # far from the initial zeros and ones, so that nothing is neutral
+    # far from the initial zeros and ones, so that nothing is neutral
+    for parameter in encoder.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     encoder.save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=unit_variance).save_pretrained(folder)

@@ -138,9 +138,8 @@ def test_a_student_with_simulated_int8_is_never_cast(bf16):
 
 def test_clips_of_one_length_are_heard_together_as_alone(tmp_path, monkeypatch):
     torch.manual_seed(7)
-    model = Teacher(
-        teacher_params(tiny_checkpoint(tmp_path / "encoder"))
-    ).eval()  # group norm: padding would be heard
+    # group norm: padding would be heard
+    model = Teacher(teacher_params(tiny_checkpoint(tmp_path / "encoder"))).eval()
     recordings = Recordings(clips(tmp_path / "clips", SECONDS))
     keys = [(id, 0) for id in SECONDS]
     alone = list(finetune.listen(model, recordings, keys, whole=True))
@@ -240,9 +239,8 @@ def _in_two(function: str, folder: Path) -> None:
         for n in range(2)
     ]
     try:
-        while all(
-            process.poll() is None for process in started
-        ):  # when one fails, the other would wait for it
+        # when one fails, the other would wait for it
+        while all(process.poll() is None for process in started):
             time.sleep(0.1)
         assert [process.wait(10 if process.poll() else 60) for process in started] == [0, 0]
     finally:
@@ -261,9 +259,8 @@ def _train_and_resume(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_does_and_resume_alike(tmp_path):
-    torch.set_default_dtype(
-        torch.float64
-    )  # gradients that cancel would leave rounding errors, which Adam blows up
+    # gradients that cancel would leave rounding errors, which Adam blows up
+    torch.set_default_dtype(torch.float64)
     try:
         model, history = train(tmp_path / "alone")
     finally:

@@ -156,9 +156,8 @@ def test_styles_have_no_gradient():
     mix_styles(mel, FULL[:2], torch.tensor([1, 0]), torch.tensor([0.5, 0.25])).sum().backward()
     other = mel.detach()
     scale = 0.5 + 0.5 * other[1].std(0, correction=0) / other[0].std(0, correction=0)
-    torch.testing.assert_close(
-        mel.grad[0], scale.expand(9, 4), rtol=1e-4, atol=1e-5
-    )  # ∂/∂x of a fixed scale and shift
+    # ∂/∂x of a fixed scale and shift
+    torch.testing.assert_close(mel.grad[0], scale.expand(9, 4), rtol=1e-4, atol=1e-5)
 
 
 def test_mixstyle_draws():
@@ -186,9 +185,8 @@ def test_mixing_weights_are_beta():
     levels = torch.stack(
         [freq_mixstyle(mel, lengths, 1.0, 0.3, generator)[:, 0, 0] for _ in range(2000)]
     )
-    swapped = levels[
-        (levels - torch.tensor([0.0, 1.0])).abs().amax(1) > 1e-6
-    ]  # the others met themselves
+    # the others met themselves
+    swapped = levels[(levels - torch.tensor([0.0, 1.0])).abs().amax(1) > 1e-6]
     assert len(swapped) == pytest.approx(1000, abs=130)
     assert swapped[:, 0].mean() == pytest.approx(0.5, abs=0.05)
     assert swapped.var(0).tolist() == pytest.approx([1 / (4 * 1.6)] * 2, abs=0.015)
@@ -242,9 +240,8 @@ def test_masks_leave_padding_alone():
     assert torch.equal(masked[~real], mel[~real])
     assert masked[real].max() < 100
     hit = (masked != mel).all(2).any(1)
-    assert all(
-        hit[lengths == length].sum() > 10 for length in (20, 8, 3)
-    )  # short clips as often as long ones
+    # short clips as often as long ones
+    assert all(hit[lengths == length].sum() > 10 for length in (20, 8, 3))
 
 
 def test_a_batch_is_mixed_then_masked_and_repeats_with_its_seed():

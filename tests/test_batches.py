@@ -104,12 +104,8 @@ def test_training_hears_one_of_the_views_held_each_epoch_scoring_the_clip_itself
         item("d", ["u2", "u3"]),
         item("e", ["u3"]),
     ]
-    expected = {
-        ("u0",): {0, 1, 2},
-        ("u1",): {0},
-        ("u2", "u3"): {0, 2},
-        ("u3",): {0, 2, 5},
-    }  # views all utterances have
+    # views all utterances have
+    expected = {("u0",): {0, 1, 2}, ("u1",): {0}, ("u2", "u3"): {0, 2}, ("u3",): {0, 2, 5}}
 
     def heard(batches) -> dict[tuple[str, ...], int]:
         views = {}
@@ -119,9 +115,8 @@ def test_training_hears_one_of_the_views_held_each_epoch_scoring_the_clip_itself
                 assert frames[: 4 * len(one.utterances)] == [
                     number[u, view] for u in one.utterances for _ in range(4)
                 ]
-                assert (
-                    views.setdefault(one.utterances, view) == view
-                )  # a passage's items hear the same
+                # a passage's items hear the same
+                assert views.setdefault(one.utterances, view) == view
         return views
 
     loader = Loader(asked, store, TEXT, 2, views=True)

@@ -86,9 +86,8 @@ def test_a_teacher_of_classes_learns_from_all_views_and_answers_the_same_when_lo
     )
     other = tmp_path / "other"
     finetune.save(model, params, other, ("bus", "airport", "park"))
-    assert cache.identity(other) != cache.identity(
-        tmp_path / "saved"
-    )  # labels are part of who it is
+    # labels are part of who it is
+    assert cache.identity(other) != cache.identity(tmp_path / "saved")
 
 
 @pytest.mark.parametrize("style", ["group", "layer", "hubert"])

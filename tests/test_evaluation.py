@@ -157,9 +157,8 @@ def test_a_seed_decides_the_intervals(quality):
 
 def test_answers_are_stacked_by_seed_then_item_then_option():
     rows = {item.id: np.array([number, 0.5, -number]) for number, item in enumerate(TEST)}
-    twice = {
-        name: row + 100 for name, row in reversed(rows.items())
-    }  # the order of a dictionary does not matter
+    # the order of a dictionary does not matter
+    twice = {name: row + 100 for name, row in reversed(rows.items())}
     stacked = metrics.stack([rows, twice], [TEST[4].id, TEST[0].id, TEST[9].id])
     assert stacked.shape == (2, 3, 3) and stacked.dtype == np.float64
     np.testing.assert_array_equal(stacked[0], [[4, 0.5, -4], [0, 0.5, 0], [9, 0.5, -9]])

@@ -255,9 +255,8 @@ def rewritten(path, change):
 def test_an_lstm_that_cannot_be_quantized_is_refused_and_nothing_written(tmp_path):
     _, path = exported(tmp_path)
 
-    def through_identity(
-        graph,
-    ):  # its weights are no longer constants, and the quantizer passes it by in silence
+    # its weights are no longer constants, and the quantizer passes it by in silence
+    def through_identity(graph):
         node = next(node for node in graph.node if node.name == "both_2")
         node.input[1] = "computed"
         graph.node.insert(0, helper.make_node("Identity", ["w_2"], ["computed"], "computed"))

@@ -77,9 +77,8 @@ def test_equals_librosa_on_recordings():
     for file in files:
         samples = log_mel.audio.decode(file, 16_000)
         ours, theirs = np.exp(log_mel.log_mel(samples, params)), np.exp(by_librosa(samples, params))
-        np.testing.assert_allclose(
-            ours, theirs, rtol=1e-4, atol=1e-11
-        )  # near the floor, rounding of loud bins shows
+        # near the floor, rounding of loud bins shows
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-11)
 
 
 @pytest.mark.parametrize("length", [1, 159, 160, 161, 16_000, 20_480, 20_481])
@@ -280,9 +279,8 @@ def test_views_are_the_clip_through_its_devices(tmp_path, scenes, small_parts):
 def test_a_bad_clip_is_rejected_once_with_all_its_views(tmp_path, scenes, small_parts):
     soundfile.write(scenes["path"].iloc[1], np.zeros(16_000), 16_000)
     mel, rejected, scratch = outputs(tmp_path)
-    log_mel.extract(
-        scenes, Features(max_bad_share=0.12), VIEWS, 5, mel, rejected, scratch
-    )  # of 9 clips, not of 17 views
+    # of 9 clips, not of 17 views
+    log_mel.extract(scenes, Features(max_bad_share=0.12), VIEWS, 5, mel, rejected, scratch)
     assert pd.read_csv(rejected)["id"].tolist() == ["c01"]
     assert list(Store(mel)) == [key for key in views.keys(scenes, VIEWS) if key[0] != "c01"]
 

@@ -92,9 +92,8 @@ def paths_used(script: Path) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.BinOp) and isinstance(node.left, ast.Name)
     }
-    whole = {
-        bound[name] for name in joined if name in bound
-    }  # only ever the beginning of another path
+    # only ever the beginning of another path
+    whole = {bound[name] for name in joined if name in bound}
     found = {path for node in ast.walk(tree) if id(node) not in pieces and (path := text(node))}
     return {
         pattern(path)
@@ -117,9 +116,8 @@ def undeclared_paths(stage: dict, script: Path) -> set[str]:
         for path in names(stage.get(part, []))
     }
     declared = outputs | {pattern(path) for path in stage["deps"]}
-    inside = outputs | {
-        pattern(dep) for dep in stage["deps"] if dep.endswith(".json")
-    }  # read by its folder's name
+    # read by its folder's name
+    inside = outputs | {pattern(dep) for dep in stage["deps"] if dep.endswith(".json")}
     used = paths_used(script)
     return {
         path

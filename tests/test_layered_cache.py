@@ -87,9 +87,8 @@ def test_layered_it_holds_what_every_layer_says_of_every_view(layered, layered_f
         for view in [view for id, view in KEYS if id == clip.id]:
             heard = [layered.teacher.lower(layered.recordings[u, view]) for u in clip.utterances]
             states = torch.cat([own.states[-1] for own in heard])[None]
-            outputs = layered.teacher.upper(states, torch.tensor([states.shape[1]]))[
-                ::-1
-            ]  # layer 1, the frozen one, first
+            # layer 1, the frozen one, first
+            outputs = layered.teacher.upper(states, torch.tensor([states.shape[1]]))[::-1]
             said = cache.said(clip.id, view)
             means = [output[0].mean(0) for output in outputs]
             logits = [
@@ -243,9 +242,8 @@ def test_killed_anywhere_a_layered_rerun_ends_in_the_same_bytes(
     kept = (folder / PARTS[0]).exists()
     calls = count_lower(layered, monkeypatch)
     layered.write(folder)
-    assert len(calls) == (
-        14 - 4 if kept else 14
-    )  # u0, u2, u4 + u6 in three views, u1 and u3 in one
+    # u0, u2, u4 + u6 in three views, u1 and u3 in one
+    assert len(calls) == (14 - 4 if kept else 14)
     assert contents(folder) == layered_whole
 
 

@@ -46,9 +46,10 @@ def test_splits_that_share_nothing_pass():
         "text": "Twice the same long sentence.",
     }
     check_splits(asked(), clips(teacher=shared, pool=shared, fewshot=shared, validation=shared))
+    # says nothing
     check_splits(
         asked(), clips(teacher={"text": "Yes, of course."}, test={"text": "Yes, of course."})
-    )  # says nothing
+    )
 
 
 @pytest.mark.parametrize("role", ["teacher", "pool", "fewshot", "validation"])

@@ -21,9 +21,8 @@ from earshot.params import CPMobile
 
 
 def test_residual_norm_by_hand():
-    clip = torch.tensor([[1.0, 10], [3, 10], [8, 40]])[
-        None, None
-    ]  # 3 frames, 2 bands: means 4 and 20
+    # 3 frames, 2 bands: means 4 and 20
+    clip = torch.tensor([[1.0, 10], [3, 10], [8, 40]])[None, None]
     normed = residual_norm(clip, 0.5)[0, 0]
     # variances (9 + 1 + 16)/3 and (100 + 100 + 400)/3
     first, second = (26 / 3) ** 0.5, 200**0.5
@@ -247,9 +246,8 @@ def test_cp_mobile_is_the_baseline():
         (1, 17, 56),
         (1, 17, 104),
     ]
-    blocks = 2 * 1088 * (2048 + 576 + 2048) + (
-        1088 * 2048 + 544 * 576 + 544 * 2048
-    )  # the third halves frequency
+    # the third halves frequency
+    blocks = 2 * 1088 * (2048 + 576 + 2048) + (1088 * 2048 + 544 * 576 + 544 * 2048)
     blocks += (
         544 * 2048
         + 272 * 576

@@ -189,11 +189,8 @@ def test_the_first_epochs_train_the_front_end_alone(world, student):
     student.zero_grad()
     values["loss"].backward()
     assert has_gradient(student) == {name for name, _ in student.named_parameters()}
-    own = (
-        "adapt",
-        "stage_heads.0",
-        "stage_heads.1",
-    )  # not the projection of the feature term, which is left out
+    # not the projection of the feature term, which is left out
+    own = ("adapt", "stage_heads.0", "stage_heads.1")
     assert has_gradient(objective) == {
         f"{layer}.{part}" for layer in own for part in ("weight", "bias")
     }
@@ -204,16 +201,14 @@ def test_the_projection_of_the_teachers_front_end_never_learns(world, student):
     weight, bias = objective.front_weight.clone(), objective.front_bias.clone()
     assert {name for name, _ in objective.named_buffers()} == {"front_weight", "front_bias"}
     assert not any("front" in name for name, _ in objective.named_parameters())
-    assert not any(
-        "front" in name for name in objective.state_dict()
-    )  # made again from mean frame and seed
+    # made again from mean frame and seed
+    assert not any("front" in name for name in objective.state_dict())
     assert not weight.requires_grad and not bias.requires_grad
     mean = np.mean(
         [world.cache.frames(clip).astype(np.float32).mean(0) for clip in world.items["fewshot"]], 0
     )
-    assert (
-        weight @ torch.from_numpy(mean) + bias
-    ).abs().max() < 1e-5  # it is centred on what frames have in common
+    # it is centred on what frames have in common
+    assert (weight @ torch.from_numpy(mean) + bias).abs().max() < 1e-5
     optimizer = torch.optim.SGD([*student.parameters(), *objective.parameters()], 1.0)
     objective(answer(student.train(), batch))["loss"].backward()
     optimizer.step()
@@ -236,9 +231,8 @@ def test_front_alignment_falls_to_nothing_when_the_student_hears_as_the_teacher(
         heard.stages[0].shape[1],
         stage_lengths(batch.lengths, student.strides[0]),
     )
-    turned = torch.linalg.qr(
-        torch.randn(told.shape[-1], told.shape[-1])
-    ).Q  # the student's units may mean something else
+    # the student's units may mean something else
+    turned = torch.linalg.qr(torch.randn(told.shape[-1], told.shape[-1])).Q
     objective.adapt.weight.data, objective.adapt.bias.data = turned, torch.zeros(told.shape[-1])
     heard.stages[0] = 3 * told @ turned
     assert objective(heard)["front"].item() == pytest.approx(0, abs=1e-6) and far > 0.5
@@ -298,9 +292,8 @@ def test_routing_is_the_attention_similarity_of_stages_and_layers(world, student
     objective = objective_of(world, student)
     before, answered = copied(student), batches(world, size=4)
     objective.route(student.train(), answered)
-    assert (
-        same(before, copied(student)) and not student.training
-    )  # nothing learned, no statistics moved
+    # nothing learned, no statistics moved
+    assert same(before, copied(student)) and not student.training
     expected = torch.zeros(3, LAYERS)
     for batch in batches(world, size=1):
         for number, stage in enumerate(student.encode(batch.sequences, batch.lengths)[1][1:]):
@@ -322,10 +315,8 @@ def test_layers_that_are_given_are_kept(world, student):
     objective = objective_of(world, student, terms)
     objective.route(student, batches(world))
     assert objective.routing()["chosen"] == [[3, 1]] * 3
-    assert torch.tensor(objective.routing()["similarity"]).shape == (
-        3,
-        LAYERS,
-    )  # shown all the same
+    # shown all the same
+    assert torch.tensor(objective.routing()["similarity"]).shape == (3, LAYERS)
     beyond = SCENE.model_copy(update={"layered": Layered(weight=0.3, layers=[2, 4])})
     with pytest.raises(ValueError, match=r"terms\.layered\.layers=\[2, 4\] must be at most 3"):
         objective_of(world, student, beyond)

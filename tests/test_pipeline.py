@@ -110,9 +110,8 @@ class Project:
             ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, text=True
         )
         for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file() and not name.startswith(
-                ("data/", "models/")
-            ):  # which DVC makes
+            # which DVC makes
+            if (ROOT / name).is_file() and not name.startswith(("data/", "models/")):
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, root / name)
         for key, value in parameters.items():
@@ -509,17 +508,15 @@ def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
     ).exists()
     (kept,) = (root / "scratch/listening/cache").glob("*/part-00000.parquet")
     written = kept.stat().st_mtime_ns
-    kept.with_name(".part-00003.parquet.partial-1").write_bytes(
-        b"half"
-    )  # what a kill in the middle of writing leaves
+    # what a kill in the middle of writing leaves
+    kept.with_name(".part-00003.parquet.partial-1").write_bytes(b"half")
     kill_when(
         project,
         "evaluate@listening",
         "listening/distill/listening-kd_pool/*/float/last.safetensors",
     )
-    assert (
-        root / "data/listening/cache/part-00000.parquet"
-    ).stat().st_mtime_ns == written  # taken over, not made again
+    # taken over, not made again
+    assert (root / "data/listening/cache/part-00000.parquet").stat().st_mtime_ns == written
     assert not (root / "models/listening/students/listening-kd_pool/validation.json").exists()
     kill_when(project, "evaluate@scenes", "scenes/cache/*/part-00003.parquet")
     kill_when(project, "evaluate@scenes", "scenes/distill/scenes-layered/*/qat/last.safetensors")

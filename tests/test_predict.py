@@ -158,9 +158,8 @@ raise SystemExit(status)
     assert last.startswith("answered in ")
     assert last.endswith(" ms, 1.50 s of audio")
     expected = Student(model).answer(tone(), QUESTION, OPTIONS)
-    assert shares == pytest.approx(
-        [100 * p for p in expected.probabilities], abs=7
-    )  # at a wrong rate off by 40
+    # at a wrong rate off by 40
+    assert shares == pytest.approx([100 * p for p in expected.probabilities], abs=7)
 
 
 @pytest.mark.parametrize("name", ["stereo.wav", "mono.ogg", "mono.mp3"])
@@ -168,9 +167,8 @@ def test_any_format_and_rate(model, clips, name, capsys):
     assert cli.main([*asking(clips / name), "--model", str(model), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     expected = Student(model).answer(tone(), QUESTION, OPTIONS)
-    assert found["probabilities"] == pytest.approx(
-        expected.probabilities, abs=0.07
-    )  # at a wrong rate off by 0.4
+    # at a wrong rate off by 0.4
+    assert found["probabilities"] == pytest.approx(expected.probabilities, abs=0.07)
     assert found["answer"] == OPTIONS[found["option"]]
     assert found["options"] == OPTIONS
     assert found["seconds"] == pytest.approx(1.5, abs=0.1)

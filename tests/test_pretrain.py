@@ -47,9 +47,8 @@ def clips(count: int = 6) -> list[ctc.Clip]:
 def test_letters_round_trip(text, said):
     labels = ctc.encode_letters(text)
     assert 0 not in labels  # the blank
-    spread = [
-        x for label in labels for x in (label, 0)
-    ]  # a CTC path: doubled letters need a blank between them
+    # a CTC path: doubled letters need a blank between them
+    spread = [x for label in labels for x in (label, 0)]
     assert ctc.decode_letters(torch.tensor(spread, dtype=torch.long)) == said
 
 

@@ -41,11 +41,12 @@ def test_other_views_are_those_the_features_have(manifest):
 
 def test_it_knows_which_views_there_are(manifest):
     assert Recordings(manifest).views == {"u0": [0], "u1": [0], "u2": [0]}
+    # u2 is tested
     assert Recordings(manifest, Views(count=2)).views == {
         "u0": [0, 1, 2],
         "u1": [0, 1, 2],
         "u2": [0],
-    }  # u2 is tested
+    }
     assert Recordings(manifest, Views(count=1, devices=["a"])).views == {
         "u0": [0, 1],
         "u1": [0],

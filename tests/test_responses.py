@@ -42,9 +42,8 @@ def sound() -> np.ndarray:
 
 def test_a_curve_by_hand():
     peak = Curve(((1000, 6.0, 0.5),)).decibels(np.array([1000.0, 2000.0, 500.0]))
-    assert peak == pytest.approx(
-        [6, 6 * np.exp(-2), 6 * np.exp(-2)]
-    )  # an octave is two widths away
+    # an octave is two widths away
+    assert peak == pytest.approx([6, 6 * np.exp(-2), 6 * np.exp(-2)])
     cut = Curve(low_cut=100, high_cut=4000, steepness=2).decibels(
         np.array([100.0, 25.0, 632.0, 4000.0])
     )
@@ -90,9 +89,8 @@ def test_hearing_keeps_length_and_loudness(sound):
         heard = convolve(sound, response)
         assert heard.shape == sound.shape and heard.dtype == np.float32
         assert rms(heard) == pytest.approx(rms(sound), rel=1e-4)
-        assert convolve(sound, 7 * response) == pytest.approx(
-            heard, abs=1e-5
-        )  # its own gain does not matter
+        # its own gain does not matter
+        assert convolve(sound, 7 * response) == pytest.approx(heard, abs=1e-5)
 
 
 def test_hearing_filters(sound):

@@ -121,18 +121,14 @@ def test_the_best_layers_come_first_and_of_equals_the_lower():
 
 
 def test_planted_layers_are_found():
-    clips, events = (
-        6,
-        [random(6, 48, 10, seed=seed) for seed in range(4)],
-    )  # four layers, each with its own view of time
+    # four layers, each with its own view of time
+    clips, events = 6, [random(6, 48, 10, seed=seed) for seed in range(4)]
     teacher = torch.stack(
         [attention(layer @ random(10, 32, seed=9), torch.full((clips,), 48)) for layer in events], 1
     )
     student = []
-    for layer in (
-        2,
-        0,
-    ):  # the stage hears the layer's events at half its rate, in its own noisy coordinates
+    # the stage hears the layer's events at half its rate, in its own noisy coordinates
+    for layer in (2, 0):
         coarse = events[layer].reshape(clips, 24, 2, 10).mean(2)
         coarse = coarse @ torch.linalg.qr(random(10, 10, seed=5)).Q
         student.append(

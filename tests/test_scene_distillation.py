@@ -152,9 +152,8 @@ def test_without_layers_there_is_no_routing_and_without_qat_no_second_phase(scen
         on_epoch=lambda epoch, _: history.append(epoch),
     )
     assert hard.routing is None and set(hard.int8) == {"ptq"} and history == [0, 1]
-    answers = predict(
-        hard.int8["ptq"], Loader(scenes.items["validation"], scenes.mel, None, 32)
-    )  # what ships
+    # what ships
+    answers = predict(hard.int8["ptq"], Loader(scenes.items["validation"], scenes.mel, None, 32))
     expected = [answers[clip.id].argmax() == clip.answer for clip in scenes.items["validation"]]
     assert validated(hard, scenes) == np.mean(expected)
 
@@ -210,9 +209,8 @@ def test_the_temperature_falls_over_both_phases(scenes, tmp_path, monkeypatch):
     )
     learn(scenes, tmp_path)
     passes = len(Loader(scenes.asked, scenes.mel, None, 8))
-    assert steps == list(
-        range((3 - 1 + 2) * passes)
-    )  # all epochs but the one that the front end has alone
+    # all epochs but the one that the front end has alone
+    assert steps == list(range((3 - 1 + 2) * passes))
 
 
 def test_layers_are_chosen_anew_at_the_start_of_each_epoch(scenes, tmp_path, monkeypatch):
@@ -232,9 +230,8 @@ def test_layers_are_chosen_anew_at_the_start_of_each_epoch(scenes, tmp_path, mon
         losses, "layered_kd", lambda *given: used.append(given[2]) or layered_kd(*given)
     )
     made = learn(scenes, tmp_path, epochs=4)
-    assert (
-        len(routed) == 3 + 1 + 2
-    )  # the first epoch is the front end's; one for the student as it is kept
+    # the first epoch is the front end's; one for the student as it is kept
+    assert len(routed) == 3 + 1 + 2
     passes = len(Loader(scenes.asked, scenes.mel, None, 8))
     epochs = [*routed[:3], *routed[4:]]
     assert len(used) == len(epochs) * passes

@@ -103,9 +103,8 @@ def test_what_is_no_store_is_refused_by_name(tmp_path):
 def test_lengths_that_disagree_with_bytes_are_refused(tmp_path):
     shape = store.schema("mel", 2, {})
     values = np.zeros(6, np.float16).tobytes()
-    table = pa.table(
-        {"id": ["a"], "view": [0], "frames": [4], "mel": [values]}, schema=shape
-    )  # 6 values are 3 × 2
+    # 6 values are 3 × 2
+    table = pa.table({"id": ["a"], "view": [0], "frames": [4], "mel": [values]}, schema=shape)
     pq.write_table(table, tmp_path / "mel.parquet")
     with pytest.raises(StoreError, match="mel.parquet: a holds 6 values, expected 4×2"):
         Store(tmp_path / "mel.parquet")["a"]

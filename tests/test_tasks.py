@@ -30,9 +30,8 @@ def build(table: pd.DataFrame):
 
 
 def test_scenes_are_counted_by_role_class_and_device():
-    table = scenes.manifest(
-        segments=10, clips=2, test=3
-    )  # a tenth of ten segments is one of each class
+    # a tenth of ten segments is one of each class
+    table = scenes.manifest(segments=10, clips=2, test=3)
     report = classes.check(build(table), table)
     assert report["items"] == {
         "fewshot": {"all": 8, **dict.fromkeys(LABELS, 2)},

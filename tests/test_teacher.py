@@ -46,10 +46,8 @@ TRAINING = [
     item("t5", ["u3"], 1, options=("yes", "no")),
 ]
 VALIDATION = [item("v0", ["u4"], 0), item("v1", ["u5"], 1)]
-IDLE = (
-    "k_proj.bias",
-    "head.embed.2.bias",
-)  # without gradient: they shift all scores of a query, all options, alike
+# without gradient: they shift all scores of a query, all options, alike
+IDLE = ("k_proj.bias", "head.embed.2.bias")
 
 
 @pytest.fixture(params=["group", "layer", "hubert"])
@@ -301,9 +299,8 @@ def test_training_from_cached_states_is_training_that_recomputes_them(
     }
     for name, distance in travelled.items():
         assert torch.allclose(exact[name], naive[name], atol=1e-5), name
-        assert (rounded[name] - naive[name]).norm().item() <= 0.05 * distance + 1e-6, (
-            name
-        )  # states in float16
+        # states in float16
+        assert (rounded[name] - naive[name]).norm().item() <= 0.05 * distance + 1e-6, name
 
 
 def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, recordings, style):

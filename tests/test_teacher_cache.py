@@ -172,9 +172,8 @@ def test_parts_follow_the_documented_schema(setting, whole, folder):
             "layer_logits",
             "attention",
         ]
-        assert (
-            table["layer_logits"].null_count == table["attention"].null_count == len(table)
-        )  # not asked for
+        # not asked for
+        assert table["layer_logits"].null_count == table["attention"].null_count == len(table)
         assert table.schema.field("logits").type == pa.list_(pa.float32())
         assert table.schema.field("hidden").type == pa.binary()
         assert set(table["view"].to_pylist()) == {0}
@@ -223,9 +222,8 @@ def test_layers_below_the_tuned_ones_can_be_kept_too(setting, tmp_path):
     )
     cache = TeacherCache(tmp_path, ITEMS, "frozen", params, views)
     for asked in ITEMS:
-        heard = [
-            frozen.lower(setting.recordings[u, 0]).states for u in asked.utterances
-        ]  # input, then three layers
+        # input, then three layers
+        heard = [frozen.lower(setting.recordings[u, 0]).states for u in asked.utterances]
         means = [torch.cat([states[layer] for states in heard]).mean(0) for layer in (2, 1)]
         assert np.allclose(
             cache.said(asked.id)["hidden"], torch.stack(means).numpy(), rtol=1e-3, atol=1e-3

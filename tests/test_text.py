@@ -7,21 +7,10 @@ from earshot.text import PADDING, encode, encode_item, pad
 
 
 def test_known_ids_never_change():
-    assert encode("a cat", 4096, "option") == [
-        2615,
-        2504,
-        653,
-        2191,
-        653,
-        3250,
-    ]  # a <a> cat <ca cat at>
-    assert encode("Über", 4096, "question") == [
-        3928,
-        3839,
-        3838,
-        2065,
-        3636,
-    ]  # über <üb übe ber er>
+    # a <a> cat <ca cat at>
+    assert encode("a cat", 4096, "option") == [2615, 2504, 653, 2191, 653, 3250]
+    # über <üb übe ber er>
+    assert encode("Über", 4096, "question") == [3928, 3839, 3838, 2065, 3636]
 
 
 def test_case_spaces_and_punctuation_do_not_matter():

@@ -122,9 +122,8 @@ def distill(
         def batches(epoch: int) -> Iterator[Batch]:
             objective.epoch, objective.steps_before = begin + epoch, begin * len(train)
             if model is not student:
-                fake_quant.freeze(
-                    model, epoch == epochs - 1
-                )  # the last epoch adapts weights to settled ranges
+                # the last epoch adapts weights to settled ranges
+                fake_quant.freeze(model, epoch == epochs - 1)
             if "layered" in objective.terms and objective.epoch >= objective.alone:
                 objective.route(model, with_lessons(iter(clean), cache))
                 model.train()

@@ -47,9 +47,8 @@ class Objective(nn.Module):
                 for stage in student.eval().encode(example.sequences, example.lengths)[1]
             ]
         if "front" in self.terms:
-            self.adapt = nn.Linear(
-                widths[0], widths[0]
-            )  # a rectified stem cannot point where the teacher's frames do
+            # a rectified stem cannot point where the teacher's frames do
+            self.adapt = nn.Linear(widths[0], widths[0])
             weight, bias = losses.fixed_projection(mean_frame, widths[0], seed)
             self.register_buffer("front_weight", weight, persistent=False)
             self.register_buffer("front_bias", bias, persistent=False)
@@ -169,10 +168,8 @@ def _layered(objective: Objective, term: Any, heard: Heard) -> torch.Tensor:
     )
 
 
-COUNTED = {
-    "ce": "labelled",
-    "front": "frames",
-}  # what a term is the mean over; of the others it is items
+# what a term is the mean over; of the others it is items
+COUNTED = {"ce": "labelled", "front": "frames"}
 
 # One row per term: (objective, the term's parameters, what the student made of a batch) → scalar.
 TERMS: dict[str, Callable[[Objective, Any, Heard], torch.Tensor]] = {

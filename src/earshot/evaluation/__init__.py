@@ -2,7 +2,5 @@
 
 from earshot.evaluation import choice, classes
 
-SCORES = {
-    "choice": choice,
-    "classes": classes,
-}  # by task: what is said about models that answer its items
+# by task: what is said about models that answer its items
+SCORES = {"choice": choice, "classes": classes}

@@ -147,9 +147,8 @@ def shipped(validation: dict[str, dict[str, float]]) -> tuple[str, int]:
     share right, …}, …}`.
     """
     recipe = max(validation, key=lambda one: max(validation[one].values()))
-    seed = max(
-        validation[recipe], key=validation[recipe].get
-    )  # as the file `student.int8.onnx` was chosen
+    # as the file `student.int8.onnx` was chosen
+    seed = max(validation[recipe], key=validation[recipe].get)
     return recipe, int(seed.removeprefix("seed-"))
 
 

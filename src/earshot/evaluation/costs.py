@@ -51,9 +51,8 @@ def layers(module: "torch.nn.Module", *inputs: Any, call: Callable | None = None
     """
     import torch
 
-    class Whole(
-        torch.nn.Module
-    ):  # the counter names parts by their path within the outermost module that runs
+    # the counter names parts by their path within the outermost module that runs
+    class Whole(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.part = module

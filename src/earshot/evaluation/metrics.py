@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 
 BINS = 15
-Statistic = Callable[
-    [np.ndarray], np.ndarray
-]  # confusion tables (…, C, C) → one number per table (…)
+# confusion tables (…, C, C) → one number per table (…)
+Statistic = Callable[[np.ndarray], np.ndarray]
 Answers = dict[str, np.ndarray]  # item id → probabilities (C,)
 
 
@@ -175,9 +174,8 @@ def paired_gain(
 def p_value(draws: np.ndarray) -> float:
     """Return the two-sided p-value of draws `(R,)` of a gain: 2 · min(share ≤ 0, share ≥ 0)."""
     draws = draws.round(12)  # a rounding error has no sign
-    tail = 1 + min(
-        (draws <= 0).sum(), (draws >= 0).sum()
-    )  # one added: no finite number of draws shows p = 0
+    # one added: no finite number of draws shows p = 0
+    tail = 1 + min((draws <= 0).sum(), (draws >= 0).sum())
     return min(1.0, float(2 * tail / (len(draws) + 1)))
 
 

@@ -24,9 +24,8 @@ from earshot.export.onnx_file import save
 from earshot.features.log_mel import log_mel
 from earshot.params import Features
 
-Clip = tuple[
-    np.ndarray, ...
-]  # samples (N,), and of a student that reads them, question ids (Lq,) and option ids (C, Lo)
+# samples (N,), and of a student that reads them, question ids (Lq,) and option ids (C, Lo)
+Clip = tuple[np.ndarray, ...]
 _DYNAMIC = ["LSTM", "MatMul", "Gather"]
 # All that a convolutional student may be made of behind its front end, once the runtime has fused
 # the file.

@@ -51,9 +51,8 @@ def _read(path: str | Path) -> tuple[np.ndarray, int]:
         raise AudioError(f"{path}: empty file")
     try:
         with soundfile.SoundFile(path) as file:
-            whole = (
-                file.subtype == "PCM_16"
-            )  # numpy scales these faster than libsndfile, to the same values
+            # numpy scales these faster than libsndfile, to the same values
+            whole = file.subtype == "PCM_16"
             samples = file.read(dtype="int16" if whole else "float32")
             frames, native_rate = file.frames, file.samplerate
     except (soundfile.SoundFileError, OSError, TypeError) as error:

@@ -105,9 +105,8 @@ def normalize(mel: np.ndarray, norm: str) -> np.ndarray:
     """
     if norm == "none":
         return mel
-    mel = mel - mel.min(
-        axis=0
-    )  # a band that never leaves the floor becomes exactly zero, not rounding noise
+    # a band that never leaves the floor becomes exactly zero, not rounding noise
+    mel = mel - mel.min(axis=0)
     mel -= mel.mean(axis=0)
     if norm == "meanvar":
         mel /= np.sqrt(np.square(mel).mean(axis=0)) + np.float32(1e-5)

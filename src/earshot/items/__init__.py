@@ -4,7 +4,5 @@ leak.
 
 from earshot.items import choice, classes
 
-ITEMS = {
-    "choice": choice,
-    "classes": classes,
-}  # by task: how items are built, and checked for leaks
+# by task: how items are built, and checked for leaks
+ITEMS = {"choice": choice, "classes": classes}

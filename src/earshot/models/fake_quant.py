@@ -31,14 +31,11 @@ from earshot.models.heads import ClassHead
 from earshot.models.mobilenet import MobileNetStudent
 from earshot.params import CPMobile, MobileNet
 
-WEIGHT_LIMIT = (
-    64  # x86 processors without VNNI add two products in 16 bits: 2 · 255 · 64 is what fits
-)
+# x86 processors without VNNI add two products in 16 bits: 2 · 255 · 64 is what fits
+WEIGHT_LIMIT = 64
 LEVELS = 255
-_LEAST_RANGE, _LEAST_SCALE = (
-    1e-6,
-    1e-6,
-)  # so that neither a dead channel nor a silent batch divides by zero
+# so that neither a dead channel nor a silent batch divides by zero
+_LEAST_RANGE, _LEAST_SCALE = 1e-6, 1e-6
 
 
 class RangeError(ValueError):

@@ -6,9 +6,8 @@ from torch import nn
 from earshot.params import Text
 from earshot.text import PADDING
 
-ABSENT = (
-    -1e4
-)  # logit of an option that an item does not have: finite, so that 0 · log 0 never arises
+# logit of an option that an item does not have: finite, so that 0 · log 0 never arises
+ABSENT = -1e4
 
 
 def masked_mean(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -19,9 +19,8 @@ from earshot.models import accelerator, hub
 from earshot.models.heads import head, masked_mean
 from earshot.params import Teacher as TeacherParams
 
-UNUSED = (
-    "masked_spec_embed"  # recognisers come without it; left to chance, it is no part of a teacher
-)
+# recognisers come without it; left to chance, it is no part of a teacher
+UNUSED = "masked_spec_embed"
 
 
 class CheckpointError(ValueError):
@@ -70,12 +69,10 @@ def load_backbone(
 class Lower(NamedTuple):
     """What the frozen part hears in a clip."""
 
-    front: (
-        torch.Tensor
-    )  # (T, D) frames of the convolutional front end, projected to the encoder's width
-    states: list[
-        torch.Tensor
-    ]  # (T, D) input of the encoder and output of each frozen layer, the lowest first
+    # (T, D) frames of the convolutional front end, projected to the encoder's width
+    front: torch.Tensor
+    # (T, D) input of the encoder and output of each frozen layer, the lowest first
+    states: list[torch.Tensor]
 
 
 class Teacher(nn.Module):
@@ -138,9 +135,8 @@ class Teacher(nn.Module):
         front = self.backbone.feature_projection(
             self.backbone.feature_extractor(waves).transpose(1, 2)
         )
-        front = (
-            front[0] if isinstance(front, tuple) else front
-        )  # wav2vec 2.0 returns a pair, HuBERT does not
+        # wav2vec 2.0 returns a pair, HuBERT does not
+        front = front[0] if isinstance(front, tuple) else front
         hidden = front + encoder.pos_conv_embed(front)
         if not self.backbone.config.do_stable_layer_norm:
             hidden = encoder.layer_norm(hidden)

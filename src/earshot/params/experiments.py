@@ -65,9 +65,8 @@ class Search(Section):
         return self
 
 
-Guard = dict[
-    str, Weight
-]  # TRACK.quality.… or TRACK.cost.… → how much worse it may become, in its own unit
+# TRACK.quality.… or TRACK.cost.… → how much worse it may become, in its own unit
+Guard = dict[str, Weight]
 
 
 def _apart(fixed: Overrides, varied: dict[str, object], name: str) -> None:

@@ -92,9 +92,8 @@ def _decoded(manifest: Path, seed: int) -> Iterator[Heard | None]:
         np.array(sorted(set(table["passage"])))
     )
     order = table["passage"].map({passage: place for place, passage in enumerate(passages)})
-    sizes = (
-        order.value_counts().sort_index(ascending=False).cumsum()
-    )  # of the last passages together
+    # of the last passages together
+    sizes = order.value_counts().sort_index(ascending=False).cumsum()
     enough = sizes[sizes >= min(HELD_OUT, max(1, len(table) // 10))]
     first = enough.index[0] if len(enough) else 0
     ordered = table.assign(place=order).sort_values(["place", "id"])

@@ -45,8 +45,8 @@ def config(params: HubertPretrain) -> HubertConfig:
         **size(params.hidden, params.layers, params.heads),
         feat_extract_activation="gelu",
         feat_extract_norm="group",
-        initializer_range=params.hidden
-        ** -0.5,  # 0.02 is for a width of 768; here it would all but close the layers
+        # 0.02 is for a width of 768; here it would all but close the layers
+        initializer_range=params.hidden**-0.5,
         mask_time_length=params.mask_frames,
     )
 
@@ -56,12 +56,10 @@ def encoder(params: HubertPretrain) -> nn.Module:
     if that cannot serve.
     """
     if params.start is None:
-        backbone = AutoModel.from_config(
-            config(params), attn_implementation="eager"
-        )  # the fastest here for 49 frames
-        backbone.masked_spec_embed.data *= (
-            0.1  # from 0…1 it would drown its neighbours in the positional convolution
-        )
+        # the fastest here for 49 frames
+        backbone = AutoModel.from_config(config(params), attn_implementation="eager")
+        # from 0…1 it would drown its neighbours in the positional convolution
+        backbone.masked_spec_embed.data *= 0.1
         return backbone
     try:
         backbone, _ = load_backbone(params.start, params.revision, params.cache)
@@ -73,9 +71,8 @@ def encoder(params: HubertPretrain) -> nn.Module:
         )
     backbone.config.apply_spec_augment = True
     if not hasattr(backbone, "masked_spec_embed"):
-        backbone.config.mask_time_prob = (
-            0.05  # where it is 0, transformers leaves the mask's embedding out
-        )
+        # where it is 0, transformers leaves the mask's embedding out
+        backbone.config.mask_time_prob = 0.05
         backbone.masked_spec_embed = nn.Parameter(
             torch.empty(backbone.config.hidden_size).uniform_()
         )

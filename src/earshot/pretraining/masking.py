@@ -14,9 +14,8 @@ def expected_share(chance: float, frames: int, span: int) -> float:
     """
     starts = frames - span + 1
     place = np.arange(frames)
-    covering = (
-        np.minimum(place, starts - 1) - np.maximum(place - span + 1, 0) + 1
-    )  # starts whose span holds the frame
+    # starts whose span holds the frame
+    covering = np.minimum(place, starts - 1) - np.maximum(place - span + 1, 0) + 1
     missed = 1 - chance
     return float(1 - (missed**covering).mean() + missed**starts * span / frames)
 

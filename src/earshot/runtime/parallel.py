@@ -21,9 +21,8 @@ _PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
 
 
 def _begin() -> None:
-    if (
-        sys.platform == "linux"
-    ):  # a killed stage leaves no workers behind, which would write beside the next run
+    # a killed stage leaves no workers behind, which would write beside the next run
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     threadpool_limits(1)  # one process per core is enough, and sums come out the same everywhere
 

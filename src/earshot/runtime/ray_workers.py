@@ -20,9 +20,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 STORE = 128 << 20  # bytes of shared memory: only paths and short answers pass through it
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-LOOPBACK = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"
-}  # on Linux too: without it Ray uses this machine's address
+# on Linux too: without it Ray uses this machine's address
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -35,9 +34,8 @@ class Worker:
 
     def __init__(self, function: Callable[[Any], Any], folder: str):
         os.chdir(folder)
-        threadpool_limits(
-            1
-        )  # one process per core is enough, and sums come out the same everywhere
+        # one process per core is enough, and sums come out the same everywhere
+        threadpool_limits(1)
         self._function = function
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

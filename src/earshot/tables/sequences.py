@@ -108,9 +108,8 @@ class Store:
                 f"{self.path}: not a readable store ({type(error).__name__}: {error})"
             ) from None
         self.column, self.width = self.metadata["column"], self.metadata["width"]
-        with pq.ParquetFile(
-            self.path
-        ) as unmapped:  # a little of every row group: mapped, their neighbours would come along
+        # a little of every row group: mapped, their neighbours would come along
+        with pq.ParquetFile(self.path) as unmapped:
             index = unmapped.read(columns=["id", "view", "frames"]).to_pydict()
         self._place = {
             key: row for row, key in enumerate(zip(index["id"], index["view"], strict=True))

@@ -246,9 +246,8 @@ class TeacherCache:
     def _arrays(self, content: bytes, row: "_Row") -> dict[str, np.ndarray]:
         hidden, classes = row.logits, row.logits // 4
         said = {
-            "logits": np.frombuffer(
-                content, np.float32, classes
-            ).copy(),  # writable, as torch wants it
+            # writable, as torch wants it
+            "logits": np.frombuffer(content, np.float32, classes).copy(),
             "hidden": np.frombuffer(content, np.float16, row.hidden // 2, hidden).reshape(
                 self._layers, -1
             ),

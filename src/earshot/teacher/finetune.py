@@ -52,10 +52,8 @@ def listen(
     def one(key: Key) -> Lower:
         return kept(teacher.lower(recordings[key]))
 
-    with (
-        accelerator.hosting(teacher),
-        ThreadPoolExecutor(workers()) as pool,
-    ):  # torch leaves the GIL while it computes
+    # torch leaves the GIL while it computes
+    with accelerator.hosting(teacher), ThreadPoolExecutor(workers()) as pool:
         for chunk in chunks(keys, CHUNK):
             if accelerator.on_gpu():
                 heard = _together(teacher, list(pool.map(recordings.__getitem__, chunk)), kept)
@@ -287,10 +285,8 @@ def layers(teacher: Teacher, batch: Batch, passages: Passages) -> tuple[Batch, l
     with accelerator.autocast(teacher):
         tuned = convert_to_fp32(teacher.encode(batch.sequences, batch.lengths)[1])
     frozen = [accelerator.put(layer, accelerator.where(teacher)) for layer in frozen]
-    return batch, [
-        *frozen,
-        *(tuned if teacher.frozen_layers else tuned[1:]),
-    ]  # without frozen ones the first is their input
+    # without frozen ones the first is their input
+    return batch, [*frozen, *(tuned if teacher.frozen_layers else tuned[1:])]
 
 
 @torch.inference_mode()

@@ -27,17 +27,15 @@ def attention(frames: torch.Tensor, lengths: torch.Tensor, size: int = SIZE) -> 
     compare: zeros.
     """
     lengths = lengths.to(frames.device).clamp(min=1)[:, None, None]
-    borders = (
-        torch.arange(size + 1, device=frames.device)[None, :, None] * lengths / size
-    )  # (B, size + 1, 1)
+    # (B, size + 1, 1)
+    borders = torch.arange(size + 1, device=frames.device)[None, :, None] * lengths / size
     start = torch.arange(frames.shape[1], device=frames.device)
     shares = (
         torch.minimum(borders[:, 1:], start + 1) - torch.maximum(borders[:, :-1], start)
     ).clamp(min=0)
     real = start[None, :, None] < lengths
-    pooled = (shares * size / lengths).to(frames.dtype) @ frames.masked_fill(
-        ~real, 0
-    )  # (B, size, D)
+    # (B, size, D)
+    pooled = (shares * size / lengths).to(frames.dtype) @ frames.masked_fill(~real, 0)
     moments = pooled - pooled.mean(1, keepdim=True)
     loudest = pooled.norm(dim=-1).amax(1)[:, None, None]
     moments = F.normalize(
