@@ -1,6 +1,6 @@
-"""Ask the teacher about the labelled clips and the pool; keep its logits and hidden vectors in
-Parquet.
-"""
+"""Ask a teacher about the labelled clips and the pool; keep its logits and hidden vectors."""
+
+from declared import digest, read, run, scratch  # isort: skip
 
 import shutil
 from pathlib import Path
@@ -9,32 +9,30 @@ import torch
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
-from earshot.tables import items
+from earshot.tables import items, signals
 from earshot.tables.manifest import read_manifest
 from earshot.teacher import cache as teacher_cache
-from earshot.teacher import finetune
-
-from declared import digest, read, run, scratch
+from earshot.teacher.ask import Asker
 
 
-def cache(track: str) -> None:
-    params, tuned, views = (
-        read(f"tracks.{track}.{part}") for part in ("cache", "teacher", "views")
-    )
-    engine = read("engine")
+def cache(key: str) -> None:
     torch.set_num_threads(1)
-    folder, out = Path(f"models/{track}/teacher"), Path(f"data/{track}/cache")
+    tuned, engine, seed = read(f"teachers.{key}"), read("engine"), read("seed")
+    track = tuned.track
+    params, views = read(f"tracks.{track}.cache"), read(f"tracks.{track}.views")
+    folder, out = Path(f"models/{track}/teachers/{key}"), Path(f"data/{track}/cache/{key}")
+    manifest = Path(f"data/{track}/manifest.parquet")
     asked = items.read(f"data/{track}/items.parquet", "fewshot", "pool")
-    identity, manifest = teacher_cache.identity(folder), Path(f"data/{track}/manifest.parquet")
-    recordings = Recordings(read_manifest(manifest), views, read("seed"))
-    whole = teacher_cache.key(asked, identity, params, recordings.views)
-    unfinished = scratch(track, "cache", digest(whole, manifest, views, read("seed")))
-    rows = finetune.Asker(tuned, folder, recordings, params)
-    teacher_cache.write(unfinished, rows, identity, asked, recordings.views, params, engine)
+    recordings = Recordings(read_manifest(manifest), views, seed)
+    identity = signals.identity(folder)
+    whole = signals.key(asked, identity, params.model_dump(), recordings.views)
+    unfinished = scratch(track, "cache", key, digest(whole, manifest, views, seed))
+    ask = Asker(tuned, read(f"tracks.{track}.task"), folder, recordings, params)
+    teacher_cache.write(unfinished, ask, identity, asked, recordings.views, params, engine)
     if accelerator.is_main():
         shutil.rmtree(out, ignore_errors=True)
         shutil.move(unfinished, out)
 
 
 if __name__ == "__main__":
-    run(cache, 1 if read("engine") == "ray" else accelerator.ranks())
+    run(cache, "teachers", 1 if read("engine") == "ray" else accelerator.ranks())

@@ -1,29 +1,38 @@
-"""How a stage script meets the pipeline: declared parameters in, one writer at a time, one-line
-errors out.
+"""How a stage script meets the pipeline: declared parameters in, one writer, one-line errors out.
+
+Stages import it before anything else.
 """
 
-import ctypes
-import fcntl
 import os
-import signal
-import socket
 import sys
-import time
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-# The same numbers whatever the machine: one thread a process, and as many processes as there are
-# cores.
+from earshot.runtime.orphans import die_with_parent
+
+die_with_parent()  # before the imports, which take seconds
+
+# The same numbers whatever the machine: one thread a process, as many processes as cores.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import fcntl  # noqa: E402
+import hashlib  # noqa: E402
+import socket  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from functools import cache  # noqa: E402
+from typing import Any  # noqa: E402
 
 import yaml  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 from earshot.params import Params, parse  # noqa: E402
+from earshot.runtime.curves import Curves  # noqa: E402
+from earshot.runtime.files import sha256, write_json  # noqa: E402
+
+Stage = Callable[[str], dict[str, Any] | None]
+KNOWN = (ValueError, KeyError, FloatingPointError, OSError)
 
 
 @cache
@@ -33,75 +42,83 @@ def _params() -> Params:
 
 
 def read(key: str) -> Any:
-    """Return the part of params.yaml under a dotted key; a test holds these keys against what
-    dvc.yaml declares.
-    """
+    """Return the part of params.yaml under a dotted key; tests hold these against dvc.yaml."""
     value: Any = _params()
     for part in key.split("."):
         value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value
 
 
-def scratch(*parts: str) -> Path:
-    """Return a folder for unfinished work, outside the stage's outputs, which DVC deletes before a
-    run.
+def only_teacher(track: str) -> str:
+    """Return the key of a track's teacher, as its outputs lie there.
+
+    To read the section `teachers` would make every track depend on all of them.
     """
+    keys = sorted(folder.name for folder in Path(f"models/{track}/teachers").iterdir())
+    if len(keys) != 1:
+        raise ValueError(f"models/{track}/teachers: {len(keys)} teachers {keys}, expected one")
+    return keys[0]
+
+
+def scratch(*parts: str) -> Path:
+    """Return a folder for unfinished work, outside the outputs, which DVC deletes before a run."""
     return Path("scratch", *parts)
 
 
-def run(stage: Callable[[str], None], ranks: int = 1, timed: bool = True) -> None:
-    """Run `stage` with the script's one argument (a track or a recipe); known faults become one
-    line and exit code 1.
+def digest(*things: Any) -> str:
+    """Return a short hash of files (their bytes) and other things (their text)."""
+    texts = [sha256(thing) if isinstance(thing, Path) else repr(thing) for thing in things]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
-    How long it took is written beside its outputs, unless it is not `timed`; of a run that was
-    killed and went on, the rest.
 
-    A `dvc repro` that was killed can leave its stage running. It dies with its parent where the
-    system can do that; elsewhere the next run waits for it, as two writers would spoil each other's
-    work.
+def curves(track: str, name: str, seed: int = 0) -> Callable[[int, dict[str, float]], None]:
+    """Return what writes learning curves, to be called with an epoch, from 0, and its scores."""
+    log = Curves(Path(f"plots/{track}/curves/{name}/seed-{seed}.csv"))
+    return lambda epoch, scores: log(epoch + 1, scores)
+
+
+def run(stage: Stage, rows: str, ranks: int = 1) -> None:
+    """Run `stage` with the script's one argument, a key of the section `rows` of params.yaml.
+
+    Known faults become one line and exit code 1. How long it took, and what times the stage
+    returns, are written beside the metrics, outside Git: they differ from run to run. Only one
+    process at a time runs a stage for a key.
 
     With `ranks` above one the script runs in so many processes, which find each other as those of
     `torchrun` do. It can be started by `torchrun` or `accelerate launch` too.
     """
-    _die_with_parent()
-    name = f"{Path(sys.argv[0]).stem}@{sys.argv[1]}"
+    key = sys.argv[1]
+    name = f"{Path(sys.argv[0]).stem}@{key}"
+    row = read(f"{rows}.{key}")
+    timing = Path(f"metrics/{getattr(row, 'track', key)}/timing/{name}.json")
     scratch("locks").mkdir(parents=True, exist_ok=True)
     with open(scratch("locks", name), "w") as lock:
-        if os.environ.get("RANK", "0") == "0":
+        if _is_first():
             fcntl.flock(lock, fcntl.LOCK_EX)
-        begun = time.monotonic()
         if ranks > 1:
-            _share(stage, name, ranks)
+            _share(stage, name, timing, ranks)
         else:
-            _guarded(stage, name)
-        if timed and os.environ.get("RANK", "0") == "0":
-            _write_seconds(name, time.monotonic() - begun)
+            _guarded(stage, name, timing)
 
 
-def _write_seconds(name: str, seconds: float) -> None:
-    from earshot.runtime.files import write_json
-
-    recipe = _params().recipes.get(sys.argv[1])
-    track = recipe.track if recipe else sys.argv[1]
-    write_json(f"metrics/{track}/seconds/{name}.json", {"seconds": round(seconds, 1)})
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-def _guarded(stage: Callable[[str], None], name: str) -> None:
+def _guarded(stage: Stage, name: str, timing: Path) -> None:
+    begun = time.monotonic()
     try:
         with threadpool_limits(1):  # for libraries loaded before the variables above were set
-            stage(sys.argv[1])
-    except (ValueError, KeyError, FloatingPointError, OSError) as error:
+            times = stage(sys.argv[1]) or {}
+    except KNOWN as error:
         if os.environ.get("EARSHOT_TRACEBACK"):
             raise
         sys.exit(f"{name}: {error}")
+    if _is_first():
+        write_json(timing, {"seconds": round(time.monotonic() - begun, 1), **times})
 
 
-def _share(stage: Callable[[str], None], name: str, ranks: int) -> None:
+def _share(stage: Stage, name: str, timing: Path, ranks: int) -> None:
     """Run `stage` in `ranks` processes of this machine; when one fails the others end too."""
     from torch.multiprocessing.spawn import (
         ProcessExitedException,
@@ -112,10 +129,9 @@ def _share(stage: Callable[[str], None], name: str, ranks: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    arguments = (stage, name, timing, sys.argv, ranks, port)
     try:
-        start_processes(
-            _rank, (stage, name, sys.argv, ranks, port), nprocs=ranks, start_method="spawn"
-        )
+        start_processes(_rank, arguments, nprocs=ranks, start_method="spawn")
     except ProcessExitedException as error:
         sys.exit(error.exit_code)  # it has said why
     except ProcessRaisedException as error:
@@ -123,39 +139,10 @@ def _share(stage: Callable[[str], None], name: str, ranks: int) -> None:
 
 
 def _rank(
-    rank: int, stage: Callable[[str], None], name: str, argv: list[str], ranks: int, port: int
+    rank: int, stage: Stage, name: str, timing: Path, argv: list[str], ranks: int, port: int
 ) -> None:
-    _die_with_parent()
-    place = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": ranks,
-        "LOCAL_WORLD_SIZE": ranks,
-        "MASTER_PORT": port,
-    }
-    os.environ |= {key: str(value) for key, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {key: str(value) for key, value in (place | address).items()}
     sys.argv = argv
-    _guarded(stage, name)
-
-
-def curves(live: Any) -> Callable[[int, dict[str, float]], None]:
-    """Return a listener that writes every epoch's scores to a dvclive run."""
-
-    def log(epoch: int, scores: dict[str, float]) -> None:
-        live.step = epoch + 1
-        for name, value in scores.items():
-            live.log_metric(name, value)
-
-    return log
-
-
-def digest(*things: Any) -> str:
-    """Return a short hash of files (their bytes) and other things (their text): the name of
-    resumable work.
-    """
-    import hashlib
-
-    from earshot.runtime.files import sha256
-
-    texts = [sha256(thing) if isinstance(thing, Path) else repr(thing) for thing in things]
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    _guarded(stage, name, timing)

@@ -1,115 +1,100 @@
 """Train a recipe's students, one per seed, from mel frames and the teacher's cache.
 
-Seeds run beside one another, each on a core, with GPUs on GPU seed mod count. `EARSHOT_PROCESSES=n`
-instead has n processes share every batch of one seed after another.
+Seeds run beside one another, each on a core, with GPUs on GPU seed mod count.
+`EARSHOT_PROCESSES=n` instead has n processes share every batch of one seed after another.
 """
+
+from declared import curves, digest, only_teacher, read, run, scratch  # isort: skip
 
 import os
 import shutil
 import statistics
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import torch
 
-from earshot.distillation import distill as distillation
-from earshot.evaluation import metrics
+from earshot.distillation.distill import Distilled, distill
+from earshot.evaluation.validation import VALIDATION
 from earshot.models import accelerator, checkpoint
+from earshot.params import text_of
 from earshot.runtime import parallel
 from earshot.runtime.files import write_json
-from earshot.tables import items
+from earshot.tables import items, signals
 from earshot.tables.sequences import Store
-from earshot.teacher import cache as teacher_cache
-
-from declared import curves, digest, read, run, scratch
+from earshot.tasks import TASKS
 
 
-def distil_seed(recipe_key: str, seed: int) -> tuple[metrics.Answers, float, dict[str, Any] | None]:
-    """Train the student of one seed; return its answers to the validation items, the seconds it
-    took, and its routing.
+def distil_seed(recipe_key: str, seed: int) -> Distilled:
+    """Train the student of one seed and save its forms; return the rest of the result.
 
     A process that is alone with its seed uses GPU `seed`, counted round. Of several that share it
     the first writes.
     """
-    import torch
-    from dvclive import Live
-
     torch.set_num_threads(1)
     if "RANK" not in os.environ:
         accelerator.prefer(seed)
-    main = accelerator.is_main()
     recipe = read(f"recipes.{recipe_key}")
     track = recipe.track
-    student, params, cache_params = (
-        read(f"tracks.{track}.{part}") for part in ("student", "distill", "cache")
-    )
+    student, params = read(f"tracks.{track}.student"), read(f"tracks.{track}.distill")
+    kept, kind = read(f"tracks.{track}.cache").model_dump(), read(f"tracks.{track}.task")
+    teacher = only_teacher(track)
+    cache = Path(f"data/{track}/cache/{teacher}")
+    identity = signals.identity(Path(f"models/{track}/teachers/{teacher}"))
     table, mel = Path(f"data/{track}/items.parquet"), Path(f"data/{track}/mel.parquet")
-    identity = teacher_cache.identity(Path(f"models/{track}/teacher"))
     asked, frames = items.read(table, "fewshot", "pool"), Store(mel)
-    cache = teacher_cache.TeacherCache(
-        Path(f"data/{track}/cache"), asked, identity, cache_params, frames.views()
-    )
     training = [item for item in asked if item.role in recipe.data]
     settings = (recipe, student, params, read("seed"), seed)
-    unfinished = scratch(
-        track,
-        "distill",
-        recipe_key,
-        digest(table, mel, Path(f"data/{track}/cache/index.json"), *settings),
+    inputs = (table, mel, cache / signals.INDEX)
+    unfinished = scratch(track, "distill", recipe_key, digest(*inputs, *settings))
+    main = accelerator.is_main()
+    result = distill(
+        recipe,
+        student,
+        params,
+        TASKS[kind].of(text_of(student), training),
+        frames,
+        training,
+        items.read(table, "validation"),
+        signals.Signals(cache, asked, identity, kept, frames.views()),
+        read("seed") + seed,
+        unfinished,
+        curves(track, recipe_key, seed) if main else lambda epoch, scores: None,
     )
-    live_run = partial(
-        Live, f"plots/{track}/live/{recipe_key}/seed-{seed}", save_dvc_exp=False, dvcyaml=None
-    )
-    with live_run() if main else nullcontext() as live:
-        distilled = distillation.distill(
-            recipe, student, params, frames, training, items.read(table, "validation"), cache,
-            read("seed") + seed, unfinished, curves(live) if main else lambda epoch, scores: None,
-        )  # fmt: skip
-    out = f"models/{track}/students/{recipe_key}/seed-{seed}"
-    for kind, model in {
-        "": distilled.student,
-        **{f".{name}": model for name, model in distilled.int8.items()},
-    }.items():
+    folder = Path(f"models/{track}/students/{recipe_key}")
+    for form, model in result.models().items():
         if main:
-            checkpoint.save_weights(f"{out}{kind}.safetensors", model.state_dict())
-    return distilled.answers, distilled.seconds, distilled.routing
+            checkpoint.save_weights(folder / f"seed-{seed}{form}.safetensors", model.state_dict())
+    return result.without_models()
 
 
-def distill(recipe_key: str) -> None:
+def train(recipe_key: str) -> dict[str, float] | None:
     track = read(f"recipes.{recipe_key}.track")
     seeds = range(read(f"tracks.{track}.distill").seeds)
     if "RANK" in os.environ:  # all processes on one seed after another
         results = [distil_seed(recipe_key, seed) for seed in seeds]
         accelerator.wait()
         if not accelerator.is_main():
-            return
+            return None
     else:
-        results = list(
-            parallel.run(
-                partial(distil_seed, recipe_key), seeds, recipe_key, unit="seed", method="spawn"
-            )
-        )
-    answers, seconds, routing = zip(*results, strict=True)
-    folder, names = f"models/{track}/students/{recipe_key}", [f"seed-{seed}" for seed in seeds]
+        one = partial(distil_seed, recipe_key)
+        results = list(parallel.run(one, seeds, recipe_key, unit="seed", method="spawn"))
     held_out = items.read(f"data/{track}/items.parquet", "validation")
-    said = metrics.stack(answers, [item.id for item in held_out])
-    right, passages = (
-        np.array([getattr(item, name) for item in held_out]) for name in ("answer", "passage")
-    )
-    best = [metrics.accuracy(one[None], right) for one in said]
-    write_json(f"{folder}/validation.json", dict(zip(names, best, strict=True)))
-    scores = metrics.score(said, right, passages, {}, seed=read("seed"))
+    kind = read(f"tracks.{track}.task")
+    answers = [result.answers for result in results]
+    scores = VALIDATION[kind](answers, held_out, read("seed"))
     write_json(f"metrics/{track}/validation/{recipe_key}.json", scores)
-    if routing[0]:
-        write_json(f"{folder}/routing.json", dict(zip(names, routing, strict=True)))
-    write_json(
-        f"metrics/{track}/timing/{recipe_key}.json",
-        {"train_minutes": statistics.median(seconds) / 60},
-    )
+    folder = Path(f"models/{track}/students/{recipe_key}")
+    names = [f"seed-{seed}" for seed in seeds]
+    task = TASKS[kind].of(None, held_out)
+    best = [task.score_all(of_seed, held_out) for of_seed in answers]
+    write_json(folder / "validation.json", dict(zip(names, best, strict=True)))
+    if results[0].routing:
+        routing = [result.routing for result in results]
+        write_json(folder / "routing.json", dict(zip(names, routing, strict=True)))
     shutil.rmtree(scratch(track, "distill", recipe_key))
+    return {"train_minutes": statistics.median(result.seconds for result in results) / 60}
 
 
 if __name__ == "__main__":
-    run(distill, accelerator.ranks(1))
+    run(train, "recipes", accelerator.ranks(1))

@@ -1,83 +1,92 @@
-"""Score teacher, students and int8 files on the test items; write metrics, costs, answers and
-plots.
-"""
+"""Score teacher, students and int8 files on the test items; write metrics, costs and plots."""
+
+from declared import only_teacher, read, run  # isort: skip
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from earshot.evaluation import SCORES, ask, metrics, plots
+from earshot.evaluation import costs, metrics, plots, submission
+from earshot.evaluation.ask import int8_answers, quantized, shipped, student_answers
+from earshot.evaluation.kinds import SCORES
 from earshot.features.recordings import Recordings
+from earshot.params import text_of
 from earshot.runtime.files import write_json
-from earshot.tables import answers, items
+from earshot.tables import answers as answer_table
+from earshot.tables import items
 from earshot.tables.manifest import read_manifest
 from earshot.tables.sequences import Store
-from earshot.teacher import finetune
+from earshot.tasks import TASKS
+from earshot.teacher.ask import answers as teacher_answers
+from earshot.teacher.saved import load
+from earshot.teacher.tune import CONTROL
 
-from declared import read, run
 
-
-def evaluate(track: str) -> None:
+def evaluate(track: str) -> dict[str, Any]:
     torch.set_num_threads(1)
-    task, seed = SCORES[read(f"tracks.{track}.task")], read("seed")
-    params, student, tuned = (
-        read(f"tracks.{track}.{part}") for part in ("evaluate", "student", "teacher")
-    )
-    features, seeds = read(f"tracks.{track}.features"), range(read(f"tracks.{track}.distill").seeds)
+    kind, seed = read(f"tracks.{track}.task"), read("seed")
+    params, features = read(f"tracks.{track}.evaluate"), read(f"tracks.{track}.features")
+    student, seeds = read(f"tracks.{track}.student"), read(f"tracks.{track}.distill").seeds
+    table, models = f"data/{track}/items.parquet", Path(f"models/{track}")
     manifest, mel = (
         read_manifest(f"data/{track}/manifest.parquet"),
         Store(f"data/{track}/mel.parquet"),
     )
-    table, models = f"data/{track}/items.parquet", Path(f"models/{track}")
     asked, training = (
         items.read(table, "test", "paper"),
         items.read(table, "teacher", "fewshot", "pool"),
     )
     test = [item for item in asked if item.role == "test"]
-    minutes = {
-        file.stem: json.loads(file.read_text())["train_minutes"]
-        for file in Path(f"metrics/{track}/timing").glob("*")
-    }
 
+    key = only_teacher(track)
+    tuned, folder = read(f"teachers.{key}"), models / f"teachers/{key}"
     recordings = Recordings(manifest)
-    model = finetune.load(tuned, models / "teacher")
-    said = {"teacher": [finetune.answers(model, recordings, asked, tuned.text)]}
-    cost = {"teacher": ask.teacher_cost(model, tuned.text, test[0], minutes["teacher"], params)}
+    teacher, task = load(tuned, kind, folder)
+    answers = {"teacher": [teacher_answers(teacher, task, recordings, asked)]}
+    cost, latency = costs.teacher_costs("teacher", teacher, task, test[0], params)
     if tuned.control:
-        model = finetune.load(tuned, models / "teacher/scratch", seed)
-        said["teacher_scratch"] = [finetune.answers(model, recordings, asked, tuned.text)]
+        control, task = load(tuned, kind, folder / CONTROL, seed)
+        answers["teacher_scratch"] = [teacher_answers(control, task, recordings, asked)]
+
+    task = TASKS[kind].of(text_of(student), test)
     validation, routing = {}, {}
     for recipe in params.recipes:
-        key = f"{track}-{recipe}"
-        weights, onnx = models / f"students/{key}", models / f"onnx/{key}"
-        floats = [weights / f"seed-{number}.safetensors" for number in seeds]
-        said[recipe] = ask.student_answers(student, mel, asked, floats)
-        for kind in ask.quantized(onnx):
-            files = [onnx / f"seed-{number}.{kind}.onnx" for number in seeds]
-            said[f"{recipe}_{kind}"] = ask.int8_answers(files, asked, manifest)
-        cost |= ask.student_cost(
-            recipe, student, features, floats[0], onnx, test[0], minutes[key], params
+        weights = models / f"students/{track}-{recipe}"
+        onnx = models / f"onnx/{track}-{recipe}"
+        floats = [weights / f"seed-{number}.safetensors" for number in range(seeds)]
+        answers[recipe] = student_answers(student, task, mel, asked, floats)
+        for form in quantized(onnx):
+            files = [onnx / f"seed-{number}.{form}.onnx" for number in range(seeds)]
+            answers[f"{recipe}_{form}"] = int8_answers(files, asked, manifest)
+        bill = costs.student_costs(
+            recipe, student, task, features, floats[0], onnx, test[0], params
         )
+        cost, latency = cost | bill.cost, latency | bill.latency
         validation[recipe] = json.loads((weights / "validation.json").read_text())
         if (weights / "routing.json").exists():
             routing[recipe] = json.loads((weights / "routing.json").read_text())
 
-    quality = task.quality(said, training, asked, manifest, params, seed)
+    scores = SCORES[kind]
+    quality = scores.quality(answers, training, asked, manifest, params, seed)
     write_json(f"metrics/{track}/quality.json", quality)
     write_json(f"metrics/{track}/cost.json", cost)
-    best, number = ask.shipped(validation)
-    ask.write_answers(models / "answers.csv", test, manifest, said[f"{best}_int8"][number])
-    answers.write(models / "answers.parquet", test, said)
-    folder, live = Path(f"plots/{track}/test"), Path(f"plots/{track}/live")
-    stacked = {name: metrics.stack(each, [item.id for item in test]) for name, each in said.items()}
-    groups = task.device_groups(training, test, manifest)
-    plots.draw_all(folder, quality, stacked, test, f"{best}_int8", live, track, groups, routing)
-    ask.write_layers(
-        folder / "layers.csv", student, features, floats[0], len(test[0].options), params
-    )
-    ask.check_limits(cost, params.limits)
+    best, number = shipped(validation)
+    of_best = answers[f"{best}_int8"][number]
+    submission.write_answers(models / "answers.csv", test, manifest, of_best)
+    answer_table.write(models / "answers.parquet", test, answers)
+    plotted = Path(f"plots/{track}/test")
+    ids = [item.id for item in test]
+    stacked = {name: metrics.stack(each, ids) for name, each in answers.items()}
+    groups = scores.device_groups(training, test, manifest)
+    live = Path(f"plots/{track}/curves")
+    plots.draw_all(plotted, quality, stacked, test, f"{best}_int8", live, track, groups, routing)
+    first = models / f"students/{track}-{params.recipes[0]}/seed-0.safetensors"
+    costs.write_layers(plotted / "layers.csv", student, task, features, first, test[0], params)
+    costs.check_limits(cost, params.limits)
+    return {"latency": latency}
 
 
 if __name__ == "__main__":
-    run(evaluate)
+    run(evaluate, "tracks")

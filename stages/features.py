@@ -1,17 +1,17 @@
 """Turn every clip, and its views, into log-mel frames; list by name the clips that cannot be used."""
 
+from declared import digest, read, run, scratch  # isort: skip
+
 from pathlib import Path
 
 from earshot.features import responses
-from earshot.features.log_mel import extract
+from earshot.features.extract import extract
 from earshot.tables.manifest import read_manifest
-
-from declared import digest, read, run, scratch
 
 
 def features(track: str) -> None:
-    params, path = read(f"tracks.{track}.features"), Path(f"data/{track}/manifest.parquet")
-    views, seed = read(f"tracks.{track}.views"), read("seed")
+    params, views = read(f"tracks.{track}.features"), read(f"tracks.{track}.views")
+    path, seed = Path(f"data/{track}/manifest.parquet"), read("seed")
     recorded = responses.measured(views.responses) if views.count and views.responses else ()
     extract(
         read_manifest(path),
@@ -26,4 +26,4 @@ def features(track: str) -> None:
 
 
 if __name__ == "__main__":
-    run(features)
+    run(features, "tracks")

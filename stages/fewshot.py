@@ -1,22 +1,20 @@
-"""Build the few labelled items, the unlabelled pool and the test items; refuse them if anything
-leaks.
-"""
+"""Build the few labelled items, the unlabelled pool and the test; refuse them if anything leaks."""
+
+from declared import read, run  # isort: skip
 
 from pathlib import Path
 
 import pyarrow as pa
 
-from earshot.items import ITEMS
+from earshot.items.kinds import ITEMS
 from earshot.runtime.files import write_json
 from earshot.tables import items
 from earshot.tables.manifest import read_manifest
 from earshot.tables.sequences import Store
 
-from declared import read, run
-
 
 def fewshot(track: str) -> None:
-    # Arrow's own keeps what was freed, here as much again as is needed
+    # Arrow's own pool keeps what was freed, here as much again as is needed.
     pa.set_memory_pool(pa.system_memory_pool())
     task, params = ITEMS[read(f"tracks.{track}.task")], read(f"tracks.{track}.fewshot")
     manifest = read_manifest(f"data/{track}/manifest.parquet")
@@ -29,4 +27,4 @@ def fewshot(track: str) -> None:
 
 
 if __name__ == "__main__":
-    run(fewshot)
+    run(fewshot, "tracks")

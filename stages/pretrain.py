@@ -1,16 +1,13 @@
-"""Make the small checkpoint that a track's teacher starts from (frozen; `make pretrain TRACK=…`
-runs it).
-"""
+"""Make the small checkpoint that a track's teacher starts from (frozen; see `make pretrain`)."""
+
+from declared import digest, read, run, scratch  # isort: skip
 
 import shutil
 from pathlib import Path
 
-from dvclive import Live
-
 from earshot.pretraining import PRETRAIN
+from earshot.runtime.curves import Curves
 from earshot.runtime.files import write_json
-
-from declared import digest, read, run, scratch
 
 EVERY = 20  # steps between points of the curves
 
@@ -19,18 +16,16 @@ def pretrain(track: str) -> None:
     params, seed = read(f"tracks.{track}.pretrain"), read("seed")
     unfinished = scratch(track, "pretrain", digest(params, seed))
     manifest, folder = Path(getattr(params, "manifest", None) or ""), Path(f"checkpoints/{track}")
-    with Live(f"plots/{track}/pretrain", save_dvc_exp=False, dvcyaml=None) as live:
+    log = Curves(Path(f"plots/{track}/pretrain.csv"), "step")
 
-        def report(step: int, figures: dict[str, float]) -> None:
-            if step % EVERY == 0:
-                live.step = step
-                for name, value in figures.items():
-                    live.log_metric(name, value)
+    def report(step: int, figures: dict[str, float]) -> None:
+        if step % EVERY == 0:
+            log(step, figures)
 
-        metrics = PRETRAIN[params.name](params, seed, manifest, unfinished, folder, report)
+    metrics = PRETRAIN[params.name](params, seed, manifest, unfinished, folder, report)
     write_json(f"metrics/{track}/pretrain.json", metrics)
     shutil.rmtree(scratch(track, "pretrain"), ignore_errors=True)  # short runs leave none
 
 
 if __name__ == "__main__":
-    run(pretrain, timed=False)  # frozen: the lock keeps the run that made the checkpoint
+    run(pretrain, "tracks")

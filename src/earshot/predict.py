@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -111,6 +112,17 @@ class Student(_Model):
         spent = (time.perf_counter() - begin) * 1000
         return Answer(int(probabilities.argmax()), tuple(probabilities.tolist()), spent)
 
+    def inputs(self, items: Sequence[Any]) -> tuple[np.ndarray, ...]:
+        """Return question ids `(Q, Lq)` and option ids `(Q, C, Lo)` of items with `question` and
+        equally many `options`, as `logits` takes them.
+        """
+        questions = [text.encode(item.question, self.buckets, "question") for item in items]
+        options = [
+            text.encode(one, self.buckets, "option") for item in items for one in item.options
+        ]
+        padded = text.pad(options)
+        return text.pad(questions), padded.reshape(len(items), -1, padded.shape[1])
+
     def logits(self, samples: np.ndarray, questions: np.ndarray, options: np.ndarray) -> np.ndarray:
         """Return float32 logits `(Q, C)` for samples `(N,)`, question ids `(Q, Lq)` and option ids
         `(Q, C, Lo)`.
@@ -135,7 +147,6 @@ class Classifier(_Model):
     """
 
     task, called = "classes", "classification"
-    buckets = None  # there is nothing to read
 
     def _read(self) -> None:
         self.labels = tuple(map(str, json.loads(self.metadata["labels"])))
@@ -164,17 +175,24 @@ class Classifier(_Model):
             self.labels, windows, starts / self.sample_rate, windows.mean(0), spent
         )
 
+    def inputs(self, items: Sequence[Any]) -> tuple[np.ndarray, ...]:
+        """Return nothing: the audio is all there is."""
+        return ()
+
     def logits(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 logits `(C,)` for the samples of one clip `(N,)`, as they are."""
         return self._session.run(["logits"], {"waveform": samples})[0]
 
 
+MODELS: dict[str, type[_Model]] = {model.task: model for model in (Student, Classifier)}
+
+
 def load(path: str | Path, threads: int = 1) -> Student | Classifier:
-    """Return the student that an ONNX file holds, of whichever task; PredictError when it is
-    missing or is none.
-    """
+    """Return the student that an ONNX file holds; PredictError when it is missing or is none."""
     task = _session(path, threads).get_modelmeta().custom_metadata_map.get("task")
-    return (Classifier if task == Classifier.task else Student)(path, threads)
+    if task not in MODELS:
+        raise PredictError(f"{path}: not an Earshot student, task={task!r}")
+    return MODELS[task](path, threads)
 
 
 def _session(path: str | Path, threads: int) -> onnxruntime.InferenceSession:

@@ -1,166 +1,183 @@
-"""Distilling one student: in float, then with simulated 8-bit weights, the teacher's answers from
-the cache alone.
-"""
+"""Distilling one student: in float, then with simulated 8-bit weights, from the cache alone."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from earshot.distillation.objective import Objective
-from earshot.evaluation.metrics import Answers
+from earshot.distillation.lessons import mean_frame, with_lessons
+from earshot.distillation.objective import Objective, active, needed
+from earshot.distillation.terms import Setting
 from earshot.models import accelerator, fake_quant
-from earshot.models.heads import ABSENT
 from earshot.models.students import STUDENTS
-from earshot.params import Augment, Distill, Recipe, Student
+from earshot.params import Distill, Recipe, Student
 from earshot.tables.items import Item
 from earshot.tables.sequences import Store
-from earshot.teacher.cache import TeacherCache
-from earshot.training.augment import augment_batch
-from earshot.training.batches import Batch, Lesson, Loader, pad_frames
-from earshot.training.loop import OnEpoch, accuracy, fit, predict
+from earshot.tables.signals import Signals
+from earshot.tasks.task import Task
+from earshot.training.batches import Batch, Loader
+from earshot.training.loop import OnEpoch, Trainer, predict, validate
 
-AS_IT_IS = Augment()
 CALIBRATION = 8  # batches from which activation ranges are taken
 
 
 @dataclass
 class Distilled:
-    """A student as trained, the forms of it that imitate int8 (`ptq`, `qat`), and how training
-    went.
+    """A student as trained, the forms of it that imitate int8 (`ptq`, `qat`), and how it went.
 
     `answers` are to the validation items, by the form to ship; `seconds` is what training took,
-    `routing` as `Objective.routing`.
+    `routing` as `Layered.chosen`.
     """
 
-    student: nn.Module
-    answers: Answers = field(default_factory=dict)
+    student: nn.Module | None
+    answers: dict[str, Any] = field(default_factory=dict)
     int8: dict[str, nn.Module] = field(default_factory=dict)
     seconds: float = 0.0
     routing: dict[str, Any] | None = None
 
+    def models(self) -> dict[str, nn.Module]:
+        """Return every form, by what its file is called behind the seed."""
+        return {"": self.student, **{f".{form}": model for form, model in self.int8.items()}}
 
-def lesson(batch: Batch, cache: TeacherCache) -> Lesson:
-    """Return what the teacher said about a batch, by item id and view."""
-    said = [cache.said(item.id, view) for item, view in zip(batch.items, batch.views, strict=True)]
-    logits = torch.full((len(batch.items), batch.choices), ABSENT)
-    for row, one in enumerate(said):
-        logits[row, : len(one["logits"])] = torch.from_numpy(one["logits"])
-    hidden = torch.from_numpy(
-        np.stack([one["hidden"].reshape(-1) for one in said]).astype(np.float32)
-    )
-    if "attention" not in said[0]:
-        return Lesson(logits, hidden)
-    first = {int(passage): row for row, passage in reversed(list(enumerate(batch.passage)))}
-    frames = [cache.frames(batch.items[row], batch.views[row]) for _, row in sorted(first.items())]
-    return Lesson(
-        logits,
-        hidden,
-        torch.from_numpy(np.stack([one["layer_logits"] for one in said])),
-        torch.from_numpy(np.stack([one["attention"] for one in said]).astype(np.float32)),
-        pad_frames(frames),
-        torch.tensor([len(own) for own in frames]),
-    )
+    def without_models(self) -> "Distilled":
+        """Return the rest of it, light enough to be handed to another process."""
+        return replace(self, student=None, int8={})
 
 
-def with_lessons(
-    batches: Iterator[Batch], cache: TeacherCache, augment: Augment = AS_IT_IS
-) -> Iterator[Batch]:
-    """Attach the teacher's lesson to batches, and change what the student hears as `augment` says."""
-    for batch in batches:
-        batch.lesson = lesson(batch, cache)
-        batch.sequences = augment_batch(batch.sequences, batch.lengths, augment)
-        yield batch
+class Distillation:
+    """What the phases of one student's training share."""
 
+    def __init__(
+        self,
+        recipe: Recipe,
+        params: Distill,
+        task: Task,
+        student: nn.Module,
+        mel: Store,
+        items: Sequence[Item],
+        validation: Sequence[Item],
+        signals: Signals,
+        seed: int,
+        scratch: Path,
+        on_epoch: OnEpoch,
+    ):
+        self.recipe, self.task, self.signals, self.seed = recipe, task, signals, seed
+        self.scratch, self.on_epoch = scratch, on_epoch
+        labelled = [item for item in items if item.role == "fewshot"] or items
+        self.train = Loader(items, mel, task, params.batch, recipe.augment.views)
+        self.held_out = Loader(validation, mel, task, 4 * params.batch)
+        self.labelled = Loader(labelled, mel, task, 4 * params.batch)
+        self.names = needed(recipe.terms)
+        self.objective = self._objective(student, labelled)
 
-def mean_frame(cache: TeacherCache, items: Sequence[Item]) -> torch.Tensor:
-    """Return the mean `(D,)` of the teacher's front-end frames over items, as first heard."""
-    means = [cache.frames(item).astype(np.float32).mean(0) for item in items]
-    return torch.from_numpy(np.mean(means, 0))
+    def _objective(self, student: nn.Module, labelled: Sequence[Item]) -> Objective:
+        example = next(with_lessons(iter(self.train), self.signals, [*self.names, "hidden"]))
+        with torch.no_grad():
+            _, layers = student.eval().encode(example.sequences, example.lengths)
+        mean = mean_frame(self.signals, labelled) if "front" in self.names else None
+        widths = [layer.shape[-1] for layer in layers]
+        setting = Setting(self.task, student, example, widths, mean, self.seed)
+        if "feature" not in active(self.recipe.terms):
+            nn.Linear(student.width, example.signals["hidden"].shape[1])  # keeps the draws
+        return Objective(self.recipe.terms, setting, len(self.train))
+
+    def fit(
+        self,
+        model: nn.Module,
+        phase: str,
+        begin: int,
+        epochs: int,
+        learning_rate: float,
+        schedule: str,
+        first: int = 0,
+    ) -> float:
+        """Train a model for `epochs` after `begin` ones; return the seconds it took.
+
+        Epochs before `first` do not compete for the best.
+        """
+        trainer = Trainer(
+            model,
+            self.task,
+            self.objective,
+            epochs=epochs,
+            steps_per_epoch=len(self.train),
+            learning_rate=learning_rate,
+            schedule=schedule,
+            seed=self.seed,
+            scratch=self.scratch / phase,
+            on_epoch=lambda epoch, scores: self.on_epoch(begin + epoch, scores),
+            first=first,
+        )
+
+        def batches(epoch: int) -> Iterator[Batch]:
+            if fake_quant.is_prepared(model):
+                # the last epoch adapts weights to settled ranges
+                fake_quant.freeze(model, epoch == epochs - 1)
+            return self._epoch(model, begin + epoch)
+
+        return trainer.fit(batches, lambda model: validate(model, self.held_out))
+
+    def _epoch(self, model: nn.Module, epoch: int) -> Iterator[Batch]:
+        """Begin an epoch, counted over all phases; return its batches with their lessons."""
+        self.objective.start_epoch(epoch)
+        if self.objective.layered and not self.objective.is_alone:
+            self.route(model)
+        rank, processes = accelerator.rank(), accelerator.processes()
+        batches = self.train.shuffled(self.seed, epoch, rank, processes)
+        return with_lessons(batches, self.signals, self.names, self.recipe.augment)
+
+    def route(self, model: nn.Module) -> dict[str, Any]:
+        """Choose the teacher layers of each stage on the labelled items; return what was chosen."""
+        layered = self.objective.layered
+        layered.route(model, with_lessons(self.labelled, self.signals, ["attention"]))
+        return layered.chosen()
+
+    def calibrated(self, student: nn.Module) -> nn.Module:
+        """Return a copy of a student that imitates int8, with ranges from training batches."""
+        batches = islice(self.train.shuffled(self.seed, 0), CALIBRATION)
+        inputs = [(batch.sequences, batch.lengths) for batch in batches]
+        return fake_quant.calibrate(fake_quant.prepare(student), inputs)
 
 
 def distill(
     recipe: Recipe,
     student_params: Student,
     params: Distill,
+    task: Task,
     mel: Store,
     items: Sequence[Item],
     validation: Sequence[Item],
-    cache: TeacherCache,
+    signals: Signals,
     seed: int,
     scratch: Path,
     on_epoch: OnEpoch,
 ) -> Distilled:
-    """Train one student on `items` by `recipe`; each form of it is as of the epoch best on
-    `validation`.
+    """Train one student on `items` by `recipe`; each form is as of its epoch best on `validation`.
 
     Students of one seed start from the same weights whatever the recipe, so recipes can be compared
     in pairs.
     """
     torch.manual_seed(seed)
-    student = STUDENTS[student_params.name](student_params, mel.width, len(items[0].options))
-    read = getattr(student_params, "text", None)
-    train = Loader(items, mel, read, params.batch, recipe.augment.views)
-    held_out = Loader(validation, mel, read, 4 * params.batch)
-    labelled = [item for item in items if item.role == "fewshot"] or items
-    clean = Loader(labelled, mel, read, 4 * params.batch)
-    example = next(with_lessons(iter(train), cache))
-    front = recipe.terms.front
-    mean = mean_frame(cache, labelled) if front and front.weight > 0 else None
-    objective = Objective(recipe.terms, student, example, mean, len(train), seed)
-
+    student = STUDENTS[student_params.name](student_params, mel.width, task)
+    training = Distillation(
+        recipe, params, task, student, mel, items, validation, signals, seed, scratch, on_epoch
+    )
     result = Distilled(student)
-
-    def phase(
-        model: nn.Module, name: str, begin: int, epochs: int, rate: float, schedule: str
-    ) -> None:
-        def batches(epoch: int) -> Iterator[Batch]:
-            objective.epoch, objective.steps_before = begin + epoch, begin * len(train)
-            if model is not student:
-                # the last epoch adapts weights to settled ranges
-                fake_quant.freeze(model, epoch == epochs - 1)
-            if "layered" in objective.terms and objective.epoch >= objective.alone:
-                objective.route(model, with_lessons(iter(clean), cache))
-                model.train()
-            mine = train.shuffled(seed, begin + epoch, accelerator.rank(), accelerator.processes())
-            return with_lessons(mine, cache, recipe.augment)
-
-        result.seconds += fit(
-            model,
-            batches,
-            steps_per_epoch=len(train),
-            epochs=epochs,
-            objective=objective,
-            validate=lambda model: accuracy(model, held_out),
-            base_rate=rate,
-            schedule=schedule,
-            seed=seed,
-            scratch=scratch / name,
-            on_epoch=lambda epoch, scores: on_epoch(begin + epoch, scores),
-            first=objective.alone if model is student else 0,
-        )
-
-    phase(student, "float", 0, recipe.epochs, params.learning_rate, params.schedule)
+    rate, schedule, alone = params.learning_rate, params.schedule, training.objective.alone
+    result.seconds = training.fit(student, "float", 0, recipe.epochs, rate, schedule, alone)
     shipped = student.eval()
-    if "layered" in objective.terms:
-        objective.route(student, with_lessons(iter(clean), cache))
-        result.routing = objective.routing()
+    if training.objective.layered:
+        result.routing = training.route(student)
     if fake_quant.is_static(student):
-        heard = [
-            (batch.sequences, batch.lengths)
-            for batch in islice(train.shuffled(seed, 0), CALIBRATION)
-        ]
-        shipped = result.int8["ptq"] = fake_quant.calibrate(fake_quant.prepare(student), heard)
+        shipped = result.int8["ptq"] = training.calibrated(student)
         if recipe.qat:
-            trained = fake_quant.calibrate(fake_quant.prepare(student), heard)
-            phase(
-                trained, "qat", recipe.epochs, recipe.qat.epochs, recipe.qat.learning_rate, "cosine"
-            )
-            shipped = result.int8["qat"] = trained.eval()
-    result.answers = predict(shipped, held_out)
+            shipped = result.int8["qat"] = training.calibrated(student)
+            qat = (recipe.qat.epochs, recipe.qat.learning_rate, "cosine")
+            result.seconds += training.fit(shipped, "qat", recipe.epochs, *qat)
+            shipped.eval()
+    result.answers = predict(shipped, task, training.held_out)
     return result

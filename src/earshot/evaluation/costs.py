@@ -1,186 +1,144 @@
-"""What a model costs: weights, multiply-accumulates, bytes, latency, memory."""
+"""What teachers and students cost: weights, multiply-accumulates, bytes, latency."""
 
-import resource
-import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+import torch
+from torch import nn
 
-if TYPE_CHECKING:
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
+from earshot import predict
+from earshot.evaluation import counters
+from earshot.export import size
+from earshot.models.students import load_student
+from earshot.models.wav2vec2 import Teacher
+from earshot.params import Evaluate, Features, Limits, Student
+from earshot.runtime.files import atomic
+from earshot.tables.items import Item
+from earshot.tasks.task import Task
+from earshot.training.batches import collate
+from earshot.training.output import run
+
+Cost = dict[str, int]
+Latency = dict[str, float]
 
 
-def parameters(module: "torch.nn.Module") -> int:
-    """Return the number of weights, trained and frozen, shared ones once; buffers do not count."""
-    return sum(weight.numel() for weight in module.parameters())
+class LimitError(ValueError):
+    """A student larger or slower than the device allows; the message names it."""
 
 
-def macs(module: Callable, *inputs: Any) -> int:
-    """Return the multiply-accumulates of `module(*inputs)` on the CPU, by running it once without
-    gradients.
+class Bill(NamedTuple):
+    """Costs by model, the same at every run, and latencies by model, which are not."""
 
-    Matrix products, convolutions, recurrent layers and attention count; additions, activations,
-    norms, look-ups and the Fourier transform do not. PyTorch's counter halves to MACs, and is given
-    the CPU kernels that it takes for free.
+    cost: dict[str, Cost]
+    latency: dict[str, Latency]
+
+
+def student_costs(
+    recipe: str,
+    params: Student,
+    task: Task,
+    features: Features,
+    weights: Path,
+    onnx: Path,
+    item: Item,
+    settings: Evaluate,
+) -> Bill:
+    """Return what a recipe's student costs in float, and its int8 file.
+
+    MACs and latency are of one clip of `settings.reference_seconds`, about which `item` is asked.
+    Where a clip needs nothing but the audio, and wherever there are limits, the int8 file's
+    parameters are counted as they are stored.
     """
-    return _count(module, *inputs).get_total_flops() // 2
+    student = load_student(params, features.n_mels, task, weights)
+    frames = reference_frames(features, settings.reference_seconds)
+    macs = counters.macs(_once_a_clip(student, task, item), *frames)
+    names = {"float": recipe, "int8": f"{recipe}_int8"}
+    files = {name: onnx / f"student.{kind}.onnx" for kind, name in names.items()}
+    cost = {name: {"bytes": size.file_bytes(file)} for name, file in files.items()}
+    cost[names["float"]] |= {"parameters": counters.parameters(student), "macs": macs}
+    if settings.limits or not task.inputs([item]):
+        count, stored = size.network_parameters(files[names["int8"]])
+        cost[names["int8"]] |= {"parameters": count, "parameter_bytes": stored, "macs": macs}
+    latency = file_latencies(list(files.values()), item, settings)
+    return Bill(cost, dict(zip(files, latency, strict=True)))
 
 
-class Layer(NamedTuple):
-    """One part of a model: its path and class, the shape of its output, its own weights and
-    multiply-accumulates.
-    """
-
-    name: str
-    kind: str
-    output: tuple[int, ...]
-    parameters: int
-    macs: int
+def _once_a_clip(student: nn.Module, task: Task, item: Item) -> Callable[..., torch.Tensor]:
+    """Return what is run once a clip: all of a student, or what comes before a question is read."""
+    if task.inputs([item]):
+        return student.pool
+    return lambda frames, lengths: student.head(student.pool(frames, lengths))
 
 
-def layers(module: "torch.nn.Module", *inputs: Any, call: Callable | None = None) -> list[Layer]:
-    """Return a row for each part of `module` that ran, in the order they finished, each without the
-    parts within it.
-
-    `call(*inputs)`, by default `module(*inputs)`, runs once; the rows' MACs add up to `macs(call,
-    *inputs)`. A part that only holds others has no row.
-    """
-    import torch
-
-    # the counter names parts by their path within the outermost module that runs
-    class Whole(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.part = module
-
-        def forward(self, *inputs: Any) -> None:
-            (call or module)(*inputs)
-
-    whole, outputs = Whole(), dict[str, tuple[int, ...]]()
-    parts = dict(whole.named_modules())
-    hooks = [
-        part.register_forward_hook(
-            lambda _, __, output, name=name: outputs.update({name: _shape(output)})
-        )
-        for name, part in parts.items()
-    ]
-    try:
-        counts = _count(whole, *inputs).get_flop_counts()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    total = {
-        name: sum(counts.get(f"Whole.{name}".rstrip("."), {}).values()) // 2 for name in outputs
-    }
-    own = dict(total)
-    for name in total:
-        above = name
-        while above:
-            above = above.rpartition(".")[0]
-            if above in own:
-                own[above] -= total[name]
-                break
-    rows = [
-        Layer(
-            name.removeprefix("part").removeprefix("."),
-            type(parts[name] if name else module).__name__,
-            outputs[name],
-            sum(weight.numel() for weight in parts[name].parameters(recurse=False)),
-            own[name],
-        )
-        for name in outputs
-    ]
-    return [
-        row
-        for row, name in zip(rows, outputs, strict=True)
-        if row.parameters or row.macs or _is_leaf(name, outputs)
-    ]
+def write_layers(
+    path: Path,
+    params: Student,
+    task: Task,
+    features: Features,
+    weights: Path,
+    item: Item,
+    settings: Evaluate,
+) -> None:
+    """Write a row per layer of a float student: name, kind, output shape, parameters and MACs."""
+    student = load_student(params, features.n_mels, task, weights)
+    frames = reference_frames(features, settings.reference_seconds)
+    rows = counters.layers(student, *frames, call=_once_a_clip(student, task, item))
+    table = pd.DataFrame(rows)
+    table["output"] = ["×".join(map(str, shape)) for shape in table["output"]]
+    with atomic(path) as partial_file:
+        table.to_csv(partial_file, index=False, lineterminator="\n")
 
 
-def _is_leaf(name: str, ran: Iterable[str]) -> bool:
-    return bool(name) and not any(other.startswith(f"{name}.") for other in ran)
+def reference_frames(features: Features, seconds: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mel frames `(1, T, n_mels)` of a silent clip so long, and T `(1,)`."""
+    count = 1 + int(seconds * features.sample_rate) // features.hop_length
+    return torch.zeros(1, count, features.n_mels), torch.tensor([count])
 
 
-def _shape(output: Any) -> tuple[int, ...]:
-    """Return the shape of a tensor, or of the first of several."""
-    while isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    return tuple(getattr(output, "shape", ()))
+def file_latencies(files: Sequence[Path], item: Item, settings: Evaluate) -> list[Latency]:
+    """Return the latency of each file on one thread: `item` asked about a reference clip."""
+    students = [predict.load(file) for file in files]
+    samples = _noise(settings.reference_seconds, students[0].sample_rate)
+    inputs = students[0].inputs([item])
+    calls = [partial(student.logits, samples, *inputs) for student in students]
+    return _timed(calls, settings.latency_clips)
 
 
-def _count(call: Callable, *inputs: Any) -> "FlopCounterMode":
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
+def teacher_costs(name: str, teacher: Teacher, task: Task, item: Item, settings: Evaluate) -> Bill:
+    """Return parameters, MACs and bytes (float32) of the teacher, and its latency."""
+    samples = _noise(settings.reference_seconds, 16_000)
 
-    aten = torch.ops.aten
-    kernels = {
-        aten.mkldnn_rnn_layer: _lstm_flops,
-        aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-        aten.mv: lambda matrix, vector, **_: 2 * prod(matrix),
-        aten.dot: lambda a, b, **_: 2 * prod(a),
-    }
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one opaque kernel for a whole encoder layer
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=kernels) as counter:
-            call(*inputs)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-    return counter
+    @torch.inference_mode()
+    def respond() -> None:
+        hidden = teacher.lower(samples).states[-1].numpy()
+        group = (("clip",), 0, [item])
+        run(teacher, task, collate([group], {("clip", 0): hidden}, task))
+
+    count = counters.parameters(teacher)
+    cost = {"parameters": count, "macs": counters.macs(respond), "bytes": 4 * count}
+    (latency,) = _timed([respond], settings.latency_clips)
+    return Bill({name: cost}, {name: latency})
 
 
-def _lstm_flops(frames: tuple, w_input: tuple, w_hidden: tuple, *_: Any, **__: Any) -> int:
-    """One direction of one layer: frames `(T, B, I)`, weights `(4H, I)` and `(4H, H)`, all used
-    once per frame.
-    """
-    return 2 * frames[0] * frames[1] * (prod(w_input) + prod(w_hidden))
+def check_limits(cost: dict[str, Cost], limits: Limits | None) -> None:
+    """Raise LimitError naming model, limit and figure where a quantized network exceeds a limit."""
+    for name, limit in limits or ():
+        for model, figures in cost.items():
+            if "parameter_bytes" in figures and figures[name] > limit:
+                raise LimitError(
+                    f"{model}: {name}={figures[name]:,} is above evaluate.limits.{name}={limit:,}"
+                )
 
 
-def _attention_flops(query: tuple, key: tuple, value: tuple, *_: Any, **__: Any) -> int:
-    """Query `(B, H, T, D)`, key `(B, H, U, D)`, value `(B, H, U, V)`: every query meets every key,
-    masked or not.
-    """
-    return 2 * prod(query[:3]) * key[2] * (query[3] + value[3])
+def _timed(calls: Sequence[Callable[[], Any]], clips: int) -> list[Latency]:
+    """Return the latencies of answering one reference clip on this thread."""
+    spent = counters.latency(calls, clips)
+    return [{f"latency_{name}": value for name, value in one.items()} for one in spent]
 
 
-def latency(
-    calls: Sequence[Callable[[], Any]], rounds: int, warmup: int = 3
-) -> list[dict[str, float]]:
-    """Return median, 10th and 90th percentile of the wall-clock milliseconds of each call on the
-    calling thread.
-
-    Calls take turns, so that a slow moment hits all alike. The thread count of torch or ONNX
-    Runtime is the caller's to set.
-    """
-    if rounds < 1:
-        raise ValueError(f"rounds={rounds} must be at least 1")
-    spent = np.zeros((warmup + rounds, len(calls)))
-    for turn in range(warmup + rounds):
-        for place, call in enumerate(calls):
-            begin = time.perf_counter_ns()
-            call()
-            spent[turn, place] = (time.perf_counter_ns() - begin) / 1e6
-    names = ("low_ms", "median_ms", "high_ms")
-    return [
-        dict(zip(names, np.percentile(own, [10, 50, 90]).tolist(), strict=True))
-        for own in spent[warmup:].T
-    ]
-
-
-def peak_memory_mb(children: int = 1) -> float:
-    """Return an upper bound in MB (1e6 bytes) on the resident memory this process and its children
-    held at once.
-
-    It is the peak of this process plus `children` times that of its largest *finished* child. A new
-    process inherits the peak of the one that starts it, so measure a command from a small process.
-    """
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS reports bytes
-    own, child = (
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return (own + children * child) * unit / 1e6
+def _noise(seconds: float, sample_rate: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, int(seconds * sample_rate)).astype(np.float32)

@@ -82,7 +82,7 @@ class _Nodes:
 
     def weights(self, name: str, layer: FoldedConv | FoldedHead) -> str:
         """Add a layer's weight `(C, …)` and bias `(C,)`; return their names as arguments."""
-        if not layer.hears:
+        if not layer.input_range:
             self.constant(f"{name}_weight", array(layer.weight))
             self.constant(f"{name}_bias", array(layer.bias))
             return f"{name}_weight, {name}_bias"

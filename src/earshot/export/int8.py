@@ -4,28 +4,20 @@ with PyTorch.
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import onnx
 import onnxruntime
-import torch
 from google.protobuf.message import DecodeError
 from onnxruntime.quantization import quantize_dynamic
-from torch import nn
 
-from earshot import predict
 from earshot.export.cnn import INPUT
 from earshot.export.front_end import FRONT_END
 from earshot.export.onnx_file import save
-from earshot.features.log_mel import log_mel
-from earshot.params import Features
 
-# samples (N,), and of a student that reads them, question ids (Lq,) and option ids (C, Lo)
-Clip = tuple[np.ndarray, ...]
 _DYNAMIC = ["LSTM", "MatMul", "Gather"]
 # All that a convolutional student may be made of behind its front end, once the runtime has fused
 # the file.
@@ -172,54 +164,3 @@ def _fused(path: str | Path) -> onnx.ModelProto:
         except Exception as error:  # ONNX Runtime's errors share no other class
             raise QuantizationError(f"{path}: cannot be run ({type(error).__name__})") from None
         return onnx.load(settings.optimized_model_filepath)
-
-
-@torch.inference_mode()
-def agreement(
-    student: nn.Module,
-    features: Features,
-    float_path: str | Path,
-    int8_path: str | Path,
-    clips: Sequence[Clip],
-    simulated: nn.Module | None = None,
-) -> dict[str, float]:
-    """Compare PyTorch, float ONNX and int8 ONNX, one item per clip, in logits and in the share of
-    same answers.
-
-    `float_…` is float ONNX against PyTorch, `int8_…` is int8 against float ONNX, and `simulated_…`
-    is int8 against the student of `fake_quant` that it was made from, if there is one; differences
-    are absolute.
-    """
-    if not clips:
-        raise QuantizationError("no clips to compare")
-    in_float, in_int8 = predict.load(float_path), predict.load(int8_path)
-    logits: dict[str, list[np.ndarray]] = {"torch": [], "simulated": [], "float": [], "int8": []}
-    for samples, *asked in clips:
-        mel = torch.from_numpy(log_mel(samples, features))[None]
-        for name, model in (("torch", student), ("simulated", simulated)):
-            if model is not None:
-                logits[name].append(_by_torch(model.eval(), mel, asked))
-        for name, file in (("float", in_float), ("int8", in_int8)):
-            logits[name].append(np.atleast_2d(file.logits(samples, *(ids[None] for ids in asked))))
-    found = {}
-    for name, one, other in (
-        ("float", "float", "torch"),
-        ("int8", "int8", "float"),
-        ("simulated", "int8", "simulated"),
-    ):
-        pairs = list(zip(logits[one], logits[other], strict=False))
-        if pairs:
-            differences = np.concatenate([np.abs(a - b) for a, b in pairs], axis=None)
-            found[f"{name}_max_difference"] = float(differences.max())
-            found[f"{name}_mean_difference"] = float(differences.mean())
-            found[f"{name}_same_answers"] = float(
-                np.mean([a.argmax() == b.argmax() for a, b in pairs])
-            )
-    return found
-
-
-def _by_torch(model: nn.Module, mel: torch.Tensor, asked: Sequence[np.ndarray]) -> np.ndarray:
-    pooled = model.pool(mel, torch.tensor([mel.shape[1]]))
-    return model.head(
-        pooled, *([torch.from_numpy(ids)[None] for ids in asked] or [None, None])
-    ).numpy()

@@ -1,34 +1,47 @@
-"""A student as one ONNX file: raw waveform in (and the ids of question and options, where it reads
-them), logits out.
-"""
+"""A student as one ONNX file: raw waveform in, and the ids of texts that it reads; logits out."""
 
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx
 from onnx import numpy_helper
 from torch import nn
 
 from earshot.export import bilstm, cnn, heads
-from earshot.export.front_end import FRONT_END, front_end
+from earshot.export.front_end import front_end
 from earshot.export.parts import Part, ints
 from earshot.models import fake_quant
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.blocks import ConvStudent
+from earshot.models.fake_quant import FoldedHead
 from earshot.models.heads import ClassHead, OptionHead
 from earshot.params import BiLSTM, CPMobile, Features, MobileNet
 from earshot.runtime.files import atomic
 
-__all__ = ["FRONT_END", "ExportError", "export", "save"]
-
 _IR, _OPSET = 10, 20
-_SIGNATURES = {
-    "choice": """student (
-        float[samples] waveform, int64[items, question_ids] question, int64[items, choices, option_ids] options
+
+
+class Form(NamedTuple):
+    """What a file looks like from outside: its task's name, its inputs and outputs."""
+
+    task: str
+    signature: str
+
+
+OPTIONS = Form(
+    "choice",
+    """student (
+        float[samples] waveform,
+        int64[items, question_ids] question,
+        int64[items, choices, option_ids] options
     ) => (float[items, choices] logits) {{{nodes}}}""",
-    "classes": "student (float[samples] waveform) => (float[classes] logits) {{{nodes}}}",
-}
+)
+CLASSES = Form(
+    "classes", "student (float[samples] waveform) => (float[classes] logits) {{{nodes}}}"
+)
+FORMS: dict[type, Form] = {OptionHead: OPTIONS, ClassHead: CLASSES, FoldedHead: CLASSES}
 
 
 class ExportError(ValueError):
@@ -58,8 +71,7 @@ def export(
     metadata: dict[str, str],
     labels: Sequence[str] = (),
 ) -> None:
-    """Write a student with its front end as one ONNX file, atomically, the same bytes for the same
-    weights.
+    """Write a student with its front end as one atomic ONNX file, the same bytes for same weights.
 
     Input: `waveform` float32 (samples,) in [−1, 1] at the features' sample rate. A student that
     reads options also takes `question` int64 (Q, Lq) and `options` int64 (Q, C, Lo), ids of
@@ -68,19 +80,18 @@ def export(
 
     The file is in float, but for a student of `fake_quant.prepare`, whose file is int8 in QDQ form.
     Its metadata hold task, sample_rate, the parameters of features and student as JSON, and
-    `metadata`; beside these buckets for `choice`, and labels as JSON for `classes`. Raises
+    `metadata`; beside these buckets where options are read, and else labels as JSON. Raises
     ExportError when there is not one label for each class.
     """
     student = fake_quant.folded_student(student) if isinstance(student, ConvStudent) else student
-    reads = isinstance(student.head, OptionHead)
-    task = "choice" if reads else "classes"
+    form = FORMS[type(student.head)]
     described = metadata | {
-        "task": task,
+        "task": form.task,
         "sample_rate": str(features.sample_rate),
         "features": json.dumps(features.model_dump(), sort_keys=True),
         "student": json.dumps(student_params.model_dump(), sort_keys=True),
     }
-    if reads:
+    if form is OPTIONS:
         described["buckets"] = str(student_params.text.buckets)
     elif len(labels) != len(student.head.weight):
         raise ExportError(
@@ -90,24 +101,27 @@ def export(
         described["labels"] = json.dumps(list(labels))
     network = next(make for kind, make in NETWORKS.items() if isinstance(student, kind))
     parts = [_shared(), front_end(features), *network(student, features.n_mels)]
-    graph = onnx.parser.parse_graph(
-        _SIGNATURES[task].format(nodes="".join(nodes for nodes, _ in parts))
+    model = onnx.helper.make_model(
+        _graph(form, parts),
+        ir_version=_IR,
+        opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
+        producer_name="earshot",
     )
+    onnx.helper.set_model_props(model, dict(sorted(described.items())))
+    save(model, path)
+
+
+def _graph(form: Form, parts: Sequence[Part]) -> onnx.GraphProto:
+    nodes = "".join(nodes for nodes, _ in parts)
+    graph = onnx.parser.parse_graph(form.signature.format(nodes=nodes))
     for node in graph.node:
         node.name = node.output[0]
     used = {name for node in graph.node for name in node.input}
     for _, constants in parts:
-        graph.initializer.extend(
-            numpy_helper.from_array(value, name)
-            for name, value in constants.items()
-            if name in used
-        )
-    opset = onnx.helper.make_opsetid("", _OPSET)
-    model = onnx.helper.make_model(
-        graph, ir_version=_IR, opset_imports=[opset], producer_name="earshot"
-    )
-    onnx.helper.set_model_props(model, dict(sorted(described.items())))
-    save(model, path)
+        for name, value in constants.items():
+            if name in used:
+                graph.initializer.append(numpy_helper.from_array(value, name))
+    return graph
 
 
 def save(model: onnx.ModelProto, path: str | Path) -> None:

@@ -81,6 +81,8 @@ def put(thing: T, place: torch.device) -> T:
         return thing
     if isinstance(thing, torch.Tensor):
         return (thing.pin_memory() if place.type == "cuda" else thing).to(place, non_blocking=True)
+    if isinstance(thing, dict):
+        return {name: put(value, place) for name, value in thing.items()}
     if is_dataclass(thing):
         return replace(
             thing, **{field.name: put(getattr(thing, field.name), place) for field in fields(thing)}

@@ -5,8 +5,9 @@ the head.
 import torch
 from torch import nn
 
-from earshot.models.heads import head, masked_mean
+from earshot.models.heads import masked_mean
 from earshot.params import BiLSTM
+from earshot.tasks.task import Task
 
 
 def stack_frames(
@@ -38,7 +39,7 @@ class BiLSTMStudent(nn.Module):
     several times slower there.
     """
 
-    def __init__(self, params: BiLSTM, n_mels: int, classes: int = 0):
+    def __init__(self, params: BiLSTM, n_mels: int, task: Task):
         super().__init__()
         self.stack = params.stack
         self.width = 2 * params.hidden
@@ -51,7 +52,7 @@ class BiLSTMStudent(nn.Module):
             nn.LSTM(width, params.hidden, batch_first=True) for width in widths
         )
         self.dropout = nn.Dropout(params.dropout)
-        self.head = head(self.width, params.text, classes)
+        self.head = task.head(self.width)
 
     def encode(
         self, mel: torch.Tensor, lengths: torch.Tensor

@@ -5,6 +5,7 @@ from torch import nn
 
 from earshot.models.blocks import AsItIs, Block, ConvNorm, ConvStudent
 from earshot.params import CPMobile
+from earshot.tasks.task import Task
 
 _RELU = float("inf")
 _BLOCKS = (3, 2, 1)
@@ -25,12 +26,7 @@ class NormedHead(nn.Module):
         self.linear = nn.Linear(width, classes, bias=False)
         self.norm = nn.BatchNorm1d(classes, momentum=momentum)
 
-    def forward(
-        self,
-        pooled: torch.Tensor,
-        questions: torch.Tensor | None = None,
-        options: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         """Return logits `(N, C)` for pooled vectors `(N, D)`."""
         return self.norm(self.linear(pooled))
 
@@ -44,7 +40,7 @@ class CPMobileStudent(ConvStudent):
     and the classifier costs one place.
     """
 
-    def __init__(self, params: CPMobile, n_mels: int, classes: int):
+    def __init__(self, params: CPMobile, n_mels: int, task: Task):
         momentum, base = params.momentum, divisible(params.base_channels)
         inputs, stages, number = base, [], 0
         for stage, blocks in enumerate(_BLOCKS):
@@ -70,4 +66,5 @@ class CPMobileStudent(ConvStudent):
             ConvNorm(1, base // 4, momentum, stride=(2, 2), ceiling=_RELU),
             ConvNorm(base // 4, base, momentum, stride=(2, 2), ceiling=_RELU),
         ]
-        super().__init__(AsItIs(), stem, stages, inputs, NormedHead(inputs, classes, momentum))
+        head = NormedHead(inputs, len(task.labels), momentum)
+        super().__init__(AsItIs(), stem, stages, inputs, head)

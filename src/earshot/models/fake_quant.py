@@ -7,7 +7,8 @@ end and the input norm stay in float.
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -26,10 +27,11 @@ from earshot.models.blocks import (
     hide,
     residual_norm,
 )
-from earshot.models.cp_mobile import CPMobileStudent, NormedHead
+from earshot.models.cp_mobile import NormedHead
 from earshot.models.heads import ClassHead
-from earshot.models.mobilenet import MobileNetStudent
+from earshot.models.students import STUDENTS
 from earshot.params import CPMobile, MobileNet
+from earshot.tasks.task import Task
 
 # x86 processors without VNNI add two products in 16 bits: 2 · 255 · 64 is what fits
 WEIGHT_LIMIT = 64
@@ -45,6 +47,11 @@ class RangeError(ValueError):
 def is_static(student: nn.Module) -> bool:
     """Return whether a student is quantized with fixed ranges, that is, whether `prepare` takes it."""
     return isinstance(student, ConvStudent)
+
+
+def is_prepared(student: nn.Module) -> bool:
+    """Return whether a student imitates int8, that is, whether it comes from `prepare`."""
+    return bool(_all_rounded(student))
 
 
 class Rounded(nn.Module):
@@ -118,9 +125,8 @@ def folded(weight: torch.Tensor, norm: nn.Module) -> tuple[nn.Parameter, nn.Para
     """
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     bias = norm.bias - norm.running_mean * scale
-    return nn.Parameter(
-        (weight.transpose(0, -1) * scale).transpose(0, -1).detach().clone()
-    ), nn.Parameter(bias.detach())
+    scaled = (weight.transpose(0, -1) * scale).transpose(0, -1)  # (C, …)
+    return nn.Parameter(scaled.detach().clone()), nn.Parameter(bias.detach())
 
 
 class FoldedInputNorm(nn.Module):
@@ -136,25 +142,35 @@ class FoldedInputNorm(nn.Module):
 
 
 class _Weighted(nn.Module):
-    """A folded layer with weight `(C, …)` and bias `(C,)`, which are rounded when it knows the
-    range of its input.
+    """A folded layer with weight `(C, …)` and bias `(C,)`.
 
-    Integer sums have the scale of input times weight, and a bias is added to them.
+    They are rounded when the layer knows the range of its input: integer sums have the scale of
+    input times weight, and a bias is added to them.
     """
 
     weight: nn.Parameter
     bias: nn.Parameter
-    hears: tuple[Rounded, ...] = ()  # in a tuple, as the range belongs to the part before
+    _input: tuple[Rounded, ...] = ()  # in a tuple: as a submodule it would be saved twice
+
+    @property
+    def input_range(self) -> Rounded | None:
+        """The range that its input was rounded to, which belongs to the part before."""
+        return self._input[0] if self._input else None
+
+    def set_input_range(self, rounded: Rounded) -> None:
+        """Round weight and bias from now on, for inputs of this range."""
+        self._input = (rounded,)
 
     def rounded_weights(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return weight and bias as they are used."""
-        if not self.hears:
+        if self.input_range is None:
             return self.weight, self.bias
         return rounded_weight(self.weight), rounded_bias(self.bias, self.bias_scale())
 
     def bias_scale(self) -> torch.Tensor:
         """Return the scale `(C,)` of the bias."""
-        return weight_scale(self.weight) * self.hears[0].grid()[0]
+        scale, _ = self.input_range.grid()
+        return weight_scale(self.weight) * scale
 
 
 class FoldedConv(_Weighted):
@@ -183,12 +199,7 @@ class FoldedHead(_Weighted):
         else:
             self.weight, self.bias = copy.deepcopy(head.weight), copy.deepcopy(head.bias)
 
-    def forward(
-        self,
-        pooled: torch.Tensor,
-        questions: torch.Tensor | None = None,
-        options: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(pooled, *self.rounded_weights())
 
 
@@ -222,11 +233,8 @@ def folded_student(student: ConvStudent) -> ConvStudent:
     """Return a student with batch norms folded, in eval mode: itself if it is prepared, else a copy
     that stays in float.
     """
-    return (
-        student.eval()
-        if isinstance(student.head, FoldedHead)
-        else prepare(student, int8=False).eval()
-    )
+    prepared = isinstance(student.head, FoldedHead)
+    return student.eval() if prepared else prepare(student, int8=False).eval()
 
 
 def _replace(parent: nn.Module, int8: bool) -> None:
@@ -248,13 +256,15 @@ def _connect(student: ConvStudent) -> None:
     """Tell each layer with weights by which range its input was rounded."""
     before = student.front.rounded
     for unit in student.stem:
-        unit.hears, before = (before,), unit.rounded
-    for block in (block for stage in student.stages for block in stage):
-        for unit in (block.expand, block.depth, block.project):
-            if unit is not None:
-                unit.hears, before = (before,), unit.rounded
-        before = before if block.sum is None else block.sum.rounded
-    student.head.hears = (student.mean.rounded,)
+        unit.set_input_range(before)
+        before = unit.rounded
+    for block in chain.from_iterable(student.stages):
+        for unit in filter(None, (block.expand, block.depth, block.project)):
+            unit.set_input_range(before)
+            before = unit.rounded
+        if block.sum is not None:
+            before = block.sum.rounded
+    student.head.set_input_range(student.mean.rounded)
 
 
 def _all_rounded(student: nn.Module) -> list[tuple[str, Rounded]]:
@@ -296,15 +306,9 @@ def require_ranges(student: ConvStudent) -> None:
             raise RangeError(f"{name}: its range was never set, calibrate the student first")
 
 
-def load(params: MobileNet | CPMobile, n_mels: int, classes: int, path: str | Path) -> ConvStudent:
+def load(params: MobileNet | CPMobile, n_mels: int, task: Task, path: str | Path) -> ConvStudent:
     """Return a prepared student in eval mode with the weights and ranges of a safetensors file."""
-    student = prepare(_STUDENTS[params.name](params, n_mels, classes))
+    student = prepare(STUDENTS[params.name](params, n_mels, task))
     student.load_state_dict(checkpoint.load_weights(path))
     require_ranges(student)
     return student.eval()
-
-
-_STUDENTS: dict[str, Callable[..., ConvStudent]] = {
-    "mobilenet": MobileNetStudent,
-    "cp_mobile": CPMobileStudent,
-}

@@ -42,29 +42,12 @@ class OptionHead(nn.Module):
         """Return logits `(N, C)` for pooled vectors `(N, D)`, question ids `(N, Lq)` and option ids
         `(N, C, Lo)`.
         """
-        question = self._mean(questions).unsqueeze(1).expand(-1, options.shape[1], -1)
-        rows = self.embed(torch.cat([question, self._mean(options)], dim=-1))
+        question = self._mean(questions)  # (N, E)
+        question = question.unsqueeze(1).expand(-1, options.shape[1], -1)  # (N, C, E)
+        rows = self.embed(torch.cat([question, self._mean(options)], dim=-1))  # (N, C, D)
         logits = (rows * pooled.unsqueeze(1)).sum(-1)
         return logits.masked_fill(options[..., 0] == PADDING, ABSENT)
 
 
 class ClassHead(nn.Linear):
-    """One output per class, nothing to read: questions and options are there for the sake of one
-    interface.
-    """
-
-    def forward(
-        self,
-        pooled: torch.Tensor,
-        questions: torch.Tensor | None = None,
-        options: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Return logits `(N, C)` for pooled vectors `(N, D)`."""
-        return super().forward(pooled)
-
-
-def head(width: int, text: Text | None, classes: int) -> nn.Module:
-    """Return the head for pooled vectors `(N, width)`: one that reads options, or without `text`
-    one with fixed classes.
-    """
-    return ClassHead(width, classes) if text is None else OptionHead(width, text)
+    """One output per class: logits `(N, C)` of pooled vectors `(N, D)`."""

@@ -1,8 +1,8 @@
 """The scenes paper's student: MobileNetV2's inverted residuals behind residual normalisation."""
 
 from earshot.models.blocks import Block, ConvNorm, ConvStudent, InputNorm
-from earshot.models.heads import head
 from earshot.params import MobileNet
+from earshot.tasks.task import Task
 
 _RELU6 = 6.0
 
@@ -10,7 +10,7 @@ _RELU6 = 6.0
 class MobileNetStudent(ConvStudent):
     """X → BN per band → λ·x + FreqIN(x) → 3×3 stem, stride 2 → stages → mean over the map → logits."""
 
-    def __init__(self, params: MobileNet, n_mels: int, classes: int):
+    def __init__(self, params: MobileNet, n_mels: int, task: Task):
         momentum, inputs, stages = params.momentum, params.stem, []
         for number, (width, blocks) in enumerate(zip(params.widths, params.blocks, strict=True)):
             stage = []
@@ -28,6 +28,6 @@ class MobileNetStudent(ConvStudent):
             stem=[ConvNorm(1, params.stem, momentum, stride=(2, 2), ceiling=_RELU6)],
             stages=stages,
             width=inputs,
-            head=head(inputs, None, classes),
+            head=task.head(inputs),
             dropout=params.dropout,
         )

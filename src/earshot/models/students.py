@@ -11,18 +11,17 @@ from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.mobilenet import MobileNetStudent
 from earshot.params import Student
+from earshot.tasks.task import Task
 
-STUDENTS: dict[str, Callable[[Any, int, int], nn.Module]] = {
+STUDENTS: dict[str, Callable[[Any, int, Task], nn.Module]] = {
     "bilstm": BiLSTMStudent,
     "mobilenet": MobileNetStudent,
     "cp_mobile": CPMobileStudent,
 }
 
 
-def load_student(params: Student, n_mels: int, classes: int, weights: Path) -> nn.Module:
-    """Return a distilled student, ready to answer; `classes` is how many fixed classes it tells
-    apart, if it does.
-    """
-    student = STUDENTS[params.name](params, n_mels, classes)
+def load_student(params: Student, n_mels: int, task: Task, weights: Path) -> nn.Module:
+    """Return a distilled student, ready to answer."""
+    student = STUDENTS[params.name](params, n_mels, task)
     student.load_state_dict(checkpoint.load_weights(weights))
     return student.eval()

@@ -16,8 +16,9 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
 from earshot.models import accelerator, hub
-from earshot.models.heads import head, masked_mean
+from earshot.models.heads import masked_mean
 from earshot.params import Teacher as TeacherParams
+from earshot.tasks.task import Task
 
 # recognisers come without it; left to chance, it is no part of a teacher
 UNUSED = "masked_spec_embed"
@@ -67,43 +68,39 @@ def load_backbone(
 
 
 class Lower(NamedTuple):
-    """What the frozen part hears in a clip."""
+    """The frozen part's outputs for a clip."""
 
-    # (T, D) frames of the convolutional front end, projected to the encoder's width
-    front: torch.Tensor
-    # (T, D) input of the encoder and output of each frozen layer, the lowest first
-    states: list[torch.Tensor]
+    front: torch.Tensor  # (T, D) convolutional front end, projected to the encoder's width
+    states: list[torch.Tensor]  # (T, D) the encoder's input and each frozen layer's output
 
 
 class Teacher(nn.Module):
-    """A frozen lower part, run once per clip, and a tuned top with its head, run on cached hidden
-    states.
+    """A frozen lower part, run once per clip, and a tuned top with its head, run on stored states.
 
-    `classes` is the number of outputs where no options are read. With `scratch`, all weights are
-    random, drawn from that seed: the control that shows what pretraining is worth.
+    With `scratch`, all weights are random, drawn from that seed: the control that shows what
+    pretraining is worth.
     """
 
-    def __init__(self, params: TeacherParams, classes: int = 0, scratch: int | None = None):
+    def __init__(self, params: TeacherParams, task: Task, scratch: int | None = None):
         super().__init__()
         self.backbone, self.unit_variance = load_backbone(
             params.checkpoint, params.revision, params.cache
         )
         if scratch is not None:
             torch.manual_seed(scratch)
-            self.backbone = AutoModel.from_config(
-                AutoConfig.for_model(**self.backbone.config.to_dict())
-            ).eval()
+            config = AutoConfig.for_model(**self.backbone.config.to_dict())
+            self.backbone = AutoModel.from_config(config).eval()
         layers = self.backbone.encoder.layers
         if params.tuned_layers > len(layers):
             raise CheckpointError(
-                f"teacher.tuned_layers={params.tuned_layers} must be at most {len(layers)}, the layers it has"
+                f"teacher.tuned_layers={params.tuned_layers} must be at most {len(layers)}, "
+                "the layers it has"
             )
         self.frozen_layers = len(layers) - params.tuned_layers
         self.width = self.backbone.config.hidden_size
-        self.head = head(self.width, params.text, classes)
-        self.auxiliary = nn.ModuleList(
-            nn.Linear(self.width, classes) for _ in layers if params.auxiliary
-        )
+        self.head = task.head(self.width)
+        heads = layers if params.auxiliary else ()
+        self.auxiliary = nn.ModuleList(nn.Linear(self.width, len(task.labels)) for _ in heads)
         self.backbone.requires_grad_(False)
         layers[self.frozen_layers :].requires_grad_(True)
 
@@ -113,30 +110,26 @@ class Teacher(nn.Module):
 
     @torch.inference_mode()
     def lower_together(self, clips: Sequence[np.ndarray]) -> list[Lower]:
-        """Run the frozen part on clips of 16 kHz samples `(N,)`, all of one length, for group norms
-        hear padding.
+        """Run the frozen part on clips of 16 kHz samples `(N,)`, all of one length.
 
-        It runs where the weights are; what is heard is float32, on the CPU.
+        Of one length, as group norms would take padding into account. It runs where the weights
+        are; the outputs are float32, on the CPU.
         """
         waves = [torch.from_numpy(np.ascontiguousarray(samples, np.float32)) for samples in clips]
         if self.unit_variance:
-            waves = [
-                (wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt() for wave in waves
-            ]
+            waves = [_standardised(wave) for wave in waves]
+        batch = accelerator.put(torch.stack(waves), accelerator.where(self))  # (B, N)
         with accelerator.autocast(self):
-            front, states = self._lower(
-                accelerator.put(torch.stack(waves), accelerator.where(self))
-            )
+            front, states = self._lower(batch)
         front, *states = (tensor.cpu() for tensor in convert_to_fp32([front, *states]))
         return [Lower(front[row], [state[row] for state in states]) for row in range(len(clips))]
 
     def _lower(self, waves: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         encoder = self.backbone.encoder
-        front = self.backbone.feature_projection(
-            self.backbone.feature_extractor(waves).transpose(1, 2)
-        )
+        convolved = self.backbone.feature_extractor(waves).transpose(1, 2)  # (B, T, C)
+        front = self.backbone.feature_projection(convolved)
         # wav2vec 2.0 returns a pair, HuBERT does not
-        front = front[0] if isinstance(front, tuple) else front
+        front = front[0] if isinstance(front, tuple) else front  # (B, T, D)
         hidden = front + encoder.pos_conv_embed(front)
         if not self.backbone.config.do_stable_layer_norm:
             hidden = encoder.layer_norm(hidden)
@@ -145,9 +138,13 @@ class Teacher(nn.Module):
             states.append(layer(states[-1]))
         return front, states
 
-    def upper(self, hidden: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
-        """Return the outputs `(B, T, D)` of the tuned layers, the last first, for frozen states
-        `(B, T, D)`.
+    def encode(
+        self, hidden: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the last layer's mean over time `(B, D)`, and the tuned layers' outputs.
+
+        For frozen states `(B, T, D)` of which `lengths` `(B,)` are real. The outputs `(B, T, D)`
+        begin with `hidden` itself; the last layer's comes last.
         """
         encoder = self.backbone.encoder
         inside = torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]
@@ -159,16 +156,7 @@ class Teacher(nn.Module):
             outputs.append(layer(outputs[-1], attention_mask=mask))
         if self.backbone.config.do_stable_layer_norm:
             outputs[-1] = encoder.layer_norm(outputs[-1])
-        return outputs[::-1]
-
-    def encode(
-        self, hidden: torch.Tensor, lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return the mean over time `(B, D)` of the last layer, and the outputs of `upper`, the
-        lowest first.
-        """
-        outputs = self.upper(hidden, lengths)
-        return masked_mean(outputs[0], lengths), outputs[::-1]
+        return masked_mean(outputs[-1], lengths), outputs
 
     def pool(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the mean over time `(B, D)` of the last layer."""
@@ -184,10 +172,12 @@ class Teacher(nn.Module):
         return digest.hexdigest()
 
     def tuned_state(self) -> dict[str, torch.Tensor]:
-        """Return the weights that fine-tuning changed; with the checkpoint they are the whole
-        teacher.
-        """
+        """Return what fine-tuning changed; with the checkpoint it is the whole teacher."""
         tuned = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        return {
-            name: tensor.contiguous() for name, tensor in self.state_dict().items() if name in tuned
-        }
+        state = self.state_dict().items()
+        return {name: tensor.contiguous() for name, tensor in state if name in tuned}
+
+
+def _standardised(wave: torch.Tensor) -> torch.Tensor:
+    """Return samples `(N,)` of mean 0 and variance 1."""
+    return (wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt()

@@ -4,7 +4,7 @@ Every key is declared here once, with its range. An unknown key, a wrong type or
 raises ParameterError: one line that names the key, the value and what is allowed.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -38,6 +38,7 @@ from earshot.params.models import (
     Student,
     Teacher,
     Text,
+    text_of,
 )
 from earshot.params.recipes import (
     KD,
@@ -98,18 +99,28 @@ class Evaluate(Section):
     limits: Limits | None = None
 
 
-class Track(Section):
-    """One row of choices; the stages are the same for all. `choice` reads options, `classes` has
-    fixed labels.
-    """
+class TaskRules(NamedTuple):
+    """What a task asks of the other choices of its track."""
 
-    task: Literal["choice", "classes"]
+    items: type[Section]  # the section `fewshot`
+    reads: bool  # whether teacher and student read texts
+
+
+TASKS = {
+    "choice": TaskRules(FewShot, reads=True),
+    "classes": TaskRules(Labels, reads=False),
+}
+
+
+class Track(Section):
+    """One row of choices; the stages are the same for all. `task` is one of `TASKS`."""
+
+    task: str
     corpus: Corpus
     features: Features
     views: Views = Views()
     fewshot: Annotated[FewShot | Labels, Field(discriminator="source")]
     pretrain: Pretrain
-    teacher: Teacher
     cache: Cache
     student: Student
     distill: Distill
@@ -118,37 +129,33 @@ class Track(Section):
 
     @model_validator(mode="after")
     def _task_agrees(self) -> "Track":
-        choice = self.task == "choice"
-        if isinstance(self.fewshot, FewShot) != choice:
-            raise ValueError(
-                f"fewshot.source={self.fewshot.source!r} does not go with task={self.task!r}"
-            )
-        for part in ("teacher", "student"):
-            if (getattr(getattr(self, part), "text", None) is not None) != choice:
-                raise ValueError(
-                    f"{part}.text must be given exactly when task is 'choice': only options are read"
-                )
-        if choice and self.teacher.auxiliary:
-            raise ValueError(
-                "teacher.auxiliary needs task 'classes': the heads of layers read no options"
-            )
-        if self.cache.layered and not self.teacher.auxiliary:
-            raise ValueError(
-                "cache.layered needs teacher.auxiliary: the heads whose answers it keeps"
-            )
+        if self.task not in TASKS:
+            raise ValueError(f"task={self.task!r} must be one of {', '.join(TASKS)}")
+        rules = TASKS[self.task]
+        if not isinstance(self.fewshot, rules.items):
+            source = self.fewshot.source
+            raise ValueError(f"fewshot.source={source!r} does not go with task={self.task!r}")
+        if (text_of(self.student) is not None) != rules.reads:
+            raise ValueError(_reading("student", self.task))
         return self
+
+
+def _reading(part: str, task: str) -> str:
+    readers = [name for name, rules in TASKS.items() if rules.reads]
+    return f"{part}.text must be given exactly where options are read: task={task!r}, not {readers}"
 
 
 class Params(Section):
     """The whole of params.yaml.
 
-    `engine` is who computes features and the teacher's answers; it changes no result. No stage
+    `engine` is who computes features and the teacher's signals; it changes no result. No stage
     reads `sweep`, `search` and `guard`.
     """
 
     seed: Annotated[int, Field(ge=0)]
     engine: Literal["local", "ray"] = "local"
     tracks: dict[str, Track] = Field(min_length=1)
+    teachers: dict[str, Teacher] = Field(min_length=1)
     recipes: dict[str, Recipe] = Field(min_length=1)
     sweep: Sweep | None = None
     search: Search | None = None
@@ -156,56 +163,87 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
+        for kind, rows in (("teachers", self.teachers), ("recipes", self.recipes)):
+            for key, row in rows.items():
+                if row.track not in self.tracks:
+                    known = sorted(self.tracks)
+                    raise ValueError(f"{kind}.{key}.track={row.track!r} must be one of {known}")
         for key, recipe in self.recipes.items():
-            if recipe.track not in self.tracks or not key.startswith(f"{recipe.track}-"):
+            if not key.startswith(f"{recipe.track}-"):
                 raise ValueError(
-                    f"recipes.{key}: track={recipe.track!r} must be one of {sorted(self.tracks)} and begin the key"
+                    f"recipes.{key}: its key must begin with its track, {recipe.track}-"
                 )
         for name, track in self.tracks.items():
-            listed, defined = (
-                set(track.evaluate.recipes),
-                {k.removeprefix(f"{name}-") for k, r in self.recipes.items() if r.track == name},
-            )
-            if listed != defined:
-                raise ValueError(
-                    f"tracks.{name}.evaluate.recipes={sorted(listed)} must be the recipes of the track: {sorted(defined)}"
-                )
-            models = sorted(
-                defined | {"teacher"} | ({"teacher_scratch"} if track.teacher.control else set())
-            )
-            for gain in track.evaluate.gains:
-                if not set(gain.split("_vs_")) <= set(models) or gain.count("_vs_") != 1:
-                    raise ValueError(
-                        f"tracks.{name}.evaluate.gains: {gain!r} must be A_vs_B with A, B in {models}"
-                    )
-            self._recipes_fit(name, track)
-            corpus = track.corpus
-            if isinstance(
-                corpus, SyntheticSpeech
-            ) and track.fewshot.questions > corpus.passages.get("fewshot", 0):
-                raise ValueError(
-                    f"tracks.{name}.fewshot.questions={track.fewshot.questions} must be at most the few-shot passages, "
-                    f"tracks.{name}.corpus.passages.fewshot={corpus.passages.get('fewshot', 0)}"
-                )
+            self._check_teachers(name, track)
+            self._check_recipes(name, track)
+            self._check_comparisons(name, track)
         for name in ("sweep", "search"):
             section = getattr(self, name)
             if section and section.recipe not in self.recipes:
-                raise ValueError(
-                    f"{name}.recipe={section.recipe!r} must be one of {sorted(self.recipes)}"
-                )
+                known = sorted(self.recipes)
+                raise ValueError(f"{name}.recipe={section.recipe!r} must be one of {known}")
         return self
 
-    def _recipes_fit(self, name: str, track: Track) -> None:
-        for key, recipe in self.recipes.items():
-            if recipe.track != name:
-                continue
-            if (recipe.terms.front or recipe.terms.layered) and not track.cache.layered:
+    def teachers_of(self, track: str) -> dict[str, Teacher]:
+        """Return the teachers of a track, by key."""
+        return {key: row for key, row in self.teachers.items() if row.track == track}
+
+    def recipes_of(self, track: str) -> dict[str, Recipe]:
+        """Return the recipes of a track, by name: the key without the track."""
+        rows = self.recipes.items()
+        return {key.removeprefix(f"{track}-"): row for key, row in rows if row.track == track}
+
+    def _check_teachers(self, name: str, track: Track) -> None:
+        teachers = self.teachers_of(name)
+        if len(teachers) != 1:
+            raise ValueError(
+                f"tracks.{name}: needs one teacher, teachers with this track: {sorted(teachers)}"
+            )
+        for key, teacher in teachers.items():
+            if (teacher.text is not None) != TASKS[track.task].reads:
+                raise ValueError(f"teachers.{key}: {_reading('teacher', track.task)}")
+            if teacher.auxiliary and TASKS[track.task].reads:
                 raise ValueError(
-                    f"recipes.{key}.terms: front and layered need tracks.{name}.cache.layered=true"
+                    f"teachers.{key}.auxiliary: the heads of layers read no options, "
+                    f"as task={track.task!r} wants"
                 )
-            if recipe.qat and isinstance(track.student, BiLSTM):
+            if track.cache.layered and not teacher.auxiliary:
                 raise ValueError(
-                    f"recipes.{key}.qat: a bilstm is quantized dynamically; leave qat out"
+                    f"tracks.{name}.cache.layered needs teachers.{key}.auxiliary: "
+                    "the heads whose logits it keeps"
+                )
+
+    def _check_recipes(self, name: str, track: Track) -> None:
+        for short, recipe in self.recipes_of(name).items():
+            key = f"recipes.{name}-{short}"
+            if (recipe.terms.front or recipe.terms.layered) and not track.cache.layered:
+                raise ValueError(f"{key}.terms: front and layered need tracks.{name}.cache.layered")
+            if recipe.qat and isinstance(track.student, BiLSTM):
+                raise ValueError(f"{key}.qat: a bilstm is quantized dynamically; leave qat out")
+
+    def _check_comparisons(self, name: str, track: Track) -> None:
+        evaluate, recipes = track.evaluate, self.recipes_of(name)
+        if set(evaluate.recipes) != set(recipes):
+            raise ValueError(
+                f"tracks.{name}.evaluate.recipes={sorted(evaluate.recipes)} must be the recipes "
+                f"of the track: {sorted(recipes)}"
+            )
+        controls = (
+            ["teacher_scratch"] if any(t.control for t in self.teachers_of(name).values()) else []
+        )
+        models = sorted([*recipes, "teacher", *controls])
+        for gain in evaluate.gains:
+            if gain.count("_vs_") != 1 or not set(gain.split("_vs_")) <= set(models):
+                raise ValueError(
+                    f"tracks.{name}.evaluate.gains: {gain!r} must be A_vs_B with A, B in {models}"
+                )
+        corpus = track.corpus
+        if isinstance(corpus, SyntheticSpeech):
+            made = corpus.passages.get("fewshot", 0)
+            if track.fewshot.questions > made:
+                raise ValueError(
+                    f"tracks.{name}.fewshot.questions={track.fewshot.questions} must be at most "
+                    f"the few-shot passages, tracks.{name}.corpus.passages.fewshot={made}"
                 )
 
 

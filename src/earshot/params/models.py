@@ -85,6 +85,7 @@ class Teacher(Section):
     `control` trains the same teacher from random weights.
     """
 
+    track: str
     checkpoint: str
     revision: str | None = None
     cache: str | None = None
@@ -164,3 +165,8 @@ class CPMobile(Section):
 
 
 Student = Annotated[BiLSTM | MobileNet | CPMobile, Field(discriminator="name")]
+
+
+def text_of(student: Student) -> Text | None:
+    """Return how a student reads texts; None for one that reads none."""
+    return getattr(student, "text", None)

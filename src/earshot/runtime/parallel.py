@@ -2,10 +2,8 @@
 number.
 """
 
-import ctypes
 import multiprocessing
-import signal
-import sys
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -13,17 +11,15 @@ from typing import TypeVar
 from threadpoolctl import threadpool_limits
 
 from earshot.runtime import ray_workers
+from earshot.runtime.orphans import die_with_parent
 from earshot.runtime.progress import track, workers
 
 T = TypeVar("T")
 R = TypeVar("R")
-_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
 
 
-def _begin() -> None:
-    # a killed stage leaves no workers behind, which would write beside the next run
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+def _begin(parent: int) -> None:
+    die_with_parent(parent)  # a worker left behind would write beside the next run
     threadpool_limits(1)  # one process per core is enough, and sums come out the same everywhere
 
 
@@ -47,7 +43,9 @@ def run(
         yield from ray_workers.run(function, tasks, what, unit)
         return
     context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(workers(), mp_context=context, initializer=_begin) as pool:
+    with ProcessPoolExecutor(
+        workers(), context, initializer=_begin, initargs=(os.getpid(),)
+    ) as pool:
         yield from track(
             pool.map(function, tasks, chunksize=chunk), what, total=len(tasks), unit=unit
         )

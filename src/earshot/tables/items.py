@@ -16,7 +16,6 @@ UNKNOWN = -1
 UNKNOWN_DEVICE = "unknown"
 CLASS_SKILL = "scene"  # nothing is asked: the options are the classes, the same for all items
 SKILLS = ("detail", "main_idea", "inference")
-KINDS = (*SKILLS, CLASS_SKILL)
 # teacher: labelled items the teacher is tuned on · pool: no label · fewshot: the few labels there
 # are · validation: model selection · test: the result · paper: the ten questions again, on other
 # segments of their own passages
@@ -33,6 +32,7 @@ SCHEMA = pa.schema(
         ("question", pa.string()),
         ("options", pa.list_(pa.string())),
         ("answer", pa.int32()),
+        ("transcript", pa.string()),
     ]
 )
 
@@ -43,8 +43,10 @@ class ItemError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """One question about the audio of `utterances`, end to end; `answer` is −1 where it is unknown.
+    """What is asked about the audio of `utterances`, end to end, and what is right.
 
+    A task uses the fields it needs. `options` are those of a question, or the classes, `answer` is
+    the place of the right one, −1 where it is unknown; `transcript` is None where it is unknown.
     Whole passages are resampled for intervals: of a scene it is the location.
     """
 
@@ -53,38 +55,64 @@ class Item:
     skill: str
     passage: str
     utterances: tuple[str, ...]
-    question: str
-    options: tuple[str, ...]
-    answer: int
+    question: str = ""
+    options: tuple[str, ...] = ()
+    answer: int = UNKNOWN
     wording: str = "seen"
+    transcript: str | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether what is right is known."""
+        return self.answer != UNKNOWN or self.transcript is not None
 
 
 def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
-    """Raise ItemError, naming item and fault, unless every item is whole and asks about known
-    utterances.
-    """
+    """Raise ItemError, naming item and fault, unless all items are about known utterances."""
     known, seen = set(utterances), set()
     for item in items:
         missing = [u for u in item.utterances if u not in known]
-        faults = {
-            "duplicate id": item.id in seen,
-            f"role {item.role!r} is not one of {', '.join(ROLES)}": item.role not in ROLES,
-            f"skill {item.skill!r} is not one of {', '.join(KINDS)}": item.skill not in KINDS,
-            "no utterances": not item.utterances,
-            f"missing utterance {', '.join(missing)}": bool(missing),
-            "no question": not item.question.strip() and item.skill != CLASS_SKILL,
-            "fewer than two options": len(item.options) < 2,
-            "an option without words": not all(re.search(r"\w", option) for option in item.options),
-            "duplicate option": len({o.strip().lower() for o in item.options}) < len(item.options),
-            f"answer {item.answer} is out of range 0–{len(item.options) - 1}": (
-                not 0 <= item.answer < len(item.options)
-                and not (item.answer == UNKNOWN and item.role == "pool")
-            ),
-        }
-        for fault, present in faults.items():
-            if present:
-                raise ItemError(f"item {item.id}: {fault}")
+        _raise_first(
+            item,
+            {
+                "duplicate id": item.id in seen,
+                f"role {item.role!r} is not one of {', '.join(ROLES)}": item.role not in ROLES,
+                "no skill": not item.skill,
+                "no utterances": not item.utterances,
+                f"missing utterance {', '.join(missing)}": bool(missing),
+                "not labelled": not item.labelled and item.role != "pool",
+            },
+        )
         seen.add(item.id)
+
+
+def check_options(items: Sequence[Item], skills: Sequence[str]) -> None:
+    """Raise ItemError, naming item and fault, unless each has options that can be told apart.
+
+    Only items of the skill `CLASS_SKILL` go without a question.
+    """
+    for item in items:
+        count = len(item.options)
+        distinct = {option.strip().lower() for option in item.options}
+        _raise_first(
+            item,
+            {
+                f"skill {item.skill!r} is not one of {', '.join(skills)}": item.skill not in skills,
+                "no question": not item.question.strip() and item.skill != CLASS_SKILL,
+                "fewer than two options": count < 2,
+                "an option without words": not all(re.search(r"\w", one) for one in item.options),
+                "duplicate option": len(distinct) < count,
+                f"answer {item.answer} is out of range 0–{count - 1}": (
+                    item.answer != UNKNOWN and not 0 <= item.answer < count
+                ),
+            },
+        )
+
+
+def _raise_first(item: Item, faults: dict[str, bool]) -> None:
+    for fault, present in faults.items():
+        if present:
+            raise ItemError(f"item {item.id}: {fault}")
 
 
 def write(items: Sequence[Item], path: str | Path) -> None:

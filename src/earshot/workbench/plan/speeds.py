@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 
 from earshot.corpora.synthetic import scenes, speech
-from earshot.evaluation import SCORES
+from earshot.evaluation.kinds import SCORES
 from earshot.features import log_mel
 from earshot.features.recordings import Recordings
-from earshot.items import ITEMS
+from earshot.items.kinds import ITEMS
 from earshot.params import FewShot, Recipe, SyntheticScenes, SyntheticSpeech, Track
 from earshot.params import Teacher as TeacherParams
 from earshot.runtime import parallel, progress

@@ -1,0 +1,91 @@
+"""Lessons: the teacher's signals for a batch, as tensors beside the student's input.
+
+N items, C options, L layers, B passages, U teacher frames, D the teacher's width.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from earshot.models.heads import ABSENT
+from earshot.params import Augment
+from earshot.tables.items import Item
+from earshot.tables.signals import Signals
+from earshot.training import routing
+from earshot.training.augment import augment_batch
+from earshot.training.batches import Batch, pad_frames
+
+AS_IT_IS = Augment()
+
+
+def lesson(batch: Batch, signals: Signals, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Return the named signals for a batch, float32, by item id and view.
+
+    `logits` are `(N, C)`, of an absent option −1e4; `front` `(B, U, D)` comes with `front_lengths`
+    `(B,)`, `attention` as `(N, L, 12, 12)`, `hidden` as `(N, kept layers · D)`.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for name in names:
+        if name == "front":
+            frames = _fronts(batch, signals)
+            tensors["front"] = pad_frames(frames)
+            tensors["front_lengths"] = torch.tensor([len(one) for one in frames])
+        else:
+            asked = zip(batch.items, batch.views, strict=True)
+            rows = [signals[name, item.id, view] for item, view in asked]
+            tensors[name] = SHAPES.get(name, _stacked)(rows)
+    return tensors
+
+
+def _fronts(batch: Batch, signals: Signals) -> list[np.ndarray]:
+    """Return the front-end frames `(U, D)` of each passage."""
+    first: dict[int, int] = {}  # passage → its first item
+    for row, passage in enumerate(batch.passage.tolist()):
+        first.setdefault(passage, row)
+    rows = [first[passage] for passage in sorted(first)]
+    return [front(signals, batch.items[row], batch.views[row]) for row in rows]
+
+
+def front(signals: Signals, item: Item, view: int = 0) -> np.ndarray:
+    """Return the front-end frames `(U, D)` of an item's utterances, end to end."""
+    return np.concatenate([signals["front", utterance, view] for utterance in item.utterances])
+
+
+def mean_frame(signals: Signals, items: Sequence[Item]) -> torch.Tensor:
+    """Return the mean `(D,)` of the front-end frames over items, in view 0."""
+    means = [front(signals, item).astype(np.float32).mean(0) for item in items]
+    return torch.from_numpy(np.mean(means, 0))
+
+
+def _stacked(rows: Sequence[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(rows).astype(np.float32))  # (N, T, W)
+
+
+def _options(rows: Sequence[np.ndarray]) -> torch.Tensor:
+    """Return `(N, C)` of rows `(C_n, 1)`, filled up with the logit of what is absent."""
+    logits = torch.full((len(rows), max(map(len, rows))), ABSENT)
+    for place, row in enumerate(rows):
+        logits[place, : len(row)] = torch.from_numpy(row[:, 0])
+    return logits
+
+
+def _maps(rows: Sequence[np.ndarray]) -> torch.Tensor:
+    return _stacked(rows).unflatten(2, (routing.SIZE, routing.SIZE))  # (N, L, 12, 12)
+
+
+SHAPES = {
+    "logits": _options,
+    "hidden": lambda rows: _stacked(rows).flatten(1),  # (N, kept · D)
+    "attention": _maps,
+}
+
+
+def with_lessons(
+    batches: Iterable[Batch], signals: Signals, names: Sequence[str], augment: Augment = AS_IT_IS
+) -> Iterator[Batch]:
+    """Attach the teacher's signals to batches, and change the student's input as `augment` says."""
+    for batch in batches:
+        batch.signals = lesson(batch, signals, names)
+        batch.sequences = augment_batch(batch.sequences, batch.lengths, augment)
+        yield batch

@@ -1,0 +1,5 @@
+"""The table of tasks: how items are built, and checked for leaks."""
+
+from earshot.items import choice, classes
+
+ITEMS = {"choice": choice, "classes": classes}

@@ -1,0 +1,135 @@
+"""Signals: what teachers make of items and utterances, by (signal, id, view), never by position.
+
+A folder holds a sequence store per signal, and an index with their checksums that is written last.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from earshot.runtime.files import sha256, write_json
+from earshot.tables.items import Item
+from earshot.tables.sequences import Store, StoreError
+
+INDEX = "index.json"
+# float32 where losses subtract large numbers; half of that where they look at directions
+DTYPES = {
+    "logits": "float32",  # (C, 1) of an item
+    "hidden": "float16",  # (kept layers, D) of an item
+    "layer_logits": "float32",  # (L, C) of an item
+    "attention": "float16",  # (L, 12 · 12) of an item
+    "front": "float16",  # (T, D) of an utterance
+}
+
+
+class SignalError(ValueError):
+    """Signals that must not be used; the message names folder or file, and the fault."""
+
+
+def identity(folder: Path) -> str:
+    """Return the text that tells the teacher saved in `folder` from any other."""
+    return json.dumps(json.loads((folder / "identity.json").read_text()), sort_keys=True)
+
+
+def key(
+    items: Sequence[Item], teacher: str, settings: dict, views: Mapping[str, Sequence[int]]
+) -> str:
+    """Return the hash of all that signals depend on: items, views of utterances, teacher, settings."""
+    asked = [
+        (item.id, item.utterances, item.question, item.options, _views(item, views))
+        for item in items
+    ]
+    return hashlib.sha256(json.dumps([asked, teacher, settings]).encode()).hexdigest()
+
+
+def _views(item: Item, views: Mapping[str, Sequence[int]]) -> list[int]:
+    """Return the views that all utterances of an item have."""
+    return sorted(set.intersection(*(set(views[utterance]) for utterance in item.utterances)))
+
+
+def write_index(folder: Path, teacher: str, whole: str) -> None:
+    """Write what makes the stores of a folder a cache: whose, for what, and their checksums."""
+    checksums = {file.stem: sha256(file) for file in sorted(folder.glob("*.parquet"))}
+    write_json(folder / INDEX, {"teacher": teacher, "key": whole, "signals": checksums})
+
+
+class _Place(NamedTuple):
+    """Where an array lies in the file of checked signals."""
+
+    offset: int
+    dtype: np.dtype
+    shape: tuple[int, int]
+
+
+class Signals:
+    """Read what `teacher.cache` wrote, after checking it against its items and its teacher.
+
+    >>> signals["logits", "pool/lj-1/detail-0", 0].shape
+    (12, 1)
+
+    What was checked lies in an unnamed file, not in memory, and is read from there.
+
+    Raises SignalError naming the first fault: no index, a missing or changed store, another
+    teacher, other items, views or settings, a missing item, a value that is not finite.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        items: Sequence[Item],
+        teacher: str,
+        settings: dict,
+        views: Mapping[str, Sequence[int]],
+    ):
+        try:
+            index = json.loads((folder / INDEX).read_text())
+            made_by, made_for, stores = (index[name] for name in ("teacher", "key", "signals"))
+        except (OSError, ValueError, KeyError, TypeError):
+            raise SignalError(f"{folder}: incomplete cache, no readable {INDEX} in it") from None
+        if made_by != teacher:
+            raise SignalError(f"{folder}: stale cache, made by another teacher than there is now")
+        if made_for != key(items, teacher, settings, views):
+            raise SignalError(f"{folder}: stale cache, made for other items, views or settings")
+        self._places: dict[tuple[str, str, int], _Place] = {}
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is
+        for signal, checksum in stores.items():
+            self._take(folder / f"{signal}.parquet", signal, checksum)
+        self._file.flush()
+        asked = [(item.id, view) for item in items for view in _views(item, views)]
+        for id, view in asked:
+            if ("hidden", id, view) not in self._places:
+                raise SignalError(
+                    f"{folder}: incomplete cache, item {id} is missing in view {view}"
+                )
+
+    def _take(self, path: Path, signal: str, checksum: str) -> None:
+        """Check a store and copy its arrays to the unnamed file."""
+        if not path.exists():
+            raise SignalError(f"{path}: missing")
+        if sha256(path) != checksum:
+            raise SignalError(f"{path}: damaged, its checksum is not the recorded one")
+        try:
+            store = Store(path)
+            for (id, view), array in store.items():
+                if not np.isfinite(array).all():
+                    raise SignalError(f"{path}: {id} has values that are not finite")
+                place = _Place(self._file.tell(), store.dtype, array.shape)
+                self._places[signal, id, view] = place
+                self._file.write(array.tobytes())
+        except StoreError as error:
+            raise SignalError(str(error)) from None
+
+    def __contains__(self, key: tuple[str, str, int]) -> bool:
+        return key in self._places
+
+    def __getitem__(self, key: tuple[str, str, int]) -> np.ndarray:
+        """Return the array `(T, W)` of (signal, id, view); KeyError where there is none."""
+        offset, dtype, shape = self._places[key]
+        content = os.pread(self._file.fileno(), dtype.itemsize * shape[0] * shape[1], offset)
+        return np.frombuffer(bytearray(content), dtype).reshape(shape)  # writable, as torch wants

@@ -1,0 +1,7 @@
+"""Tasks: what a model must know of what it is asked, one class each."""
+
+from earshot.tasks.choice import Choice
+from earshot.tasks.classes import Classes
+from earshot.tasks.task import Task
+
+TASKS: dict[str, type[Task]] = {"choice": Choice, "classes": Classes}

@@ -1,0 +1,56 @@
+"""Multiple choice: options are read, and one of them is chosen."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import nn
+
+from earshot import text as reader
+from earshot.models.heads import OptionHead
+from earshot.params import Text
+from earshot.tables.items import Item
+from earshot.tasks.options import OneOfSeveral
+
+if TYPE_CHECKING:
+    from earshot.training.batches import Batch
+    from earshot.training.output import Encoded
+
+
+class Choice(OneOfSeveral):
+    """A question and its options are read by the model: logitsᵢ = e(q, oᵢ) · h, eq. (3)."""
+
+    def __init__(self, text: Text | None, labels: Sequence[str] = ()):
+        self.text = text
+
+    @classmethod
+    def of(cls, text: Text | None, items: Sequence[Item]) -> Self:
+        """Return the task; the items do not matter, as any options can be read."""
+        return cls(text)
+
+    def head(self, width: int) -> OptionHead:
+        """Return a head that reads questions and options."""
+        return OptionHead(width, self.text)
+
+    def inputs(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
+        """Return `questions` `(N, Lq)` and `options` `(N, C, Lo)`, ids of `text.encode_item`.
+
+        Options that an item lacks are padding.
+        """
+        encoded = [
+            reader.encode_item(item.question, item.options, self.text.buckets) for item in items
+        ]
+        count = max(options.shape[0] for _, options in encoded)
+        longest = max(options.shape[1] for _, options in encoded)
+        padded = torch.zeros((len(items), count, longest), dtype=torch.long)  # (N, C, Lo)
+        for row, (_, options) in enumerate(encoded):
+            padded[row, : options.shape[0], : options.shape[1]] = torch.from_numpy(options)
+        questions = reader.pad([question.tolist() for question, _ in encoded])  # (N, Lq)
+        return {"questions": torch.from_numpy(questions), "options": padded}
+
+    def logits(
+        self, head: nn.Module, encoded: "Encoded", batch: "Batch"
+    ) -> dict[str, torch.Tensor]:
+        """Return the logits of the options, `answers` `(N, C)`."""
+        inputs = batch.inputs
+        return {"answers": head(encoded.pooled, inputs["questions"], inputs["options"])}

@@ -1,0 +1,58 @@
+"""One right answer among options or classes: what tasks of this kind share."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from earshot.tables.items import Item
+from earshot.tables.sequences import Row
+from earshot.training import losses
+
+if TYPE_CHECKING:
+    from earshot.training.batches import Batch
+    from earshot.training.output import Output
+
+
+class OneOfSeveral:
+    """C options or classes, of which a model gives each its probability."""
+
+    labels: tuple[str, ...] = ()
+
+    def targets(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
+        """Return the right options `(N,)`, −1 where unknown."""
+        return {"answers": torch.tensor([item.answer for item in items])}
+
+    def loss(self, output: "Output", batch: "Batch") -> torch.Tensor:
+        """Return the cross-entropy of logits `(N, C)`, eq. (6)."""
+        return losses.cross_entropy(output.logits["answers"], batch.targets["answers"])
+
+    def decode(self, output: "Output", batch: "Batch") -> dict[str, np.ndarray]:
+        """Return the probabilities `(C,)` of each item's own options, float64."""
+        probabilities = output.logits["answers"].double().softmax(-1).cpu().numpy()  # (N, C)
+        return {
+            item.id: row[: len(item.options)]
+            for item, row in zip(batch.items, probabilities, strict=True)
+        }
+
+    def signals(self, output: "Output", batch: "Batch") -> dict[str, list[Row]]:
+        """Return logits as sequences of options, `(C, 1)` each: items may differ in their number."""
+        logits = output.logits["answers"].cpu().numpy()  # (N, C)
+        asked = zip(batch.items, batch.views, logits, strict=True)
+        return {
+            "logits": [(item.id, view, row[: len(item.options), None]) for item, view, row in asked]
+        }
+
+    def count(self, answer: np.ndarray, item: Item) -> np.ndarray:
+        """Return (right, asked)."""
+        return np.array([answer.argmax() == item.answer, 1.0])
+
+    def score(self, counts: np.ndarray) -> float:
+        """Return the share answered right."""
+        right, asked = counts
+        return float(right / asked)
+
+    def score_all(self, answers: Mapping[str, np.ndarray], items: Sequence[Item]) -> float:
+        """Return the score of answers, by item id, to these items."""
+        return self.score(sum(self.count(answers[item.id], item) for item in items))

@@ -1,0 +1,167 @@
+"""Asking a teacher: its answers to items, and the signals that students learn from.
+
+B passages, N items about them, T frames, D the width of the teacher, L its layers.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from accelerate.utils import convert_to_fp32
+from torch import nn
+
+from earshot.features.recordings import Recordings
+from earshot.models import accelerator
+from earshot.models.heads import masked_mean
+from earshot.models.wav2vec2 import Lower, Teacher
+from earshot.params import Cache
+from earshot.params import Teacher as TeacherParams
+from earshot.runtime.progress import chunks
+from earshot.tables.items import Item
+from earshot.tables.sequences import Row
+from earshot.tasks.task import Task
+from earshot.teacher.frozen import frozen_states
+from earshot.teacher.saved import load
+from earshot.training import routing
+from earshot.training.batches import Audio, Batch, Group, by_audio, collate, common_views
+from earshot.training.loop import predict
+from earshot.training.output import Encoded, Output
+
+BATCH = 16  # passages
+Rows = dict[str, list[Row]]  # signal → (id, view, (T, W) array)
+
+
+def all_views(groups: Mapping[Audio, list[Item]], recordings: Recordings) -> Iterator[Group]:
+    """Yield each passage in every view that all its utterances have."""
+    for audio, items in groups.items():
+        for view in common_views(audio, recordings.views):
+            yield audio, view, items
+
+
+class Asked(NamedTuple):
+    """A batch of passages on the last frozen layer, and all outputs of the frozen part for them."""
+
+    batch: Batch
+    passages: list[list[Lower]]  # of each passage, of each of its utterances
+    groups: list[Group]
+
+
+def asked(
+    teacher: Teacher,
+    task: Task,
+    recordings: Recordings,
+    groups: Iterable[Group],
+    whole: bool = False,
+) -> Iterator[Asked]:
+    """Yield batches of passages, a batch in memory; with `whole` all frozen layers are kept."""
+    for some in chunks(groups, BATCH):
+        keys = sorted({(utterance, view) for audio, view, _ in some for utterance in audio})
+        lower = dict(frozen_states(teacher, recordings, keys, whole))
+        last = {key: one.states[-1].numpy().astype(np.float16) for key, one in lower.items()}
+        passages = [[lower[utterance, view] for utterance in audio] for audio, view, _ in some]
+        yield Asked(collate(some, last, task), passages, some)
+
+
+def run_whole(teacher: Teacher, task: Task, some: Asked) -> tuple[Batch, Output]:
+    """Return the batch where the teacher is, and there its output with the layers that were kept.
+
+    The lowest comes first, the tuned ones last.
+    """
+    place = accelerator.where(teacher)
+    batch = accelerator.put(some.batch, place)
+    frozen = []
+    for layer in range(1, len(some.passages[0][0].states) - 1):
+        states = [torch.cat([lower.states[layer] for lower in one]) for one in some.passages]
+        padded = nn.utils.rnn.pad_sequence(states, batch_first=True)  # (B, T, D)
+        frozen.append(accelerator.put(padded, place))
+    with accelerator.autocast(teacher):
+        _, outputs = teacher.encode(batch.sequences, batch.lengths)
+    # The first is the input of the tuned part: the last frozen layer, if there is one.
+    tuned = convert_to_fp32(outputs if teacher.frozen_layers else outputs[1:])
+    layers = [*frozen, *tuned]
+    pooled = masked_mean(layers[-1], batch.lengths)[batch.passage]  # (B, D) → (N, D)
+    logits = task.logits(teacher.head, Encoded(pooled, layers), batch)
+    return batch, Output(logits, pooled, layers)
+
+
+@torch.inference_mode()
+def signals(
+    teacher: Teacher,
+    task: Task,
+    recordings: Recordings,
+    params: Cache,
+    groups: Iterable[Group],
+) -> Iterator[Rows]:
+    """Yield batch by batch what `teacher.cache` keeps: rows by signal."""
+    tuned = len(teacher.backbone.encoder.layers) - teacher.frozen_layers
+    whole = params.layered or max(params.layers) > tuned
+    with accelerator.hosting(teacher):
+        for some in asked(teacher, task, recordings, groups, whole):
+            batch, output = run_whole(teacher, task, some)
+            kept = [output.layers[-1 - layer] for layer in params.layers]
+            means = [masked_mean(layer, batch.lengths) for layer in kept]  # (B, D) each
+            rows = task.signals(output, batch)
+            rows["hidden"] = _by_item(batch, torch.stack(means, 1))  # (B, kept, D)
+            if params.layered:
+                rows |= _layered(teacher, batch, output)
+                rows["front"] = _front(some)
+            yield rows
+
+
+def _layered(teacher: Teacher, batch: Batch, output: Output) -> Rows:
+    """Return each layer's own logits `(L, C)` and attention map `(L, 12 · 12)`, a row per item."""
+    heads = zip(teacher.auxiliary, output.layers, strict=True)
+    logits = [head(masked_mean(layer, batch.lengths)) for head, layer in heads]  # (B, C) each
+    maps = [routing.attention(layer, batch.lengths).flatten(1) for layer in output.layers]
+    return {
+        "layer_logits": _by_item(batch, torch.stack(logits, 1)),
+        "attention": _by_item(batch, torch.stack(maps, 1)),
+    }
+
+
+def _by_item(batch: Batch, values: torch.Tensor) -> list[Row]:
+    """Return values `(B, T, W)` of passages as rows of the items about them."""
+    of_items = values[batch.passage].cpu().numpy()  # (N, T, W)
+    ids = [item.id for item in batch.items]
+    return list(zip(ids, batch.views, of_items, strict=True))
+
+
+def _front(some: Asked) -> list[Row]:
+    """Return the front-end frames `(T, D)` of a batch's utterances, each in its view, once."""
+    rows = {
+        (utterance, view): lower.front.numpy()
+        for (audio, view, _), passage in zip(some.groups, some.passages, strict=True)
+        for utterance, lower in zip(audio, passage, strict=True)
+    }
+    return [(*key, frames) for key, frames in rows.items()]
+
+
+class Asker:
+    """`signals` of a saved teacher, loaded when first asked in whichever process that is."""
+
+    def __init__(
+        self, params: TeacherParams, kind: str, folder: Path, recordings: Recordings, cache: Cache
+    ):
+        self._params, self._kind, self._folder = params, kind, folder
+        self._recordings, self._cache = recordings, cache
+
+    @cached_property
+    def _loaded(self) -> tuple[Teacher, Task]:
+        torch.set_num_threads(1)
+        return load(self._params, self._kind, self._folder)
+
+    def __call__(self, groups: Iterable[Group]) -> Iterator[Rows]:
+        return signals(*self._loaded, self._recordings, self._cache, groups)
+
+
+def answers(
+    teacher: Teacher, task: Task, recordings: Recordings, items: Sequence[Item]
+) -> dict[str, np.ndarray]:
+    """Return the teacher's answer to each item, keyed by item id."""
+    groups = [(audio, 0, group) for audio, group in by_audio(items).items()]
+    with accelerator.hosting(teacher):
+        batches = (some.batch for some in asked(teacher, task, recordings, groups))
+        return predict(teacher, task, batches)

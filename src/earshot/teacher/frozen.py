@@ -1,0 +1,94 @@
+"""The frozen part of a teacher: run once per clip, its states kept for the part that is tuned."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from earshot.features.recordings import Key, Recordings
+from earshot.models import accelerator
+from earshot.models.wav2vec2 import Lower, Teacher
+from earshot.runtime.progress import chunks, track, workers
+from earshot.tables import sequences
+from earshot.tables.items import Item
+
+CHUNK = 64  # clips in memory
+TOGETHER = 16_000 * 320  # samples of all clips that a GPU takes at once
+
+
+def frozen_states(
+    teacher: Teacher, recordings: Recordings, keys: Iterable[Key], whole: bool = False
+) -> Iterator[tuple[Key, Lower]]:
+    """Yield the frozen part's outputs for each clip and view, a chunk in memory.
+
+    They are computed on all cores or on the GPU. Of the frozen layers the last is kept, or with
+    `whole` all of them.
+    """
+
+    def kept(lower: Lower) -> Lower:
+        return lower if whole else Lower(lower.front, lower.states[-1:])
+
+    def one(key: Key) -> Lower:
+        return kept(teacher.lower(recordings[key]))
+
+    # Threads do, as torch leaves the GIL while it computes.
+    with accelerator.hosting(teacher), ThreadPoolExecutor(workers()) as pool:
+        for chunk in chunks(keys, CHUNK):
+            if accelerator.on_gpu():
+                clips = list(pool.map(recordings.__getitem__, chunk))
+                outputs = map(kept, _together(teacher, clips))
+            else:
+                outputs = pool.map(one, chunk)
+            yield from zip(chunk, outputs, strict=True)
+
+
+def _together(teacher: Teacher, clips: Sequence[np.ndarray]) -> list[Lower]:
+    """Return the outputs for each clip; clips of one length go together, `TOGETHER` samples at most."""
+    outputs: dict[int, Lower] = {}
+    order = sorted(range(len(clips)), key=lambda place: len(clips[place]))
+    for length, places in groupby(order, lambda place: len(clips[place])):
+        for some in chunks(places, max(1, TOGETHER // length)):
+            batch = teacher.lower_together([clips[place] for place in some])
+            outputs |= zip(some, batch, strict=True)
+    return [outputs[place] for place in range(len(clips))]
+
+
+def utterances(items: Sequence[Item]) -> list[str]:
+    """Return the distinct utterances of items, sorted."""
+    return sorted({utterance for item in items for utterance in item.utterances})
+
+
+def store_states(
+    teacher: Teacher, recordings: Recordings, items: Sequence[Item], path: Path
+) -> sequences.Store:
+    """Write the last frozen layer of all utterances in all their views to a store, unless it is there.
+
+    Several processes write a part each, of whole row groups; the first joins them, and the file is
+    the same.
+    """
+    keys = [(id, view) for id in utterances(items) for view in recordings.views[id]]
+
+    def write(out: Path, keys: Sequence[Key]) -> None:
+        states = track(frozen_states(teacher, recordings, keys), "frozen layers", len(keys), "clip")
+        rows = ((*key, lower.states[-1].numpy().astype(np.float16)) for key, lower in states)
+        sequences.write(out, rows, "hidden", teacher.width, {"layer": teacher.frozen_layers})
+
+    there, processes = path.exists(), accelerator.processes()
+    accelerator.wait()  # nobody looks for it after it was written
+    if not there and processes == 1:
+        write(path, keys)
+    elif not there:
+        groups = -(-len(keys) // (processes * sequences.ROW_GROUP))  # of a part, rounded up
+        size = groups * sequences.ROW_GROUP
+        rank = accelerator.rank()
+        parts = [path.with_suffix(f".{number}.parquet") for number in range(processes)]
+        write(parts[rank], keys[rank * size : (rank + 1) * size])
+        accelerator.wait()
+        if accelerator.is_main():
+            sequences.merge(path, parts)
+            for part in parts:
+                part.unlink()
+        accelerator.wait()
+    return sequences.Store(path)

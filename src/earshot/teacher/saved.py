@@ -1,0 +1,45 @@
+"""A teacher on disk: what fine-tuning changed, and the identity of all of it."""
+
+import json
+from pathlib import Path
+
+from earshot.models import checkpoint
+from earshot.models.wav2vec2 import CheckpointError, Teacher
+from earshot.params import Teacher as TeacherParams
+from earshot.runtime.files import sha256, write_json
+from earshot.tasks import TASKS
+from earshot.tasks.task import Task
+
+
+def save(teacher: Teacher, task: Task, params: TeacherParams, folder: Path) -> None:
+    """Write what fine-tuning changed (safetensors), and hashes of that and of the checkpoint."""
+    tuned = folder / "tuned.safetensors"
+    checkpoint.save_weights(tuned, teacher.tuned_state())
+    identity = {
+        "checkpoint": params.checkpoint,
+        "revision": params.revision or "",
+        "frozen_sha256": teacher.frozen_hash(),
+        "tuned_sha256": sha256(tuned),
+        "width": teacher.width,
+        "tuned_layers": params.tuned_layers,
+        "labels": list(task.labels),
+    }
+    write_json(folder / "identity.json", identity)
+
+
+def load(
+    params: TeacherParams, kind: str, folder: Path, scratch: int | None = None
+) -> tuple[Teacher, Task]:
+    """Return the teacher that `save` wrote, ready to answer, and its task, of this kind in `TASKS`.
+
+    `scratch` is the seed of a control that began with random weights. CheckpointError when the
+    checkpoint is not the one that was tuned.
+    """
+    identity = json.loads((folder / "identity.json").read_text())
+    task = TASKS[kind](params.text, identity["labels"])
+    teacher = Teacher(params, task, scratch)
+    if identity["frozen_sha256"] != teacher.frozen_hash():
+        raise CheckpointError(f"{params.checkpoint}: not the checkpoint that {folder} was tuned on")
+    tuned = checkpoint.load_weights(folder / "tuned.safetensors")
+    teacher.load_state_dict(tuned, strict=False)
+    return teacher.eval(), task

@@ -1,0 +1,60 @@
+"""A teacher from its checkpoint to what is saved of it: frozen states, top layers, auxiliary heads."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+from earshot.features.recordings import Recordings
+from earshot.models import accelerator
+from earshot.models.wav2vec2 import Teacher
+from earshot.params import Teacher as TeacherParams
+from earshot.tables.items import Item
+from earshot.tasks import TASKS
+from earshot.teacher import saved
+from earshot.teacher.auxiliary import fit_auxiliary
+from earshot.teacher.finetune import fine_tune
+from earshot.teacher.frozen import store_states
+from earshot.training.loop import OnEpoch
+
+CONTROL = "scratch"  # folder of the control that began with random weights
+
+
+def tune(
+    params: TeacherParams,
+    kind: str,
+    recordings: Recordings,
+    training: Sequence[Item],
+    validation: Sequence[Item],
+    seed: int,
+    scratch: Path,
+    folder: Path,
+    on_epoch: OnEpoch,
+) -> float:
+    """Write the tuned teacher to `folder`, and its control beside it; return the seconds of tuning.
+
+    `kind` is the task's name in `TASKS`. A killed run goes on from `scratch`.
+    """
+    task = TASKS[kind].of(params.text, training)
+
+    def train(random: int | None, out: Path, log: OnEpoch) -> float:
+        torch.manual_seed(seed)
+        teacher = Teacher(params, task, random)
+        own = scratch / sha256(teacher.frozen_hash().encode()).hexdigest()[:16]
+        states = store_states(teacher, recordings, [*training, *validation], own / "lower.parquet")
+        seconds = fine_tune(teacher, task, params, states, training, validation, seed, own, log)
+        if params.auxiliary:
+            fit_auxiliary(teacher, task, recordings, training)
+        if accelerator.is_main():
+            saved.save(teacher, task, params, out)
+        return seconds
+
+    def silent(epoch: int, scores: dict[str, float]) -> None:
+        """Only the first process, and only of the teacher itself, logs."""
+
+    seconds = train(None, folder, on_epoch if accelerator.is_main() else silent)
+    if params.control:
+        train(seed, folder / CONTROL, silent)
+    accelerator.wait()
+    return seconds
