@@ -56,8 +56,9 @@ def shortlist(models: Sequence[str]) -> list[str]:
 
 
 def series(names: Iterable[str], models: Sequence[str]) -> dict[str, int]:
-    """Return a series for each name, in their order: a student's is its place among `models`, its quantized forms
-    share it; names that are no model's come after.
+    """Return a series for each name, in the series' order: a student's place among `models`.
+
+    Its quantized forms share it; names that are no model's come after.
     """
     bases = list(dict.fromkeys(map(base, [*models, *names])))
     found = {name: bases.index(base(name)) for name in names}

@@ -91,11 +91,8 @@ def _card(track: Track, words: dict[str, str]) -> dict[str, Any]:
     model.
     """
     model = track.shipped or track.models[0]
-    one, cost, teacher = (
-        track.estimate(model),
-        track.cost.get(model, {}),
-        track.cost.get("teacher", {}),
-    )
+    one, cost = track.estimate(model), track.cost.get(model, {})
+    teacher = track.cost.get("teacher", {})
     facts = []
     if "bytes" in cost:
         facts.append(blocks.size(cost["bytes"]))

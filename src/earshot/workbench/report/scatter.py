@@ -47,7 +47,7 @@ def scatter(
     marks = to_pixels([(cost, row.middle) for row, cost in zip(rows, costs, strict=True)])
     feet = to_pixels([(cost, row.low) for row, cost in zip(rows, costs, strict=True)])
     heads = to_pixels([(cost, row.high) for row, cost in zip(rows, costs, strict=True)])
-    bars = np.hstack([feet, heads]) + [-2, 0, 2, 0]
+    bars = np.hstack([feet, heads]) + np.array([-2, 0, 2, 0])
     places = labels([row.name for row in rows], marks, bars, axes.bbox.extents)
     for row, mark, (left, bottom, right, top) in zip(rows, marks, places, strict=True):
         middle = (bottom + top) / 2

@@ -123,7 +123,6 @@ _TEXTS = {
         "{item} 的对数梅尔谱，{seconds:.1f} 秒",
     ),
     "listen": ("Sound of {item}", "{item} 的声音"),
-    "question": ("Question", "问题"),
     "right": ("right", "正确"),
     "answered": ("answered", "回答"),
     "answers_caption": ("What each model answered", "各模型的回答"),
