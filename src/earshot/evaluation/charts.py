@@ -23,6 +23,7 @@ from earshot.evaluation.figures import (
     MONO,
     PAPER,
     RULE,
+    SMALL,
     canvas,
     text_width,
 )
@@ -118,12 +119,13 @@ def intervals(
     number = points if differences else percent
     form = "{} ({} … {})" if differences else "{} ({}–{})"
     numbers = [form.format(*map(number, row[1:4])) for row in rows]
-    names = [text_width(row.name) for row in rows]
-    figures = [text_width(shown) for shown in numbers]
+    names = [row.name for row in rows]
+    left, right, step, second = 8, 8, 44, 0
     narrow = width < HALF
-    second = 16 * (narrow and max(map(sum, zip(names, figures, strict=True))) + 16 > width)
-    step = 44 + second if narrow else 28
-    left, right = (8, 8) if narrow else (max(names) + 18, max(figures) + 18)
+    if not narrow:
+        left, right, step = _widest(names) + 18, _widest(numbers) + 18, 28
+    elif _widest([name + shown for name, shown in zip(names, numbers, strict=True)]) + 16 > width:
+        second, step = 16, 60  # the numbers take a line of their own below the names
     figure, axes = canvas(width, TOP + step * len(rows) + BOTTOM, left, right, TOP, BOTTOM)
     _across(axes, rows, axis, narrow)
     axes.set(ylim=(step * len(rows), 0), yticks=[])
@@ -145,7 +147,7 @@ def intervals(
         x, _ = axes.transData.transform((reference[0], 0))
         room = text_width(reference[1]) / 2
         place = (min(max(x, room), width - room) / width, 1 - 16 / figure.bbox.height)
-        figure.text(*place, reference[1], ha="center", color=FAINT, fontsize=12)
+        figure.text(*place, reference[1], ha="center", **SMALL)
     texts = (f"{row.name} {shown}" for row, shown in zip(rows, numbers, strict=True))
     figure.set_label(f"{axis}: {'; '.join(texts)}")
     return figure
@@ -158,13 +160,13 @@ def breakdown(
     narrow = width < HALF
     head = 24 if narrow else 5
     heights = {name: 11 * len(rows) + head + 9 for name, rows in groups.items()}
-    left, right = (8, 8) if narrow else (max(map(text_width, groups)) + 18, 10)
+    left, right = (8, 8) if narrow else (_widest(groups) + 18, 10)
     named = list({row.name: row for rows in groups.values() for row in rows}.values())
     places = legend(named, width)
     top = places[-1][1] + 30
     total = sum(heights.values())
     figure, axes = canvas(width, top + total + BOTTOM, left, right, top, BOTTOM)
-    _named(figure, named, places)
+    _draw_legend(figure, named, places)
     _across(axes, [row for rows in groups.values() for row in rows], axis, narrow)
     axes.set(ylim=(total, 0), yticks=[])
     axes.grid(visible=False)
@@ -204,7 +206,7 @@ def curves(
     top = places[-1][1] + 22 + TOP
     height = 230 if width < HALF else 300
     figure, axes = canvas(width, top + height + BOTTOM, 46, 10, top, BOTTOM)
-    _named(figure, named, places)
+    _draw_legend(figure, named, places)
     texts = []
     for name, number in models.items():
         rows = table[table["model"] == name]
@@ -242,8 +244,7 @@ def reliability(
     x, y, count = (table[name].to_numpy() for name in ("confidence", "accuracy", "count"))
     colour, marker = style(number)
     axes.plot([0, 1], [0, 1], **DASHED)
-    below = {"textcoords": "offset points", "color": FAINT, "fontsize": 12}
-    axes.annotate(perfect, (0.1, 0.1), (0, -16), **below)
+    axes.annotate(perfect, (0.1, 0.1), (0, -16), textcoords="offset points", **SMALL)
     axes.plot(x, y, color=colour, linewidth=1.6)
     sizes = (5 + 17 * np.sqrt(count / count.sum())) ** 2
     marks = {"color": colour, "marker": marker, "alpha": 0.85, "linewidths": 0, "zorder": 3}
@@ -258,6 +259,11 @@ def reliability(
     return figure
 
 
+def _widest(texts: Iterable[str]) -> float:
+    """Return about how many pixels the longest text is wide."""
+    return max(map(text_width, texts))
+
+
 def legend(rows: Sequence[Estimate], width: int) -> list[tuple[float, float]]:
     """Return where the entry of each series begins: pixels from the left, and from the top."""
     places, x, y = list[tuple[float, float]](), 0.0, 0.0
@@ -269,7 +275,9 @@ def legend(rows: Sequence[Estimate], width: int) -> list[tuple[float, float]]:
     return places
 
 
-def _named(figure: Figure, rows: Sequence[Estimate], places: list[tuple[float, float]]) -> None:
+def _draw_legend(
+    figure: Figure, rows: Sequence[Estimate], places: list[tuple[float, float]]
+) -> None:
     """Draw mark and name of each series at its place."""
     width, height = figure.bbox.size
     for row, (x, y) in zip(rows, places, strict=True):
@@ -306,7 +314,7 @@ def _across(axes: Axes, rows: Sequence[Estimate], axis: str, narrow: bool) -> No
     axes.set_xlim(low - room * (low < 0), high + room * (high > 0))
     axes.xaxis.set_major_locator(MaxNLocator(4 if narrow else 6, steps=STEPS))
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}")
-    axes.set_xlabel(axis, color=FAINT, fontsize=12)
+    axes.set_xlabel(axis, **SMALL)
 
 
 def _lines(axes: Axes, begin: float, end: float, reference: float | None) -> None:
@@ -338,6 +346,6 @@ def _beside(
 
 def name_axes(axes: Axes, across: str, up: str) -> None:
     """Write the names of both axes: below, and above the upper left corner."""
-    axes.set_xlabel(across, color=FAINT, fontsize=12)
+    axes.set_xlabel(across, **SMALL)
     above = axes.get_position().y1 + 10 / axes.figure.bbox.height
-    axes.figure.text(0, above, up, color=FAINT, fontsize=12)
+    axes.figure.text(0, above, up, **SMALL)

@@ -43,6 +43,7 @@ FONTS = {
 WIDE, HALF, NARROW = 900, 430, 342  # pixels: a row of a page on a desk, half of one, a phone
 MARGIN = 24  # pixels around a picture that stands alone
 MONO = {"family": "monospace", "fontsize": 11.5}
+SMALL = {"color": FAINT, "fontsize": 12}
 _SETTINGS = {
     "svg.fonttype": "none",  # texts stay texts
     "font.sans-serif": ["DejaVu Sans"],

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from earshot.evaluation.figures import FAINT, HALF, HEAT, INK, canvas, text_width
+from earshot.evaluation.figures import FAINT, HALF, HEAT, INK, SMALL, canvas, text_width
 
 DARKEST = 0.62  # so that ink can be read on every cell, on light paper and on dark
 Routing = dict[str, dict[str, list]]  # seed → similarity (S, L), chosen layers (S, K) from 1
@@ -39,8 +39,8 @@ def confusion(table: pd.DataFrame, width: int, names: dict[str, str], corner: st
     for (row, column), share in np.ndenumerate(shares):
         shown = f"{100 * share:.0f}" if share >= 0.005 else ""
         _fill(axes, row, column, share, shown, framed=row == column)
-    right = float((table["actual"] == table["predicted"]).mean())
-    figure.set_label(f"{corner}: {100 * right:.1f}%")
+    correct = zip(names.values(), shares.diagonal(), strict=True)
+    figure.set_label(f"{corner}: {', '.join(f'{name} {share:.0%}' for name, share in correct)}")
     return figure
 
 
@@ -108,7 +108,7 @@ def _cells(
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     axes.tick_params(labelcolor=INK, top=True, labeltop=True, labelbottom=False)
     axes.grid(visible=False)
-    figure.text(0, 1 - 14 / figure.bbox.height, corner, color=FAINT, fontsize=12)
+    figure.text(0, 1 - 14 / figure.bbox.height, corner, **SMALL)
     return figure, axes
 
 
