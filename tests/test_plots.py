@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import results
+from matplotlib.colors import to_rgb
 
 from earshot.evaluation import charts, figures, maps, metrics, plots
 
@@ -63,6 +64,24 @@ def test_pictures_follow_the_paper_and_say_what_they_show(tmp_path: Path):
     assert "s4 (unseen)" in texts(devices) and "hard" not in texts(devices)
     routing = ElementTree.parse(tmp_path / "test/routing.svg").getroot()
     assert {"0.50", "3/3", "2/3"} <= set(texts(routing))
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["light", "dark"])
+def test_every_ink_can_be_read_on_every_paper(side: int):
+    def light(colour) -> float:
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in colour]
+        return 0.05 + np.dot(linear, [0.2126, 0.7152, 0.0722])
+
+    def contrast(one, other) -> float:
+        return max(light(one), light(other)) / min(light(one), light(other))
+
+    colours = {name: np.array(to_rgb(pair[side])) for name, pair in figures.PALETTE.items()}
+    papers = {name: colours.pop(name) for name in ("paper", "panel")}
+    heat, _ = colours.pop("heat"), colours.pop("rule")
+    papers_of_ink = [*papers.values(), maps.DARKEST * heat + (1 - maps.DARKEST) * papers["paper"]]
+    assert min(contrast(colours["ink"], paper) for paper in papers_of_ink) >= 4.5
+    for name, colour in colours.items():
+        assert min(contrast(colour, paper) for paper in papers.values()) >= 4.5, name
 
 
 def test_a_picture_changes_with_its_numbers_and_ids_with_its_name():
