@@ -80,8 +80,10 @@ def evaluate(track: str) -> dict[str, Any]:
     ids = [item.id for item in test]
     stacked = {name: metrics.stack(each, ids) for name, each in answers.items()}
     groups = scores.device_groups(training, test, manifest)
-    live = Path(f"plots/{track}/curves")
-    plots.draw_all(plotted, quality, stacked, test, f"{best}_int8", live, track, groups, routing)
+    learnt = Path(f"plots/{track}/curves")
+    curves = {recipe: learnt / f"{track}-{recipe}" for recipe in params.recipes}
+    curves["teacher"] = learnt / f"teacher-{key}"
+    plots.draw_all(plotted, quality, stacked, test, f"{best}_int8", curves, groups, routing)
     first = models / f"students/{track}-{params.recipes[0]}/seed-0.safetensors"
     costs.write_layers(plotted / "layers.csv", student, task, features, first, test[0], params)
     costs.check_limits(cost, params.limits)

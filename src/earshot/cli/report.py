@@ -12,8 +12,8 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "report",
         help="write the results as one HTML file",
-        description="Write results, charts, the hardest test items with their sound, parameters and hashes as one HTML file "
-        "that needs no network. Equal inputs give equal bytes.",
+        description="Write results, charts, the hardest test items with their sound, parameters "
+        "and hashes as one HTML file that needs no network. Equal inputs give equal bytes.",
     )
     command.add_argument(
         "--out", type=Path, default=Path("docs/report.html"), help="default: %(default)s"
@@ -25,8 +25,7 @@ def add(commands: Any) -> None:
         "--figures", type=Path, metavar="FOLDER", help="also write the main charts there, as SVG"
     )
     command.add_argument(
-        "--commit",
-        help="that of the results (default: the last that touched them)",
+        "--commit", help="that of the results (default: the last that touched them)"
     )
     command.set_defaults(run=run)
 
@@ -37,7 +36,10 @@ def run(chosen: argparse.Namespace) -> None:
     from earshot.workbench.report import provenance
 
     languages = LANGUAGES if chosen.lang == "both" else (chosen.lang,)
-    params = Path("params.yaml")
-    commit = chosen.commit or provenance.commit(Path(), params)
-    for path in report.write(chosen.out, languages, Path(), params, commit, chosen.figures):
+    root, params = Path(), Path("params.yaml")
+    commit = chosen.commit or provenance.commit(root, params)
+    written = report.write(chosen.out, languages, root, params, commit)
+    if chosen.figures:
+        written += report.draw(chosen.figures, languages, root)
+    for path in written:
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")

@@ -2,79 +2,81 @@
 stage of a student.
 """
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from earshot.evaluation.figures import COLOURS, FAINT, INK, figure
+from earshot.evaluation.figures import FAINT, HALF, HEAT, INK, SMALL, canvas, text_width
 
-BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#80B8D9", COLOURS[0], "#00324E"])
-Routing = dict[
-    str, dict[str, Any]
-]  # seed → similarity (S, L) and the layers chosen (S, K), counted from 1
+DARKEST = 0.62  # so that ink can be read on every cell, on light paper and on dark
+Routing = dict[str, dict[str, list]]  # seed → similarity (S, L), chosen layers (S, K) from 1
 
 
-def draw_confusion(
-    path: str | Path, labels: Sequence[str], answers: np.ndarray, chosen: np.ndarray, title: str
-) -> None:
-    """Draw how many percent of each class `(N,)` were taken for which, over all seeds' choices `(S,
-    N)`.
+def confusion(table: pd.DataFrame, width: int, names: dict[str, str], corner: str) -> Figure:
+    """Draw how many percent of each class `actual` were answered as which, `predicted`.
+
+    `names` says what is written for a class, in the order of rows and columns.
     """
-    counts = np.zeros((len(labels), len(labels)))
-    np.add.at(counts, (answers, chosen), 1)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    names = [str(label).replace("_", " ") for label in labels]
-    with figure(path, title, 1.8 + 0.46 * len(labels)) as axes:
-        _cells(
-            axes,
-            shares,
-            0,
-            1,
-            lambda row, column: (
-                f"{100 * shares[row, column]:.0f}" if shares[row, column] >= 0.005 else ""
-            ),
-        )
-        axes.set(yticks=range(len(names)), yticklabels=names, xticks=range(len(names)))
-        axes.set_xticklabels(names, rotation=40, ha="right", rotation_mode="anchor")
-        axes.set(xlabel="answer, % of the clips of a class", ylabel="class")
+    counts = pd.crosstab(table["actual"], table["predicted"], normalize="index")
+    shares = counts.reindex(index=names, columns=names, fill_value=0).to_numpy()
+    rows = list(names.values())
+    heads = rows
+    if len(names) > 5 and width < HALF:  # no room for slanted names
+        heads = [str(number) for number in range(1, len(rows) + 1)]
+        rows = [f"{name} {head}" for name, head in zip(rows, heads, strict=True)]
+    label = max(map(text_width, rows)) * 0.93
+    slanted = heads is rows and label > 40
+    right = label * 0.62 if slanted else 0
+    cell = min((width - label - 12 - right) / len(names), 56)
+    top = label * 0.72 + 34 if slanted else 44
+    figure, axes = _cells(width, shares.shape, (cell, max(cell, 22)), (label + 12, top), corner)
+    turned = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if slanted else {}
+    axes.set_xticks(range(len(heads)), heads, **turned)
+    axes.set_yticks(range(len(rows)), rows)
+    for (row, column), share in np.ndenumerate(shares):
+        shown = f"{100 * share:.0f}" if share >= 0.005 else ""
+        _fill(axes, row, column, share, shown, framed=row == column)
+    correct = zip(names.values(), shares.diagonal(), strict=True)
+    figure.set_label(f"{corner}: {', '.join(f'{name} {share:.0%}' for name, share in correct)}")
+    return figure
 
 
-def draw_routing(path: str | Path, routing: Routing, title: str) -> None:
-    """Draw how alike each student stage's and teacher layer's attention is, mean over seeds; rings
-    where a layer was chosen.
+def class_names(table: pd.DataFrame, option: str) -> dict[str, str]:
+    """Return what is written for each class of a table of confusions, in order.
 
-    Below the figure in a ringed cell stands how many seeds chose the layer, where not all did.
+    Options that have numbers only, from 0, are called `option`, as in "option {number}".
     """
-    similarity = np.mean([one["similarity"] for one in routing.values()], axis=0)
-    votes = np.zeros(similarity.shape, int)
-    for one in routing.values():
-        for stage, layers in enumerate(one["chosen"]):
-            votes[stage, np.array(layers) - 1] += 1
+    classes = sorted(set(table["actual"]) | set(table["predicted"]))
+    return {
+        one: option.format(number=int(one) + 1) if one.isdigit() else one.replace("_", " ")
+        for one in classes
+    }
 
-    def text(stage: int, layer: int) -> str:
-        some = 0 < votes[stage, layer] < len(routing)
-        return f"{similarity[stage, layer]:.2f}" + (
-            f"\n{votes[stage, layer]} of {len(routing)}" if some else ""
-        )
 
+def routing(table: pd.DataFrame, width: int, corner: str) -> Figure:
+    """Draw how alike each `stage` and `layer` are, mean over seeds, and how many chose it."""
+    by = table.groupby(["stage", "layer"])
+    similarity = by["similarity"].mean().unstack()
+    votes, seeds = by["chosen"].sum().unstack(), table["seed"].nunique()
     stages, layers = similarity.shape
-    with figure(path, title, 1.6 + 0.75 * stages) as axes:
-        _cells(axes, similarity, min(0, similarity.min()), max(similarity.max(), 0.01), text)
-        for stage, layer in zip(*np.nonzero(votes), strict=True):
-            share = votes[stage, layer] / len(routing)
-            style = {"markersize": 40, "markerfacecolor": "none", "markeredgecolor": COLOURS[1]}
-            axes.plot(layer, stage, "o", markeredgewidth=2.5, alpha=0.25 + 0.75 * share, **style)
-        axes.set(
-            xticks=range(layers),
-            xticklabels=range(1, layers + 1),
-            xlabel="teacher layer, 1 is the lowest",
-        )
-        axes.set(yticks=range(stages), yticklabels=range(1, stages + 1), ylabel="student stage")
+    figure, axes = _cells(
+        width, similarity.shape, (min((width - 30) / layers, 64), 44), (30, 48), corner
+    )
+    axes.set_xticks(range(layers), similarity.columns)
+    axes.set_yticks(range(stages), similarity.index)
+    low, high = similarity.min().min(), similarity.max().max()
+    for (row, column), value in np.ndenumerate(similarity.to_numpy()):
+        chosen = int(votes.iloc[row, column])
+        shown = f"{value:.2f}" + (f"\n{chosen}/{seeds}" if chosen else "")
+        _fill(axes, row, column, (value - low) / ((high - low) or 1), shown, framed=chosen > 0)
+    found = [
+        f"{stage} → {layer} ({n}/{seeds})" for (stage, layer), n in by["chosen"].sum().items() if n
+    ]
+    figure.set_label(f"{corner}: {', '.join(found)}")
+    return figure
 
 
 def routing_table(routing: dict[str, Routing]) -> pd.DataFrame:
@@ -92,17 +94,32 @@ def routing_table(routing: dict[str, Routing]) -> pd.DataFrame:
 
 
 def _cells(
-    axes: Axes, values: np.ndarray, low: float, high: float, text: Callable[[int, int], str]
-) -> None:
-    """Colour the cells of a matrix from `low` to `high` and write `text(row, column)` into them."""
-    axes.imshow(values, cmap=BLUES, vmin=low, vmax=high, aspect="auto")
-    for row, column in np.ndindex(values.shape):
-        dark = values[row, column] > (low + high) / 2
-        shown = {"ha": "center", "va": "center", "color": "white" if dark else INK, "fontsize": 9.5}
-        axes.text(column, row, text(row, column), **shown)
+    width: int,
+    shape: tuple[int, int],
+    cell: tuple[float, float],
+    place: tuple[float, float],
+    corner: str,
+) -> tuple[Figure, Axes]:
+    """Return axes of `shape` cells, each of so many pixels, whose upper left is at `place`."""
+    rows, columns = shape
+    left, top = place
+    right = width - left - cell[0] * columns
+    figure, axes = canvas(width, top + cell[1] * rows + 8, left, right, top, 8)
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    axes.tick_params(labelcolor=INK, top=True, labeltop=True, labelbottom=False)
     axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    axes.set_xticks(np.arange(values.shape[1] + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(values.shape[0] + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=2)
-    axes.tick_params(which="both", length=0, color=FAINT)
+    figure.text(0, 1 - 14 / figure.bbox.height, corner, **SMALL)
+    return figure, axes
+
+
+def _fill(axes: Axes, row: int, column: int, share: float, text: str, framed: bool) -> None:
+    """Colour a cell by a share 0..1 and write into it."""
+    inner = axes.transData.inverted().transform([(0, 0), (1, -1)])
+    dx, dy = inner[1] - inner[0]  # a pixel between the cells
+    face = (*to_rgb(HEAT), 0.04 + (DARKEST - 0.04) * share)
+    edge = {"edgecolor": FAINT, "linewidth": 1.4} if framed else {"linewidth": 0}
+    corner = (column - 0.5 + dx, row - 0.5 + dy)
+    axes.add_patch(Rectangle(corner, 1 - 2 * dx, 1 - 2 * dy, facecolor=face, **edge))
+    if text:
+        middle = {"ha": "center", "va": "center", "color": INK, "fontsize": 12}
+        axes.text(column, row, text, **middle)

@@ -7,51 +7,57 @@ from pathlib import Path
 
 import yaml
 
+from earshot.evaluation.figures import WIDE, svg
 from earshot.runtime.files import atomic
 from earshot.runtime.progress import track as progress
-from earshot.workbench.report import data, figures, hardest, page
+from earshot.workbench.report import blocks, data, hardest, page
+from earshot.workbench.report.texts import TEXTS
 
 LIMIT = 5_000_000  # bytes of a page
+ENDS = {"en": "", "zh": ".zh-CN"}  # of a file's name, before its suffix
 
 
 def write(
-    out: Path,
-    languages: Sequence[str],
-    root: Path,
-    params: Path,
-    commit: str | None = None,
-    folder: Path | None = None,
+    out: Path, languages: Sequence[str], root: Path, params: Path, commit: str | None = None
 ) -> list[Path]:
-    """Write the page in each language, and the charts to `folder` where one is given; return the
-    files written.
+    """Write the page in each language; return the files written.
 
     `params` is the file that the pipeline's parameters are in, below `root`. With one language
     `out` is that page, with more the Chinese one is `<out>.zh-CN.html`. ValueError when there are
     no results, or a page exceeds 5 MB.
     """
     tracks = data.read(root)
-    content = yaml.safe_load(params.read_text()) if params.is_file() else {"tracks": {}}
-    names = {
-        language: chinese(out) if language == "zh" and len(languages) > 1 else out
-        for language in languages
-    }
-    parts = {
-        one.name: hardest.find(root, one.name, content, one.told)
+    content = yaml.safe_load(params.read_text()) if params.is_file() else {}
+    several = len(languages) > 1
+    files = {language: out.with_stem(out.stem + ENDS[language] * several) for language in languages}
+    hard = {
+        one.name: hardest.find(root, one, content)
         for one in progress(tracks, "report", unit="track")
     }
-    for language, path in names.items():
-        other = next((str(names[one].name) for one in languages if one != language), None)
-        text = page.render(root, params, tracks, parts, language, other, commit)
-        if len(text.encode()) > LIMIT:
-            raise ValueError(
-                f"{path}: {len(text.encode()) / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}"
-            )
+    for language, path in files.items():
+        other = next((file.name for one, file in files.items() if one != language), None)
+        text = page.render(root, params, tracks, hard, language, other, commit)
+        size = len(text.encode())
+        if size > LIMIT:
+            raise ValueError(f"{path}: {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}")
         with atomic(path) as partial:
             partial.write_text(text, encoding="utf-8")
-    drawn = figures.write(folder, tracks, languages) if folder else []
-    return [*names.values(), *drawn]
+    return list(files.values())
 
 
-def chinese(path: Path) -> Path:
-    """Return the name of a page's Chinese sister."""
-    return path.with_name(f"{path.stem}.zh-CN{path.suffix}")
+def draw(folder: Path, languages: Sequence[str], root: Path) -> list[Path]:
+    """Write `<track>-results.svg` and `<track>-cost.svg` of each track, `….zh-CN.svg` in Chinese;
+    return the files.
+    """
+    written = []
+    for track in data.read(root):
+        for language in languages:
+            words = TEXTS[language]
+            for block in (blocks.results(track, words), blocks.costs(track, words)):
+                for chart in block.charts[:1]:
+                    path = folder / f"{track.name}-{block.id}{ENDS[language]}.svg"
+                    with atomic(path) as partial:
+                        picture = svg(chart.draw(width=WIDE), path.stem, alone=True)
+                        partial.write_text(picture, encoding="utf-8")
+                    written.append(path)
+    return written

@@ -10,107 +10,75 @@ from typing import Any
 
 import pandas as pd
 
+from earshot.evaluation import charts
+from earshot.evaluation.charts import Estimate
 from earshot.runtime.files import sha256
 from earshot.workbench.table import Scores, model_order
 
 METRICS = ("accuracy", "wer")  # what a track is judged by: the first of these that its models have
-FORMS = ("_int8", "_ptq")
 
 
 @dataclass(frozen=True)
 class Track:
-    """A track's results; a table that is not there is None.
+    """A track's results; what is not there is empty.
 
-    `quality` and `cost` are as in metrics/<track>/; `tables` holds plots/<track>/test/*.csv by
-    name. `sources` are the files read, relative to the root. `minutes` is what each stage took, all
-    recipes together.
+    `quality` and `cost` are as in metrics/<track>/, with `latency_ms` and `train_minutes` added to
+    a model's costs where they were measured. `tables` holds plots/<track>/test/*.csv by name;
+    `sources` are the files read, relative to the root.
     """
 
     name: str
     quality: Scores
     cost: Scores
-    items: Scores
-    minutes: dict[str, float]
+    validation: dict[str, Scores]
     tables: dict[str, pd.DataFrame]
     sources: tuple[str, ...]
 
     @property
     def metric(self) -> str:
         """What models are judged by; ValueError when they have none of METRICS."""
-        found = [
-            metric
-            for metric in METRICS
-            if any(metric in self.quality[model] for model in self.models)
-        ]
-        if not found:
-            raise ValueError(
-                f"metrics/{self.name}/quality.json: no model has any of {', '.join(METRICS)}"
-            )
-        return found[0]
+        for metric in METRICS:
+            if any(metric in self.quality[model] for model in self.models):
+                return metric
+        raise ValueError(
+            f"metrics/{self.name}/quality.json: no model has any of {', '.join(METRICS)}"
+        )
 
     @property
     def models(self) -> list[str]:
-        """The models, teachers first, each student with its int8 files, the control last; then any
-        others.
-        """
+        """The models, teachers first, each student with its int8 files, the control last."""
         known = model_order(self.quality)
-        return known + [model for model in self.quality if model != "gain" and model not in known]
-
-    @property
-    def told(self) -> list[str]:
-        """The models that charts with little room show: teachers, what is shipped of each recipe,
-        the control.
-        """
-        shipped = {model.removesuffix("_int8") for model in self.models if model.endswith("_int8")}
-        return [
-            model for model in self.models if model not in shipped and not model.endswith("_ptq")
-        ]
+        return known + [model for model in self.quality if model not in (*known, "gain")]
 
     @property
     def shipped(self) -> str | None:
-        """The model whose answers confusion.csv holds: the int8 file with just that accuracy, if
-        there is one.
-        """
-        confusion = self.tables.get("confusion")
-        if confusion is None or confusion.empty:
-            return None
-        right = float((confusion["actual"] == confusion["predicted"]).mean())
-        files = [
-            model
-            for model in self.models
-            if model.endswith("_int8") and "accuracy" in self.quality[model]
-        ]
-        exact = [model for model in files if abs(self.quality[model]["accuracy"] - right) < 1e-9]
-        return exact[0] if exact else None
+        """The student whose confusions are shown, else the best on validation items; maybe none."""
+        if "reliability" in self.tables:
+            return self.tables["reliability"]["model"].iloc[0]
+        found = {f"{recipe}_int8": one["accuracy"] for recipe, one in self.validation.items()}
+        known = [model for model in found if model in self.models]
+        return max(known, key=found.get, default=None)
 
-    def series(self, model: str) -> tuple[int, bool]:
-        """Return the place of a model's colour, the same in every chart, and whether it is a
-        quantized form of another.
-        """
-        bases = list(dict.fromkeys(base(one) for one in self.models))
-        return bases.index(base(model)) if base(model) in bases else len(bases), base(
-            model
-        ) != model
+    @property
+    def chance(self) -> float | None:
+        """The accuracy of guessing, or None where it is not known."""
+        confusion = self.tables.get("confusion")
+        known = confusion is not None and self.metric == "accuracy"
+        return 1 / confusion["actual"].nunique() if known else None
+
+    def estimate(self, model: str, scores: Scores | None = None) -> Estimate:
+        """Return a model's score with its interval, or the one in `scores`."""
+        return charts.estimate(model, scores or self.quality[model], self.metric, self.models)
 
     def breakdowns(self) -> dict[str, list[str]]:
-        """Return what scores are broken down by, `skill`, `device`…, and the values of each, in
-        order.
-        """
+        """Return what scores are broken down by, `skill`, `device`…, with its values in order."""
         found: dict[str, list[str]] = {}
         for model in self.models:
             for key, part in self.quality[model].items():
-                if (
-                    isinstance(part, dict)
-                    and part
-                    and all(isinstance(one, dict) and self.metric in one for one in part.values())
-                ):
+                parts = list(part.values()) if isinstance(part, dict) else []
+                if parts and all(isinstance(one, dict) and self.metric in one for one in parts):
                     found.setdefault(key, list(part))
         return found
-
-
-def base(model: str) -> str:
-    """Return the student whose quantized form `model` is, or `model` itself."""
-    return next((model.removesuffix(form) for form in FORMS if model.endswith(form)), model)
 
 
 def read(root: Path) -> list[Track]:
@@ -135,24 +103,29 @@ def _track(root: Path, folder: Path) -> Track:
         except ValueError as error:
             raise ValueError(f"{path}: not JSON ({error})") from None
 
-    quality, cost, items = (load(folder / f"{part}.json") for part in ("quality", "cost", "items"))
-    minutes: dict[str, float] = {}
-    for path in sorted((folder / "seconds").glob("*.json")):
-        stage = path.stem.split("@")[0]
-        minutes[stage] = minutes.get(stage, 0.0) + load(path)["seconds"] / 60
+    quality, cost = (load(folder / f"{part}.json") for part in ("quality", "cost"))
+    for path in sorted((folder / "timing").glob("*@*.json")):
+        stage, key = path.stem.split("@")
+        timing = load(path)
+        for model, latency in timing.get("latency", {}).items():
+            cost.setdefault(model, {})["latency_ms"] = latency["latency_median_ms"]
+        if "train_minutes" in timing:
+            model = "teacher" if stage == "teacher" else key.removeprefix(f"{name}-")
+            cost.setdefault(model, {})["train_minutes"] = timing["train_minutes"]
+    validation = {
+        path.stem.removeprefix(f"{name}-"): load(path)
+        for path in sorted((folder / "validation").glob("*.json"))
+    }
     tables = {}
     for path in sorted((root / "plots" / name / "test").glob("*.csv")):
-        tables[path.stem] = pd.read_csv(
-            path, dtype={"actual": str, "predicted": str}, float_precision="round_trip"
-        )
+        tables[path.stem] = pd.read_csv(path, dtype={"actual": str, "predicted": str})
         sources.append(str(path.relative_to(root)))
-    return Track(name, quality, cost, items, minutes, tables, tuple(sources))
+    return Track(name, quality, cost, validation, tables, tuple(sources))
 
 
 def hashes(tracks: list[Track], root: Path, params: Path) -> Iterator[tuple[str, str]]:
     """Yield path and SHA-256 of every file that the report shows."""
-    for path in sorted(
-        {str(params.relative_to(root)), *(source for track in tracks for source in track.sources)}
-    ):
+    sources = {source for track in tracks for source in track.sources}
+    for path in sorted({str(params.relative_to(root)), *sources}):
         if (root / path).is_file():
             yield path, sha256(root / path)

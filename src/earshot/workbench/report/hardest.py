@@ -1,16 +1,14 @@
-"""The test items that models find hardest, with what is heard, what was asked and what each model
-said.
-"""
+"""The test items that models find hardest: sound, question, and what each model answered."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from earshot import params
+from earshot.evaluation.charts import percent, shortlist
 from earshot.features.audio import AudioError
 from earshot.features.recordings import Recordings
 from earshot.tables import answers, items
@@ -18,34 +16,23 @@ from earshot.tables.items import Item
 from earshot.tables.manifest import read_manifest
 from earshot.workbench.integrity.hashes import md5
 from earshot.workbench.report import players, provenance
+from earshot.workbench.report.data import Track
 
 COUNT = 6  # items a track
 SECONDS = 20.0  # of a clip, so that a page stays small whatever the corpus
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a model said to an item: the option that most of its seeds chose, how many were right,
-    and P(right), mean.
-    """
+class Hard(NamedTuple):
+    """An item with its clip; `audio` and `picture` are data URIs.
 
-    model: str
-    option: str
-    right: int
-    seeds: int
-    probability: float
-
-
-@dataclass(frozen=True)
-class Hard:
-    """An item with its clip; `audio` and `picture` are data URIs, `probability` is the right
-    option's over all models.
+    `probability` is the right option's, mean over all models. `answers` has a row per model: name,
+    the option that most of its seeds chose, how many of them were right, P(right), mean.
     """
 
     item: Item
     right: str
     probability: float
-    said: tuple[Said, ...]
+    answers: list[tuple[str, str, str, str]]
     text: str
     device: str
     seconds: float
@@ -65,74 +52,64 @@ def rank(test: Sequence[Item], table: pd.DataFrame, count: int) -> list[tuple[It
     right = [row.probabilities[known[row.item].answer] for row in shown.itertuples()]
     shown = shown.assign(right=np.asarray(right, np.float64))
     means = shown.groupby(["item", "model"])["right"].mean().groupby("item").mean()
-    chosen, passages = [], set[str]()
+    first: dict[str, tuple[Item, float]] = {}  # by passage
     for id, probability in sorted(means.items(), key=lambda pair: (pair[1], pair[0])):
-        if known[id].passage not in passages and len(chosen) < count:
-            passages.add(known[id].passage)
-            chosen.append((known[id], float(probability)))
-    return chosen
+        first.setdefault(known[id].passage, (known[id], float(probability)))
+    return list(first.values())[:count]
 
 
-def find(
-    root: Path, track: str, content: dict[str, Any], models: Sequence[str]
-) -> list[Hard] | None:
-    """Return a track's hardest items with what `models` said; None where its items, answers or
-    clips are not there, or not those that dvc.lock records.
+def find(root: Path, track: Track, content: dict[str, Any]) -> list[Hard]:
+    """Return a track's hardest items; none where its items, answers or clips are not there, or not
+    those that dvc.lock records.
 
     `content` is what params.yaml holds.
     """
-    data, table = root / "data" / track, root / "models" / track / "answers.parquet"
+    data, table = root / "data" / track.name, root / "models" / track.name / "answers.parquet"
     needed = (table, data / "items.parquet", data / "manifest.parquet")
-    if track not in (content.get("tracks") or {}) or not all(path.is_file() for path in needed):
-        return None
+    if track.name not in content.get("tracks", {}) or not all(path.is_file() for path in needed):
+        return []
     recorded = {root / out.path: out.md5 for out in provenance.outputs(root)}
     if any(path in recorded and md5(path) != recorded[path] for path in needed):
-        return None  # of other results than the metrics
-    said = answers.read(table)
+        return []  # of other results than the metrics
+    chosen = answers.read(table)
     manifest = read_manifest(data / "manifest.parquet")
     manifest = manifest.assign(path=[str(root / path) for path in manifest["path"]])
-    features = params.parse(content).tracks[track].features
+    features = params.parse(content).tracks[track.name].features
     recordings = Recordings(manifest, sample_rate=features.sample_rate)
-    rows = manifest.set_index("id")
-    found = []
-    for item, probability in rank(items.read(data / "items.parquet", "test"), said, COUNT):
+    clips, found = manifest.set_index("id"), []
+    for item, probability in rank(items.read(data / "items.parquet", "test"), chosen, COUNT):
         try:
-            samples = np.concatenate([recordings[(utterance, 0)] for utterance in item.utterances])
+            samples = np.concatenate([recordings[(clip, 0)] for clip in item.utterances])
         except AudioError:
-            return None
+            return []
         samples = samples[: int(SECONDS * features.sample_rate)]
-        own = rows.loc[list(item.utterances)]
-        found.append(
-            Hard(
-                item,
-                item.options[item.answer],
-                probability,
-                tuple(_said(said, item, models)),
-                " ".join(str(text) for text in own["text"].dropna()),
-                " ".join(dict.fromkeys(str(device) for device in own["device"].dropna())),
-                len(samples) / features.sample_rate,
-                players.mp3(samples, features.sample_rate),
-                players.spectrogram(samples, features),
-            )
+        rows = clips.loc[list(item.utterances)]
+        hard = Hard(
+            item=item,
+            right=item.options[item.answer],
+            probability=probability,
+            answers=_answers(chosen[chosen["item"] == item.id], item, shortlist(track.models)),
+            text=" ".join(rows["text"].dropna()),
+            device=" ".join(rows["device"].dropna().unique()),
+            seconds=len(samples) / features.sample_rate,
+            audio=players.mp3(samples, features.sample_rate),
+            picture=players.spectrogram(samples, features),
         )
+        found.append(hard)
     return found
 
 
-def _said(table: pd.DataFrame, item: Item, models: Sequence[str]) -> list[Said]:
-    own = table[table["item"] == item.id]
+def _answers(
+    table: pd.DataFrame, item: Item, models: Sequence[str]
+) -> list[tuple[str, str, str, str]]:
+    """Return what each model answered to an item, from its rows of `table`, one a seed."""
     found = []
     for model in models:
-        seeds = own[own["model"] == model]
+        seeds = table[table["model"] == model]
         if len(seeds):
             option = item.options[int(seeds["answer"].mode().iloc[0])]
-            right = [float(one[item.answer]) for one in seeds["probabilities"]]
-            found.append(
-                Said(
-                    model,
-                    option,
-                    int((seeds["answer"] == item.answer).sum()),
-                    len(seeds),
-                    float(np.mean(right)),
-                )
-            )
+            option = option if item.question else option.replace("_", " ")
+            right = (seeds["answer"] == item.answer).sum()
+            probability = np.mean([one[item.answer] for one in seeds["probabilities"]])
+            found.append((model, option, f"{right}/{len(seeds)}", f"{percent(probability)}%"))
     return found

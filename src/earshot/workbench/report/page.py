@@ -8,27 +8,26 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
+from earshot.evaluation.charts import percent
+from earshot.evaluation.figures import NARROW, WIDE, colours, svg
 from earshot.workbench.report import blocks, data, hardest, provenance
 from earshot.workbench.report.data import Track
-from earshot.workbench.report.texts import STAGES, TEXTS
+from earshot.workbench.report.texts import TEXTS
 
 _HERE = Path(__file__).parent
-Parts = dict[
-    str, list[hardest.Hard] | None
-]  # track → its hardest items, None where they are not there
 
 
 def render(
     root: Path,
     params: Path,
     tracks: Sequence[Track],
-    parts: Parts,
+    hard: dict[str, list[hardest.Hard]],
     language: str,
     other: str | None = None,
     commit: str | None = None,
 ) -> str:
     """Return the page in a language; `other` is the same page's file in the other one, `params` the
-    parameters'.
+    parameters', `hard` each track's hardest items.
     """
     words = TEXTS[language]
     environment = jinja2.Environment(
@@ -38,42 +37,53 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"size": blocks.size, "percent": blocks.percent}
+    environment.filters |= {"percent": percent}
     text = params.read_text() if params.is_file() else ""
-    content = yaml.safe_load(text) or {} if text else {}
-    written = provenance.outputs(root)
-    shown = [_track(track, words, language, content) for track in tracks]
+    content = yaml.safe_load(text) or {}
+    outputs = [
+        (out.path, blocks.size(out.bytes), out.files, out.md5) for out in provenance.outputs(root)
+    ]
     return environment.get_template("page.html").render(
         t=words,
-        style=Markup((_HERE / "style.css").read_text()),
-        stages=provenance.stages(root, list(tracks), written),
-        described=STAGES[language],
-        tracks=shown,
-        hardest=parts,
-        count=hardest.COUNT,
+        style=Markup(colours() + (_HERE / "style.css").read_text()),
+        tracks=[_track(track, words, content) for track in tracks],
+        hardest=hard,
         params=text,
-        outputs=written,
-        sources=list(data.hashes(list(tracks), root, params)),
-        versions=provenance.versions(root),
+        outputs=outputs,
+        sources=list(data.hashes(tracks, root, params)),
         other=other,
         commit=commit,
     )
 
 
-def _track(
-    track: Track, words: dict[str, str], language: str, content: dict[str, Any]
-) -> dict[str, Any]:
+def _track(track: Track, words: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
     """Return what the template shows of a track."""
     asked = content.get("tracks", {}).get(track.name, {}).get("evaluate", {})
+    scores, heads = _scores(track, words)
     return {
         "name": track.name,
-        "blocks": blocks.blocks(track, words, language),
+        "blocks": [_block(track, block) for block in blocks.blocks(track, words)],
         "card": _card(track, words),
-        "rows": [_row(track, model) for model in track.models],
+        "scores": scores,
+        "heads": heads,
         "metric": words[track.metric],
-        "seconds": asked.get("reference_seconds", 10.0),
-        "items": track.quality[track.models[0]].get("items"),
+        "seconds": asked.get("reference_seconds"),
+        "count": track.quality[track.models[0]].get("items"),
     }
+
+
+def _block(track: Track, block: blocks.Block) -> dict[str, Any]:
+    """Return a block with each chart drawn twice: for a desk, and for a phone."""
+    drawn = []
+    for place, chart in enumerate(block.charts):
+        name = f"{track.name}-{block.id}-{place}"
+        sizes = {"wide": chart.wide, "narrow": NARROW}
+        pictures = {
+            kind: Markup(svg(chart.draw(width=width), f"{name}-{kind}"))
+            for kind, width in sizes.items()
+        }
+        drawn.append({"pictures": pictures, "caption": chart.caption, "whole": chart.wide == WIDE})
+    return block._asdict() | {"charts": drawn}
 
 
 def _card(track: Track, words: dict[str, str]) -> dict[str, Any]:
@@ -81,37 +91,47 @@ def _card(track: Track, words: dict[str, str]) -> dict[str, Any]:
     model.
     """
     model = track.shipped or track.models[0]
-    one, cost = blocks.estimate(track, model), track.cost.get(model, {})
-    card = {
-        "model": model,
-        "shipped": track.shipped is not None,
-        "score": blocks.percent(one.middle),
-        "interval": f"{blocks.percent(one.low)}–{blocks.percent(one.high)}",
-        "bytes": blocks.size(cost["bytes"]) if "bytes" in cost else "",
-        "latency": f"{cost['timing']['latency_median_ms']:.3g} ms" if "timing" in cost else "",
-        "smaller": "",
-    }
+    one, cost = track.estimate(model), track.cost.get(model, {})
     teacher = track.cost.get("teacher", {})
+    facts = []
+    if "bytes" in cost:
+        facts.append(blocks.size(cost["bytes"]))
+    if "latency_ms" in cost:
+        facts.append(f"{cost['latency_ms']:.3g} ms")
     if model != "teacher" and "bytes" in teacher and "bytes" in cost:
-        factor = f"{teacher['bytes'] / cost['bytes']:.0f}" + ("×" if words["lang"] == "en" else "")
-        card["smaller"] = words["smaller"].format(factor=factor)
-    return card
-
-
-def _row(track: Track, model: str) -> dict[str, str]:
-    """Return a row of the table of scores and costs."""
-    scores, cost = track.quality[model], track.cost.get(model, {})
-    one, timing = blocks.estimate(track, model), cost.get("timing", {})
+        facts.append(words["smaller"].format(factor=teacher["bytes"] / cost["bytes"]))
     return {
         "model": model,
-        "score": blocks.percent(one.middle),
-        "interval": f"{blocks.percent(one.low)}–{blocks.percent(one.high)}",
-        "macro_f1": blocks.percent(scores["macro_f1"]) if "macro_f1" in scores else "",
-        "nll": f"{scores['nll']:.2f}" if "nll" in scores else "",
-        "ece": blocks.percent(scores["ece"]) if "ece" in scores else "",
-        "parameters": f"{cost['parameters']:,}".replace(",", " ") if "parameters" in cost else "",
-        "macs": f"{cost['macs'] / 1e6:.1f}" if "macs" in cost else "",
-        "bytes": blocks.size(cost["bytes"]) if "bytes" in cost else "",
-        "latency": f"{timing['latency_median_ms']:.2f}" if "latency_median_ms" in timing else "",
-        "minutes": f"{timing['train_minutes']:.1f}" if "train_minutes" in timing else "",
+        "label": words["shipped"] if track.shipped else "",
+        "score": percent(one.middle),
+        "interval": f"{percent(one.low)}–{percent(one.high)}",
+        "facts": " · ".join(facts),
     }
+
+
+def _scores(track: Track, words: dict[str, str]) -> tuple[list[list[str]], list[str]]:
+    """Return the rows of the table of scores and costs, and its heads; columns without a value are
+    left out.
+    """
+    values = [track.quality[model] | track.cost.get(model, {}) for model in track.models]
+    columns = {key: form for key, form in _FORMS.items() if any(key in one for one in values)}
+    rows = []
+    for model, one in zip(track.models, values, strict=True):
+        score = track.estimate(model)
+        interval = f"{percent(score.low)}–{percent(score.high)}"
+        cells = [form(one[key]) if key in one else "" for key, form in columns.items()]
+        rows.append([model, percent(score.middle), interval, *cells])
+    heads = [words["model"], blocks.axis(track, words), words["interval"]]
+    return rows, heads + [words[f"head_{key}"] for key in columns]
+
+
+_FORMS = {
+    "macro_f1": percent,
+    "nll": "{:.2f}".format,
+    "ece": percent,
+    "parameters": lambda number: f"{number:,}".replace(",", " "),
+    "macs": lambda number: f"{number / 1e6:.1f}",
+    "bytes": blocks.size,
+    "latency_ms": "{:.2f}".format,
+    "train_minutes": "{:.1f}".format,
+}

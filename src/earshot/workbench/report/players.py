@@ -16,7 +16,7 @@ _SMALL = 0.6  # between libsndfile's best (0) and smallest (1)
 
 
 def mp3(samples: np.ndarray, sample_rate: int) -> str:
-    """Return mono samples `(N,)` as an MP3 data URI; ValueError for a rate that MP3 does not know."""
+    """Return mono samples `(N,)` as an MP3 data URI; ValueError for a rate MP3 does not know."""
     if sample_rate not in _RATES:
         raise ValueError(f"sample_rate={sample_rate}: MP3 knows {', '.join(map(str, _RATES))} Hz")
     content = io.BytesIO()

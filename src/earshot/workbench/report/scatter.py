@@ -1,138 +1,94 @@
 """What models cost against what they are worth, with labels that do not lie on one another."""
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from earshot.workbench.report.svg import Drawing, text_width, ticks
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from earshot.evaluation.charts import Estimate, face, name_axes, percent, style
+from earshot.evaluation.figures import FAINT, INK, MONO, canvas, text_width
 
-@dataclass(frozen=True)
-class Point:
-    """A model: what it costs, and its score with an interval."""
-
-    name: str
-    cost: float
-    middle: float
-    low: float
-    high: float
-    series: int
-    hollow: bool
+HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 42, 14, 26, 40  # pixels
+SHIFTS = np.arange(-144, 145, 4)  # pixels that a label may stand above its mark
 
 
-@dataclass(frozen=True)
-class Box:
-    """A rectangle on the drawing."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def overlap(self, other: "Box") -> float:
-        """Return the area that both cover."""
-        across = min(self.right, other.right) - max(self.left, other.left)
-        down = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(across, 0) * max(down, 0)
-
-
-def cost_chart(
-    points: Sequence[Point],
+def scatter(
+    rows: Sequence[Estimate],
+    costs: Sequence[float],
     width: int,
-    axis: str,
+    names: tuple[str, str],
     unit: Callable[[float], str],
-    ends: tuple[float, float],
-    score: str,
-) -> Drawing:
-    """Draw scores over costs on a logarithmic axis; `ends` are those of the score's, shared by a
-    track's charts.
-    """
-    left, right, top, bottom = 42.0, width - 14.0, 26.0, 300.0
-    drawing = Drawing(width, bottom + 40)
-    low, high = (math.log10(pick(point.cost for point in points)) for pick in (min, max))
-    before = min((max(text_width(point.name) for point in points) + 20) / (right - left), 0.35)
+) -> Figure:
+    """Draw scores over costs on a logarithmic axis; `names` are those of the axes."""
+    figure, axes = canvas(width, HEIGHT, LEFT, RIGHT, TOP, BOTTOM)
+    low, high = np.log10(min(costs)), np.log10(max(costs))
+    label = max(text_width(row.name) for row in rows) + 20
+    before = min(label / (width - LEFT - RIGHT), 0.35)
     span = max(high - low, 0.5) / (0.88 - before)  # room for names on both sides
-    low, high = low - before * span, low + (1 - before) * span
-
-    def x(cost: float) -> float:
-        return left + (math.log10(cost) - low) / (high - low) * (right - left)
-
-    def y(value: float) -> float:
-        return bottom - (value - ends[0]) / (ends[1] - ends[0]) * (bottom - top)
-
-    for value in ticks(*ends, 5):
-        drawing.line(left, y(value), right, y(value))
-        drawing.text(left - 8, y(value) + 4, f"{100 * value:.0f}", "muted", "end")
-    drawing.line(left, bottom, right, bottom, "muted")
-    for cost in _round_costs(low, high):
-        drawing.line(x(cost), bottom, x(cost), bottom + 4, "muted")
-        drawing.text(x(cost), bottom + 17, unit(cost), "muted", "middle")
-    drawing.text((left + right) / 2, bottom + 35, axis, "muted", "middle")
-    drawing.text(0, 12, score, "muted")
-    for point in points:
-        drawing.line(
-            x(point.cost), y(point.low), x(point.cost), y(point.high), f"k{point.series % 7}", 1.6
-        )
-    places = [(x(point.cost), y(point.middle)) for point in points]
-    bars = [
-        Box(x(point.cost) - 2, y(point.high), x(point.cost) + 2, y(point.low)) for point in points
-    ]
-    for point, place, box in zip(
-        points, places, labels(points, places, bars, Box(left, top, right, bottom)), strict=True
-    ):
-        middle = (box.top + box.bottom) / 2
-        if abs(middle - place[1]) > 9:
-            near = box.left - 2 if box.left > place[0] else box.right + 2
-            drawing.line(*place, near, middle, "muted", 0.8)
-        drawing.mark(*place, point.series, point.hollow)
-        drawing.text(box.left, box.bottom - 4, point.name, mono=True)
-    return drawing
+    low -= before * span
+    worst, best = min(row.low for row in rows), max(row.high for row in rows)
+    room = 0.06 * (best - worst or 1)
+    axes.set(xscale="log", xlim=10 ** np.array([low, low + span]), ylim=(worst - room, best + room))
+    factors = (1,) if span > 3 else (1, 3) if span > 1.5 else (1, 2, 5)
+    axes.xaxis.set_major_locator(LogLocator(subs=factors, numticks=20))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda cost, _: unit(cost))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}")
+    axes.grid(axis="x", visible=False)
+    axes.spines["bottom"].set(visible=True, color=FAINT)
+    name_axes(axes, *names)
+    for row, cost in zip(rows, costs, strict=True):
+        axes.plot([cost, cost], [row.low, row.high], color=style(row.series)[0], linewidth=1.6)
+        axes.plot([cost], [row.middle], zorder=3, **face(row, 8))
+    to_pixels = axes.transData.transform
+    marks = to_pixels([(cost, row.middle) for row, cost in zip(rows, costs, strict=True)])
+    feet = to_pixels([(cost, row.low) for row, cost in zip(rows, costs, strict=True)])
+    heads = to_pixels([(cost, row.high) for row, cost in zip(rows, costs, strict=True)])
+    bars = np.hstack([feet, heads]) + np.array([-2, 0, 2, 0])
+    places = labels([row.name for row in rows], marks, bars, axes.bbox.extents)
+    for row, mark, (left, bottom, right, top) in zip(rows, marks, places, strict=True):
+        middle = (bottom + top) / 2
+        place = {"xycoords": "figure pixels", "va": "center_baseline"}
+        axes.annotate(row.name, (left, middle), color=INK, **place, **MONO)
+        if abs(middle - mark[1]) > 9:
+            near = left - 2 if left > mark[0] else right + 2
+            x, y = np.array([mark, (near, middle)]).T
+            figure.add_artist(Line2D(x, y, transform=None, color=FAINT, linewidth=0.8))
+    texts = (
+        f"{r.name} {unit(cost)}, {percent(r.middle)}" for r, cost in zip(rows, costs, strict=True)
+    )
+    figure.set_label(f"{names[0]}, {names[1]}: {'; '.join(texts)}")
+    return figure
 
 
 def labels(
-    points: Sequence[Point], places: Sequence[tuple[float, float]], bars: Sequence[Box], frame: Box
-) -> list[Box]:
-    """Return where each label stands: beside its mark or as near as it can, in `frame`, off other
-    labels, marks and bars.
-    """
-    marks = [*bars, *(Box(x - 6, y - 6, x + 6, y + 6) for x, y in places)]
-    found: dict[int, Box] = {}
-    for index in sorted(
-        range(len(points)), key=lambda one: (places[one][1], places[one][0], points[one].name)
-    ):
-        (x, y), wide = places[index], text_width(points[index].name)
-        best: tuple[float, Box] | None = None
-        for shift in sorted(range(-144, 145, 4), key=lambda one: (abs(one), one)):
-            for left in (x + 11, x - 11 - wide, x + 24, x - 24 - wide):
-                box = Box(left, y + shift - 8, left + wide, y + shift + 7)
-                outside = max(frame.left - box.left, 0) + max(box.right - frame.right, 0)
-                outside += max(frame.top - 6 - box.top, 0) + max(box.bottom - frame.bottom, 0)
-                hits = sum(box.overlap(other) for other in (*found.values(), *marks))
-                price = (
-                    100 * outside
-                    + 20 * hits
-                    + abs(shift)
-                    + (4 if left < x else 0)
-                    + (6 if abs(left - x) > 20 else 0)
-                )
-                if best is None or price < best[0]:
-                    best = (price, box)
-        found[index] = best[1]
-    return [found[index] for index in range(len(points))]
+    names: Sequence[str], marks: np.ndarray, bars: np.ndarray, frame: np.ndarray
+) -> np.ndarray:
+    """Return a box `(N, 4)` for each label: beside its mark `(N, 2)` or as near as it can, inside
+    the frame `(4,)`, off other labels, marks and bars `(N, 4)`.
 
-
-def _round_costs(low: float, high: float) -> list[float]:
-    """Return round numbers between powers of ten `low` and `high`: tens, or also twos and fives
-    where tens are few.
+    Boxes are left, bottom, right, top in pixels.
     """
-    tens = range(math.floor(low), math.ceil(high) + 1)
-    for factors in ((1,), (1, 3), (1, 2, 5)):
-        found = [
-            factor * 10.0**power
-            for power in tens
-            for factor in factors
-            if low <= math.log10(factor * 10.0**power) <= high
-        ]
-        if len(found) >= 3:
-            break
+    taken = np.concatenate([bars, np.hstack([marks - 6, marks + 6])])
+    found = np.zeros((len(names), 4))
+    for index in sorted(range(len(names)), key=lambda one: (-marks[one][1], marks[one][0])):
+        (x, y), width = marks[index], text_width(names[index])
+        sides = np.array([(x + 11, 0), (x - 11 - width, 4), (x + 24, 6), (x - 24 - width, 10)])
+        left, bottom = (grid.ravel() for grid in np.meshgrid(sides[:, 0], y + SHIFTS - 7))
+        boxes = np.stack([left, bottom, left + width, bottom + 15], axis=1)  # (candidates, 4)
+        outside = 15 * width - _common(boxes, frame[None])
+        distance = np.add.outer(abs(SHIFTS), sides[:, 1]).ravel()
+        price = 20 * (_common(boxes, taken) + outside) + distance
+        found[index] = boxes[price.argmin()]
+        taken = np.vstack([taken, found[index]])
     return found
+
+
+def _common(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the area `(B,)` that each of boxes `(B, 4)` shares with others `(O, 4)`, summed."""
+    low = np.maximum(boxes[:, None, :2], others[:, :2])
+    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
+    return np.maximum(high - low, 0).prod(axis=2).sum(axis=1)
