@@ -89,7 +89,7 @@ class Server:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection. A route gets it, with `.path` and `.headers`; it calls `.send` or `.reply`."""
+    """One connection. A route gets it, reads `.asked` and `.fault`, calls `.send` or `.reply`."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -102,6 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         owner.log.append(self.asked)
         faults = owner.faults.get(path)
         fault = faults.pop(0) if faults else owner.always.get(path, Fault())
+        self.fault = fault
         routes = [prefix for prefix in owner.routes if path.startswith(prefix)]
         if fault.status:
             self.reply(fault.status, b"", fault.headers)

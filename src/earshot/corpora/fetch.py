@@ -84,7 +84,7 @@ def fetch(remotes: Sequence[Remote], folder: Path, parallel: int = 4, need: int 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which stays; while another process holds it, wait, saying so once."""
+    """Hold the lock of a file, which stays; while another process holds it, say so and wait."""
     with open(path, "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
