@@ -147,6 +147,5 @@ def _normal(sentence: str) -> str | None:
 def _check_files(release: Path, names: pd.Series) -> None:
     present = {entry.name for entry in os.scandir(release / "clips")}
     if absent := [name for name in names if name not in present]:
-        raise CorpusError(
-            f"{release / 'clips' / absent[0]}: no such file ({len(absent)} of {len(names)} clips are missing)"
-        )
+        count = f"{len(absent)} of {len(names)} clips are missing"
+        raise CorpusError(f"{release / 'clips' / absent[0]}: no such file ({count})")
