@@ -171,8 +171,8 @@ class _Run:
             missing = [one for one in self.missing if one not in self.done]
             first = next(iter(reasons.values()), "no URL")
             raise _by_hand(missing, self.folder, f"no server can be reached ({first})")
-        told = [f"{url}: {reason}" for url, reason in reasons.items()]
-        raise FetchError(f"{final}: " + ("; ".join(told) or "no URL"))
+        failures = [f"{url}: {reason}" for url, reason in reasons.items()]
+        raise FetchError(f"{final}: " + ("; ".join(failures) or "no URL"))
 
     def _from_mirror(
         self, session: requests.Session, remote: Remote, url: str, partial: Partial

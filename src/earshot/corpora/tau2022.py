@@ -36,7 +36,7 @@ def build(params: TAU2022, folder: Path, seed: int) -> Iterator[Clip]:
     that of its list.
 
     The parts of `params.download` are brought to the root first. `seed` deals locations to
-    validation, and to the test where there is no list. Clips heard through the responses of
+    validation, and to the test where there is no list. Clips played through the responses of
     `params.simulated` are written to `folder` and follow those of their split. Raises CorpusError,
     naming file and clip, for whatever is missing, unknown or contradictory, and what
     `archives.provide` raises.
@@ -308,7 +308,7 @@ def _simulated(
                 )
             )
             for _ in parallel.run(
-                partial(_hear, params.simulated[device]),
+                partial(_convolve, params.simulated[device]),
                 tasks,
                 f"device {device}",
                 unit="clip",
@@ -322,9 +322,9 @@ def _simulated(
         )
 
 
-def _hear(response: str, paths: tuple[Path, Path]) -> None:
+def _convolve(response: str, paths: tuple[Path, Path]) -> None:
     source, target = paths
     rate = audio.header(source)[1] or 16_000
-    heard = responses.convolve(audio.decode(source, rate), responses.load(response, rate))
+    samples = responses.convolve(audio.decode(source, rate), responses.load(response, rate))
     with atomic(target) as partial_file:
-        soundfile.write(partial_file, heard, rate, format="WAV", subtype="PCM_24")
+        soundfile.write(partial_file, samples, rate, format="WAV", subtype="PCM_24")
