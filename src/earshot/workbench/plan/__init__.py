@@ -22,7 +22,7 @@ GIGA = 1e9
 REFERENCE = Path(__file__).with_name("reference.json")  # {stage: {task: {"seconds", "size"}}}
 START = 5.0  # seconds of a stage, whatever it works on
 LIKELY = 1.5  # a time is between a `LIKELY`th and `LIKELY` times the estimate
-OTHER_MACHINE, OTHER_SIZE = 2.0, 3.0  # and so much wider for another machine's, another network's
+OTHER_MACHINE, OTHER_SIZE = 1.5, 2.0  # and so much wider for another machine's, another network's
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,9 @@ def make(
         fetched = storage.downloads(name, track, own)
         hours = work.hours(name, track, stale)
         pieces += fetched
-        rooms += storage.disk(name, track, fetched, hours and sum(hours.values()), wide)
+        framed = 0.0 if hours is None else work.framed_hours(track, own, hours)
+        total = None if hours is None else sum(hours.values())
+        rooms += storage.disk(name, track, fetched, total, framed * wide)
     owners = _owners(params)
     amounts, before = work.amounts(params, stale), work.amounts(_last_run(params))
     lines = [
@@ -287,7 +289,9 @@ def clock(seconds: float) -> str:
     """Return a duration in the unit that suits it."""
     if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 180_000 else f"{seconds / 86_400:,.0f} days"
 
 
 def span(low: float, high: float) -> str:

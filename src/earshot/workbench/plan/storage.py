@@ -60,11 +60,12 @@ def downloads(name: str, track: Track, checkpoints: list[Any]) -> list[Piece]:
 
 
 def disk(
-    name: str, track: Track, pieces: list[Piece], heard: float | None, wide: int
+    name: str, track: Track, pieces: list[Piece], heard: float | None, framed: float
 ) -> list[Room]:
     """Return what lies on the disk when it is fullest, about; the library is not counted.
 
-    `heard` is the corpus' hours (None: unknown), `wide` the width of the teacher's layers.
+    `heard` is the corpus' hours (None: unknown), `framed` the hours whose frames a
+    teacher keeps, times the width of its layers.
     """
     sizes = [piece.bytes or piece.about or 0 for piece in pieces]
     rooms = []
@@ -82,9 +83,9 @@ def disk(
     front, views = track.features, 1 + track.views.count
     mel = seconds * views * front.sample_rate / front.hop_length * front.n_mels * 2
     rooms.append(Room("log-mel, and its parts until merged", name, 2 * mel, "float16, 2 copies"))
-    frames = seconds * views * FRAMES * wide * 2
-    basis = f"at most {FRAMES} frames a second of {wide}, float16"
-    rooms.append(Room("the teacher's frames and answers", name, frames, basis))
+    frames = 3600 * framed * FRAMES * 2
+    basis = f"{FRAMES} frames a second, float16; answers are small"
+    rooms.append(Room("the teacher's frames", name, frames, basis))
     rooms.append(Room("DVC's cache", name, mel + frames, "a copy, unless the disk shares blocks"))
     return rooms
 

@@ -127,6 +127,18 @@ def _role_hours(track: Track, heard: Mapping[str, float], roles: Iterable[str]) 
     return sum(of.get(role, 0.0) for role in roles)
 
 
+def framed_hours(track: Track, teachers: Iterable[Any], heard: Mapping[str, float]) -> float:
+    """Return the hours whose frames teachers keep: of tuning, and of the pool if layered."""
+    views = 1 + track.views.count
+    total = 0.0
+    for teacher in teachers:
+        tuned = _role_hours(track, heard, [teacher.data]) * views + heard.get("validation", 0.0)
+        total += tuned * (2 if teacher.control else 1)
+        if track.cache.layered:
+            total += _role_hours(track, heard, ["fewshot", "pool"]) * views
+    return total
+
+
 def _of_track(name: str, track: Track, heard: Mapping[str, float] | None) -> dict:
     made = isinstance(track.corpus, (SyntheticSpeech, SyntheticScenes))
     if heard is None:
