@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from earshot.corpora.synthetic import scenes
 from earshot.params import (
     TAU2022,
@@ -16,6 +14,7 @@ from earshot.params import (
     SyntheticSpeech,
     Track,
 )
+from earshot.tables.manifest import read_manifest
 from earshot.workbench.plan.storage import width
 
 PASSAGE = 3.0  # seconds of audio of a passage of the embedded speech, about
@@ -59,7 +58,7 @@ def hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str, float
     """Return hours of audio by split: of the manifest, or derived; None where nobody can know."""
     manifest = Path(f"data/{name}/manifest.parquet")
     if manifest.is_file() and f"download@{name}" not in set(stale):
-        table = pd.read_parquet(manifest, columns=["split", "seconds"])
+        table = read_manifest(manifest)
         seconds = table.groupby("split")["seconds"].sum()
         return {str(split): float(total) / 3600 for split, total in seconds.items()}
     corpus = track.corpus
