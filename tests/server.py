@@ -1,8 +1,7 @@
 """A small HTTP server on 127.0.0.1 that keeps a log, and misbehaves where it is told to.
 
 >>> with Server({"/a": b"content"}) as server:
-# the first two requests; the third one succeeds
-...     server.faults["/a"] = [Status(503), Cut(3)]
+...     server.faults["/a"] = [Fault(status=503), Fault(cut=3)]  # of its first two requests
 ...     requests.get(server.url("/a")).status_code
 503
 """
@@ -22,57 +21,17 @@ PIECE = 16384  # bytes sent at once
 
 
 @dataclass(frozen=True)
-class Status:
-    """Answer this status instead, with these headers (`{"Retry-After": "7"}`, `{"Location": ...}`)."""
+class Fault:
+    """What goes wrong with one request."""
 
-    code: int
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Close the connection after so many bytes of the body."""
-
-    after: int
-
-
-@dataclass(frozen=True)
-class Hang:
-    """Send so many bytes of the body, and then nothing until the server stops."""
-
-    after: int
-
-
-@dataclass(frozen=True)
-class Slow:
-    """Wait so many seconds after each piece of so many bytes."""
-
-    seconds: float
-    piece: int = PIECE
-
-
-@dataclass(frozen=True)
-class Length:
-    """Say this Content-Length, whatever the body's is."""
-
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """Send another body under the headers (ETag) of the file."""
-
-    body: bytes
-
-
-@dataclass(frozen=True)
-class NoRange:
-    """Send the whole file whatever range is asked for."""
-
-
-@dataclass(frozen=True)
-class Chunked:
-    """Send the body in chunks, without a Content-Length."""
+    status: int | None = None  # instead of the file
+    headers: dict[str, str] = field(default_factory=dict)  # of that status
+    cut: int | None = None  # close the connection after so many bytes of the body
+    hang: int | None = None  # send so many bytes, then nothing until the server stops
+    length: int | None = None  # say this Content-Length
+    body: bytes | None = None  # send this under the headers of the file
+    ranges: bool = True  # False: send the whole file whatever range is asked for
+    chunked: bool = False  # no Content-Length
 
 
 @dataclass
@@ -92,20 +51,14 @@ class Request:
 
 
 class Server:
-    """Serves `files` until the end of a `with` block; all of its dictionaries may be changed
-    meanwhile.
-    """
+    """Serves `files` in a `with` block; all of its dictionaries may be changed meanwhile."""
 
     def __init__(self, files: dict[str, bytes | Path] | None = None):
         self.files: dict[str, bytes | Path] = files or {}
-        self.headers: dict[
-            str, dict[str, str | None]
-        ] = {}  # of a file, besides the usual ones or (None) without one
-        self.faults: dict[str, list] = {}  # each is for one request
-        self.always: dict[str, object] = {}  # a fault for all others
-        self.routes: dict[
-            str, Callable[[Handler], None]
-        ] = {}  # what answers all paths with a prefix
+        self.headers: dict[str, dict[str, str | None]] = {}  # of a path; None takes one away
+        self.faults: dict[str, list[Fault]] = {}  # of a path, each for one request
+        self.always: dict[str, Fault] = {}  # of a path, for all others
+        self.routes: dict[str, Callable[[Handler], None]] = {}  # by a prefix of paths
         self.log: list[Request] = []
         self.over = threading.Event()
         self._server = _Http(("127.0.0.1", 0), Handler)
@@ -123,17 +76,6 @@ class Server:
     def url(self, path: str = "") -> str:
         return f"http://127.0.0.1:{self._server.server_port}{path}"
 
-    def add(self, folder: Path, prefix: str = "") -> None:
-        """Serve all files below a folder."""
-        self.files |= {
-            f"{prefix}/{file.relative_to(folder)}": file
-            for file in folder.rglob("*")
-            if file.is_file()
-        }
-
-    def requests(self, path: str) -> list[Request]:
-        return [request for request in self.log if request.path == path]
-
     def sent(self, path: str | None = None) -> int:
         """Return how many bytes of bodies went out, of one path or of all."""
         return sum(request.sent for request in self.log if path in (None, request.path))
@@ -147,68 +89,61 @@ class Server:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one connection. A route gets it with `.path`, `.headers`, `.server.owner`, and calls
-    `.reply` or `.send`.
-    """
+    """One connection. A route gets it, reads `.asked` and `.fault`, calls `.send` or `.reply`."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        self.asked = Request(
-            self.command, urlsplit(self.path).path, {k.lower(): v for k, v in self.headers.items()}
-        )
-        owner, path = self.server.owner, self.asked.path
+        path = urlsplit(self.path).path
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.asked = Request(self.command, path, headers)
+        owner = self.server.owner
         owner.log.append(self.asked)
         faults = owner.faults.get(path)
-        fault = faults.pop(0) if faults else owner.always.get(path)
+        fault = faults.pop(0) if faults else owner.always.get(path, Fault())
+        self.fault = fault
         routes = [prefix for prefix in owner.routes if path.startswith(prefix)]
-        if isinstance(fault, Status):
-            self.reply(fault.code, b"", fault.headers)
+        if fault.status:
+            self.reply(fault.status, b"", fault.headers)
         elif routes:
-            owner.routes[max(routes, key=len)](self)
+            owner.routes[routes[0]](self)
         elif path in owner.files:
             content = owner.files[path]
             body = content.read_bytes() if isinstance(content, Path) else content
-            self.send(body, owner.headers.get(path, {}), fault)
+            self.send(body, owner.headers.get(path), fault)
         else:
             self.reply(404)
 
-    do_HEAD = do_POST = do_GET
+    do_HEAD = do_GET
 
     def reply(self, code: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         """Answer with a status and a short body."""
         self._head(code, {"Content-Length": str(len(body)), **(headers or {})})
-        self._body(body, None)
+        self._body(body, Fault())
 
     def send(
-        self, body: bytes, headers: dict[str, str | None] | None = None, fault: object = None
+        self,
+        body: bytes,
+        headers: dict[str, str | None] | None = None,
+        fault: Fault = Fault(),
     ) -> None:
-        """Answer with a file: with an ETag, and only the range that was asked for if it is
-        (If-Range) still the same.
-        """
-        tags = {
-            "ETag": f'"{hashlib.md5(body).hexdigest()}"',
-            "Accept-Ranges": "bytes",
-            **(headers or {}),
-        }
-        body = fault.body if isinstance(fault, Wrong) else body
+        """Answer with a file, or the range asked for if the file is the same (If-Range)."""
+        etag = f'"{hashlib.md5(body).hexdigest()}"'
+        tags = {"ETag": etag, "Accept-Ranges": "bytes", **(headers or {})}
+        body = body if fault.body is None else fault.body
         start, condition = self.asked.start, self.headers.get("If-Range")
-        same = condition is None or condition in (tags.get("ETag"), tags.get("Last-Modified"))
-        if "Range" not in self.headers or not same or isinstance(fault, NoRange):
-            code, part = 200, body
-        elif start >= len(body):
-            return self.reply(416, b"", {"Content-Range": f"bytes */{len(body)}"})
-        else:
+        code, part = 200, body
+        if "Range" in self.headers and condition in (None, tags["ETag"]) and fault.ranges:
+            if start >= len(body):
+                return self.reply(416, b"", {"Content-Range": f"bytes */{len(body)}"})
             code, part = 206, body[start:]
             tags["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        length = fault.bytes if isinstance(fault, Length) else len(part)
-        way = (
-            {"Transfer-Encoding": "chunked"}
-            if isinstance(fault, Chunked)
-            else {"Content-Length": str(length)}
-        )
-        self._head(code, {**way, **tags})
+        length = len(part) if fault.length is None else fault.length
+        tags["Content-Length"] = str(length)
+        if fault.chunked:
+            tags |= {"Content-Length": None, "Transfer-Encoding": "chunked"}
+        self._head(code, tags)
         self._body(part[:length], fault)
         if length > len(part):
             self._cut()
@@ -224,28 +159,23 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.end_headers()
 
-    def _body(self, body: bytes, fault: object) -> None:
+    def _body(self, body: bytes, fault: Fault) -> None:
         if self.command == "HEAD":
             return
-        end = fault.after if isinstance(fault, Cut | Hang) else len(body)
-        piece = fault.piece if isinstance(fault, Slow) else PIECE
-        chunked = isinstance(fault, Chunked)
+        end = next((n for n in (fault.cut, fault.hang) if n is not None), len(body))
         try:
-            for start in range(0, min(end, len(body)), piece):
-                part = body[start : min(start + piece, end)]
-                self.wfile.write(
-                    f"{len(part):x}\r\n".encode() + part + b"\r\n" if chunked else part
-                )
+            for start in range(0, min(end, len(body)), PIECE):
+                part = body[start : min(start + PIECE, end)]
+                chunk = b"%x\r\n%b\r\n" % (len(part), part)
+                self.wfile.write(chunk if fault.chunked else part)
                 self.asked.sent += len(part)
-                if isinstance(fault, Slow) and self.server.owner.over.wait(fault.seconds):
-                    return
-            if chunked:
+            if fault.chunked:
                 self.wfile.write(b"0\r\n\r\n")
         except OSError:  # whoever asked has gone
             self.close_connection = True
-        if isinstance(fault, Hang):
+        if fault.hang is not None:
             self.server.owner.over.wait()
-        if isinstance(fault, Cut | Hang):
+        if end < len(body):
             self._cut()
 
     def _cut(self) -> None:

@@ -345,21 +345,6 @@ def test_the_built_in_checksum_guards_against_other_files(librispeech, server):
         clips(librispeech(["dev-clean"], table=None))
 
 
-def test_a_part_that_no_mirror_has_is_named(librispeech, server):
-    del server.files["/librispeech/dev-clean.tar.gz"]
-    with pytest.raises(FetchError, match=r"archives/dev-clean\.tar\.gz: .*404"):
-        clips(librispeech(["dev-clean"]))
-
-
-def test_mirrors_are_tried_in_order(librispeech, server):
-    bases = (server.url("/nowhere"), server.url("/librispeech"))
-    assert clips(librispeech(["dev-clean"], bases))
-    assert [request.path for request in server.log] == [
-        "/nowhere/dev-clean.tar.gz",
-        "/librispeech/dev-clean.tar.gz",
-    ]
-
-
 def test_an_archive_of_something_else_is_named(librispeech, server, packed, tmp_path):
     body = packed["librispeech"]["test-clean"][1]
     server.files["/librispeech/dev-clean.tar.gz"] = body
@@ -457,24 +442,8 @@ def test_every_part_has_addresses_and_what_is_published_of_it(name, download):
         assert archive.size > 0, part
     sums = [archive.md5 for archive in table.values() if archive.md5]
     assert len(set(sums)) == len(sums)
-
-
-def test_addresses_as_the_sites_have_them():
-    speech, scenes = archives.LIBRISPEECH_PARTS, archives.TAU2022_PARTS
-    assert speech["dev-clean"].urls[0] == "https://www.openslr.org/resources/12/dev-clean.tar.gz"
-    assert (
-        speech["train-clean-5"].urls[1]
-        == "https://openslr.elda.org/resources/31/train-clean-5.tar.gz"
-    )
-    assert scenes["audio.16"].urls == (
-        f"https://zenodo.org/records/6337421/files/{TAU_NAME}.audio.16.zip?download=1",
-    )
-    assert (
-        scenes["split5.csv"]
-        .urls[0]
-        .endswith("/dcase2024_task1_baseline/releases/download/files/split5.csv")
-    )
-    assert sum(scenes[part].bytes for part in archives.GROUPS["audio"]) // 10**8 == 275
+    if name == "tau2022":
+        assert sum(table[part].bytes for part in archives.GROUPS["audio"]) // 10**8 == 275
 
 
 def test_what_unpacking_needs():

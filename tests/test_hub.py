@@ -1,18 +1,17 @@
-"""Checkpoints of the hub: a local server plays it, with its faults; the weights are real, if few."""
+"""Checkpoints of the hub: a local server plays it, with its faults; weights are real, if few."""
 
 import hashlib
 import json
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import ROOT
+from server import Fault, Handler, Server
 from transformers import (
     HubertConfig,
     HubertModel,
@@ -25,136 +24,73 @@ from earshot.models import hub
 from earshot.models.wav2vec2 import CheckpointError, load_backbone
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
+NEEDED = ("config.json", "preprocessor_config.json", "model.safetensors")
 TINY = {
-    "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
-    "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
-}  # fmt: skip
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "conv_dim": (8,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
+MODELS = {
+    "wav2vec2": lambda: Wav2Vec2Model(Wav2Vec2Config(**TINY)),
+    "hubert": lambda: HubertModel(HubertConfig(**TINY)),
+}
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> dict[str, Path]:
-    """Small encoders of both architectures, as transformers saves them, and one with pickled
-    weights alone.
-    """
-    folders = {
-        name: tmp_path_factory.mktemp("hub") / name
-        for name in ("wav2vec2", "hubert", "pickled", "headless")
-    }
+    """Small encoders as transformers saves them, and two that lack something."""
+    root = tmp_path_factory.mktemp("hub")
     torch.manual_seed(0)
-    for name, model in (
-        ("wav2vec2", Wav2Vec2Model(Wav2Vec2Config(**TINY))),
-        ("hubert", HubertModel(HubertConfig(**TINY))),
-    ):
-        model.save_pretrained(folders[name])
-        Wav2Vec2FeatureExtractor(do_normalize=name == "hubert").save_pretrained(folders[name])
-        (folders[name] / "pytorch_model.bin").write_bytes(b"never to be fetched")
-        (folders[name] / "vocab.json").write_text("{}")
-    for name in ("pickled", "headless"):
-        folders[name].mkdir()
-        for file in ("config.json", "preprocessor_config.json"):
-            (folders[name] / file).write_bytes((folders["hubert"] / file).read_bytes())
-    (folders["pickled"] / "pytorch_model.bin").write_bytes(b"never to be fetched")
-    (folders["headless"] / "model.safetensors").write_bytes(
-        (folders["hubert"] / "model.safetensors").read_bytes()
-    )
-    (folders["headless"] / "preprocessor_config.json").unlink()
-    return folders
+    for name, make in MODELS.items():
+        make().save_pretrained(root / name)
+        Wav2Vec2FeatureExtractor(do_normalize=name == "hubert").save_pretrained(root / name)
+        (root / name / "pytorch_model.bin").write_bytes(b"never to be fetched")
+        (root / name / "vocab.json").write_text("{}")
+    files = {"pickled": [*NEEDED[:2], "pytorch_model.bin"], "headless": [NEEDED[0], NEEDED[2]]}
+    for name, kept in files.items():
+        (root / name).mkdir()
+        for file in kept:
+            (root / name / file).write_bytes((root / "hubert" / file).read_bytes())
+    return {path.name: path for path in root.iterdir()}
 
 
-class Hub(ThreadingHTTPServer):
-    """The endpoints of the hub that its client asks, for folders by id, each at the one commit
-    there is.
-
-    `faults` are {(method, name of a file or "tree"): [status or "cut", …]}, each happening once, in
-    order.
-    """
-
-    daemon_threads = True
+class Hub(Server):
+    """The endpoints that the hub's client asks, for folders by id, each at its one commit."""
 
     def __init__(self, folders: dict[str, Path], commits: dict[str, str] | None = None):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.commits = dict.fromkeys(folders, COMMIT) | (commits or {})
-        self.folders, self.faults, self.requests = (
-            folders,
-            dict[tuple[str, str], list[Any]](),
-            list[str](),
-        )
-        self.ranges: list[str] = []
-        threading.Thread(
-            target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-        ).start()
+        super().__init__()
+        self.folders, self.commits = folders, dict.fromkeys(folders, COMMIT) | (commits or {})
+        self.routes["/"] = self.answer
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Hub
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def _answer(self) -> None:
-        path = self.path.partition("?")[0].strip("/")
-        self.server.requests.append(f"{self.command} {path}")
-        _, _, rest = path.rpartition("api/models/")
-        parts = (rest if path.startswith("api/") else path).split("/")
+    def answer(self, handler: Handler) -> None:
+        parts = handler.asked.path.removeprefix("/api/models").strip("/").split("/")
         if len(parts) < 4:
-            return self._send(404, b"")
+            return handler.reply(404)
         owner, name, kind, commit, *file = parts
-        wanted = "tree" if kind == "tree" else "/".join(file)
-        fault = next(iter(self.server.faults.get((self.command, wanted), [])), None)
-        if fault is not None:
-            self.server.faults[self.command, wanted].pop(0)
-        if isinstance(fault, int):
-            return self._send(fault, b"busy")
-        id = f"{owner}/{name}"
-        if id not in self.server.folders:
-            return self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
-        if commit != self.server.commits[id]:
-            return self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
-        folder = self.server.folders[id]
-        if wanted == "tree":
-            return self._send(
-                200, json.dumps([_described(one) for one in sorted(folder.iterdir())]).encode()
-            )
+        id, wanted = f"{owner}/{name}", "/".join(file)
+        if id not in self.folders:
+            return handler.reply(404, headers={"X-Error-Code": "RepoNotFound"})
+        if commit != self.commits[id]:
+            return handler.reply(404, headers={"X-Error-Code": "RevisionNotFound"})
+        folder = self.folders[id]
+        if kind == "tree":
+            tree = [_described(path) for path in sorted(folder.iterdir())]
+            return handler.reply(200, json.dumps(tree).encode())
         if not (folder / wanted).is_file():
-            return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+            return handler.reply(404, headers={"X-Error-Code": "EntryNotFound"})
         content = (folder / wanted).read_bytes()
-        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{_blob(content)}"', "X-Repo-Commit": commit}
         if wanted.endswith(".safetensors"):
-            own = hashlib.sha256(content).hexdigest()
-            headers |= {
-                "X-Linked-Etag": f'"{own}"',
-                "X-Linked-Size": str(len(content)),
-                "X-Xet-Hash": own,
-            }
-            headers["Link"] = f'<{self.server.url}/api/nothing>; rel="xet-auth"'
-        status, first = 200, 0
-        if asked := self.headers.get("Range"):
-            self.server.ranges.append(asked)
-            status, first = 206, int(asked.removeprefix("bytes=").rstrip("-"))
-            headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
-        self._send(status, content[first:], headers, cut=fault == "cut")
-
-    def _send(
-        self, status: int, content: bytes, headers: dict[str, str] | None = None, cut: bool = False
-    ) -> None:
-        self.send_response(status)
-        for key, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content[: len(content) // 2] if cut else content)
-        self.close_connection = self.close_connection or cut
+            digest = hashlib.sha256(content).hexdigest()
+            headers["X-Linked-Etag"] = f'"{digest}"'
+            headers["X-Linked-Size"] = str(len(content))
+            headers["X-Xet-Hash"] = digest
+            headers["Link"] = f'<{self.url("/api/nothing")}>; rel="xet-auth"'
+        handler.send(content, headers, handler.fault)
 
 
 def _blob(content: bytes) -> str:
@@ -165,105 +101,99 @@ def _described(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
     described = {"type": "file", "path": path.name, "size": len(content), "oid": _blob(content)}
     if path.suffix == ".safetensors":
-        own = hashlib.sha256(content).hexdigest()
-        described |= {"lfs": {"oid": own, "size": len(content), "pointerSize": 134}, "xetHash": own}
+        digest = hashlib.sha256(content).hexdigest()
+        pointer = {"oid": digest, "size": len(content), "pointerSize": 134}
+        described |= {"lfs": pointer, "xetHash": digest}
     return described
 
 
 @pytest.fixture
 def server(checkpoints, monkeypatch):
     monkeypatch.setattr(hub, "WAIT", 0.01)
-    served = Hub({f"someone/{name}": folder for name, folder in checkpoints.items()})
-    yield served
-    served.shutdown()
-    served.server_close()
+    with Hub({f"someone/{name}": folder for name, folder in checkpoints.items()}) as served:
+        yield served
 
 
 def get(server: Hub, name: str, cache: Path, revision: str = COMMIT) -> Path:
-    return hub.folder(f"someone/{name}", revision, str(cache), server.url)
+    return hub.folder(f"someone/{name}", revision, str(cache), server.url())
 
 
-@pytest.mark.parametrize("name", ["wav2vec2", "hubert"])
+def path_of(name: str, file: str) -> str:
+    return f"/someone/{name}/resolve/{COMMIT}/{file}"
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_the_weights_are_those_of_the_local_folder(server, checkpoints, tmp_path, name):
-    found = get(server, name, tmp_path)
-    (fetched, unit), (local, same) = (
-        load_backbone(str(folder), None) for folder in (found, checkpoints[name])
-    )
-    assert unit is same is (name == "hubert")
-    for (key, one), (other_key, other) in zip(
-        fetched.state_dict().items(), local.state_dict().items(), strict=True
-    ):
-        assert key == other_key and torch.equal(one, other)
+    fetched, normalized = load_backbone(str(get(server, name, tmp_path)), None)
+    local, _ = load_backbone(str(checkpoints[name]), None)
+    assert normalized is (name == "hubert")
+    one, other = fetched.state_dict(), local.state_dict()
+    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_only_what_is_needed_is_fetched_and_nothing_twice(server, checkpoints, tmp_path):
     found = get(server, "hubert", tmp_path)
-    needed = {"config.json", "preprocessor_config.json", "model.safetensors"}
-    assert {path.name for path in found.iterdir()} == needed
-    assert not any("bin" in request or "vocab" in request for request in server.requests)
-    bytes_needed = sum((checkpoints["hubert"] / name).stat().st_size for name in needed)
-    assert hub.size("someone/hubert", COMMIT, str(tmp_path)) == bytes_needed
+    assert sorted(path.name for path in found.iterdir()) == sorted(NEEDED)
+    paths = [request.path for request in server.log]
+    assert not any("bin" in path or "vocab" in path for path in paths)
+    size = sum((checkpoints["hubert"] / name).stat().st_size for name in NEEDED)
+    assert hub.size("someone/hubert", COMMIT, str(tmp_path)) == size
     assert hub.cached("someone/hubert", COMMIT, str(tmp_path)) == found
-    asked = len(server.requests)
-    assert get(server, "hubert", tmp_path) == found and len(server.requests) == asked
-
-
-def test_a_cache_that_lost_a_file_is_completed(server, tmp_path):
-    found = get(server, "hubert", tmp_path)
-    (found / "model.safetensors").unlink()
+    assert get(server, "hubert", tmp_path) == found and len(server.log) == len(paths)
+    (found / NEEDED[2]).unlink()
     assert hub.cached("someone/hubert", COMMIT, str(tmp_path)) is None
-    assert (get(server, "hubert", tmp_path) / "model.safetensors").is_file()
+    assert (get(server, "hubert", tmp_path) / NEEDED[2]).is_file()
+
+
+BUSY = Fault(status=503)
 
 
 @pytest.mark.parametrize(
-    "request_", [("GET", "tree"), ("HEAD", "config.json"), ("GET", "config.json")]
+    ("path", "faults"),
+    [
+        (f"/api/models/someone/wav2vec2/tree/{COMMIT}", [BUSY]),
+        (path_of("wav2vec2", "config.json"), [BUSY]),  # HEAD
+        (path_of("wav2vec2", "config.json"), [Fault(), BUSY]),  # GET
+    ],
 )
-def test_a_busy_server_is_asked_again(server, checkpoints, tmp_path, request_):
-    server.faults[request_] = [503]
-    found = get(server, "wav2vec2", tmp_path)
-    assert (found / "config.json").read_bytes() == (
-        checkpoints["wav2vec2"] / "config.json"
-    ).read_bytes()
-    assert server.faults[request_] == []
+def test_a_busy_server_is_asked_again(server, checkpoints, tmp_path, path, faults):
+    server.faults[path] = list(faults)
+    config = get(server, "wav2vec2", tmp_path) / "config.json"
+    assert config.read_bytes() == (checkpoints["wav2vec2"] / "config.json").read_bytes()
+    assert server.faults[path] == []
 
 
 def test_a_connection_cut_once_goes_on_where_it_was(server, checkpoints, tmp_path, monkeypatch):
     monkeypatch.setattr(hub.constants, "DOWNLOAD_CHUNK_SIZE", 4096)  # what is lost at most
-    whole = (checkpoints["wav2vec2"] / "model.safetensors").read_bytes()
-    server.faults["GET", "model.safetensors"] = ["cut"]
-    assert (get(server, "wav2vec2", tmp_path) / "model.safetensors").read_bytes() == whole
-    assert server.ranges == [f"bytes={len(whole) // 2 // 4096 * 4096}-"]
+    whole = (checkpoints["wav2vec2"] / NEEDED[2]).read_bytes()
+    path, half = path_of("wav2vec2", NEEDED[2]), len(whole) // 2
+    server.faults[path] = [Fault(), Fault(cut=half)]
+    assert (get(server, "wav2vec2", tmp_path) / NEEDED[2]).read_bytes() == whole
+    starts = [request.start for request in server.log if request.path == path]
+    assert starts[-1] == half // 4096 * 4096
 
 
-def test_pickled_weights_are_not_even_fetched(server, tmp_path):
-    with pytest.raises(
-        hub.HubError, match=r"^has pytorch_model.bin but no model.safetensors at 1234.*pull request"
-    ):
-        get(server, "pickled", tmp_path)
-    assert not any("bin" in request for request in server.requests)
-
-
-def test_a_commit_without_a_feature_extractor_is_refused(server, tmp_path):
-    with pytest.raises(hub.HubError, match=f"^lacks preprocessor_config.json at {COMMIT}$"):
-        get(server, "headless", tmp_path)
-
-
-@pytest.mark.parametrize("revision", ["main", "refs/pr/3", COMMIT[:10], COMMIT.upper()])
-def test_only_a_commit_is_a_pin(server, tmp_path, revision):
-    with pytest.raises(
-        hub.HubError, match=r"^needs a commit of 40 hexadecimal digits as revision, not "
-    ):
-        get(server, "hubert", tmp_path, revision)
-    assert server.requests == []
-
-
-def test_an_unknown_id_or_commit_is_said_to_be_so(server, tmp_path):
-    with pytest.raises(hub.HubError, match=r"^is not on the hub"):
-        get(server, "hubbub", tmp_path)
-    with pytest.raises(hub.HubError, match=rf"^has no commit {'f' * 40} on the hub"):
-        get(server, "hubert", tmp_path, "f" * 40)
-    with pytest.raises(hub.HubError, match=r"^is neither a local folder nor a hub id"):
-        hub.folder("checkpoints/of/mine", COMMIT, str(tmp_path), server.url)
+@pytest.mark.parametrize(
+    ("name", "commit", "message"),
+    [
+        (
+            "pickled",
+            COMMIT,
+            r"has pytorch_model.bin but no model.safetensors at 1234.*pull request",
+        ),
+        ("headless", COMMIT, f"lacks preprocessor_config.json at {COMMIT}$"),
+        ("hubbub", COMMIT, "is not on the hub"),
+        ("hubert", "f" * 40, f"has no commit {'f' * 40} on the hub"),
+        ("of/mine", COMMIT, "is neither a local folder nor a hub id"),
+        ("hubert", "main", "needs a commit of 40 hexadecimal digits as revision, not 'main'"),
+        ("hubert", COMMIT[:10], "needs a commit of 40 hexadecimal digits as revision, not "),
+    ],
+)
+def test_what_cannot_be_had_is_said_to_be_so(server, tmp_path, name, commit, message):
+    with pytest.raises(hub.HubError, match=f"^{message}"):
+        get(server, name, tmp_path, commit)
+    assert not any("bin" in request.path for request in server.log)
+    assert len(commit) == 40 or server.log == []
 
 
 def test_a_disk_that_cannot_be_written_to_is_named(server, tmp_path):
@@ -276,51 +206,40 @@ def test_a_disk_that_cannot_be_written_to_is_named(server, tmp_path):
 def test_offline_the_cache_serves_and_nothing_is_asked(server, tmp_path, variable):
     """In a process of its own, as the client reads its settings once."""
     get(server, "hubert", tmp_path / "full")
-    asked = len(server.requests)
-    code = (
-        "import sys; from earshot.models.teacher import CheckpointError, load_backbone\n"
-        f"print(sum(p.numel() for p in load_backbone('someone/hubert', '{COMMIT}', sys.argv[1])[0].parameters()))\n"
-        f"try: load_backbone('someone/hubert', '{COMMIT}', sys.argv[2])\n"
-        "except CheckpointError as error: print(error)"
-    )
+    asked = len(server.log)
+    code = f"""
+import sys
+from earshot.models import hub
+print(hub.folder("someone/hubert", "{COMMIT}", sys.argv[1]))
+try: hub.folder("someone/hubert", "{COMMIT}", sys.argv[2])
+except hub.HubError as error: print(error)
+"""
+    settings = {variable: "1", "HF_ENDPOINT": server.url(), "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-c", code, tmp_path / "full", tmp_path / "empty"]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "full"), str(tmp_path / "empty")],
-        env=os.environ
-        | {variable: "1", "HF_ENDPOINT": server.url, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        check=True,
+        command, env=os.environ | settings, capture_output=True, text=True, check=True
     )
-    weights, error = done.stdout.splitlines()
-    assert int(weights) > 0 and len(server.requests) == asked
-    assert error.startswith(
-        "teacher.checkpoint='someone/hubert' is not in the cache, and the environment forbids"
-    )
-    assert f"{server.url}/someone/hubert/tree/{COMMIT}" in error
+    found, error = done.stdout.splitlines()
+    assert Path(found, NEEDED[2]).is_file() and len(server.log) == asked
+    assert error.startswith("is not in the cache, and the environment forbids the network")
+    assert f"{server.url()}/someone/hubert/tree/{COMMIT}" in error
 
 
-def test_without_a_network_one_line_says_what_to_fetch(checkpoints, tmp_path, monkeypatch):
+def test_without_a_network_one_line_says_what_to_fetch(tmp_path, monkeypatch):
     import huggingface_hub.utils._http as client
 
     monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
-    with pytest.raises(hub.HubError) as raised:
+    with pytest.raises(hub.HubError, match=r"^cannot be fetched \(") as raised:
         hub.folder("someone/hubert", COMMIT, str(tmp_path), "http://127.0.0.1:9")
-    message = str(raised.value)
-    assert message.startswith("cannot be fetched (") and "\n" not in message
-    assert (
-        f"model.safetensors from https://huggingface.co/someone/hubert/tree/{COMMIT} into a folder"
-        in message
-    )
+    place = f"https://huggingface.co/someone/hubert/tree/{COMMIT} into a folder"
+    assert f"model.safetensors from {place}" in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_local_folder_needs_no_revision_and_no_network(checkpoints):
     assert hub.folder(str(checkpoints["hubert"]), None) == checkpoints["hubert"]
-    with pytest.raises(
-        CheckpointError,
-        match=r"'someone/hubert' is no local folder, and a hub id needs teacher.revision",
+    for revision, message in (
+        (None, "is no local folder"),
+        ("main", "needs a commit .*, not 'main'"),
     ):
-        load_backbone("someone/hubert", None)
-    with pytest.raises(
-        CheckpointError, match=r"^teacher.checkpoint='someone/hubert' needs a commit .*, not 'main'"
-    ):
-        load_backbone("someone/hubert", "main")
+        with pytest.raises(CheckpointError, match=f"'someone/hubert' {message}"):
+            load_backbone("someone/hubert", revision)

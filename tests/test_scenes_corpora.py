@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from earshot.params import TAU2022, SyntheticScenes
 from earshot.tables.manifest import Clip, CorpusError, read_manifest, write_manifest
 
 SHARED = Path(os.environ.get("EARSHOT_RECORDINGS", Path(__file__).parents[2] / "shared/data"))
-CLASSES = "airport bus metro metro_station park public_square shopping_mall street_pedestrian street_traffic tram".split()
+CLASSES = (
+    "airport bus metro metro_station park public_square "
+    "shopping_mall street_pedestrian street_traffic tram"
+).split()
 SEEN, UNSEEN = set("a b c s1 s2 s3".split()), {"s4", "s5", "s6"}
 
 
@@ -74,9 +78,9 @@ def test_scenes_have_the_same_bytes_whatever_the_workers(made):
 
 
 def test_scenes_lie_as_tau_does(folder, scenes):
-    assert {p.name for p in folder.iterdir()} == {
-        "audio", "evaluation_setup", "meta.csv", "test.csv", *(f"split{n}.csv" for n in (5, 10, 25, 50, 100))
-    }  # fmt: skip
+    lists = {f"split{n}.csv" for n in (5, 10, 25, 50, 100)}
+    others = {"audio", "evaluation_setup", "meta.csv", "test.csv"}
+    assert {p.name for p in folder.iterdir()} == lists | others
     assert sorted(p.name for p in (folder / "evaluation_setup").iterdir()) == [
         "fold1_evaluate.csv", "fold1_test.csv", "fold1_train.csv"
     ]  # fmt: skip
@@ -312,15 +316,24 @@ def test_tau_tree(tau):
     assert [c.id for c in clips[-4:]] == [
         "bus-paris-500-9000-0-s4",
         "bus-paris-500-9000-0-a",
-        # fmt: skip
         "park-paris-501-9001-0-s4",
         "park-paris-501-9001-0-a",
     ]
     assert Counter(c.split for c in clips) == {"pool": 12, "test": 4}
     assert clips[0] == Clip(
-        "bus-lyon-0-4000-0-a", str(tau / "audio/bus-lyon-0-4000-0-a.wav"), 0.1, 44_100, "lyon-0", "pool", None,
-        "bus-lyon-0-4000", label="bus", device="a", location="lyon-0", subset=10,
-    )  # fmt: skip
+        "bus-lyon-0-4000-0-a",
+        str(tau / "audio/bus-lyon-0-4000-0-a.wav"),
+        0.1,
+        44_100,
+        "lyon-0",
+        "pool",
+        None,
+        "bus-lyon-0-4000",
+        label="bus",
+        device="a",
+        location="lyon-0",
+        subset=10,
+    )
     assert [c.subset for c in clips] == 2 * [10, 10, 50, 50, 100, 100] + 4 * [None]
 
 
@@ -378,18 +391,31 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines()
 
 
+def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
+    path.write_text("\n".join(change(lines(path))))
+
+
 FAULTS = {
     "meta": (lambda t: (t / "meta.csv").unlink(), r"meta\.csv: no such file"),
-    "binary": (lambda t: (t / "meta.csv").write_bytes(b"\xff\xfe\x00"), r"meta\.csv: not a tab-separated table"),
-    "column": (lambda t: edit(t / "meta.csv", "source_label", "device"), r"meta\.csv: missing column source_label"),
-    "blank": (lambda t: edit(t / "meta.csv", "\tbus\t", "\t\t"), r"meta\.csv: row 1: scene_label is blank"),
+    "binary": (
+        lambda t: (t / "meta.csv").write_bytes(b"\xff\xfe\x00"),
+        r"meta\.csv: not a tab-separated table",
+    ),
+    "column": (
+        lambda t: edit(t / "meta.csv", "source_label", "device"),
+        r"meta\.csv: missing column source_label",
+    ),
+    "blank": (
+        lambda t: edit(t / "meta.csv", "\tbus\t", "\t\t"),
+        r"meta\.csv: row 1: scene_label is blank",
+    ),
     "twice": (
-        lambda t: (t / "meta.csv").write_text("\n".join([*lines(t / "meta.csv"), lines(t / "meta.csv")[1]])),
+        lambda t: rewrite(t / "meta.csv", lambda rows: [*rows, rows[1]]),
         r"meta\.csv: 'audio/bus-lyon-0-4000-0-a\.wav' is listed twice",
     ),
     "device": (
         lambda t: edit(t / "meta.csv", "lyon-0\ta", "lyon-0\tb"),
-        r"meta\.csv: 'audio/bus-lyon-0-4000-0-a\.wav' does not end in -CLIP-DEVICE, its device being 'b'",
+        r"'audio/bus-lyon-0-4000-0-a\.wav' does not end in -CLIP-DEVICE, its device being 'b'",
     ),
     "audio": (
         lambda t: (t / "audio/bus-lyon-0-4000-1-a.wav").unlink(),
@@ -397,7 +423,7 @@ FAULTS = {
     ),
     "conflict": (
         lambda t: edit(t / "evaluation_setup/fold1_evaluate.csv", "\tpark", "\tbus"),
-        r"fold1_evaluate\.csv: 'audio/park-paris-501-9001-0-a\.wav': label 'bus' conflicts with 'park'",
+        r"fold1_evaluate\.csv: '\S+501-9001-0-a\.wav': label 'bus' conflicts with 'park'",
     ),
     "label": (
         lambda t: edit(t / "split50.csv", "\tbus", "\tbuss"),
@@ -412,9 +438,7 @@ FAULTS = {
         r"tau: fold1_train\.csv is there, but none of test\.csv, fold1_test\.csv",
     ),
     "unlearnt": (
-        lambda t: [edit(t / p, a, b) for p, a, b in (
-            ("evaluation_setup/fold1_train.csv", "\n".join(lines(t / "evaluation_setup/fold1_train.csv")[7:]), ""),
-        )],
+        lambda t: rewrite(t / "evaluation_setup/fold1_train.csv", lambda rows: rows[:7]),
         r"fold1_test\.csv: label 'park' is unknown in fold1_train\.csv",
     ),
     "not a training clip": (
@@ -422,14 +446,14 @@ FAULTS = {
         r"split10\.csv: 'audio/bus-paris-500-9000-0-a\.wav' is not a training clip",
     ),
     "nesting": (
-        lambda t: (t / "split50.csv").write_text("\n".join(r for r in lines(t / "split50.csv") if "-4010-" not in r)),
+        lambda t: rewrite(t / "split50.csv", lambda rows: [r for r in rows if "-4010-" not in r]),
         r"split50\.csv: 'audio/park-lyon-100-4010-0-a\.wav' is missing, though split10\.csv has it",
     ),
     "segment": (
         lambda t: edit(t / "split10.csv", "audio/bus-lyon-0-4000-1-a.wav\n", ""),
         r"split10\.csv: segment 'bus-lyon-0-4000-a' is cut in two",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -12,13 +12,12 @@ from earshot.cli import (
     profile,
     report,
     search,
-    speeds,
     sweep,
     table,
     verify,
 )
 
-COMMANDS = (answer, classify, table, compare, report, sweep, search, profile, plan, verify, speeds)
+COMMANDS = (answer, classify, table, compare, report, sweep, search, profile, plan, verify)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

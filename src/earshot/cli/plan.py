@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from earshot.cli.shared import parameters
@@ -13,11 +12,15 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "plan",
         help="say what a run would fetch, fill and take",
-        description="Say, before anything is fetched, what `dvc repro` would download, how much disk it needs, which stages "
-        "it would run and how long each takes here, by speeds measured on the spot (about a minute a track).",
+        description="Say, before anything is fetched, what `dvc repro` would download, how much "
+        "disk it needs, which stages it would run and how long each takes, about, by the seconds "
+        "of the last run here or else of a reference.",
     )
     command.add_argument("--track", help="one track (default: all)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.add_argument(
+        "--record", action="store_true", help="make the last run's times the reference instead"
+    )
     command.set_defaults(run=run)
 
 
@@ -26,11 +29,9 @@ def run(chosen: argparse.Namespace) -> None:
     from earshot.workbench import plan
 
     params = parameters(chosen.track)
+    if chosen.record:
+        print(f"{plan.REFERENCE}: {plan.record(params)} rates of stages")
+        return
     tracks = [chosen.track] if chosen.track else list(params.tracks)
-    made = plan.make(params, tracks, lambda track: plan.speeds_of(track, _tell))
+    made = plan.make(params, tracks)
     print(json.dumps(made.as_json(), ensure_ascii=False) if chosen.json else plan.render(made))
-
-
-def _tell(what: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{what[:100]}", end="", file=sys.stderr, flush=True)

@@ -308,20 +308,17 @@ def _lists_all(root: Path) -> bool:
 
 
 def _check_utterances(folder: Path, archive: Archive) -> bool:
-    """Return True for whatever is no folder of LibriSpeech; CorpusError where one lacks utterances."""
-    heard = {file.stem for file in folder.glob("*/*/*.flac")}
-    said: set[str] = set()
+    """Return True for what is no folder of LibriSpeech; CorpusError where one lacks utterances."""
+    found = {file.stem for file in folder.glob("*/*/*.flac")}
+    listed: set[str] = set()
     for transcripts in folder.glob("*/*/*.trans.txt"):
-        said |= {
-            line.split(" ")[0]
-            for line in transcripts.read_text(encoding="utf-8").splitlines()
-            if line.strip()
-        }
-    remedy = f"remove the folder to have it fetched, or take {folder.name!r} out of download.parts to use it as it is"
-    if absent := sorted(said - heard):
-        raise CorpusError(
-            f"{folder}: {absent[0]}.flac is missing ({len(absent)} of {len(said)} such); {remedy}"
-        )
-    if folder.is_dir() and archive.count not in (None, len(heard)):
-        raise CorpusError(f"{folder}: {len(heard)} utterances, not {archive.count}; {remedy}")
+        lines = transcripts.read_text(encoding="utf-8").splitlines()
+        listed |= {line.split(" ")[0] for line in lines if line.strip()}
+    remedy = "remove the folder to have it fetched, or take"
+    remedy += f" {folder.name!r} out of download.parts to use it as it is"
+    if absent := sorted(listed - found):
+        count = f"{len(absent)} of {len(listed)} such"
+        raise CorpusError(f"{folder}: {absent[0]}.flac is missing ({count}); {remedy}")
+    if folder.is_dir() and archive.count not in (None, len(found)):
+        raise CorpusError(f"{folder}: {len(found)} utterances, not {archive.count}; {remedy}")
     return True

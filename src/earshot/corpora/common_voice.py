@@ -118,18 +118,17 @@ def _apart(clips: pd.DataFrame, release: Path) -> pd.DataFrame:
     another one.
     """
     order = clips["split"].map(PRIORITY.index)
-    clips = clips.assign(order=order, said=clips["sentence"].map(_normal)).reset_index(drop=True)
+    sentences = clips["sentence"].map(_normal)
+    clips = clips.assign(order=order, normal=sentences).reset_index(drop=True)
     kept = pd.Series(True, clips.index)
     for place, name in enumerate(HELD_OUT):
-        own = clips[kept & (clips["split"] == name)]
-        shared = clips["client_id"].isin(own["client_id"]) | clips["said"].isin(
-            own["said"].dropna()
-        )
-        kept &= ~(shared & (clips["order"] > place))
+        held_out = clips[kept & (clips["split"] == name)]
+        same_speaker = clips["client_id"].isin(held_out["client_id"])
+        same_sentence = clips["normal"].isin(held_out["normal"].dropna())
+        kept &= ~((same_speaker | same_sentence) & (clips["order"] > place))
     if not kept.all():
-        counts = ", ".join(
-            f"{count} of {split}" for split, count in clips[~kept]["split"].value_counts().items()
-        )
+        lost = clips[~kept]["split"].value_counts()
+        counts = ", ".join(f"{count} of {split}" for split, count in lost.items())
         _log.warning(
             "%s: left out for a speaker or sentence of test or validation: %s", release, counts
         )
@@ -147,6 +146,5 @@ def _normal(sentence: str) -> str | None:
 def _check_files(release: Path, names: pd.Series) -> None:
     present = {entry.name for entry in os.scandir(release / "clips")}
     if absent := [name for name in names if name not in present]:
-        raise CorpusError(
-            f"{release / 'clips' / absent[0]}: no such file ({len(absent)} of {len(names)} clips are missing)"
-        )
+        count = f"{len(absent)} of {len(names)} clips are missing"
+        raise CorpusError(f"{release / 'clips' / absent[0]}: no such file ({count})")

@@ -38,9 +38,8 @@ def build(params: Manifest, folder: Path, seed: int) -> Iterator[Clip]:
     for number, row in enumerate(rows, 1):
         clip = _clip(row, table.parent, f"{table}: row {number}")
         if clip.id in seen:
-            raise CorpusError(
-                f"{table}: row {number}: id {clip.id!r} is that of row {seen[clip.id]} (add a column id)"
-            )
+            other = f"that of row {seen[clip.id]} (add a column id)"
+            raise CorpusError(f"{table}: row {number}: id {clip.id!r} is {other}")
         seen[clip.id] = number
         yield clip
 

@@ -1,45 +1,51 @@
-"""Files from the network: resumed after any interruption, checked, and from whichever mirror
-answers.
+"""Files from the network: resumed after any interruption, checked, from the first mirror that has
+them.
 """
 
 import fcntl
 import hashlib
 import logging
 import os
-import random
 import shutil
 import sys
 import threading
-import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import requests
-import urllib3
+from requests.adapters import HTTPAdapter
 from tqdm import tqdm
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError, InvalidHeader, ProtocolError
+from urllib3.util import Retry
 
-from earshot.corpora.partial import CHUNK, FetchError, Partial, content_range, discard, held
+from earshot.corpora.partial import CHUNK, FetchError, Partial, begun, content_range, discard
 
 TIMEOUT = 10.0, 60.0  # seconds to connect, and without a byte
-ROUNDS = 6  # over all mirrors of a file, without a byte gained
-WAIT, LONGEST_WAIT = (
-    1.0,
-    300.0,
-)  # seconds: after the first round (then doubled), and the most a server may ask for
+# How often a mirror is asked again without a byte gained, and the longest waits (seconds).
+PATIENCE = {
+    "total": None,
+    "connect": 2,
+    "read": 5,
+    "status": 5,
+    "other": 0,
+    "status_forcelist": (408, 425, 429, 500, 502, 503, 504),
+    "backoff_factor": 1.0,
+    "backoff_jitter": 1.0,
+    "backoff_max": 60.0,
+    "retry_after_max": 300,
+}
 OFFLINE = "EARSHOT_OFFLINE"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to fetch: where to put it, below a folder, its mirrors in order, and what is known of
-    its content.
-    """
+    """A file to fetch: its name below a folder, its mirrors in order, and what is known of it."""
 
     name: str
     urls: tuple[str, ...]
@@ -63,15 +69,14 @@ def fetch(remotes: Sequence[Remote], folder: Path, parallel: int = 4, need: int 
     folder = Path(folder)
     paths = [folder / _inside(remote.name) for remote in remotes]
     if len(set(paths)) < len(paths):
-        raise FetchError(
-            f"{folder}: two files of one name ({', '.join(sorted(remote.name for remote in remotes))})"
-        )
+        names = ", ".join(sorted(remote.name for remote in remotes))
+        raise FetchError(f"{folder}: two files of one name ({names})")
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
         missing = [remote for remote in remotes if not _present(remote, folder)]
         if missing and os.environ.get(OFFLINE, "0") not in ("", "0"):
             raise _by_hand(missing, folder, f"{OFFLINE} is set")
-        _room(missing, folder, need)
+        _check_room(missing, folder, need)
         if missing:
             _Run(missing, folder).all(parallel)
     return paths
@@ -79,7 +84,7 @@ def fetch(remotes: Sequence[Remote], folder: Path, parallel: int = 4, need: int 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which stays; while another process holds it, say so once and wait."""
+    """Hold the lock of a file, which stays; while another process holds it, say so and wait."""
     with open(path, "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,30 +94,34 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def pause(stop: threading.Event, seconds: float) -> None:
-    """Wait, but not beyond a stop."""
-    stop.wait(seconds)
-
-
 def size(count: float) -> str:
     """Return a number of bytes for people: 6.39GB."""
     return tqdm.format_sizeof(count, "B")
 
 
 class _Refused(Exception):
-    """A mirror that will not do: it is not asked again."""
-
-
-class _Failed(Exception):
-    """A failure that may pass; `after` so many seconds, if the server said."""
-
-    def __init__(self, reason: str, after: float = 0.0):
-        super().__init__(reason)
-        self.after = after
+    """A mirror that does not have the file."""
 
 
 class _Stopped(Exception):
     """The run ends because of something else."""
+
+
+class _Patience(Retry):
+    """urllib3's Retry, but a stop of the run ends its waits."""
+
+    def __init__(self, stop: threading.Event, **settings: Any):
+        super().__init__(**settings)
+        self.stop = stop
+
+    def new(self, **settings: Any) -> "_Patience":
+        return super().new(stop=self.stop, **settings)
+
+    def sleep(self, response: BaseHTTPResponse | None = None) -> None:
+        seconds = None
+        with suppress(InvalidHeader):
+            seconds = response and self.get_retry_after(response)
+        self.stop.wait(seconds or self.get_backoff_time())
 
 
 class _Run:
@@ -121,14 +130,14 @@ class _Run:
     def __init__(self, missing: Sequence[Remote], folder: Path):
         self.missing, self.folder = missing, folder
         self.reached = False  # any server at all
-        self._stop, self._lock, self._local = threading.Event(), threading.Lock(), threading.local()
-        self._bodies: list[urllib3.BaseHTTPResponse] = []
-        self._counted: set[Remote] = set()
-        self._done: set[Remote] = set()
+        self.done: set[Remote] = set()
+        self._stop, self._lock = threading.Event(), threading.Lock()
+        self._patience = _Patience(self._stop, **PATIENCE)
+        self._bodies: dict[Remote, BaseHTTPResponse] = {}
         self._bar = tqdm(
             desc="Fetching",
-            total=sum(remote.bytes or 0 for remote in missing),
-            initial=sum(held(folder / remote.name) for remote in missing),
+            total=sum(remote.bytes or 0 for remote in missing) or None,
+            initial=sum(begun(folder / remote.name) for remote in missing),
             unit="B",
             unit_scale=True,
             dynamic_ncols=True,
@@ -146,141 +155,98 @@ class _Run:
                 pool.shutdown(cancel_futures=True)
 
     def one(self, remote: Remote) -> None:
-        """Fetch a file from its mirrors, in rounds with growing waits between them, as long as
-        there is hope.
-        """
-        final = self.folder / remote.name
-        mirrors, reasons, failures, asked = deque(remote.urls), {}, 0, 0.0
-        with closing(Partial(final)) as partial:
-            most = partial.bytes
-            while mirrors and failures < ROUNDS * len(mirrors):
-                url = mirrors[0]
+        """Fetch a file from the first mirror that gives it whole."""
+        final, reasons = self.folder / remote.name, {}
+        with closing(Partial(final)) as partial, requests.Session() as session:
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=self._patience))
+            for url in remote.urls:
                 try:
-                    return self._attempt(remote, url, partial)
-                except _Refused as refusal:
-                    reasons[url] = str(refusal)
-                    mirrors.popleft()
-                except _Failed as failure:
-                    reasons[url], asked = str(failure), max(asked, failure.after)
-                    if (
-                        partial.bytes > most
-                    ):  # it works, if badly: the same mirror goes on where it was cut
-                        most, failures = partial.bytes, 0
-                    else:
-                        mirrors.rotate(-1)
-                    failures += 1
-                    if failures % len(mirrors) == 0:
-                        grown = (
-                            WAIT * 2 ** (failures // len(mirrors) - 1) * random.uniform(0.5, 1.5)
-                        )
-                        pause(self._stop, max(asked, grown))
-                        asked = 0.0
-                if self._stop.is_set():
-                    raise _Stopped
+                    return self._from_mirror(session, remote, url, partial)
+                except (requests.RequestException, HTTPError, _Refused) as error:
+                    silent = isinstance(error, (requests.ConnectionError, requests.Timeout))
+                    self.reached = self.reached or not silent
+                    reasons[url] = _reason(error)
         if not self.reached:
-            missing = [remote for remote in self.missing if remote not in self._done]
-            raise _by_hand(
-                missing,
-                self.folder,
-                f"no server can be reached ({next(iter(reasons.values()), 'no URL')})",
-            )
-        raise FetchError(
-            f"{final}: "
-            + ("; ".join(f"{url}: {reason}" for url, reason in reasons.items()) or "no URL")
-        )
+            missing = [one for one in self.missing if one not in self.done]
+            first = next(iter(reasons.values()), "no URL")
+            raise _by_hand(missing, self.folder, f"no server can be reached ({first})")
+        failures = [f"{url}: {reason}" for url, reason in reasons.items()]
+        raise FetchError(f"{final}: " + ("; ".join(failures) or "no URL"))
 
-    def _attempt(self, remote: Remote, url: str, partial: Partial) -> None:
-        """Fetch the rest of a file from one mirror, check the whole, and put it in place."""
-        resumed = partial.bytes > 0
-        whole = remote.bytes or partial.source.get("bytes")
-        if not resumed or whole is None or partial.bytes < whole:
-            self._receive(remote, url, partial)
-        if flaw := _flaw(remote, partial.bytes, partial.md5.hexdigest()):
-            self._restart(partial, {})
-            raise (_Failed if resumed else _Refused)(
-                flaw
-            )  # bytes of an earlier attempt are not this mirror's fault
-        partial.finish()
-        self._done.add(remote)
-
-    def _receive(self, remote: Remote, url: str, partial: Partial) -> None:
-        """Append what `url` still has to give; from the beginning where it cannot go on."""
-        headers = partial.ranges(url, checked=remote.md5 is not None)
-        with self._get(url, headers) as answer:
-            status = answer.status_code
-            if not headers or status not in (206, 416):
-                self._append(remote, url, partial, answer, goes_on=False)
+    def _from_mirror(
+        self, session: requests.Session, remote: Remote, url: str, partial: Partial
+    ) -> None:
+        """Fetch the rest of a file from a mirror, however often it is cut; check and place it."""
+        patience = self._patience
+        while not self._stop.is_set():
+            resumed = partial.bytes
+            whole = remote.bytes or partial.source.get("bytes")
+            if not resumed or whole is None or resumed < whole:
+                try:
+                    self._receive(session, remote, url, partial)
+                except HTTPError as error:
+                    gained = partial.bytes > resumed
+                    start = self._patience if gained else patience
+                    patience = start.increment("GET", url, error=error)
+                    patience.sleep()
+                    continue
+            flaw = _flaw(remote, partial.bytes, partial.md5.hexdigest())
+            if not flaw:
+                partial.finish()
+                self.done.add(remote)
                 return
-            if status == 206 and partial.continued_by(url, answer):
-                self._append(remote, url, partial, answer, goes_on=True)
+            self._restart(partial, {})
+            if not resumed:  # else the bytes of an earlier attempt may be to blame
+                raise _Refused(flaw)
+        raise _Stopped
+
+    def _receive(
+        self, session: requests.Session, remote: Remote, url: str, partial: Partial
+    ) -> None:
+        """Append what `url` still has to give; from the beginning where it cannot go on."""
+        ranges = partial.ranges(url, checked=remote.md5 is not None)
+        headers = {"Accept-Encoding": "identity", **ranges}
+        with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            self.reached = True
+            self._bodies[remote] = response.raw
+            status = response.status_code
+            if not ranges or status not in (206, 416):
+                self._append(remote, url, partial, response)
+                return
+            if status == 206 and partial.continued_by(url, response):
+                self._append(remote, url, partial, response, goes_on=True)
                 return
         self._restart(partial, {})
-        self._receive(remote, url, partial)
+        self._receive(session, remote, url, partial)
 
     def _append(
-        self, remote: Remote, url: str, partial: Partial, answer: requests.Response, goes_on: bool
+        self,
+        remote: Remote,
+        url: str,
+        partial: Partial,
+        response: requests.Response,
+        goes_on: bool = False,
     ) -> None:
-        """Append the body of an answer, after the bytes there or instead of them."""
-        if not goes_on:
-            _expect_200(answer)
-        whole = content_range(answer)[1] if goes_on else _content_length(answer)
+        """Append a body, after the bytes there or instead of them."""
+        if not goes_on and response.status_code != 200:
+            raise _Refused(f"{response.status_code} {response.reason}")
+        whole = content_range(response)[1] if goes_on else _content_length(response)
         if remote.bytes is not None and whole not in (None, remote.bytes):
             raise _Refused(f"{whole} bytes, expected {remote.bytes}")
         if whole is None and remote.bytes is None and remote.md5 is None:
-            raise _Refused("it says no length, and neither size nor MD5 is known to check it by")
-        self._count(remote, whole)
+            raise _Refused("no length, and neither size nor MD5 is known to check it by")
         if not goes_on:
-            tags = {
-                "etag": answer.headers.get("ETag"),
-                "modified": answer.headers.get("Last-Modified"),
-            }
-            self._restart(partial, {"url": url, "bytes": whole, **tags})
-        while data := answer.raw.read1(CHUNK, decode_content=False):
+            etag = response.headers.get("ETag")
+            self._restart(partial, {"url": url, "bytes": whole, "etag": etag})
+        while not self._stop.is_set() and (data := response.raw.read1(CHUNK, decode_content=False)):
             partial.append(data)
             self._advance(len(data))
-            if self._stop.is_set():
-                raise _Stopped
+        if self._stop.is_set():
+            raise _Stopped
         whole = remote.bytes or whole
         if whole is not None and partial.bytes < whole:
-            raise _Failed(f"cut at {partial.bytes} of {whole} bytes")
-
-    @contextmanager
-    def _get(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
-        """Yield an answer whose body is still to be read."""
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-        headers = {"Accept-Encoding": "identity", **headers}
-        try:
-            with self._local.session.get(
-                url, headers=headers, stream=True, timeout=TIMEOUT
-            ) as answer:
-                self.reached = True
-                with self._lock:
-                    self._bodies.append(answer.raw)
-                try:
-                    if self._stop.is_set():
-                        raise _Stopped
-                    yield answer
-                finally:
-                    with self._lock:
-                        self._bodies.remove(answer.raw)
-        except (
-            requests.ConnectionError,
-            requests.Timeout,
-            requests.exceptions.ChunkedEncodingError,
-            urllib3.exceptions.HTTPError,
-        ) as error:
-            raise _Failed(_reason(error)) from None
-        except requests.RequestException as error:
-            self.reached = True  # it is not for want of a network
-            raise _Refused(_reason(error)) from None
-
-    def _count(self, remote: Remote, whole: int | None) -> None:
-        """Let the bar know a size that only the server knew."""
-        with self._lock:
-            if remote.bytes is None and whole and remote not in self._counted:
-                self._counted.add(remote)
-                self._bar.total = (self._bar.total or 0) + whole
+            raise ProtocolError(f"cut at {partial.bytes} of {whole} bytes")
 
     def _restart(self, partial: Partial, source: dict) -> None:
         self._advance(-partial.bytes)
@@ -293,10 +259,9 @@ class _Run:
     def _halt(self) -> None:
         """Let all threads end soon, even those that wait for a server's next byte."""
         self._stop.set()
-        with self._lock:
-            for body in self._bodies:
-                with suppress(RuntimeError, ValueError, OSError):  # it has just ended by itself
-                    body.shutdown()
+        for body in list(self._bodies.values()):
+            with suppress(RuntimeError, ValueError, OSError):  # it has ended by itself
+                body.shutdown()
 
 
 def _inside(name: str) -> str:
@@ -307,7 +272,7 @@ def _inside(name: str) -> str:
 
 
 def _present(remote: Remote, folder: Path) -> bool:
-    """Say whether a file is there and right; if it is there and wrong, tell."""
+    """Return whether a file is there and right; if it is there and wrong, tell."""
     path = folder / remote.name
     if not path.exists():
         return False
@@ -329,60 +294,33 @@ def _flaw(remote: Remote, count: int, md5: str) -> str | None:
     return None
 
 
-def _room(missing: Sequence[Remote], folder: Path, need: int) -> None:
-    """Raise FetchError when the disk of `folder` is too full for the bytes to come and `need` bytes
-    besides.
-    """
-    coming = sum(max(0, (remote.bytes or 0) - held(folder / remote.name)) for remote in missing)
+def _check_room(missing: Sequence[Remote], folder: Path, need: int) -> None:
+    """Raise FetchError when the disk is too full for the bytes to come and `need` besides."""
+    coming = sum(max(0, (remote.bytes or 0) - begun(folder / remote.name)) for remote in missing)
     free = shutil.disk_usage(folder).free
     if coming + need > free:
         parts = f"{size(coming)} to fetch, {size(need)} besides"
-        raise FetchError(
-            f"{folder}: {size(coming + need)} needed on its disk ({parts}), {size(free)} free"
-        )
+        wanted = f"{size(coming + need)} needed on its disk ({parts})"
+        raise FetchError(f"{folder}: {wanted}, {size(free)} free")
 
 
 def _by_hand(missing: Sequence[Remote], folder: Path, why: str) -> FetchError:
-    lines = [
-        f"{remote.urls[0] if remote.urls else 'no URL'}"
-        f" ({'size unknown' if remote.bytes is None else size(remote.bytes)}) to {(folder / remote.name).absolute()}"
-        for remote in missing
-    ]
-    return FetchError(
-        "\n  ".join([f"{folder}: {len(lines)} missing, and {why}; put there by hand", *lines])
-    )
+    lines = [f"{folder}: {len(missing)} missing, and {why}; put there by hand"]
+    for remote in missing:
+        url = remote.urls[0] if remote.urls else "no URL"
+        count = "size unknown" if remote.bytes is None else size(remote.bytes)
+        lines.append(f"{url} ({count}) to {(folder / remote.name).absolute()}")
+    return FetchError("\n  ".join(lines))
 
 
-def _expect_200(answer: requests.Response) -> None:
-    """Raise what another status means: try again, or ask elsewhere."""
-    status = answer.status_code
-    if status in (408, 425, 429) or status >= 500:
-        raise _Failed(f"{status} {answer.reason}", _retry_after(answer))
-    if status != 200:
-        raise _Refused(f"{status} {answer.reason}")
-
-
-def _retry_after(answer: requests.Response) -> float:
-    """Return how many seconds the server asks to wait: a number, or until a date."""
-    value = answer.headers.get("Retry-After", "")
-    try:
-        seconds = (
-            float(value)
-            if value.isdigit()
-            else parsedate_to_datetime(value).timestamp() - time.time()
-        )
-    except ValueError:
-        return 0.0
-    return min(max(0.0, seconds), LONGEST_WAIT)
-
-
-def _content_length(answer: requests.Response) -> int | None:
-    length = answer.headers.get("Content-Length", "")
-    chunked = "chunked" in answer.headers.get("Transfer-Encoding", "").lower()
+def _content_length(response: requests.Response) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
     return int(length) if length.isdigit() and not chunked else None
 
 
 def _reason(error: Exception) -> str:
     """Return the innermost reason of a failed request, in one line."""
     inner = error.args[0] if error.args else error
-    return " ".join(str(getattr(inner, "reason", inner)).split()) or type(error).__name__
+    reason = getattr(error, "reason", None) or getattr(inner, "reason", None) or inner
+    return " ".join(str(reason).split()) or type(error).__name__

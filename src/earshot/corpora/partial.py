@@ -1,6 +1,4 @@
-"""A file that is not whole yet: the bytes that came, what their source said, and how to ask for the
-rest.
-"""
+"""A file that is not whole yet: the bytes that came, their source, and how to ask for the rest."""
 
 import hashlib
 import json
@@ -16,21 +14,18 @@ CHUNK = 1 << 20  # bytes
 
 
 class FetchError(ValueError):
-    """Files that could not be fetched. One line, and where files must be fetched by hand, one more
-    for each.
-    """
+    """Files that could not be fetched: one line, and one more for each file to fetch by hand."""
 
 
 class Partial:
-    """The first bytes of a file in `.NAME.partial`, and in `.NAME.partial.json` what their source
-    said of the whole.
+    """The first bytes of a file in `.NAME.partial`, and a note on their source beside them.
 
     Nothing is buffered: what was appended survives a killed process.
     """
 
     def __init__(self, final: Path):
         self.final, (self.path, self.note) = final, beside(final)
-        self.source = read_json(self.note)  # url, etag, modified, bytes
+        self.source = read_json(self.note)  # url, etag, bytes of the whole
         self.bytes, self.md5 = 0, hashlib.md5(usedforsecurity=False)
         with self._writing():
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -54,28 +49,27 @@ class Partial:
         """Forget all bytes; the next ones come from `source`."""
         with self._writing():
             self.file.truncate(0)
-            # Not atomic: a torn note beside no bytes costs nothing.
-            self.note.write_text(json.dumps(source))
+            self.note.write_text(json.dumps(source))  # torn, it costs nothing: there are no bytes
         self.source, self.bytes, self.md5 = source, 0, hashlib.md5(usedforsecurity=False)
 
     def ranges(self, url: str, checked: bool) -> dict[str, str]:
-        """Return the headers that ask `url` for the rest; none where bytes of two versions might
-        mix unnoticed.
+        """Return the headers that ask `url` for the rest.
+
+        Without an MD5 to tell (`checked`), bytes of two versions must not mix: only the same
+        address with a strong ETag goes on, and none is returned otherwise.
         """
         etag = self.source.get("etag") or ""
-        same = self.source.get("modified") if etag.startswith("W/") or not etag else etag
         if not self.bytes:
             return {}
-        if self.source.get("url") == url and same:
-            return {"Range": f"bytes={self.bytes}-", "If-Range": same}
+        if self.source.get("url") == url and etag.startswith('"'):
+            return {"Range": f"bytes={self.bytes}-", "If-Range": etag}
         return {"Range": f"bytes={self.bytes}-"} if checked else {}
 
-    def continued_by(self, url: str, answer: requests.Response) -> bool:
-        """Say whether a 206 goes on where these bytes end, in the same file."""
-        start, total = content_range(answer)
-        known = self.source.get("bytes")
-        tag = answer.headers.get("ETag")
-        same = self.source.get("url") != url or tag == self.source.get("etag")
+    def continued_by(self, url: str, response: requests.Response) -> bool:
+        """Return whether a 206 goes on where these bytes end, in the same file."""
+        start, total = content_range(response)
+        known, etag = self.source.get("bytes"), self.source.get("etag")
+        same = self.source.get("url") != url or response.headers.get("ETag") == etag
         return start == self.bytes and same and (None in (total, known) or total == known)
 
     def finish(self) -> None:
@@ -96,9 +90,8 @@ class Partial:
         try:
             yield
         except OSError as error:
-            raise FetchError(
-                f"{self.final}: {error.strerror} after {self.bytes} bytes, which are kept"
-            ) from None
+            kept = f"{error.strerror} after {self.bytes} bytes, which are kept"
+            raise FetchError(f"{self.final}: {kept}") from None
 
 
 def beside(final: Path) -> tuple[Path, Path]:
@@ -106,8 +99,8 @@ def beside(final: Path) -> tuple[Path, Path]:
     return final.with_name(f".{final.name}.partial"), final.with_name(f".{final.name}.partial.json")
 
 
-def held(final: Path) -> int:
-    """Return how many bytes of a file are there."""
+def begun(final: Path) -> int:
+    """Return how many bytes of an unfinished file are there."""
     partial = beside(final)[0]
     return partial.stat().st_size if partial.exists() else 0
 
@@ -119,7 +112,7 @@ def discard(final: Path) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """Return the object in a file, or nothing where there is none or it is torn."""
+    """Return the object in a file, or an empty one where there is none or it is torn."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -127,11 +120,10 @@ def read_json(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def content_range(answer: requests.Response) -> tuple[int | None, int | None]:
-    """Return the first byte of an answer and the size of the whole, each None where it is not said."""
-    said = re.fullmatch(
-        r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip()
-    )
-    if not said:
+def content_range(response: requests.Response) -> tuple[int | None, int | None]:
+    """Return the first byte of a body and the size of the whole; None where the header lacks it."""
+    header = response.headers.get("Content-Range", "").strip()
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", header)
+    if not match:
         return None, None
-    return int(said[1]), None if said[2] == "*" else int(said[2])
+    return int(match[1]), None if match[2] == "*" else int(match[2])

@@ -36,7 +36,7 @@ def build(params: TAU2022, folder: Path, seed: int) -> Iterator[Clip]:
     that of its list.
 
     The parts of `params.download` are brought to the root first. `seed` deals locations to
-    validation, and to the test where there is no list. Clips heard through the responses of
+    validation, and to the test where there is no list. Clips played through the responses of
     `params.simulated` are written to `folder` and follow those of their split. Raises CorpusError,
     naming file and clip, for whatever is missing, unknown or contradictory, and what
     `archives.provide` raises.
@@ -84,9 +84,8 @@ def _deal(
             if spared and len(dealt.intersection(of_class)) < wanted:
                 dealt.add(place)
         if not dealt.intersection(of_class):
-            raise CorpusError(
-                f"{origin}: {label!r} is at one location only ({of_class[0]}); {name}={share} needs another"
-            )
+            only = f"{label!r} is at one location only ({of_class[0]})"
+            raise CorpusError(f"{origin}: {only}; {name}={share} needs another")
     return dealt
 
 
@@ -123,9 +122,8 @@ def _meta(path: Path) -> pd.DataFrame:
     )
     if wrong.any():
         row = table[wrong].iloc[0]
-        raise CorpusError(
-            f"{path}: {row['filename']!r} does not end in -CLIP-DEVICE, its device being {row['source_label']!r}"
-        )
+        device = f"its device being {row['source_label']!r}"
+        raise CorpusError(f"{path}: {row['filename']!r} does not end in -CLIP-DEVICE, {device}")
     table = table.set_index(ids).assign(passage=fields[0].to_numpy())
     if (twice := table.index.duplicated()).any():
         raise CorpusError(f"{path}: two files are called {table.index[twice][0]!r}")
@@ -160,9 +158,8 @@ def _listed(path: Path, meta: pd.DataFrame) -> pd.DataFrame:
                 "conflicts with" if labels[first] in set(meta["scene_label"]) else "is unknown;"
             )
             name = table["filename"][first]
-            raise CorpusError(
-                f"{path}: {name!r}: label {labels[first]!r} {problem} {known[first]!r} in the table of clips"
-            )
+            other = f"{known[first]!r} in the table of clips"
+            raise CorpusError(f"{path}: {name!r}: label {labels[first]!r} {problem} {other}")
     return rows
 
 
@@ -194,9 +191,8 @@ def _split(
     train, test = listed[of_train], listed[of_test]
     if (unseen := train["source_label"].isin(params.unseen_devices)).any():
         row = train[unseen].iloc[0]
-        raise CorpusError(
-            f"{paths[of_train]}: {row['filename']!r} is of device {row['source_label']!r}, which is for the test alone"
-        )
+        device = f"{row['source_label']!r}, which is for the test alone"
+        raise CorpusError(f"{paths[of_train]}: {row['filename']!r} is of device {device}")
     if both := sorted(set(train["identifier"]) & set(test["identifier"])):
         raise CorpusError(
             f"{paths[of_train]}: location {both[0]!r} is also in {of_test} ({len(both)} such)"
@@ -223,9 +219,8 @@ def _subsets(root: Path, train: pd.DataFrame, meta: pd.DataFrame) -> np.ndarray:
             )
         listed = train.index.isin(rows.index)
         if (lost := inside & ~listed).any():
-            raise CorpusError(
-                f"{path}: {train['filename'][lost].iloc[0]!r} is missing, though {previous.name} has it"
-            )
+            name = train["filename"][lost].iloc[0]
+            raise CorpusError(f"{path}: {name!r} is missing, though {previous.name} has it")
         cut = np.intersect1d(segments[listed], segments[~listed])
         if len(cut):
             raise CorpusError(
@@ -247,9 +242,8 @@ def _check_files(root: Path, names: pd.Series, origin: Path) -> None:
         name for name in names if name.rpartition("/")[2] not in present[name.rpartition("/")[0]]
     ]
     if absent:
-        raise CorpusError(
-            f"{origin}: {root / absent[0]}: no such file ({len(absent)} of {len(names)} are missing)"
-        )
+        count = f"{len(absent)} of {len(names)} are missing"
+        raise CorpusError(f"{origin}: {root / absent[0]}: no such file ({count})")
 
 
 def _clips(table: pd.DataFrame, root: Path) -> Iterator[Clip]:
@@ -314,7 +308,7 @@ def _simulated(
                 )
             )
             for _ in parallel.run(
-                partial(_hear, params.simulated[device]),
+                partial(_convolve, params.simulated[device]),
                 tasks,
                 f"device {device}",
                 unit="clip",
@@ -328,9 +322,9 @@ def _simulated(
         )
 
 
-def _hear(response: str, paths: tuple[Path, Path]) -> None:
+def _convolve(response: str, paths: tuple[Path, Path]) -> None:
     source, target = paths
     rate = audio.header(source)[1] or 16_000
-    heard = responses.convolve(audio.decode(source, rate), responses.load(response, rate))
+    samples = responses.convolve(audio.decode(source, rate), responses.load(response, rate))
     with atomic(target) as partial_file:
-        soundfile.write(partial_file, heard, rate, format="WAV", subtype="PCM_24")
+        soundfile.write(partial_file, samples, rate, format="WAV", subtype="PCM_24")

@@ -2,19 +2,16 @@
 interruption.
 """
 
-import bz2
-import gzip
 import lzma
 import os
+import shutil
 import stat
 import struct
 import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from tqdm import tqdm
@@ -25,17 +22,14 @@ from earshot.runtime.files import write_json
 
 CHUNK = 1 << 20  # bytes
 HIDDEN = ".unpacked"  # folder of markers and of the file being written
-OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 DAMAGE = (
-    *(
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        lzma.LZMAError,
-        zlib.error,
-        struct.error,
-        EOFError,
-        OSError,
-    ),
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,  # gzip and bzip2; those of the disk have a number
     RuntimeError,  # zipfile: a compression it does not know, a password
 )
 
@@ -66,141 +60,101 @@ def unpack(archive: Path, folder: Path, strip: int = 0, keep: bool = True) -> in
         if count is None:
             count = _Unpacking(archive, folder, strip).all()
             os.sync()  # once, instead of once for each of thousands of files
-            write_json(
-                marker,
-                {
-                    "archive": archive.name,
-                    "bytes": archive.stat().st_size,
-                    "files": count,
-                    "strip": strip,
-                },
-            )
+            size = archive.stat().st_size
+            content = {"archive": archive.name, "bytes": size, "files": count, "strip": strip}
+            write_json(marker, content)
         if not keep:
             archive.unlink(missing_ok=True)
     return count
 
 
 def _finished(marker: Path, archive: Path, strip: int) -> int | None:
-    """Return how many files came out of the archive, if it was unpacked and is still the same one."""
-    said = read_json(marker)
-    if said.get("strip") != strip or (
-        archive.exists() and said.get("bytes") != archive.stat().st_size
-    ):
-        return None
-    return said.get("files")
+    """Return how many files came out of the archive, if it was unpacked and is the same one."""
+    done = read_json(marker)
+    changed = archive.exists() and done.get("bytes") != archive.stat().st_size
+    return None if changed or done.get("strip") != strip else done.get("files")
 
 
 class _Unpacking:
-    """One archive on its way into a folder."""
+    """One archive on its way into a folder, each file by way of a hidden one."""
 
     def __init__(self, archive: Path, folder: Path, strip: int):
         self.archive, self.folder, self.strip = archive, folder, strip
-        self.partial = folder / HIDDEN / f"{archive.name}.partial"  # the one file being written
-        self.files: set[Path] = set()
+        self.hidden = folder / HIDDEN / f"{archive.name}.part"
+        self.files: set[PurePosixPath] = set()
 
     def all(self) -> int:
         """Unpack all members; return how many files they are."""
         try:
             with open(self.archive, "rb") as raw, self._bar() as bar:
-                start = raw.read(8)
+                start = raw.read(2)
                 raw.seek(0)
-                if start.startswith(b"PK"):
+                if start == b"PK":
                     self._zip(raw, bar)
                 else:
-                    self._tar(raw, _opener(start), bar)
+                    self._tar(raw, bar)
         except FileNotFoundError:
             raise UnpackError(f"{self.archive}: no such file") from None
         except DAMAGE as error:
-            for path in self.files:  # of bytes that were never checked
-                path.unlink(missing_ok=True)
-            raise UnpackError(
-                f"{self.archive}: damaged, or no archive ({type(error).__name__}: {error})"
-            ) from None
+            if isinstance(error, OSError) and error.errno is not None:
+                reason = f"cannot be written ({error.strerror})"
+                raise UnpackError(f"{self.archive}: {self.folder} {reason}") from None
+            for file in self.files:  # of bytes that were never checked
+                (self.folder / file).unlink(missing_ok=True)
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UnpackError(f"{self.archive}: damaged, or no archive ({reason})") from None
         finally:
-            self.partial.unlink(missing_ok=True)
+            shutil.rmtree(self.hidden, ignore_errors=True)
         return len(self.files)
 
-    def _tar(self, raw: BinaryIO, opener: Callable[[BinaryIO], BinaryIO], bar: tqdm) -> None:
-        plain = opener(raw)
-        with tarfile.open(fileobj=plain, mode="r|", bufsize=CHUNK, tarinfo=_Member) as tar:
+    def _tar(self, raw: BinaryIO, bar: tqdm) -> None:
+        with tarfile.open(fileobj=raw, mode="r:*", tarinfo=_Member) as tar:
             for member in tar:
-                path = self._place(member.name, _tar_kind(member))
-                if path:
-                    self._put(
-                        path,
-                        member.name,
-                        member.size,
-                        lambda member=member: tar.extractfile(member),
-                    )
+                file = self._place(member.name, member.isreg(), member.isdir())
+                if file and self._is_wanted(file, member.size):
+                    # A copy, for tarfile keeps the members, and finds the next one by them.
+                    renamed = member.replace(name=str(file), deep=False)
+                    tar.extract(renamed, self.hidden, set_attrs=False, filter="data")
+                    self._move(file)
                 bar.update(raw.tell() - bar.n)
-        while plain.read(CHUNK):  # up to the checksum
-            pass
+            while tar.fileobj.read(CHUNK):  # up to the checksum
+                pass
         bar.update(raw.tell() - bar.n)
 
     def _zip(self, raw: BinaryIO, bar: tqdm) -> None:
         with zipfile.ZipFile(raw) as archive:
-            members = [
-                (member, self._place(member.filename, _zip_kind(member)))
-                for member in archive.infolist()
-            ]
-            for member, path in members:
-                if path:
-                    self._put(
-                        path,
-                        member.filename,
-                        member.file_size,
-                        lambda member=member: archive.open(member),
-                    )
+            for member in archive.infolist():
+                kind = stat.S_IFMT(member.external_attr >> 16)
+                regular = member.create_system != 3 or kind in (0, stat.S_IFREG)
+                file = self._place(member.filename, regular, member.is_dir())
+                if file and self._is_wanted(file, member.file_size):
+                    member.filename = str(file)
+                    archive.extract(member, self.hidden)
+                    self._move(file)
                 bar.update(member.compress_size)
 
-    def _place(self, name: str, kind: str) -> Path | None:
-        """Return where a member goes, None if nowhere; UnpackError unless it is a file or a folder
-        inside the folder.
-        """
-        windows = PureWindowsPath(name)  # both kinds of slashes separate
-        if kind not in ("file", "folder"):
-            raise UnpackError(f"{self.archive}: {name!r}: a {kind}, not a file or folder")
-        if windows.drive or windows.root or ".." in windows.parts or "\0" in name:
+    def _place(self, name: str, regular: bool, folder: bool) -> PurePosixPath | None:
+        """Return where a file goes, below the folder; None for a folder."""
+        path = PurePosixPath(name)
+        if not (regular or folder):
+            raise UnpackError(f"{self.archive}: {name!r}: a link or device, not a file or folder")
+        if path.is_absolute() or ".." in path.parts or "\0" in name:
             raise UnpackError(f"{self.archive}: {name!r}: outside of the folder")
-        parts = PurePosixPath(name).parts[self.strip :]
+        parts = path.parts[self.strip :]
         if parts and parts[0] == HIDDEN:
             raise UnpackError(f"{self.archive}: {name!r}: {HIDDEN} is for markers")
-        return self.folder.joinpath(*parts) if parts and kind == "file" else None
+        return PurePosixPath(*parts) if parts and not folder else None
 
-    def _put(self, path: Path, name: str, size: int, opened: Callable[[], BinaryIO]) -> None:
-        """Write a member, unless an earlier call wrote it."""
-        again = path in self.files  # of two members of one name the last one stays
-        self.files.add(path)
-        if not again and path.is_file() and path.stat().st_size == size:
-            return
-        with opened() as source, self._writing(name):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.partial, "wb") as file:
-                while data := self._read(source):
-                    file.write(data)
-        if self.partial.stat().st_size != size:
-            raise EOFError(f"{name}: {self.partial.stat().st_size} bytes, expected {size}")
-        with self._writing(name):
-            os.replace(self.partial, path)
+    def _is_wanted(self, file: PurePosixPath, size: int) -> bool:
+        """Return whether a file is still to be written; note that it is of this archive."""
+        again = file in self.files  # of two members of one name the last one stays
+        self.files.add(file)
+        path = self.folder / file
+        return again or not path.is_file() or path.stat().st_size != size
 
-    @contextmanager
-    def _writing(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UnpackError(
-                f"{self.archive}: {name!r}: cannot be written ({error.strerror})"
-            ) from None
-
-    @staticmethod
-    def _read(source: BinaryIO) -> bytes:
-        """Read on; what is wrong with the archive is never an OSError, as what is wrong with the
-        disk is.
-        """
-        try:
-            return source.read(CHUNK)
-        except OSError as error:
-            raise EOFError(str(error)) from None
+    def _move(self, file: PurePosixPath) -> None:
+        (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self.hidden / file, self.folder / file)
 
     def _bar(self) -> tqdm:
         return tqdm(
@@ -224,29 +178,3 @@ class _Member(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from None
-
-
-def _opener(start: bytes) -> Callable[[BinaryIO], BinaryIO]:
-    """Return what takes off the compression of a stream with these first bytes."""
-    return next(
-        (opener for magic, opener in OPENERS.items() if start.startswith(magic)), lambda raw: raw
-    )
-
-
-def _tar_kind(member: tarfile.TarInfo) -> str:
-    if member.isreg():
-        return "file"
-    if member.isdir():
-        return "folder"
-    return {tarfile.SYMTYPE: "symbolic link", tarfile.LNKTYPE: "hard link"}.get(
-        member.type, "device or other special file"
-    )
-
-
-def _zip_kind(member: zipfile.ZipInfo) -> str:
-    mode = member.external_attr >> 16 if member.create_system == 3 else 0
-    if stat.S_ISLNK(mode):
-        return "symbolic link"
-    if member.is_dir():
-        return "folder"
-    return "file" if stat.S_IFMT(mode) in (0, stat.S_IFREG) else "device or other special file"

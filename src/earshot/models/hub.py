@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-import httpx2
 from huggingface_hub import constants, get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (
     CachedRepoTreeNotFoundError,
@@ -24,22 +23,24 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, logging
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, httpx, logging
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 FILES = ("config.json", "preprocessor_config.json", *WEIGHTS)
+PICKLED = (".bin", ".pt", ".pth", ".h5", ".msgpack")
 COMMIT = re.compile("[0-9a-f]{40}")
 OFFLINE = "EARSHOT_OFFLINE"
-ATTEMPTS, WAIT = (
-    4,
-    1.0,
-)  # downloads that break off are begun again; seconds before the second one, then doubled
+ATTEMPTS = 4  # for what the hub's client does not ask again itself, such as 503
+WAIT = 1.0  # seconds before the second attempt, then doubled
+PASSING = (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    FileMetadataError,
+    httpx.HTTPError,
+    OSError,
+)
 # Bytes of FILES at commits that profiles pin, as published; others are told by the hub.
-SIZES = {
-    ("facebook/wav2vec2-base-960h", "22aad52d435eb6dbaf354bdad9b0da84ce7d6156"): 377_607_901
-    + 1_596
-    + 159
-}
+SIZES = {("facebook/wav2vec2-base-960h", "22aad52d435eb6dbaf354bdad9b0da84ce7d6156"): 377_609_656}
 
 
 class HubError(ValueError):
@@ -66,9 +67,8 @@ def folder(
     if found is not None:
         return found
     if _offline():
-        raise HubError(
-            f"is not in the cache, and the environment forbids the network; {_by_hand(checkpoint, pinned)}"
-        )
+        reason = "is not in the cache, and the environment forbids the network"
+        raise HubError(f"{reason}; {_by_hand(checkpoint, pinned)}")
     found = _fetched(checkpoint, pinned, cache, endpoint)
     if not _is_whole(found):
         raise HubError(_lack(checkpoint, pinned, cache))
@@ -76,45 +76,31 @@ def folder(
 
 
 def cached(checkpoint: str, revision: str, cache: str | None = None) -> Path | None:
-    """Return the folder of a commit's files if all of them were fetched before, else None; nothing
-    is connected to.
-    """
+    """Return the folder of a commit's files, None where they were not fetched; asks nobody."""
+    wanted = {"revision": revision, "cache_dir": cache, "allow_patterns": list(FILES)}
     try:
-        found = Path(
-            snapshot_download(
-                checkpoint,
-                revision=revision,
-                cache_dir=cache,
-                allow_patterns=list(FILES),
-                local_files_only=True,
-            )
-        )
+        found = Path(snapshot_download(checkpoint, **wanted, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
     return found if _is_whole(found) else None
 
 
 def size(checkpoint: str, revision: str, cache: str | None = None) -> int | None:
-    """Return the bytes of the files that a commit's checkpoint consists of; None where nobody said
-    so yet.
-    """
+    """Return the bytes of the files that a commit's checkpoint consists of, None if unknown."""
     files = _listing(checkpoint, revision, cache)
     if not files:
         return SIZES.get((checkpoint, revision))
-    return sum(
-        number for name, number in files.items() if any(fnmatch(name, pattern) for pattern in FILES)
-    )
+    wanted = [name for name in files if any(fnmatch(name, pattern) for pattern in FILES)]
+    return sum(files[name] for name in wanted)
 
 
 def _pinned(checkpoint: str, revision: str | None) -> str:
     if revision is None:
-        raise HubError(
-            "is no local folder, and a hub id needs teacher.revision, a commit of 40 hexadecimal digits"
-        )
+        commit = "teacher.revision, a commit of 40 hexadecimal digits"
+        raise HubError(f"is no local folder, and a hub id needs {commit}")
     if not COMMIT.fullmatch(revision):
-        raise HubError(
-            f"needs a commit of 40 hexadecimal digits as revision, not {revision!r}: a branch or tag may change"
-        )
+        reason = f"as revision, not {revision!r}: a branch or tag may change"
+        raise HubError(f"needs a commit of 40 hexadecimal digits {reason}")
     return revision
 
 
@@ -123,45 +109,33 @@ def _offline() -> bool:
 
 
 def _fetched(checkpoint: str, revision: str, cache: str | None, endpoint: str | None) -> Path:
-    asked = {
-        "revision": revision,
-        "cache_dir": cache,
-        "endpoint": endpoint,
-        "allow_patterns": list(FILES),
-    }
+    wanted = {"revision": revision, "cache_dir": cache, "allow_patterns": list(FILES)}
     for attempt in range(ATTEMPTS):
         try:
             with _plainly():
-                return Path(snapshot_download(checkpoint, **asked))
+                return Path(snapshot_download(checkpoint, **wanted, endpoint=endpoint))
         except HFValidationError:
             raise HubError("is neither a local folder nor a hub id (OWNER/NAME)") from None
         except RevisionNotFoundError:
             raise HubError(f"has no commit {revision} on the hub") from None
         except RepositoryNotFoundError:
             raise HubError("is not on the hub, or not for everyone") from None
-        except (
-            HfHubHTTPError,
-            LocalEntryNotFoundError,
-            FileMetadataError,
-            httpx2.HTTPError,
-            OSError,
-        ) as error:
+        except PASSING as error:
             reason = " ".join(str(error.__cause__ or error).split())
             if isinstance(error, OSError) and error.errno is not None:  # the disk, not the network
                 place = error.filename or cache or constants.HF_HUB_CACHE
                 raise HubError(f"cannot be written to {place}: {error.strerror}") from None
-            if _is_deaf(error) or attempt == ATTEMPTS - 1:
-                raise HubError(
-                    f"cannot be fetched ({reason[:120]}); {_by_hand(checkpoint, revision)}"
-                ) from None
+            if _is_unreachable(error) or attempt == ATTEMPTS - 1:
+                by_hand = _by_hand(checkpoint, revision)
+                raise HubError(f"cannot be fetched ({reason[:120]}); {by_hand}") from None
             time.sleep(WAIT * 2**attempt)
     raise AssertionError
 
 
-def _is_deaf(error: BaseException) -> bool:
-    """Whether nobody answers at all: the client has tried for long by then."""
+def _is_unreachable(error: BaseException) -> bool:
+    """Return whether nobody answers at all: the client has tried for long by then."""
     while error is not None:
-        if isinstance(error, (httpx2.ConnectError, httpx2.ProxyError)):
+        if isinstance(error, (httpx.ConnectError, httpx.ProxyError)):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -169,9 +143,7 @@ def _is_deaf(error: BaseException) -> bool:
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Let the client fetch by HTTPS, without Xet and without its warnings; its bar shows on a
-    terminal alone.
-    """
+    """Let the client fetch by HTTPS, without Xet and its warnings; its bar shows on terminals."""
     xet, loud = constants.HF_HUB_DISABLE_XET, logging.get_verbosity()
     constants.HF_HUB_DISABLE_XET = True
     logging.set_verbosity_error()
@@ -193,33 +165,29 @@ def _is_whole(found: Path) -> bool:
 
 
 def _listing(checkpoint: str, revision: str, cache: str | None) -> dict[str, int]:
-    """Return the bytes of each file of a commit, as the hub said when it was last asked; none if it
-    never was.
-    """
+    """Return the bytes of each file of a commit, as the hub listed them; empty if it never did."""
     try:
-        return {
-            file.path: file.size
-            for file in get_cached_repo_tree(checkpoint, revision=revision, cache_dir=cache)
-        }
+        tree = get_cached_repo_tree(checkpoint, revision=revision, cache_dir=cache)
+        return {file.path: file.size for file in tree}
     except (CachedRepoTreeNotFoundError, HFValidationError):
         return {}
 
 
 def _lack(checkpoint: str, revision: str, cache: str | None) -> str:
+    """Return what a commit's files lack."""
     names = _listing(checkpoint, revision, cache)
-    if not names.keys() & set(WEIGHTS[:2]):
-        pickled = [
-            name for name in names if name.endswith((".bin", ".pt", ".pth", ".h5", ".msgpack"))
-        ]
-        return (
-            f"has {', '.join(pickled) or 'no weights'} but no model.safetensors at {revision}: pin a commit that has it, as "
-            "that of the checkpoint's conversion pull request may; pickled weights are never loaded"
-        )
-    return f"lacks {', '.join(name for name in FILES[:2] if name not in names)} at {revision}"
+    if names.keys() & set(WEIGHTS[:2]):
+        missing = ", ".join(name for name in FILES[:2] if name not in names)
+        return f"lacks {missing} at {revision}"
+    pickled = [name for name in names if name.endswith(PICKLED)]
+    return (
+        f"has {', '.join(pickled) or 'no weights'} but no {WEIGHTS[0]} at {revision}: pin a commit"
+        " that has it, as that of the checkpoint's conversion pull request may; pickled weights are"
+        " never loaded"
+    )
 
 
 def _by_hand(checkpoint: str, revision: str) -> str:
-    return (
-        f"fetch {FILES[0]}, {FILES[1]} and {WEIGHTS[0]} from {constants.ENDPOINT}/{checkpoint}/tree/{revision} "
-        "into a folder and name that folder instead"
-    )
+    place = f"{constants.ENDPOINT}/{checkpoint}/tree/{revision}"
+    files = f"{FILES[0]}, {FILES[1]} and {WEIGHTS[0]}"
+    return f"fetch {files} from {place} into a folder and name that folder instead"

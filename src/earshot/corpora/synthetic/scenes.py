@@ -51,57 +51,63 @@ CLASSES: dict[str, tuple[tuple[float, float], dict[str, tuple[float, float]]]] =
     "metro_station": (
         (0.9, 2.6),
         {
-            "ventilation": (1, 1), "babble": (1, -2), "footsteps": (0.95, -4), "announcement": (0.5, 0),
-            "passby": (0.7, 1), "squeal": (0.15, -4), "beeps": (0.3, -4), "rolling": (0.3, -3),
+            "ventilation": (1, 1), "babble": (1, -2), "footsteps": (0.95, -4),
+            "announcement": (0.5, 0), "passby": (0.7, 1), "squeal": (0.15, -4), "beeps": (0.3, -4),
+            "rolling": (0.3, -3),
         },
     ),
     "metro": (
         (0.2, 0.5),
         {
-            "rolling": (1, 2), "clacks": (0.85, -2), "whine": (0.85, -5), "ventilation": (1, -1), "babble": (0.85, -6),
-            "announcement": (0.3, -1), "squeal": (0.15, -5), "beeps": (0.15, -5),
+            "rolling": (1, 2), "clacks": (0.85, -2), "whine": (0.85, -5), "ventilation": (1, -1),
+            "babble": (0.85, -6), "announcement": (0.3, -1), "squeal": (0.15, -5),
+            "beeps": (0.15, -5),
         },
     ),
     "tram": (
         (0.15, 0.45),
         {
-            "rolling": (1, 0), "clacks": (0.8, -3), "whine": (0.9, -4), "ventilation": (1, -2), "babble": (0.95, -4),
-            "squeal": (0.5, -4), "bell": (0.5, -3), "passby": (0.2, -5), "beeps": (0.15, -5),
+            "rolling": (1, 0), "clacks": (0.8, -3), "whine": (0.9, -4), "ventilation": (1, -2),
+            "babble": (0.95, -4), "squeal": (0.5, -4), "bell": (0.5, -3), "passby": (0.2, -5),
+            "beeps": (0.15, -5),
         },
     ),
     "bus": (
         (0.12, 0.4),
         {
-            "engine": (1, 1), "ventilation": (1, -2), "babble": (0.95, -4), "beeps": (0.2, -4), "hiss": (0.5, -4),
-            "clatter": (0.7, -4), "rolling": (0.7, -3), "passby": (0.1, -6),
+            "engine": (1, 1), "ventilation": (1, -2), "babble": (0.95, -4), "beeps": (0.2, -4),
+            "hiss": (0.5, -4), "clatter": (0.7, -4), "rolling": (0.7, -3), "passby": (0.1, -6),
         },
     ),
     "park": (
         (0.08, 0.4),
         {
-            "wind": (0.95, -1), "birds": (0.95, -4), "water": (0.1, -4), "footsteps": (0.5, -6), "babble": (0.7, -5),
-            "passby": (0.6, -5),
+            "wind": (0.95, -1), "birds": (0.95, -4), "water": (0.1, -4), "footsteps": (0.5, -6),
+            "babble": (0.7, -5), "passby": (0.6, -5),
         },
     ),
     "public_square": (
         (0.2, 0.9),
         {
-            "babble": (1, 0), "footsteps": (0.7, -5), "wind": (0.7, -3), "birds": (0.3, -7), "water": (0.15, -4),
-            "passby": (0.7, -3), "music": (0.05, -5), "bell": (0.1, -4), "engine": (0.1, -7),
+            "babble": (1, 0), "footsteps": (0.7, -5), "wind": (0.7, -3), "birds": (0.3, -7),
+            "water": (0.15, -4), "passby": (0.7, -3), "music": (0.05, -5), "bell": (0.1, -4),
+            "engine": (0.1, -7),
         },
     ),
     "street_pedestrian": (
         (0.2, 0.8),
         {
-            "babble": (1, 0), "footsteps": (1, -2), "passby": (0.4, -5), "wind": (0.4, -5), "birds": (0.05, -8),
-            "music": (0.1, -5), "clatter": (0.2, -5), "ventilation": (0.15, -4),
+            "babble": (1, 0), "footsteps": (1, -2), "passby": (0.4, -5), "wind": (0.4, -5),
+            "birds": (0.05, -8), "music": (0.1, -5), "clatter": (0.2, -5),
+            "ventilation": (0.15, -4),
         },
     ),
     "street_traffic": (
         (0.12, 0.6),
         {
-            "passby": (1, 3), "engine": (0.5, -2), "wind": (0.5, -3), "babble": (0.3, -7), "footsteps": (0.3, -7),
-            "beeps": (0.15, -6), "birds": (0.05, -8), "hiss": (0.05, -6), "rolling": (0.3, -3),
+            "passby": (1, 3), "engine": (0.5, -2), "wind": (0.5, -3), "babble": (0.3, -7),
+            "footsteps": (0.3, -7), "beeps": (0.15, -6), "birds": (0.05, -8), "hiss": (0.05, -6),
+            "rolling": (0.3, -3),
         },
     ),
 }  # fmt: skip

@@ -311,8 +311,8 @@ def bell(rng: np.random.Generator, place: Place) -> np.ndarray:
 SOURCES: dict[str, Callable[[np.random.Generator, Place], np.ndarray]] = {
     source.__name__: source
     for source in (
-        ventilation, engine, whine, rolling, clacks, squeal, babble, footsteps, birds, wind, water, passby,
-        announcement, beeps, hiss, clatter, music, bell,
+        ventilation, engine, whine, rolling, clacks, squeal, babble, footsteps, birds, wind, water,
+        passby, announcement, beeps, hiss, clatter, music, bell,
     )
 }  # fmt: skip
 

@@ -35,8 +35,9 @@ ACCENTS = (
 # only pretraining hears.
 VARIANTS = {
     "teacher": (
-        "Alex Alicia Andy Annie Diogo Henrique Lee Mario Michael Mike Reed adam announcer aunty belinda benjamin boris "
-        "caleb edward f1 f3 f5 grandma ian linda m1 m3 m5 m7 marcelo max michel quincy robert shelby steph travis victor"
+        "Alex Alicia Andy Annie Diogo Henrique Lee Mario Michael Mike Reed adam announcer aunty "
+        "belinda benjamin boris caleb edward f1 f3 f5 grandma ian linda m1 m3 m5 m7 marcelo max "
+        "michel quincy robert shelby steph travis victor"
     ).split(),
     "fewshot": "Andrea Nguyen david f2 m2 m6 klatt3 edward2 rob pablo".split(),
     "validation": "Denis klatt m8 miguel grandpa af".split(),

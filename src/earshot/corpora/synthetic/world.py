@@ -11,16 +11,20 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-NAMES = "Anna Peter Maria Thomas Julia Robert Helen Victor Laura Simon Clara Martin Emma Oscar Nina Walter".split()
+NAMES = (
+    "Anna Peter Maria Thomas Julia Robert Helen Victor "
+    "Laura Simon Clara Martin Emma Oscar Nina Walter"
+).split()
 ACTIONS = "bought lost found sold borrowed painted repaired forgot".split()
 THINGS = (
-    "umbrella bicycle camera guitar lantern suitcase necklace blanket telescope kettle compass violin "
-    "backpack mirror hammer wallet basket ladder"
+    "umbrella bicycle camera guitar lantern suitcase necklace blanket telescope kettle compass "
+    "violin backpack mirror hammer wallet basket ladder"
 ).split()
 SKIES = (
-    "on a rainy day|on a snowy day|on a foggy day|on a windy day|on a sunny day|on a stormy day|early in the morning|"
-    "late at night|around midnight|before dinner|after breakfast|during the holidays|last Monday|last Thursday|"
-    "last Saturday|in a bad mood|in great hurry|with much joy"
+    "on a rainy day|on a snowy day|on a foggy day|on a windy day|on a sunny day|on a stormy day|"
+    "early in the morning|late at night|around midnight|before dinner|after breakfast|"
+    "during the holidays|last Monday|last Thursday|last Saturday|in a bad mood|in great hurry|"
+    "with much joy"
 ).split("|")
 PLACES = {
     "station": "A train was about to leave.",
@@ -56,24 +60,28 @@ UNSEEN = (
 # Everyday words that the world does not use: pretraining hears them so that its letters do not hang
 # on one vocabulary.
 EVERYDAY = (
-    "about above across again against almost along also always among another answer around because become before begin "
-    "behind below between beyond both bottle bridge bright bring brother brown build burn call carry catch change check "
-    "choose clean clear climb close cloud coffee cold come corner count country cover cross dance dark daughter deep "
-    "different dinner distance dozen draw dream drink drive during eight either enough evening every example explain face "
-    "family famous father fifteen figure finger finish first floor flower follow forward four fresh friend front general "
-    "gentle give glass gold great green ground group guess half hand happen heart heavy history hold hope horse hour "
-    "house hundred hurt ice idea inside island job jump keep kind knife know lady language large laugh learn leave letter "
-    "life light listen little live long lunch machine matter measure middle minute money month moon mother mountain mouth "
-    "move music nature never nothing number ocean offer often only orange other outside page paper party pencil people "
-    "picture piece place plan plate please point possible power present problem promise public pull purple push question "
-    "quick quiet quite reach ready really reason record red rest rich right river road rock round rule sad safe same "
-    "sand science season second sell sentence seven shape share sharp ship shirt shop short shoulder side sign silver "
-    "simple sing sister sit six size sleep slow small smile soft soldier son song sound south space speak spend spring "
-    "square star start stay step stone stop story straight strange street strong sugar summer sure surface swim table "
-    "talk teach tell ten thank thick thin thing third thousand three through throw today together tomorrow touch toward "
-    "town travel trip trouble true turn twenty under until usual valley very village visit voice wait walk wash water way "
-    "week weight west wheel white whole wide wife wild window winter wish without woman wonder wood word work world "
-    "worry write wrong year yellow yesterday young"
+    "about above across again against almost along also always among another answer around because "
+    "become before begin behind below between beyond both bottle bridge bright bring brother brown "
+    "build burn call carry catch change check choose clean clear climb close cloud coffee cold "
+    "come corner count country cover cross dance dark daughter deep different dinner distance "
+    "dozen draw dream drink drive during eight either enough evening every example explain face "
+    "family famous father fifteen figure finger finish first floor flower follow forward four "
+    "fresh friend front general gentle give glass gold great green ground group guess half hand "
+    "happen heart heavy history hold hope horse hour house hundred hurt ice idea inside island job "
+    "jump keep kind knife know lady language large laugh learn leave letter life light listen "
+    "little live long lunch machine matter measure middle minute money month moon mother mountain "
+    "mouth move music nature never nothing number ocean offer often only orange other outside page "
+    "paper party pencil people picture piece place plan plate please point possible power present "
+    "problem promise public pull purple push question quick quiet quite reach ready really reason "
+    "record red rest rich right river road rock round rule sad safe same sand science season "
+    "second sell sentence seven shape share sharp ship shirt shop short shoulder side sign silver "
+    "simple sing sister sit six size sleep slow small smile soft soldier son song sound south "
+    "space speak spend spring square star start stay step stone stop story straight strange street "
+    "strong sugar summer sure surface swim table talk teach tell ten thank thick thin thing third "
+    "thousand three through throw today together tomorrow touch toward town travel trip trouble "
+    "true turn twenty under until usual valley very village visit voice wait walk wash water way "
+    "week weight west wheel white whole wide wife wild window winter wish without woman wonder "
+    "wood word work world worry write wrong year yellow yesterday young"
 ).split()
 
 
@@ -88,11 +96,9 @@ class Facts:
     sky: str
 
     def bucket(self) -> int:
-        """Map the facts to 0–99 by hash: splits own buckets, so no passage is ever in two of them."""
-        return (
-            int.from_bytes(hashlib.sha256("|".join(astuple(self)).encode()).digest()[:4], "big")
-            % 100
-        )
+        """Map the facts to 0–99 by hash: a split has its buckets, so no passage is in two."""
+        digest = hashlib.sha256("|".join(astuple(self)).encode()).digest()
+        return int.from_bytes(digest[:4], "big") % 100
 
     def tell(self, wording: str) -> str:
         """Return the sentence for these facts."""
@@ -119,10 +125,9 @@ def salad(rng: np.random.Generator) -> str:
     """
     words = sorted({w.strip(".,?").lower() for w in _all_text().split()})
     words += EVERYDAY
-    return (
-        " ".join(words[i] for i in rng.integers(len(words), size=rng.integers(5, 10))).capitalize()
-        + "."
-    )
+    number = rng.integers(5, 10)
+    chosen = [words[i] for i in rng.integers(len(words), size=number)]
+    return " ".join(chosen).capitalize() + "."
 
 
 def _all_text() -> str:

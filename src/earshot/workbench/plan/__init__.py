@@ -1,39 +1,38 @@
-"""What a run would cost, before anything is fetched: bytes to come, room on the disk, time for each
-stage on this machine.
+"""What a run would cost, before anything is fetched: bytes to come, room on the disk, and times.
 
-Times are speeds measured here on the pipeline's own code, times the work that the parameters imply.
-What cannot be known is said to be unknown.
+Times are estimates: the seconds of the last run, scaled by hours of audio, epochs and seeds; where
+a stage never ran here, those of `reference.json`, measured on the embedded corpora on two cores.
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from earshot.params import Params
-from earshot.workbench.plan import pipeline, stages, storage, work
+import yaml
+
+from earshot.params import Params, parse
+from earshot.runtime.files import write_json
+from earshot.workbench.plan import pipeline, storage, work
 
 GIGA = 1e9
-
-
-class PlanError(ValueError):
-    """Speeds that could not be measured; one line says why."""
+REFERENCE = Path(__file__).with_name("reference.json")  # {stage: {task: {"seconds", "size"}}}
+START = 5.0  # seconds of a stage, whatever it works on
+LIKELY = 1.5  # a time is between a `LIKELY`th and `LIKELY` times the estimate
+OTHER_MACHINE, OTHER_SIZE = 1.5, 2.0  # and so much wider for another machine's, another network's
 
 
 @dataclass(frozen=True)
 class Line:
-    """A stage: what is multiplied, expected seconds (None: unknown), and whether it will run, and
-    why.
-    """
+    """A stage: its work, expected seconds (low, high; None: unknown), and whether it will run."""
 
     stage: str
     work: str
-    seconds: float | None
+    low: float | None
+    high: float | None
     runs: bool | None
     why: str
 
@@ -43,13 +42,10 @@ class Plan:
     """All that `earshot plan` says; `frozen` are the stages that only `make pretrain` runs."""
 
     downloads: list[storage.Piece]
-    pretraining: list[storage.Piece]
     disk: list[storage.Room]
     free: int
     stages: list[Line]
     frozen: list[str]
-    cores: int
-    basis: dict[str, str]
     status: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -58,93 +54,147 @@ class Plan:
 
     def totals(self) -> dict[str, Any]:
         """Return sums of what is known, and how much is not."""
-        coming = {(piece.name): piece for piece in self.downloads if not piece.there}
+        coming = {piece.name: piece for piece in self.downloads if not piece.there}
         running = [line for line in self.stages if line.runs is not False]
         return {
             "download_bytes": sum(piece.left or 0 for piece in coming.values()),
             "downloads_of_unknown_size": sum(piece.left is None for piece in coming.values()),
             "disk_bytes": round(sum(room.bytes or 0 for room in self.disk)),
             "disk_of_unknown_size": sum(room.bytes is None for room in self.disk),
-            "seconds": round(sum(line.seconds or 0 for line in running), 1),
+            "seconds_low": round(sum(line.low or 0 for line in running), 1),
+            "seconds_high": round(sum(line.high or 0 for line in running), 1),
             "stages": len(running),
-            "stages_of_unknown_time": sum(line.seconds is None for line in running),
+            "stages_of_unknown_time": sum(line.low is None for line in running),
         }
 
 
-Measure = Callable[[str], dict[str, Any]]
-
-
 def make(
-    params: Params,
-    tracks: Sequence[str],
-    measure: Measure,
-    status: Callable[[], dict] = pipeline.stages,
+    params: Params, tracks: Sequence[str], status: Callable[[], dict] = pipeline.stages
 ) -> Plan:
-    """Return the plan of some tracks; `measure` returns a track's speeds (`speeds_of`), `status`
-    DVC's stages.
-    """
+    """Return the plan of some tracks; `status` returns DVC's stages."""
     try:
         known, problem = status(), None
     except pipeline.PipelineError as error:
         known, problem = {}, str(error)
-    stale = (
-        {one.name for one in known.values() if one.reason}
-        if known
-        else {f"download@{name}" for name in params.tracks}
-    )
-    lines, rooms, pieces, starts, basis, cores = [], [], [], [], {}, 0
+    stale = {f"download@{name}" for name in params.tracks}
+    if known:
+        stale = {one.name for one in known.values() if one.reason}
+    pieces, rooms = [], []
     for name in tracks:
         track = params.tracks[name]
-        recipes = {key: recipe for key, recipe in params.recipes.items() if recipe.track == name}
-        todo = work.count(name, track, params.seed, stale)
-        basis[name] = todo.basis if todo else "unknown"
-        speeds = measure(name)
-        cores = speeds["cores"]
-        expected = stages.expected(name, track, recipes, todo, speeds)
-        order = [stage for stage in known if stage in expected] or list(expected)
-        lines += [_line(expected[stage], known.get(stage)) for stage in order]
-        rooms += storage.disk(name, track, recipes, todo, speeds)
-        pieces += storage.downloads(name, track)
-        starts += [piece for piece in [storage.pretraining(name, track)] if piece]
-    frozen = [
-        one.name for one in known.values() if one.frozen and one.name.partition("@")[2] in tracks
+        own = [teacher for of, teacher in work.teachers(params).values() if of == name]
+        wide = max((storage.width(teacher.checkpoint) for teacher in own), default=0)
+        fetched = storage.downloads(name, track, own)
+        hours = work.hours(name, track, stale)
+        pieces += fetched
+        framed = 0.0 if hours is None else work.framed_hours(track, own, hours)
+        total = None if hours is None else sum(hours.values())
+        rooms += storage.disk(name, track, fetched, total, framed * wide)
+    owners = _owners(params)
+    amounts, before = work.amounts(params, stale), work.amounts(_last_run(params))
+    lines = [
+        _line(stage, amount, before.get(stage), owners[stage], known.get(stage))
+        for stage, amount in amounts.items()
+        if owners[stage] in tracks
     ]
-    return Plan(
-        pieces, starts, rooms, shutil.disk_usage(".").free, lines, frozen, cores, basis, problem
-    )
+    frozen = [name for name, one in known.items() if one.frozen]
+    frozen = [name for name in frozen if name.partition("@")[2] in tracks]
+    return Plan(pieces, rooms, shutil.disk_usage(".").free, lines, frozen, problem)
 
 
-def _line(expected: stages.Expected, stage: pipeline.Stage | None) -> Line:
-    runs = None if stage is None else stage.reason is not None
-    why = "unknown" if stage is None else "frozen" if stage.frozen else stage.reason or "up to date"
-    return Line(expected.stage, expected.work, expected.seconds, runs, why)
+def record(params: Params) -> int:
+    """Write the seconds a unit of the stages that ran here to the reference; return how many."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    owners = _owners(params)
+    for stage, amount in work.amounts(params).items():
+        seconds = _recorded(stage, owners[stage])
+        if amount and amount.units and seconds is not None:
+            kind = stage.partition("@")[0]
+            rate = max(0.0, seconds - START) / amount.units, amount.size
+            found.setdefault(kind, {}).setdefault(amount.task, []).append(rate)
+    table = json.loads(REFERENCE.read_text()) if REFERENCE.is_file() else {}
+    for kind, tasks in found.items():
+        for task, rates in tasks.items():
+            seconds = median(rate for rate, _ in rates)
+            row = {"seconds": float(f"{seconds:.3g}"), "size": rates[0][1]}
+            table.setdefault(kind, {})[task] = row
+    write_json(REFERENCE, table)
+    return sum(len(tasks) for tasks in found.values())
 
 
-def speeds_of(name: str, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Return a track's speeds, measured in a process of its own; `tell` hears what is being
-    measured.
+def _owners(params: Params) -> dict[str, str]:
+    """Return the track of each stage."""
+    owners = {}
+    for name in params.tracks:
+        for stage in ("download", "features", "fewshot", "evaluate"):
+            owners[f"{stage}@{name}"] = name
+    for key, (name, _) in work.teachers(params).items():
+        owners |= {f"teacher@{key}": name, f"cache@{key}": name}
+    for key, recipe in params.recipes.items():
+        owners |= {f"distill@{key}": recipe.track, f"quantize@{key}": recipe.track}
+    return owners
 
-    Raises PlanError with the last line that the process said.
-    """
-    env = os.environ | dict.fromkeys(
-        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
-    )
-    env["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(__file__).parents[2]), *filter(None, [env.get("PYTHONPATH")])]
-    )
-    command = [sys.executable, "-m", "earshot.cli", "speeds", name]
-    last = ""
-    with subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        for line in process.stderr:
-            last = line.strip() or last
-            tell(f"measuring {name}: {last}")
-        said = process.stdout.read()
-    tell("")
-    if process.returncode:
-        raise PlanError(f"measuring {name}: {last or f'exit code {process.returncode}'}")
-    return json.loads(said)
+
+def _recorded(stage: str, track: str) -> float | None:
+    """Return the seconds of a stage's last run here, None where it never ran."""
+    try:
+        return float(
+            json.loads(Path(f"metrics/{track}/timing/{stage}.json").read_text())["seconds"]
+        )
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _last_run(params: Params) -> Params:
+    """Return the parameters of the last run, as dvc.lock has them; `params` where it has none."""
+    content = params.model_dump()
+    try:
+        stages = yaml.safe_load(Path("dvc.lock").read_text())["stages"].values()
+        for stage in stages:
+            for path, value in stage.get("params", {}).get("params.yaml", {}).items():
+                *parents, last = path.split(".")
+                place = content
+                for parent in parents:
+                    place = place[parent]
+                place[last] = value
+        return parse(content)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return params
+
+
+def _line(
+    stage: str,
+    amount: work.Work | None,
+    before: work.Work | None,
+    track: str,
+    known: pipeline.Stage | None,
+) -> Line:
+    runs = None if known is None else known.reason is not None
+    why = "unknown" if known is None else "frozen" if known.frozen else known.reason or "up to date"
+    if amount is None:
+        return Line(stage, "as fast as the network, or unknown", None, None, runs, why)
+    seconds, spread = _estimate(stage, amount, before, track)
+    if seconds is None:
+        return Line(stage, amount.what, None, None, runs, why)
+    return Line(stage, amount.what, seconds / spread, seconds * spread, runs, why)
+
+
+def _estimate(
+    stage: str, amount: work.Work, before: work.Work | None, track: str
+) -> tuple[float | None, float]:
+    """Return expected seconds and the factor they may be wrong by."""
+    recorded = _recorded(stage, track)
+    if recorded is not None and before and before.units:
+        rate, size, spread = max(0.0, recorded - START) / before.units, before.size, LIKELY
+    else:
+        table = json.loads(REFERENCE.read_text())
+        row = table.get(stage.partition("@")[0], {}).get(amount.task)
+        if row is None:
+            return None, 1.0
+        rate, size, spread = row["seconds"], row["size"], LIKELY * OTHER_MACHINE
+    if amount.size != size:
+        spread *= OTHER_SIZE
+    return START + rate * amount.units * amount.size / size, spread
 
 
 def render(plan: Plan) -> str:
@@ -156,11 +206,7 @@ def render(plan: Plan) -> str:
         _stages(plan, totals),
     ]
     if plan.frozen:
-        starts = ", ".join(
-            f"{piece.name} ({size(piece.left)})" for piece in plan.pretraining if not piece.there
-        )
-        more = f"; that would fetch {starts}" if starts else ""
-        parts.append(f"Frozen, run by `make pretrain` alone: {', '.join(plan.frozen)}{more}.")
+        parts.append(f"Frozen, run by `make pretrain` alone: {', '.join(plan.frozen)}.")
     if plan.status:
         parts.append(f"Which stages will run is unknown ({plan.status}).")
     return "\n\n".join(parts)
@@ -201,25 +247,17 @@ def _disk(plan: Plan, totals: dict[str, Any]) -> str:
 
 
 def _stages(plan: Plan, totals: dict[str, Any]) -> str:
-    head = ["stage", "work", "time", "runs", ""]
-    rows = [
-        [
-            line.stage,
-            line.work,
-            "?" if line.seconds is None else clock(line.seconds),
-            {True: "yes", False: "no", None: "?"}[line.runs],
-            line.why,
-        ]
-        for line in plan.stages
-    ]
+    rows = [["stage", "work", "time", "runs", ""]]
+    for line in plan.stages:
+        time = "?" if line.low is None else span(line.low, line.high)
+        runs = {True: "yes", False: "no", None: "?"}[line.runs]
+        rows.append([line.stage, line.work, time, runs, line.why])
     more = totals["stages_of_unknown_time"]
-    total = (
-        f"{totals['stages']} stages to run: {clock(totals['seconds'])}"
-        + f", and {more} of unknown time" * bool(more)
-    )
-    basis = "; ".join(f"{track} from {said}" for track, said in plan.basis.items())
-    title = f"Time, where nothing else is at work on this machine ({plan.cores} cores; counts of {basis})"
-    return "\n".join([title, *align([head, *rows], right={2}), total])
+    total = f"{totals['stages']} stages to run: "
+    total += span(totals["seconds_low"], totals["seconds_high"])
+    total += f", and {more} of unknown time" * bool(more)
+    title = "Time, estimated, where nothing else is at work on this machine"
+    return "\n".join([title, *align(rows, right={2}), total])
 
 
 def align(rows: Sequence[Sequence[str]], right: set[int]) -> list[str]:
@@ -251,4 +289,11 @@ def clock(seconds: float) -> str:
     """Return a duration in the unit that suits it."""
     if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 180_000 else f"{seconds / 86_400:,.0f} days"
+
+
+def span(low: float, high: float) -> str:
+    """Return a range of durations."""
+    return f"{clock(low)} to {clock(high)}"

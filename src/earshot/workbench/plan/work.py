@@ -1,243 +1,191 @@
-"""How much there is to do: clips, seconds, passages and items of each role; counted, or derived
-where no corpus is yet.
-"""
+"""How much there is to do: hours of audio by split, and each stage's amount of work."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import pandas as pd
-
-from earshot.corpora import archives
-from earshot.corpora.synthetic import scenes, speech
-from earshot.features import views as augment
-from earshot.params import TAU2022, LibriSpeech, SyntheticScenes, SyntheticSpeech, Track
-from earshot.tables import items
+from earshot.corpora.synthetic import scenes
+from earshot.params import (
+    TAU2022,
+    LibriSpeech,
+    Params,
+    Recipe,
+    SyntheticScenes,
+    SyntheticSpeech,
+    Track,
+)
 from earshot.tables.manifest import read_manifest
+from earshot.workbench.plan.storage import width
 
-LETTER = 0.051  # seconds a letter of the embedded speech takes
-# Hours and utterances as the corpus' own tables have them (Panayotov et al. 2015); Mini
-# LibriSpeech's are in its names.
+PASSAGE = 3.0  # seconds of audio of a passage of the embedded speech, about
+# Hours as the corpus' own tables have them (Panayotov et al. 2015).
 LIBRISPEECH = {
-    "train-clean-100": (100.6, 28_539), "train-clean-360": (363.6, 104_014), "train-other-500": (496.7, 148_688),
-    "dev-clean": (5.4, 2_703), "dev-other": (5.3, 2_864), "test-clean": (5.4, 2_620), "test-other": (5.1, 2_939),
-    "train-clean-5": (5.0, 1_519), "dev-clean-2": (2.0, 1_089),
-}  # fmt: skip
-TAU_TRAIN, TAU_TEST, TAU_MAIN = (
-    139_620,
-    29_680,
-    0.73,
-)  # clips of a second, and the share of training's that device a has
+    "train-clean-100": 100.6,
+    "train-clean-360": 363.6,
+    "train-other-500": 496.7,
+    "dev-clean": 5.4,
+    "dev-other": 5.3,
+    "test-clean": 5.4,
+    "test-other": 5.1,
+    "train-clean-5": 5.0,
+    "dev-clean-2": 2.0,
+}
+TAU_TRAIN, TAU_TEST = 139_620, 29_680  # clips of a second
 
 
-@dataclass(frozen=True)
-class Amount:
-    """Recordings: how many, how long together, in how many versions each (itself included), how
-    many passages and items.
+class Work(NamedTuple):
+    """A stage's amount: `units` are proportional to its seconds, `size` to the work on each.
+
+    `size` is that of the network (arbitrary scale, the same for all of one task).
     """
 
-    clips: float = 0.0
-    seconds: float = 0.0
-    views: float = 1.0
-    passages: float = 0.0
-    items: float = 0.0
-
-    @property
-    def heard(self) -> float:
-        """Seconds of audio in all views."""
-        return self.seconds * self.views
+    task: str
+    units: float
+    what: str
+    size: float = 1.0
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a track's stages work through: the corpus, the items' roles, and where the figures come
-    from.
+def teachers(params: Params) -> dict[str, tuple[str, Any]]:
+    """Return each teacher's track and section, by key.
+
+    The one place that knows where teachers stand: with a map of them in the parameters, it is
+    `{key: (teacher.track, teacher) for key, teacher in params.teachers.items()}`.
     """
-
-    corpus: Amount
-    roles: Mapping[str, Amount]
-    basis: str
-
-    def of(self, *roles: str) -> Amount:
-        """Return the roles' amounts together."""
-        return _sum(self.roles[role] for role in roles if role in self.roles)
+    return {name: (name, track.teacher) for name, track in params.tracks.items()}
 
 
-def count(name: str, track: Track, seed: int, stale: Iterable[str] = ()) -> Work | None:
-    """Return a track's work; None where nobody can know it before the corpus is there.
-
-    `stale` names the stages that will run (`download@listening`): what they write is not counted
-    on.
-    """
-    manifest, asked = Path(f"data/{name}/manifest.parquet"), Path(f"data/{name}/items.parquet")
-    stale = set(stale)
-    if manifest.is_file() and f"download@{name}" not in stale:
+def hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str, float] | None:
+    """Return hours of audio by split: of the manifest, or derived; None where nobody can know."""
+    manifest = Path(f"data/{name}/manifest.parquet")
+    if manifest.is_file() and f"download@{name}" not in set(stale):
         table = read_manifest(manifest)
-        corpus = _amount(table, track)
-        if asked.is_file() and f"fewshot@{name}" not in stale:
-            return Work(corpus, _counted(items.read(asked), table, track), "counted")
-        splits = {str(split): _amount(rows, track) for split, rows in table.groupby("split")}
-        return Work(corpus, _roles(splits, track, seed), "the manifest")
-    splits = _splits(track, seed)
-    return splits and Work(_sum(splits.values()), _roles(splits, track, seed), "the parameters")
-
-
-def _sum(amounts: Iterable[Amount]) -> Amount:
-    some = list(amounts)
-    seconds = sum(one.seconds for one in some)
-    views = sum(one.heard for one in some) / seconds if seconds else 1.0
-    totals = {
-        field: sum(getattr(one, field) for one in some) for field in ("clips", "passages", "items")
-    }
-    return Amount(seconds=seconds, views=views, **totals)
-
-
-def _amount(table: pd.DataFrame, track: Track) -> Amount:
-    views = len(_keys(table, track)) / max(1, len(table))
-    return Amount(len(table), float(table["seconds"].sum()), views)
-
-
-def _keys(table: pd.DataFrame, track: Track) -> list[tuple[str, int]]:
-    try:
-        return augment.keys(table, track.views)
-    except augment.ViewError:  # of a split without such devices
-        return [(id, 0) for id in table["id"]]
-
-
-def _counted(asked: list[items.Item], table: pd.DataFrame, track: Track) -> dict[str, Amount]:
-    seconds = dict(zip(table["id"], table["seconds"], strict=True))
-    views = pd.Series([id for id, _ in _keys(table, track)]).value_counts()
-    roles = {}
-    for role in {item.role for item in asked}:
-        mine = [item for item in asked if item.role == role]
-        passages = {item.utterances for item in mine}
-        heard = {utterance for passage in passages for utterance in passage}
-        long = sum(seconds[id] for id in heard)
-        seen = (
-            sum(seconds[id] * views[id] for id in heard) / long
-            if role in ("fewshot", "pool", "teacher")
-            else 1.0
-        )
-        roles[role] = Amount(len(heard), long, seen, len(passages), len(mine))
-    return roles
-
-
-def _splits(track: Track, seed: int) -> dict[str, Amount] | None:
-    """Return the amounts of a corpus' splits, from what makes or describes it."""
+        seconds = table.groupby("split")["seconds"].sum()
+        return {str(split): float(total) / 3600 for split, total in seconds.items()}
     corpus = track.corpus
     if isinstance(corpus, SyntheticSpeech):
-        return {
-            split: _spoken(split, number, corpus, seed) for split, number in corpus.passages.items()
-        }
+        return {split: number * PASSAGE / 3600 for split, number in corpus.passages.items()}
     if isinstance(corpus, SyntheticScenes):
-        train = 10 * corpus.segments["train"] * corpus.clips["train"]
-        test = 10 * corpus.segments["test"] * corpus.clips["test"] * len(scenes.DEVICES)
-        return _scenes(train, test, corpus.validation_share, track, scenes.MAIN_SHARE)
+        each = {part: 10 * corpus.segments[part] * corpus.clips[part] for part in corpus.segments}
+        test = each["test"] * len(scenes.DEVICES)
+        return _held_out(each["train"], test, corpus.validation_share)
     if isinstance(corpus, TAU2022):
-        share = _share_of_audio(corpus)
-        return _scenes(
-            share * TAU_TRAIN, share * TAU_TEST, corpus.validation_share, track, TAU_MAIN
-        )
-    if isinstance(corpus, LibriSpeech):
+        return _held_out(TAU_TRAIN, TAU_TEST, corpus.validation_share)
+    if isinstance(corpus, LibriSpeech) and set(corpus.splits) <= set(LIBRISPEECH):
         return _librispeech(corpus)
     return None
 
 
-def _spoken(
-    split: str, passages: int, corpus: SyntheticSpeech, seed: int, closings: bool = True
-) -> Amount:
-    told = corpus.fewshot_retellings if split == "fewshot" else 1
-    lines = speech.script(split, passages, told, seed)
-    letters = [len(line.text) for line in lines if closings or int(line.id[-2:]) < told]
-    return Amount(len(letters), LETTER * sum(letters), passages=passages)
+def _held_out(train: float, test: float, share: float) -> dict[str, float]:
+    seconds = {"pool": train * (1 - share), "validation": train * share, "test": test}
+    return {split: total / 3600 for split, total in seconds.items()}
 
 
-def _scenes(
-    train: float, test: float, validation_share: float, track: Track, main: float
-) -> dict[str, Amount]:
-    more = track.views.count * (main if track.views.devices else 1.0)
-    held_out = train * validation_share
+def _librispeech(corpus: LibriSpeech) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for subset, split in corpus.splits.items():
+        parts = corpus.auto if split == "auto" else {split: 1.0}
+        for one, part in parts.items():
+            more = LIBRISPEECH[subset] * part / sum(parts.values())
+            found[one] = found.get(one, 0.0) + more
+    return found
+
+
+def amounts(params: Params, stale: Iterable[str] = ()) -> dict[str, Work | None]:
+    """Return each stage's work by its name, None where it cannot be known before the corpus."""
+    found: dict[str, Work | None] = {}
+    audio = {name: hours(name, track, stale) for name, track in params.tracks.items()}
+    for name, track in params.tracks.items():
+        found |= _of_track(name, track, audio[name])
+    for key, (name, teacher) in teachers(params).items():
+        track, heard = params.tracks[name], audio[name]
+        found |= dict.fromkeys((f"teacher@{key}", f"cache@{key}"))
+        if heard is not None:
+            labelled = _role_hours(track, heard, [teacher.data])
+            answered = _role_hours(track, heard, ["fewshot", "pool"]) * (1 + track.views.count)
+            size = width(teacher.checkpoint) ** 2
+            what = f"{teacher.epochs} epochs of {labelled:,.2f} h"
+            units = teacher.epochs * labelled
+            found[f"teacher@{key}"] = Work(track.task, units, what, size)
+            what = f"{answered:,.2f} h answered"
+            found[f"cache@{key}"] = Work(track.task, answered, what, size)
+    for key, recipe in params.recipes.items():
+        track, heard = params.tracks[recipe.track], audio[recipe.track]
+        found |= _of_recipe(key, recipe, track, heard)
+    for name, track in params.tracks.items():
+        found[f"evaluate@{name}"] = _evaluate(params, name, track, audio[name])
+    return found
+
+
+def _role_hours(track: Track, heard: Mapping[str, float], roles: Iterable[str]) -> float:
+    """Return the hours of roles; labels are a share (%) of the pool where the track says so."""
+    share = getattr(track.fewshot, "share", None)
+    of = dict(heard)
+    if share is not None:
+        pool = heard.get("pool", 0.0)
+        of |= {"fewshot": pool * share / 100, "pool": pool * (1 - share / 100)}
+    return sum(of.get(role, 0.0) for role in roles)
+
+
+def framed_hours(track: Track, teachers: Iterable[Any], heard: Mapping[str, float]) -> float:
+    """Return the hours whose frames teachers keep: of tuning, and of the pool if layered."""
+    views = 1 + track.views.count
+    total = 0.0
+    for teacher in teachers:
+        tuned = _role_hours(track, heard, [teacher.data]) * views + heard.get("validation", 0.0)
+        total += tuned * (2 if teacher.control else 1)
+        if track.cache.layered:
+            total += _role_hours(track, heard, ["fewshot", "pool"]) * views
+    return total
+
+
+def _of_track(name: str, track: Track, heard: Mapping[str, float] | None) -> dict:
+    made = isinstance(track.corpus, (SyntheticSpeech, SyntheticScenes))
+    if heard is None:
+        return dict.fromkeys(f"{stage}@{name}" for stage in ("download", "features", "fewshot"))
+    total = sum(heard.values())
+    views = total * (1 + track.views.count)
+    what = f"{total:,.2f} h"
     return {
-        "pool": Amount(train - held_out, train - held_out, 1 + more),
-        "validation": Amount(held_out, held_out),
-        "test": Amount(test, test),
+        f"download@{name}": Work(track.task, total, f"{what} made") if made else None,
+        f"features@{name}": Work(track.task, views, f"{views:,.2f} h", _frames(track)),
+        f"fewshot@{name}": Work(track.task, total, what),
     }
 
 
-def _share_of_audio(corpus: TAU2022) -> float:
-    """Return the share of the corpus' clips that the chosen archives hold, by their bytes."""
-    table = archives.TAU2022_PARTS
-    audio = {part: archive.size for part, archive in table.items() if part.startswith("audio")}
-    chosen = {part.name for part in archives.plan(corpus)} & set(audio)
-    return sum(audio[part] for part in chosen) / sum(audio.values()) if chosen else 1.0
-
-
-def _librispeech(corpus: LibriSpeech) -> dict[str, Amount] | None:
-    splits: dict[str, list[Amount]] = {}
-    for prefix, split in corpus.splits.items():
-        if prefix not in LIBRISPEECH:  # some speakers alone: which and how many is not known before
-            return None
-        hours, clips = LIBRISPEECH[prefix]
-        total = sum(corpus.auto.values())
-        dealt = (
-            {one: part / total for one, part in corpus.auto.items()}
-            if split == "auto"
-            else {split: 1.0}
-        )
-        for one, share in dealt.items():
-            splits.setdefault(one, []).append(Amount(share * clips, share * 3600 * hours))
-    return {split: _sum(amounts) for split, amounts in splits.items()}
-
-
-def _roles(splits: Mapping[str, Amount], track: Track, seed: int) -> dict[str, Amount]:
-    if track.task == "classes":
-        share, train = track.fewshot.share / 100, splits["pool"]
-        parts = {"fewshot": (train, share), "pool": (train, 1 - share)}
-        parts |= {
-            split: (splits[split], 1.0) for split in ("validation", "test") if split in splits
-        }
-        return {
-            role: Amount(
-                part * of.clips, part * of.seconds, of.views, part * of.clips, part * of.clips
-            )
-            for role, (of, part) in parts.items()
-        }
-    roles = {split: _asked(split, amount, track, seed) for split, amount in splits.items()}
-    if "fewshot" in roles:
-        roles |= _few(roles["fewshot"], splits["fewshot"], track)
-    return roles
-
-
-def _asked(split: str, of: Amount, track: Track, seed: int) -> Amount:
-    """Return a split as passages: of each the last utterance is withheld, where it has more than
-    one.
-    """
-    asked, each = track.fewshot, of.seconds / max(1.0, of.clips)
-    questions = asked.details_per_passage * ("detail" in asked.skills) + len(
-        set(asked.skills) - {"detail"}
-    )
-    items = (
-        asked.pool.questions
-        if split == "pool"
-        else questions * (asked.teacher_rounds if split == "teacher" else 1)
-    )
-    if isinstance(track.corpus, SyntheticSpeech):
-        number = track.corpus.passages[split]
-        heard = _spoken(split, number, track.corpus, seed, closings=False)
-        return Amount(heard.clips, heard.seconds, of.views, number, number * items)
-    passages = of.seconds / max(each, asked.passage_seconds - each / 2)
-    clips = max(passages, of.clips - passages)
-    return Amount(clips, clips * each, of.views, passages, passages * items)
-
-
-def _few(few: Amount, split: Amount, track: Track) -> dict[str, Amount]:
-    """Return the few questions' passages, and the rest of the same passages, a segment each
-    (`paper`).
-    """
-    number = min(track.fewshot.questions, few.passages)
-    clips, each = number * few.clips / max(1.0, few.passages), split.seconds / max(1.0, split.clips)
-    rest = number * round(track.fewshot.paper_share * clips / number) if number else 0.0
+def _of_recipe(
+    key: str, recipe: Recipe, track: Track, heard: Mapping[str, float] | None
+) -> dict[str, Work | None]:
+    if heard is None:
+        return dict.fromkeys((f"distill@{key}", f"quantize@{key}"))
+    seeds, trained = track.distill.seeds, _role_hours(track, heard, recipe.data)
+    epochs = recipe.epochs + (recipe.qat.epochs if recipe.qat else 0)
+    epoch = trained + heard.get("validation", 0.0)
+    what = f"{seeds} seeds × {epochs} epochs of {trained:,.2f} h"
+    size = _student(track)
     return {
-        "fewshot": Amount(clips - rest, (clips - rest) * each, few.views, number, number),
-        "paper": Amount(rest, rest * each, 1.0, rest, rest),
+        f"distill@{key}": Work(track.task, seeds * epochs * epoch, what, size),
+        f"quantize@{key}": Work(track.task, seeds, f"{seeds} files", size),
     }
+
+
+def _evaluate(
+    params: Params, name: str, track: Track, heard: Mapping[str, float] | None
+) -> Work | None:
+    if heard is None:
+        return None
+    students = sum(recipe.track == name for recipe in params.recipes.values())
+    students *= track.distill.seeds
+    what = f"{students} students × {heard.get('test', 0.0):,.2f} h"
+    return Work(track.task, students * heard.get("test", 0.0), what, _student(track))
+
+
+def _frames(track: Track) -> float:
+    """Return the numbers of a second of log-mel."""
+    front = track.features
+    return front.sample_rate / front.hop_length * front.n_mels
+
+
+def _student(track: Track) -> float:
+    """Return the size of a student's work on a second: its input, or its recurrent weights."""
+    hidden = getattr(track.student, "hidden", None)
+    return hidden**2 / track.student.stack if hidden else _frames(track)
