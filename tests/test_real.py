@@ -108,7 +108,7 @@ def project(tmp_path_factory, served, hosts, hub) -> Project:
         made.set(f"recipes.scenes-{recipe}.terms.layered.top", 2)  # of two layers
     for track, of in (("listening", mini), ("scenes", paper)):
         for name in ("checkpoint", "revision"):
-            made.set(f"tracks.{track}.teacher.{name}", of["teacher"][name])
+            made.set(f"teachers.{track}.{name}", profile["teachers"][track][name])
         parts = {"audio.": f"{TAU_NAME}.", "meta": f"{TAU_NAME}."}
         table = {
             part: {"md5": hashlib.md5(content).hexdigest(), "bytes": len(content)}

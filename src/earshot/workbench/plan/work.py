@@ -46,12 +46,8 @@ class Work(NamedTuple):
 
 
 def teachers(params: Params) -> dict[str, tuple[str, Any]]:
-    """Return each teacher's track and section, by key.
-
-    The one place that knows where teachers stand: with a map of them in the parameters, it is
-    `{key: (teacher.track, teacher) for key, teacher in params.teachers.items()}`.
-    """
-    return {name: (name, track.teacher) for name, track in params.tracks.items()}
+    """Return each teacher's track and section, by key."""
+    return {key: (teacher.track, teacher) for key, teacher in params.teachers.items()}
 
 
 def hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str, float] | None:
