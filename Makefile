@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test test-all pretrain sweep bench report readme profile plan verify deps lint lock lock-check
+.PHONY: repro test test-all pretrain sweep bench report readme profile plan verify lint lock lock-check
 
 repro: .venv/ready
 	dvc repro
@@ -36,9 +36,6 @@ report: .venv/ready  ## docs/report.html and its charts, from the metrics at han
 
 verify: .venv/ready  ## whether outputs, and DVC's cache of them, are what dvc.lock records
 	earshot verify
-
-deps: .venv/ready  ## sets the library files in dvc.yaml's deps right, from what the stages import
-	python tools/deps.py
 
 readme: .venv/ready
 	earshot table --write README.md README.zh-CN.md docs/results.md

@@ -5,7 +5,6 @@ from declared import read, run  # isort: skip
 import json
 from pathlib import Path
 
-from earshot.evaluation.ask import waveform
 from earshot.export.agreement import Clip
 from earshot.export.students import Exporter, mean_agreement
 from earshot.features.recordings import Recordings
@@ -28,7 +27,7 @@ def quantize(recipe_key: str) -> None:
     clips = []
     for item in compared:
         inputs = tuple(tensor.numpy() for tensor in task.inputs([item]).values())
-        clips.append(Clip(waveform(item.utterances, recordings), inputs))
+        clips.append(Clip(recordings.passage(item.utterances), inputs))
     named = {"track": track, "recipe": recipe_key}
     out = Path(f"models/{track}/onnx/{recipe_key}")
     exporter = Exporter(student, features, task, weights, out, named, clips)

@@ -8,8 +8,9 @@ import pytest
 import scenes
 from scenes import LABELS, clip, frame
 
-from earshot.evaluation import SCORES
-from earshot.items import ITEMS, choice, classes, questions
+from earshot.evaluation.kinds import SCORES
+from earshot.items import choice, classes, questions
+from earshot.items.kinds import ITEMS
 from earshot.items.passages import passages
 from earshot.params import Labels
 from earshot.tables.items import ItemError

@@ -42,7 +42,7 @@ def int8_answers(
 
     def ask(passage: tuple[Audio, list[Item]]) -> list[np.ndarray]:
         audio, about = passage
-        samples, inputs = waveform(audio, recordings), students[0].inputs(about)
+        samples, inputs = recordings.passage(audio), students[0].inputs(about)
         logits = [np.atleast_2d(student.logits(samples, *inputs)) for student in students]
         return [predict.softmax(one) for one in logits]  # (Q, C) each
 
@@ -55,11 +55,6 @@ def int8_answers(
                 rows = zip(about, probabilities, strict=True)
                 mine |= {item.id: row for item, row in rows}
     return answers
-
-
-def waveform(utterances: Sequence[str], recordings: Recordings) -> np.ndarray:
-    """Return utterances end to end as samples `(N,)`."""
-    return np.concatenate([recordings[(utterance, 0)] for utterance in utterances])
 
 
 def shipped(validation: dict[str, dict[str, float]]) -> tuple[str, int]:

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from earshot.tables.answers import Answers
+
 BINS = 15
 # confusion tables (…, C, C) → one number per table (…)
 Statistic = Callable[[np.ndarray], np.ndarray]
-Answers = dict[str, np.ndarray]  # item id → probabilities (C,)
 
 
 def stack(answers: Sequence[Answers], ids: Sequence[str]) -> np.ndarray:

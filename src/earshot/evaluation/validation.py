@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from earshot.evaluation import metrics
+from earshot.tables.answers import Answers
 from earshot.tables.items import Item
-
-Answers = dict[str, np.ndarray]  # item id → a model's answer
 
 
 def one_of_several(answers: Sequence[Answers], items: Sequence[Item], seed: int) -> dict[str, Any]:

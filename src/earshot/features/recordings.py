@@ -1,5 +1,7 @@
 """The samples of clips, and of their views, by key."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -39,3 +41,7 @@ class Recordings:
         if view == 0:
             return audio.decode(self._paths[id], self.sample_rate)
         return augment.heard(self._paths[id], id, view, self.sample_rate, self._views, self._seed)
+
+    def passage(self, utterances: Sequence[str]) -> np.ndarray:
+        """Return clips end to end, as they are, as samples `(N,)`."""
+        return np.concatenate([self[utterance, 0] for utterance in utterances])

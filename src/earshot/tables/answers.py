@@ -8,10 +8,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot.evaluation.metrics import Answers
 from earshot.runtime.files import atomic
 from earshot.tables.items import Item
 
+Answers = dict[str, np.ndarray]  # item id → probabilities (C,)
 SCHEMA = pa.schema(
     [
         ("item", pa.string()),

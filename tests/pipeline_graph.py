@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -23,21 +24,27 @@ def _module_file(module: str) -> Path | None:
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.exists()), None)
 
 
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes but those that only type checkers look at."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _nodes(node)
+
+
 def _imported(file: Path) -> set[Path]:
     """Return the project's files that a file imports, wherever in it the import stands."""
     found: set[Path] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in _nodes(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue
-        found |= {
-            file
-            for module in modules
-            if module.startswith("earshot") and (file := _module_file(module))
-        }
+        files = [_module_file(name) for name in modules if name.startswith("earshot")]
+        found |= set(filter(None, files))
         if "declared" in modules:
             found.add(ROOT / "stages/declared.py")
     return found
@@ -62,18 +69,10 @@ def imports(file: Path) -> set[str]:
 
 
 def parameters_read(script: Path) -> set[str]:
-    """Return the keys that a stage script reads, `*` for what is filled in: `tracks.*.teacher`."""
-    keys: set[str] = set()
-    text = script.read_text()
-    for call in re.findall(r'read\(f?"([^"]+)"\)', text):
-        keys.add(call)
-    expanded: set[str] = set()
-    for key in keys:
-        if "{part}" in key:
-            for parts in re.findall(r'\{part\}"\) for part in \(([^)]*)\)', text):
-                expanded |= {
-                    key.replace("{part}", part.strip().strip('"')) for part in parts.split(",")
-                }
-        else:
-            expanded.add(key)
-    return {re.sub(r"\{[^}]*\}", "*", key) for key in expanded}
+    """Return the keys that a stage script reads, `*` for what is filled in: `tracks.*.task`."""
+    keys = set()
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "read":
+            (argument,) = node.args
+            keys.add(re.sub(r"\{[^}]*\}", "*", ast.unparse(argument).strip("f'\"")))
+    return keys
