@@ -85,8 +85,6 @@ FILES = {
     "params.yaml": PARAMS,
     "metrics/listening/quality.json": QUALITY,
     "metrics/listening/cost.json": COST,
-    "plots/listening/test/accuracy.png": b"\x89PNG old",
-    "plots/listening/test/same.png": b"\x89PNG same",
     "plots/listening/test/accuracy.csv": "model,accuracy\n",
 }
 

@@ -21,7 +21,7 @@ from earshot.workbench.experiments.pool import Pool, Running
 from earshot.workbench.experiments.session import Task
 from earshot.workbench.experiments.trial import Trial
 
-LINES = "timestamp\tstep\tvalidation\n0\t1\t0.5\n0\t2\t0.75\n"
+LINES = "epoch,loss,validation\n1,0.9,0.5\n2,0.8,0.75\n"
 
 
 def test_whole_numbers_stay_whole_and_choices_are_choices():
@@ -35,18 +35,18 @@ def test_whole_numbers_stay_whole_and_choices_are_choices():
 
 def test_the_live_curve_is_the_mean_of_the_seeds_that_train_side_by_side(tmp_path):
     def table(seed: int, text: str) -> None:
-        file = tmp_path / f"seed-{seed}/plots/metrics/validation.tsv"
+        file = tmp_path / f"seed-{seed}.csv"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
     assert search.curve(tmp_path, 2) == []
     table(0, LINES)
     assert search.curve(tmp_path, 2) == [] and search.curve(tmp_path, 1) == [0.5, 0.75]
-    table(1, LINES.replace("0.5", "0.25") + "0\t3\t0.9")  # the third line is being written
+    table(1, LINES.replace("0.5", "0.25") + "3,0.7,0.9\n")
     assert search.curve(tmp_path, 2) == [0.375, 0.75]
     table(2, "")
     assert search.curve(tmp_path, 2) == [0.375, 0.75] and search.curve(tmp_path, 3) == []
-    os.utime(tmp_path / "seed-1/plots/metrics/validation.tsv", (1000, 1000))  # the last commit's
+    os.utime(tmp_path / "seed-1.csv", (1000, 1000))  # the last commit's
     assert search.curve(tmp_path, 1, 2000) == [0.5, 0.75] and search.curve(tmp_path, 3, 2000) == []
     assert search.curve(tmp_path, 2, time.time() + 10) == []
 
@@ -76,9 +76,9 @@ def test_a_hopeless_trial_is_ended_with_its_processes_once_it_has_warmed_up(tmp_
     for best in (0.7, 0.8, 0.9):
         finished(study, [best - 0.2, best - 0.1, best])
     clone, log = tmp_path / "clones/one", tmp_path / "one.log"
-    table = clone / f"plots/{TRACK}/live/{RECIPE}/seed-0/plots/metrics/validation.tsv"
+    table = clone / f"plots/{TRACK}/curves/{RECIPE}/seed-0.csv"
     table.parent.mkdir(parents=True)
-    table.write_text("step\tvalidation\n" + "".join(f"{step}\t0.4\n" for step in range(rows)))
+    table.write_text("epoch,validation\n" + "".join(f"{step + 1},0.4\n" for step in range(rows)))
     process = subprocess.Popen(
         "sleep 60 & echo $!; wait", shell=True, start_new_session=True, stdout=subprocess.PIPE
     )

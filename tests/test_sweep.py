@@ -220,7 +220,7 @@ def training(toy: Toy) -> list[Path]:
     tables = [
         table
         for clone in toy.clones()
-        for table in clone.glob(f"plots/*/live/{RECIPE}/seed-0/plots/metrics/*.tsv")
+        for table in clone.glob(f"plots/*/curves/{RECIPE}/seed-0.csv")
     ]
     return [table for table in tables if table.exists() and len(table.read_text().splitlines()) < 7]
 

@@ -36,7 +36,7 @@ stages:
       metrics:
         - metrics/listening/validation/${item}.json: {cache: false}
       plots:
-        - plots/listening/live/${item}: {cache: false}
+        - plots/listening/curves/${item}
 """
 CACHE = """
 import pathlib, sys
@@ -60,14 +60,14 @@ best = own.FACTOR * (0.9 - 0.1 * abs(math.log2(kd["temperature"] / 4)) - 0.2 * k
 pause = float(os.environ.get("TOY_SECONDS", 0)) / recipe["epochs"]
 tables = []
 for seed in range(params["tracks"][track]["distill"]["seeds"]):
-    folder = pathlib.Path(f"plots/{track}/live/{key}/seed-{seed}/plots/metrics")
-    folder.mkdir(parents=True)
-    tables.append(open(folder / "validation.tsv", "w"))
-    tables[-1].write("timestamp\\tstep\\tvalidation\\n")
+    folder = pathlib.Path(f"plots/{track}/curves/{key}")
+    folder.mkdir(parents=True, exist_ok=True)
+    tables.append(open(folder / f"seed-{seed}.csv", "w"))
+    tables[-1].write("epoch,loss,validation\\n")
 for epoch in range(recipe["epochs"]):
     time.sleep(pause)
     for table in tables:
-        table.write(f"0\\t{epoch + 1}\\t{best * (epoch + 1) / recipe['epochs']}\\n")
+        table.write(f"{epoch + 1},1.0,{best * (epoch + 1) / recipe['epochs']}\\n")
         table.flush()
 students = pathlib.Path(f"models/{track}/students/{key}")
 students.mkdir(parents=True)
@@ -122,7 +122,7 @@ class Toy:
         }.items():
             self.write(name, text)
         self.write("src/own.py", "FACTOR = 1.0\n")
-        self.write(".gitignore", "/data/\n/models/\n/experiments/\n__pycache__/\n")
+        self.write(".gitignore", "/data/\n/models/\n/plots/\n/experiments/\n__pycache__/\n")
         self.run("git", "init", "--quiet", "--initial-branch", "main")
         self.run("dvc", "init", "--quiet")
         self.run("dvc", "repro", "--quiet")

@@ -15,9 +15,9 @@ def add(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "compare",
-        help="compare metrics, parameters, costs and plots of two commits",
+        help="compare metrics, parameters and costs of two commits",
         description="Compare two commits, or a commit with the working tree: metrics beside their intervals, costs, "
-        "parameters, plots. Reads Git's objects; nothing is checked out.",
+        "parameters. Reads Git's objects; nothing is checked out.",
     )
     command.add_argument(
         "commits", nargs="*", metavar="COMMIT", help="BASE [HEAD]; without HEAD, the working tree"
@@ -38,13 +38,6 @@ def add(commands: Any) -> None:
         action="store_true",
         help="exit 1 when a figure that `guard` names got too much worse",
     )
-    links = command.add_mutually_exclusive_group()
-    links.add_argument(
-        "--repository", metavar="OWNER/NAME", help="link pictures to this repository on GitHub"
-    )
-    links.add_argument(
-        "--images", metavar="URL", help="link pictures by a template with {commit} and {path}"
-    )
     command.set_defaults(run=run)
 
 
@@ -61,12 +54,7 @@ def run(chosen: argparse.Namespace) -> int:
     names = [None, *chosen.commits] if chosen.root else chosen.commits
     base = comparison.commit(here, names[0]) if names[0] else comparison.nothing(here)
     head = comparison.commit(here, names[1]) if len(names) > 1 else comparison.working_tree(here)
-    link = None
-    if chosen.repository:
-        link = comparison.github(chosen.repository, here)
-    elif chosen.images:
-        link = comparison.template(chosen.images, here)
-    found = comparison.compare(base, head, "params.yaml", link)
+    found = comparison.compare(base, head, "params.yaml")
     if chosen.format == "json":
         print(json.dumps(report(found), ensure_ascii=False, allow_nan=False))
     else:

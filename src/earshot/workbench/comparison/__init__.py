@@ -1,32 +1,26 @@
-"""Two states of the project side by side: metrics, parameters, costs, plots. Reads Git objects;
-checks nothing out.
+"""Two states of the project side by side: metrics, parameters, costs.
+
+Reads Git's objects and checks nothing out.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import quote
 
 from earshot.workbench.comparison.changes import Changes, changes, load
 from earshot.workbench.comparison.figures import Figures, parse
 from earshot.workbench.comparison.gate import FILES, Gate, gate
 from earshot.workbench.comparison.moves import Move, moves
-from earshot.workbench.comparison.pictures import Picture, pictures
-from earshot.workbench.comparison.snapshot import Snapshot, commit, nothing, prefix, working_tree
+from earshot.workbench.comparison.snapshot import Snapshot, commit, nothing, working_tree
 
 __all__ = [
     "Comparison",
     "Track",
     "commit",
     "compare",
-    "github",
     "nothing",
-    "prefix",
-    "template",
     "working_tree",
 ]
 
-Link = Callable[[str, str], str]  # commit, path → URL
+TIMING = "timing"  # in the costs of commits from before times left them
 
 
 @dataclass(frozen=True)
@@ -51,14 +45,12 @@ class Comparison:
     head: Snapshot
     tracks: list[Track]
     changes: Changes
-    pictures: list[Picture]
     gate: Gate
     faults: list[str] = field(default_factory=list)
 
 
-def compare(base: Snapshot, head: Snapshot, params: str, link: Link | None = None) -> Comparison:
-    """Compare two sides of a project; `params` is the path of the parameters, `link` makes URLs of
-    pictures.
+def compare(base: Snapshot, head: Snapshot, params: str) -> Comparison:
+    """Compare two sides of a project; `params` is the path of the parameters.
 
     Raises ValueError when parameters or guard cannot be read.
     """
@@ -70,32 +62,14 @@ def compare(base: Snapshot, head: Snapshot, params: str, link: Link | None = Non
         head,
         tracks,
         changes(old, new),
-        pictures(base, head, "plots", link),
         gate(old, new, figures),
         [fault for track in tracks for fault in track.faults],
     )
 
 
-def github(repository: str, root: Path) -> Link:
-    """Return what makes URLs of a GitHub repository's files (`repository` is OWNER/NAME)."""
-    return template(f"https://github.com/{repository}/raw/{{commit}}/{{path}}", root)
-
-
-def template(text: str, root: Path) -> Link:
-    """Return what fills `{commit}` and `{path}` of a template; ValueError when it lacks one of
-    them.
-    """
-    if missing := [part for part in ("{commit}", "{path}") if part not in text]:
-        raise ValueError(f"{text}: no {' and no '.join(missing)} to fill")
-    above = prefix(root)
-    return lambda commit, path: text.replace("{commit}", commit).replace(
-        "{path}", quote(above + path)
-    )
-
-
 def _tracks(*sides: Snapshot) -> list[str]:
     files = {f"{file}.json" for file in FILES}
-    paths = (path.split("/") for side in sides for path in side.blobs("metrics"))
+    paths = (path.split("/") for side in sides for path in side.files("metrics"))
     return sorted({parts[1] for parts in paths if len(parts) == 3 and parts[2] in files})
 
 
@@ -105,9 +79,11 @@ def _figures(base: Snapshot, head: Snapshot, track: str) -> dict[str, tuple[Figu
 
 def _read(side: Snapshot, track: str, file: str) -> Figures:
     try:
-        return parse(side.read(f"metrics/{track}/{file}.json"))
+        found = parse(side.read(f"metrics/{track}/{file}.json"))
     except ValueError:  # bytes that are no text
         return Figures(faults={"": "is not UTF-8"})
+    kept = {name: value for name, value in found.values.items() if TIMING not in name.split(".")}
+    return Figures(kept, found.faults)
 
 
 def _track(

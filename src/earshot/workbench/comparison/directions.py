@@ -14,7 +14,6 @@ LOWER = frozenset(
         "parameters",
         "parameter_bytes",
     }
-    | {"latency", "latency_median_ms", "latency_low_ms", "latency_high_ms", "train_minutes"}
 )
 DIFFERENCE = "gain"  # of two models: what moved it, one or the other, it does not say
 

@@ -1,6 +1,5 @@
 """A comparison as a pull request's comment: what moved first, the rest folded away."""
 
-import html
 from collections import Counter
 
 from earshot.workbench.comparison import Comparison, Track
@@ -15,8 +14,7 @@ from earshot.workbench.comparison.cells import (
 )
 from earshot.workbench.comparison.changes import Changes
 from earshot.workbench.comparison.gate import Gate
-from earshot.workbench.comparison.moves import BEYOND, TIMING, Move, headline, headlines
-from earshot.workbench.comparison.pictures import Picture
+from earshot.workbench.comparison.moves import BEYOND, Move, headline, headlines
 from earshot.workbench.comparison.snapshot import Snapshot
 
 MARKER = "<!-- earshot compare -->"  # the comment to update is found by it
@@ -39,7 +37,6 @@ def render(found: Comparison, limit: int = LIMIT) -> str:
         _faults(found.faults),
         *(section for track in found.tracks for section in _track(track)),
         _changes(found.changes),
-        _pictures(found.pictures),
     ]
     sections.append("" if found.tracks else "Neither side has metrics.")
     text = ""
@@ -128,23 +125,11 @@ def _track(track: Track) -> list[str]:
         sections.append(
             _fold(f"{track.name}, other figures: {len(judged)} beyond their intervals", lines)
         )
-    times = [
-        move for move in track.cost if move.verdict != "same" and TIMING in move.name.split(".")
-    ]
-    timings = [move for move in times if not move.name.endswith(("_low_ms", "_high_ms"))]
-    if timings:
-        lines = table(
-            ["time (not judged: it depends on the machine)", "base", "head", "change"],
-            [_row(m)[:4] for m in timings],
-        )
-        sections.append(_fold(f"{track.name}, times: {len(timings)} differ", lines))
     return sections
 
 
 def _costs(track: Track) -> list[Move]:
-    return [
-        move for move in track.cost if move.verdict != "same" and TIMING not in move.name.split(".")
-    ]
+    return [move for move in track.cost if move.verdict != "same"]
 
 
 def _models(track: Track) -> list[str]:
@@ -186,40 +171,6 @@ def _changes(found: Changes) -> str:
     lines = table(["parameter", "base", "head"], rows)
     summary = f"Parameters: {len(found.changed)} changed, {len(found.added)} added, {len(found.removed)} removed"
     return _fold(summary, lines) if len(rows) > _ROWS else "\n".join([f"### {summary}", "", *lines])
-
-
-def _pictures(found: list[Picture]) -> str:
-    if not found:
-        return ""
-    if any(picture.base_url or picture.head_url for picture in found):
-        heads = ["plot", "base", "head"]
-        lines = table(
-            heads,
-            [
-                [
-                    code(one.path),
-                    _shown(one.in_base, one.base_url),
-                    _shown(one.in_head, one.head_url),
-                ]
-                for one in found
-            ],
-        )
-    else:
-        lines = [
-            f"- {code(one.path)}{'' if one.in_base and one.in_head else ': new' if one.in_head else ': gone'}"
-            for one in found
-        ]
-    return _fold(f"Plots: {len(found)} differ", lines)
-
-
-def _shown(there: bool, url: str | None) -> str:
-    return (
-        f'<img src="{html.escape(url)}" width="360">'
-        if url
-        else "in no commit yet"
-        if there
-        else "–"
-    )
 
 
 def _fold(summary: str, lines: list[str]) -> str:

@@ -2,8 +2,7 @@
 
 The rule: a figure moved *beyond its interval* when the head's value lies outside the base's 95%
 interval and the base's value lies outside the head's. Only such figures are called better or worse.
-Costs have no interval, being counted: any change counts. Timings and figures without an interval
-are shown, never judged.
+Costs have no interval, being counted: any change counts. Figures without an interval are shown, never judged.
 """
 
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ Verdict = Literal[
     "same", "within", "changed", "better", "worse", "higher", "lower", "new", "gone", "unusable"
 ]
 BEYOND: tuple[Verdict, ...] = ("worse", "better", "lower", "higher")
-TIMING = "timing"
 HEADLINES = ("wer", "accuracy")  # the first one that a track's models have
 
 
@@ -85,7 +83,7 @@ def _verdict(
         return "unusable" if base.fault(name) else "new"
     if old == new:
         return "same"
-    if TIMING in name.split(".") or not (counted or (old_ends and new_ends)):
+    if not (counted or (old_ends and new_ends)):
         return "changed"
     if old_ends and new_ends and (_within(new, old_ends) or _within(old, new_ends)):
         return "within"

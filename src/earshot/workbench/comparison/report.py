@@ -23,7 +23,6 @@ def report(found: Comparison) -> dict[str, Any]:
             "added": {key: _plain(value) for key, value in found.changes.added.items()},
             "removed": {key: _plain(value) for key, value in found.changes.removed.items()},
         },
-        "pictures": [asdict(picture) for picture in found.pictures],
         "gate": {**asdict(found.gate), "failures": found.gate.failures},
         "faults": found.faults,
     }

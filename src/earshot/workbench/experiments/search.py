@@ -6,6 +6,7 @@ trials (MedianPruner). The journal in the results' folder is written before anyt
 a killed search continues.
 """
 
+import csv
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -176,22 +177,16 @@ def apply(task: Task, outcome: Outcome) -> None:
     command("dvc", "exp", "apply", outcome.name, cwd=task.root)
 
 
-def curve(live: Path, seeds: int, since: float = 0.0) -> list[float]:
-    """Return the mean validation score of each epoch that `seeds` students have behind them, from
-    dvclive's tables.
+def curve(folder: Path, seeds: int, since: float = 0.0) -> list[float]:
+    """Return the mean validation score of each epoch that `seeds` students have behind them.
 
-    Tables not written since `since` (`time.time`) are the last commit's: Git keeps them, a clone
-    begins with them.
+    Files not written since `since` (`time.time`) are of an earlier run, which a clone begins with.
     """
-    tables = [
-        table
-        for table in live.glob("seed-*/plots/metrics/validation.tsv")
-        if _changed(table) > since
-    ]
-    scores = sorted((_column(table) for table in tables), key=len, reverse=True)[:seeds]
-    return (
-        [sum(epoch) / seeds for epoch in zip(*scores, strict=False)] if len(scores) == seeds else []
-    )
+    files = [file for file in folder.glob("seed-*.csv") if _changed(file) > since]
+    scores = sorted((_column(file) for file in files), key=len, reverse=True)[:seeds]
+    if len(scores) < seeds:
+        return []
+    return [sum(epoch) / seeds for epoch in zip(*scores, strict=False)]
 
 
 def _changed(file: Path) -> float:
@@ -201,15 +196,12 @@ def _changed(file: Path) -> float:
         return 0.0
 
 
-def _column(table: Path) -> list[float]:
-    if not table.exists():
+def _column(file: Path) -> list[float]:
+    try:
+        with open(file, newline="") as lines:
+            return [float(row["validation"]) for row in csv.DictReader(lines)]
+    except FileNotFoundError:
         return []
-    lines = [
-        line.rstrip("\n").split("\t")
-        for line in table.read_text().splitlines(True)
-        if line.endswith("\n")
-    ]
-    return [float(row[lines[0].index("validation")]) for row in lines[1:]] if lines else []
 
 
 def _pruned(
@@ -221,9 +213,8 @@ def _pruned(
     ended = []
     for name, one in list(running.running.items()):
         trial, known = asked[name], reported.get(name, 0)
-        epochs = curve(
-            one.clone / f"plots/{plan.task.track}/live/{plan.task.recipe}", seeds, one.began
-        )
+        curves = one.clone / f"plots/{plan.task.track}/curves/{plan.task.recipe}"
+        epochs = curve(curves, seeds, one.began)
         for epoch in range(known, len(epochs)):
             trial.report(epochs[epoch], epoch)
         reported[name] = max(known, len(epochs))

@@ -8,20 +8,17 @@ params.yaml there: a kill in those seconds leaves it so. A clone needs none of t
 import configparser
 import hashlib
 import json
-import os
 import subprocess
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from earshot.runtime.files import sha256
+from earshot.workbench import git
 from earshot.workbench.integrity.hashes import object_path
+from earshot.workbench.lockfile import dependencies, stages
 
 LINKS = "reflink,hardlink,symlink,copy"  # stages only read what they depend on
-ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set inside Git's hooks
 DIFF = (
     "git",
     "diff",
@@ -58,13 +55,12 @@ def environment(folder: Path) -> dict[str, str]:
     """Return the variables of a command in `folder`: none that point Git elsewhere; DVC's notes
     about a clone stay in it.
     """
-    kept = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
     site = (
         {"DVC_SITE_CACHE_DIR": str(folder / ".dvc/tmp/site")}
         if (folder / ".git/earshot").exists()
         else {}
     )
-    return kept | {"DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"} | site
+    return git.environment() | {"DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"} | site
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ class Snapshot:
         own.read_dict({"cache": {"dir": str(self.cache), "type": LINKS}})
         with open(folder / ".dvc/config.local", "w") as file:
             own.write(file)
-        locked = [one["path"] for one in _locked(folder, stage)]
+        locked = [one["path"] for one in dependencies(folder, stage)]
         if not locked:
             command(
                 "dvc", "checkout", "--quiet", "--with-deps", "--allow-missing", stage, cwd=folder
@@ -125,7 +121,7 @@ def digest(root: Path, stage: str, params: dict[str, Any], overrides: Any) -> st
     overridden.
     """
     things: list[Any] = [stage, params, overrides]
-    for dependency in _locked(root, stage):
+    for dependency in dependencies(root, stage):
         file = root / dependency["path"]
         code = file.suffix == ".py" and file.is_file()
         things.append([dependency["path"], sha256(file) if code else dependency.get("md5")])
@@ -146,16 +142,14 @@ def absent(root: Path, stage: str) -> list[str]:
     """Return the stages whose data `stage` depends on, and which neither the workspace nor DVC's
     cache has.
     """
-    lock = root / "dvc.lock"
-    stages = _stages(lock, lock.stat().st_mtime_ns) if lock.is_file() else {}
     made = {
         out["path"]: (name, out["md5"])
-        for name, entry in stages.items()
+        for name, entry in stages(root).items()
         for out in entry.get("outs", [])
     }
     cache = (root / command("dvc", "cache", "dir", cwd=root).strip()).resolve()
     found = []
-    for one in _locked(root, stage):
+    for one in dependencies(root, stage):
         parts = Path(one["path"])
         producer = next(
             (made[str(path)] for path in (parts, *parts.parents) if str(path) in made), None
@@ -172,21 +166,3 @@ def absent(root: Path, stage: str) -> list[str]:
 def _config(root: Path, name: str) -> str:
     done = subprocess.run(["git", "config", name], cwd=root, capture_output=True, text=True)
     return done.stdout.strip()
-
-
-def _locked(root: Path, stage: str) -> list[dict[str, Any]]:
-    """Return the dependencies of `stage` in dvc.lock; of a stage that never ran, none."""
-    lock = root / "dvc.lock"
-    return (
-        _stages(lock, lock.stat().st_mtime_ns).get(stage, {}).get("deps", [])
-        if lock.is_file()
-        else []
-    )
-
-
-@cache
-def _stages(lock: Path, changed: int) -> dict[str, Any]:
-    """Return the stages of dvc.lock as of `changed`, its time: long to read, and asked for by every
-    trial.
-    """
-    return (yaml.safe_load(lock.read_text()) or {}).get("stages", {})

@@ -11,8 +11,10 @@ from typing import Any
 
 import yaml
 
+from earshot.workbench import git, lockfile
 from earshot.workbench.integrity.hashes import FOLDER
 
+STATUS = ("status", "--porcelain", "--untracked-files=all", "--")
 KINDS = ("outs", "metrics", "plots")
 
 
@@ -38,7 +40,12 @@ def outputs(root: Path = Path(), wanted: Sequence[str] = ()) -> list[Output]:
     `distill@listening-kd` is one stage, `distill` all of its instances, and `*@listening*` what
     matches. ValueError when there is no lock, or no such stage in it.
     """
-    blocks, locked = (_stages(root / name) for name in ("dvc.yaml", "dvc.lock"))
+    for name in ("dvc.yaml", lockfile.NAME):
+        if not (root / name).is_file():
+            hint = "`make repro` writes dvc.lock, in the project's folder"
+            raise ValueError(f"{root / name}: no such file; {hint}")
+    blocks = yaml.safe_load((root / "dvc.yaml").read_text()).get("stages") or {}
+    locked = lockfile.stages(root)
     for name in wanted:
         if not any(_matches(stage, name) for stage in locked):
             raise ValueError(
@@ -72,20 +79,11 @@ def cache_folder() -> Path:
 
 def git_changes(path: Path) -> list[str] | None:
     """Return what Git says of files below `path`, `M name` a file; None where Git cannot say."""
-    command = ["git", "status", "--porcelain", "--untracked-files=all", "--", path.name]
     try:
-        asked = subprocess.run(command, cwd=path.parent, capture_output=True, text=True)
-    except OSError:  # no git, or not even the folder
+        text = git.output(path.parent, *STATUS, path.name).decode(errors="replace")
+    except (ValueError, OSError):  # no Git, or not even the folder
         return None
-    return [line.strip() for line in asked.stdout.splitlines()] if asked.returncode == 0 else None
-
-
-def _stages(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(
-            f"{path}: no such file; `make repro` writes dvc.lock, in the project's folder"
-        )
-    return yaml.safe_load(path.read_text()).get("stages") or {}
+    return [line.strip() for line in text.splitlines()]
 
 
 def _matches(stage: str, name: str) -> bool:
