@@ -89,7 +89,10 @@ def run(stage: Stage, rows: str, ranks: int = 1) -> None:
     """
     key = sys.argv[1]
     name = f"{Path(sys.argv[0]).stem}@{key}"
-    row = read(f"{rows}.{key}")
+    try:
+        row = read(f"{rows}.{key}")
+    except KNOWN as error:
+        sys.exit(f"{name}: {error}")
     timing = Path(f"metrics/{getattr(row, 'track', key)}/timing/{name}.json")
     scratch("locks").mkdir(parents=True, exist_ok=True)
     with open(scratch("locks", name), "w") as lock:

@@ -5,7 +5,7 @@ import pytest
 from scenes import LABELS, SEEN, UNSEEN, certain, clip, frame, manifest
 from sklearn.metrics import balanced_accuracy_score
 
-from earshot.evaluation import ask, classes, devices, metrics
+from earshot.evaluation import ask, classes, costs, devices, metrics, submission
 from earshot.items.classes import build
 from earshot.params import Evaluate, Labels, Limits
 from earshot.tables.items import Item
@@ -273,7 +273,7 @@ def test_every_model_is_scored_by_class_and_device(models):
 
 
 def test_a_submission_has_the_order_of_the_test_list(models, tmp_path):
-    ask.write_answers(tmp_path / "answers.csv", TEST, TABLE, models["layered_int8"][0])
+    submission.write_answers(tmp_path / "answers.csv", TEST, TABLE, models["layered_int8"][0])
     lines = (tmp_path / "answers.csv").read_text().splitlines()
     assert lines[0] == "filename\tscene_label\tairport\tbus\tmetro\tpark"
     rows = [line.split("\t") for line in lines[1:]]
@@ -291,7 +291,7 @@ def test_answers_to_questions_stand_by_place():
         Item("q2", "test", "detail", "p", ("u1",), "Which?", ("a lamp", "a bike"), 0),
     ]
     answers = {"q1": np.array([0.25, 0.75]), "q2": np.array([2 / 3, 1 / 3])}
-    table = ask.answer_table(items, frame([clip("u1"), clip("u2")]), answers)
+    table = submission.answer_table(items, frame([clip("u1"), clip("u2")]), answers)
     assert table.columns.tolist() == ["item", "answer", "1", "2"]
     assert table.values.tolist() == [
         ["q1", "blue", 0.25, 0.75],
@@ -327,9 +327,9 @@ def test_a_student_above_a_limit_is_named(figures, message):
         "hard_int8": fits,
         "layered_int8": fits,
     }
-    ask.check_limits(cost, limits)
+    costs.check_limits(cost, limits)
     above = cost | {"layered_int8": fits | figures}
-    ask.check_limits(above, None)
-    with pytest.raises(ask.LimitError, match=f"^layered_int8: {message}$"):
-        ask.check_limits(above, limits)
-    assert issubclass(ask.LimitError, ValueError)
+    costs.check_limits(above, None)
+    with pytest.raises(costs.LimitError, match=f"^layered_int8: {message}$"):
+        costs.check_limits(above, limits)
+    assert issubclass(costs.LimitError, ValueError)

@@ -1,13 +1,11 @@
 """What is said about models, from made-up answers."""
 
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from earshot import text
-from earshot.evaluation import ask, choice, metrics
+from earshot.evaluation import choice, metrics
 from earshot.params import Evaluate
 from earshot.tables.items import Item
 
@@ -165,25 +163,6 @@ def test_answers_are_stacked_by_seed_then_item_then_option():
     np.testing.assert_array_equal(stacked[1], stacked[0] + 100)
     with pytest.raises(KeyError):
         metrics.stack([rows], ["unknown"])
-
-
-def test_items_are_encoded_and_padded_together():
-    items = [
-        replace(TEST[0], question="Which one?", options=("a", "bell")),
-        replace(TEST[1], options=("a door", "it")),
-    ]
-    questions, options = ask.encode(items, 512)
-    longest = max(len(text.encode(item.question, 512, "question")) for item in items)
-    assert (
-        questions.shape == (2, longest) and options.shape == (2, 2, 7) and options.dtype == np.int64
-    )
-    assert options[0, 1].tolist() == [*text.encode("bell", 512, "option"), 0, 0]
-    assert options[1, 0].tolist() == text.encode("a door", 512, "option")
-    assert (options[0, 0, 2:] == 0).all()
-
-
-def test_without_options_to_read_nothing_is_encoded():
-    assert ask.encode(TEST[:2], None) == ()
 
 
 def test_gains_are_those_asked_for_and_those_of_int8_files():

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from earshot.features import log_mel, views
+from earshot.features import audio, extract, log_mel, views
 from earshot.params import Features, Views
 from earshot.tables.sequences import Store
 
@@ -75,7 +75,7 @@ def test_equals_librosa_on_recordings():
         pytest.skip("no recordings in ../shared/data/LibriSpeech")
     params = Features(norm="none")
     for file in files:
-        samples = log_mel.audio.decode(file, 16_000)
+        samples = audio.decode(file, 16_000)
         ours, theirs = np.exp(log_mel.log_mel(samples, params)), np.exp(by_librosa(samples, params))
         # near the floor, rounding of loud bins shows
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-11)
@@ -96,7 +96,7 @@ def test_normalize_by_hand():
 
 
 def test_import_leaves_torch_alone():
-    code = "import sys, earshot.features, earshot.corpora.synthetic_speech; sys.exit('torch' in sys.modules)"
+    code = "import sys, earshot.features.extract, earshot.corpora.synthetic.speech; sys.exit('torch' in sys.modules)"
     subprocess.run(
         [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(SOURCE)}
     )
@@ -132,7 +132,7 @@ def spoil(corpus: pd.DataFrame) -> dict[str, str]:
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr(log_mel, "PART", 4)
+    monkeypatch.setattr(extract, "PART", 4)
 
 
 def outputs(folder: Path) -> tuple[Path, Path, Path]:
@@ -143,7 +143,7 @@ def test_bad_clips_are_listed_and_the_rest_goes_on(tmp_path, small_parts):
     corpus, params = make_corpus(tmp_path, 14), Features(max_bad_share=5 / 14)
     reasons = spoil(corpus)
     mel, rejected, scratch = outputs(tmp_path)
-    log_mel.extract(corpus, params, Views(), 0, mel, rejected, scratch)
+    extract.extract(corpus, params, Views(), 0, mel, rejected, scratch)
     listed = pd.read_csv(rejected)
     assert list(listed.columns) == ["id", "path", "reason"]
     assert dict(zip(listed["id"], listed["reason"], strict=True)) == reasons
@@ -153,7 +153,7 @@ def test_bad_clips_are_listed_and_the_rest_goes_on(tmp_path, small_parts):
     assert list(store) == [(id, 0) for id in good]
     for id, path in zip(corpus["id"], corpus["path"], strict=True):
         if id in good:
-            expected = log_mel.log_mel(log_mel.audio.decode(path, 16_000), params)
+            expected = log_mel.log_mel(audio.decode(path, 16_000), params)
             np.testing.assert_allclose(store[id], expected, atol=2e-3)
     assert store.width == 40 and store.metadata["features"] == params.model_dump()
     assert store.metadata["versions"]["librosa"] == librosa.__version__
@@ -164,8 +164,8 @@ def test_too_many_bad_clips_stop_the_stage(tmp_path, small_parts):
     corpus = make_corpus(tmp_path, 14)
     spoil(corpus)
     mel, rejected, scratch = outputs(tmp_path)
-    with pytest.raises(log_mel.FeatureError) as error:
-        log_mel.extract(corpus, Features(max_bad_share=0.3), Views(), 0, mel, rejected, scratch)
+    with pytest.raises(extract.FeatureError) as error:
+        extract.extract(corpus, Features(max_bad_share=0.3), Views(), 0, mel, rejected, scratch)
     assert str(error.value).startswith(
         "5 of 14 clips are unusable, 35.7%; max_bad_share allows 30.0%: "
     )
@@ -175,7 +175,7 @@ def test_too_many_bad_clips_stop_the_stage(tmp_path, small_parts):
 
 def test_a_clean_corpus_has_an_empty_list(tmp_path):
     mel, rejected, scratch = outputs(tmp_path)
-    log_mel.extract(make_corpus(tmp_path, 3), Features(), Views(), 0, mel, rejected, scratch)
+    extract.extract(make_corpus(tmp_path, 3), Features(), Views(), 0, mel, rejected, scratch)
     assert rejected.read_text() == "id,path,reason\n"
 
 
@@ -184,7 +184,7 @@ def test_result_does_not_depend_on_workers(tmp_path, small_parts, monkeypatch):
     for workers in ("1", "3"):
         monkeypatch.setenv("EARSHOT_WORKERS", workers)
         mel, rejected, scratch = outputs(tmp_path / workers)
-        log_mel.extract(corpus, Features(), Views(), 0, mel, rejected, scratch)
+        extract.extract(corpus, Features(), Views(), 0, mel, rejected, scratch)
         written.append(mel.read_bytes())
     assert written[0] == written[1]
 
@@ -193,16 +193,16 @@ SLOW_EXTRACT = """
 import json, sys, time
 from pathlib import Path
 import pandas as pd
-from earshot import audio, features
+from earshot.features import audio, extract
 from earshot.params import Features, Views
 decode = audio.decode
 def slow(path, rate):
     time.sleep(0.05)
     return decode(path, rate)
 audio.decode = slow
-features.PART = 4
+extract.PART = 4
 corpus, mel, rejected, scratch = json.loads(sys.argv[1])
-features.extract(pd.DataFrame(corpus), Features(max_bad_share=0.2), Views(), 0, *map(Path, (mel, rejected, scratch)))
+extract.extract(pd.DataFrame(corpus), Features(max_bad_share=0.2), Views(), 0, *map(Path, (mel, rejected, scratch)))
 """
 
 
@@ -211,7 +211,7 @@ def test_killed_and_continued_gives_the_same_bytes(tmp_path, small_parts, monkey
     spoil(corpus)
     params = Features(max_bad_share=0.2)
     whole, whole_rejected, scratch = outputs(tmp_path / "whole")
-    log_mel.extract(corpus, params, Views(), 0, whole, whole_rejected, scratch)
+    extract.extract(corpus, params, Views(), 0, whole, whole_rejected, scratch)
 
     mel, rejected, scratch = outputs(tmp_path / "killed")
     arguments = json.dumps([corpus.to_dict("list"), str(mel), str(rejected), str(scratch)])
@@ -237,15 +237,15 @@ def test_killed_and_continued_gives_the_same_bytes(tmp_path, small_parts, monkey
         for id, _ in Store(part)
         if part.with_suffix(".json").exists()
     }
-    log, decode = tmp_path / "decoded", log_mel.audio.decode
+    log, decode = tmp_path / "decoded", audio.decode
 
     def logged(path, rate):
         with open(log, "a") as file:
             file.write(f"{Path(path).stem}\n")
         return decode(path, rate)
 
-    monkeypatch.setattr(log_mel.audio, "decode", logged)
-    log_mel.extract(corpus, params, Views(), 0, mel, rejected, scratch)
+    monkeypatch.setattr(audio, "decode", logged)
+    extract.extract(corpus, params, Views(), 0, mel, rejected, scratch)
     assert done and not done & set(log.read_text().split())  # finished parts are taken over
     assert mel.read_bytes() == whole.read_bytes()
     assert rejected.read_bytes() == whole_rejected.read_bytes()
@@ -262,7 +262,7 @@ def scenes(tmp_path) -> pd.DataFrame:
 
 def test_views_are_the_clip_through_its_devices(tmp_path, scenes, small_parts):
     mel, rejected, scratch = outputs(tmp_path)
-    log_mel.extract(scenes, Features(norm="none"), VIEWS, 5, mel, rejected, scratch)
+    extract.extract(scenes, Features(norm="none"), VIEWS, 5, mel, rejected, scratch)
     store = Store(mel)
     assert list(store) == views.keys(scenes, VIEWS) and len(store) == 9 + 2 * 4
     assert store.metadata["views"] == VIEWS.model_dump() and store.metadata["seed"] == 5
@@ -280,7 +280,7 @@ def test_a_bad_clip_is_rejected_once_with_all_its_views(tmp_path, scenes, small_
     soundfile.write(scenes["path"].iloc[1], np.zeros(16_000), 16_000)
     mel, rejected, scratch = outputs(tmp_path)
     # of 9 clips, not of 17 views
-    log_mel.extract(scenes, Features(max_bad_share=0.12), VIEWS, 5, mel, rejected, scratch)
+    extract.extract(scenes, Features(max_bad_share=0.12), VIEWS, 5, mel, rejected, scratch)
     assert pd.read_csv(rejected)["id"].tolist() == ["c01"]
     assert list(Store(mel)) == [key for key in views.keys(scenes, VIEWS) if key[0] != "c01"]
 
@@ -290,7 +290,7 @@ def test_views_depend_on_the_seed_alone(tmp_path, scenes, small_parts, monkeypat
     for number, (workers, seed) in enumerate([("1", 5), ("3", 5), ("1", 6)]):
         monkeypatch.setenv("EARSHOT_WORKERS", workers)
         mel, rejected, scratch = outputs(tmp_path / str(number))
-        log_mel.extract(scenes, Features(), VIEWS, seed, mel, rejected, scratch)
+        extract.extract(scenes, Features(), VIEWS, seed, mel, rejected, scratch)
         written.append(mel)
     assert written[0].read_bytes() == written[1].read_bytes()
     assert not np.array_equal(Store(written[0])["c00", 1], Store(written[2])["c00", 1])
@@ -301,11 +301,12 @@ def test_without_views_nothing_else_is_read_or_written(tmp_path, scenes):
     written = []
     for corpus, seed in ((scenes[["id", "path"]], 5), (scenes, 6)):
         mel, rejected, scratch = outputs(tmp_path / str(seed))
-        log_mel.extract(corpus, Features(), Views(devices=["a"]), seed, mel, rejected, scratch)
+        extract.extract(corpus, Features(), Views(devices=["a"]), seed, mel, rejected, scratch)
         written.append(mel.read_bytes())
     assert written[0] == written[1] and Store(mel).metadata.keys() == {
         "column",
         "width",
+        "dtype",
         "features",
         "versions",
     }

@@ -340,7 +340,7 @@ def test_a_seed_decides_the_items(by_split, fewshot_params, built):
 
 SCRIPT = """
 import hashlib
-from earshot import questions
+from earshot.items import questions
 from earshot.params import FewShot
 from earshot.passages import Passage
 lines = ["Anna lost a kettle", "Peter found the lamp", "Clara sold her mirror", "Simon painted a fence"]

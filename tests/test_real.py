@@ -96,17 +96,17 @@ def project(tmp_path_factory, served, hosts, hub) -> Project:
     made = Project(tmp_path_factory.mktemp("real"), shrunk)
     made.environment |= {"HF_ENDPOINT": hub.url(), "HF_HOME": str(made.root / "hub")}
     made.earshot("profile", "mini")
-    mini = yaml.safe_load((made.root / "params.yaml").read_text())["tracks"]["listening"]
+    mini = yaml.safe_load((made.root / "params.yaml").read_text())
     made.earshot("profile", "paper")
-    paper = yaml.safe_load((made.root / "params.yaml").read_text())["tracks"]["scenes"]
+    paper = yaml.safe_load((made.root / "params.yaml").read_text())
     made.git("checkout", "--quiet", "params.yaml")
     for name in ("corpus", "fewshot"):
-        made.set(f"tracks.listening.{name}", mini[name])
-    made.set("tracks.scenes.corpus", paper["corpus"])
+        made.set(f"tracks.listening.{name}", mini["tracks"]["listening"][name])
+    made.set("tracks.scenes.corpus", paper["tracks"]["scenes"]["corpus"])
     made.set("tracks.scenes.fewshot.share", 50)
     for recipe in ("layered", "layered_plain"):
         made.set(f"recipes.scenes-{recipe}.terms.layered.top", 2)  # of two layers
-    for track, of in (("listening", mini), ("scenes", paper)):
+    for track, profile in (("listening", mini), ("scenes", paper)):
         for name in ("checkpoint", "revision"):
             made.set(f"teachers.{track}.{name}", profile["teachers"][track][name])
         parts = {"audio.": f"{TAU_NAME}.", "meta": f"{TAU_NAME}."}
