@@ -8,6 +8,7 @@ A text becomes its words and their letter trigrams, each hashed to a bucket, as 
 import re
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,31 +16,40 @@ PADDING = 0
 
 
 def encode(text: str, buckets: int, space: str) -> list[int]:
-    """Return the ids (1 … buckets−1) of a text's words and trigrams; `space` keeps questions apart
-    from options.
+    """Return the ids (1 … buckets−1) of a text's words and trigrams.
+
+    `space` keeps questions apart from options.
 
     >>> encode("a cat", 4096, "option") == encode("A  cat!", 4096, "option")
     True
     """
+    return _ids(text, buckets, space).tolist()
+
+
+@lru_cache(1 << 16)  # training reads the same texts every epoch
+def _ids(text: str, buckets: int, space: str) -> np.ndarray:
     tokens: list[str] = []
     for word in re.findall(r"[\w']+", text.lower()):
         tokens.append(word)
         marked = f"<{word}>"
         tokens += [marked[i : i + 3] for i in range(len(marked) - 2)]
-    return [1 + zlib.crc32(f"{space}:{token}".encode()) % (buckets - 1) for token in tokens] or [
-        PADDING
-    ]
+    hashes = [zlib.crc32(f"{space}:{token}".encode()) for token in tokens]
+    ids = np.array([1 + one % (buckets - 1) for one in hashes] or [PADDING], np.int64)
+    ids.setflags(write=False)
+    return ids
 
 
 def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:
     """Return ragged ids as an int64 array `(rows, longest)` filled up with PADDING."""
-    longest = max(map(len, rows))
-    return np.array([[*row, *[PADDING] * (longest - len(row))] for row in rows], np.int64)
+    padded = np.full((len(rows), max(map(len, rows))), PADDING, np.int64)
+    for row, ids in enumerate(rows):
+        padded[row, : len(ids)] = ids
+    return padded
 
 
 def encode_item(
     question: str, options: Sequence[str], buckets: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids of a question `(Lq,)` and of its options `(C, Lo)`."""
-    question_ids = np.array(encode(question, buckets, "question"), np.int64)
-    return question_ids, pad([encode(option, buckets, "option") for option in options])
+    padded = pad([_ids(option, buckets, "option") for option in options])
+    return _ids(question, buckets, "question").copy(), padded

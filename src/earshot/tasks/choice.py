@@ -45,7 +45,7 @@ class Choice(OneOfSeveral):
         padded = torch.zeros((len(items), count, longest), dtype=torch.long)  # (N, C, Lo)
         for row, (_, options) in enumerate(encoded):
             padded[row, : options.shape[0], : options.shape[1]] = torch.from_numpy(options)
-        questions = reader.pad([question.tolist() for question, _ in encoded])  # (N, Lq)
+        questions = reader.pad([question for question, _ in encoded])  # (N, Lq)
         return {"questions": torch.from_numpy(questions), "options": padded}
 
     def logits(
