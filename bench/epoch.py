@@ -11,14 +11,16 @@ import torch
 
 from bench.reading import CACHE, IDENTITY, clean, random_cache, random_mel
 from bench.rounds import Result, Target, interleave, rows
-from bench.teacher import TEXT, ask
-from earshot.distillation.distill import with_lessons
-from earshot.distillation.objective import Objective
+from bench.teacher import TASK, TEXT, ask
+from earshot.distillation.lessons import with_lessons
+from earshot.distillation.objective import Objective, needed
+from earshot.distillation.terms import Setting
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.params import KD, BiLSTM, CrossEntropy, FeatureMSE, Terms
-from earshot.teacher.cache import TeacherCache
+from earshot.tables.signals import Signals
+from earshot.tasks.task import Score
 from earshot.training.batches import Batch, Loader
-from earshot.training.loop import fit
+from earshot.training.loop import Trainer
 
 HARD = Terms(ce=CrossEntropy(weight=1.0))
 SOFT = Terms(
@@ -36,33 +38,34 @@ def measure(rounds: int = 7, passages: int = 256, width: int = 768, hidden: int 
     with TemporaryDirectory() as made:
         mel = random_mel(Path(made, "mel.parquet"), passages)
         items = ask([id for id, _ in mel], "fewshot", OPTIONS)
-        cache = TeacherCache(
-            random_cache(Path(made), items, width), items, IDENTITY, CACHE, clean(items)
-        )
-        loader = Loader(items, mel, student.text, BATCH)
-        (example,) = with_lessons(islice(loader, 1), cache)
+        folder = random_cache(Path(made), items, width)
+        signals = Signals(folder, items, IDENTITY, CACHE.model_dump(), clean(items))
+        loader = Loader(items, mel, TASK, BATCH)
+        names = needed(SOFT)
+        (example,) = with_lessons(islice(loader, 1), signals, names)
 
         def train(terms: Terms, batches: Callable[[int], Iterator[Batch]]) -> None:
             torch.manual_seed(0)
-            model = BiLSTMStudent(student, mel.width)
+            model = BiLSTMStudent(student, mel.width, TASK)
+            setting = Setting(TASK, model, example, [model.width] * 2, None, 0)
             with TemporaryDirectory() as scratch:
-                fit(
+                trainer = Trainer(
                     model,
-                    batches,
-                    steps_per_epoch=len(loader),
+                    TASK,
+                    Objective(terms, setting, len(loader)),
                     epochs=1,
-                    objective=Objective(terms, model, example, None, len(loader), seed=0),
-                    validate=lambda _: 0.0,
-                    base_rate=1e-3,
+                    steps_per_epoch=len(loader),
+                    learning_rate=1e-3,
                     schedule="constant",
                     seed=0,
                     scratch=Path(scratch),
                 )
+                trainer.fit(batches, lambda _: Score(0.0, 0.0, 0.0))
 
         contenders = {
             "CE": lambda: train(HARD, lambda epoch: loader.shuffled(0, epoch)),
             "CE + KD + features": lambda: train(
-                SOFT, lambda epoch: with_lessons(loader.shuffled(0, epoch), cache)
+                SOFT, lambda epoch: with_lessons(loader.shuffled(0, epoch), signals, names)
             ),
         }
         table = rows(interleave(contenders, rounds, "epoch"), base="CE")

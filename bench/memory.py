@@ -32,21 +32,21 @@ LAUNCH = """
 import runpy, sys
 children, sys.argv = int(sys.argv[1]), sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
-from earshot.costs import peak_memory_mb
+from earshot.evaluation.counters import peak_memory_mb
 print(peak_memory_mb(children))
 """
 
 
 def _prepare(folder: Path, hours: float) -> None:
     """Write what the two stages read: parameters, manifest, items, teacher."""
-    from bench.teacher import ask, random_teacher
+    from bench.teacher import TASK, ask, random_teacher
     from earshot import params
     from earshot.corpora import CORPORA
     from earshot.models.wav2vec2 import Teacher
     from earshot.pretraining import ctc
     from earshot.tables import items
     from earshot.tables.manifest import write_manifest
-    from earshot.teacher import finetune
+    from earshot.teacher import saved
 
     data = folder / "data" / TRACK
     data.mkdir(parents=True)
@@ -67,14 +67,14 @@ def _prepare(folder: Path, hours: float) -> None:
     if not (checkpoint / "config.json").exists():
         checkpoint = folder / "checkpoint"
         random_teacher(checkpoint, ctc.config(params.CTCPretrain(**own["pretrain"])))
-    own["teacher"]["checkpoint"] = str(checkpoint)
+    content["teachers"][TRACK]["checkpoint"] = str(checkpoint)
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
-    settings = params.parse(content).tracks[TRACK]
+    parsed = params.parse(content)
+    settings, tuned = parsed.tracks[TRACK], parsed.teachers[TRACK]
     write_manifest(CORPORA["manifest"](settings.corpus, folder, 0), data / "manifest.parquet")
     items.write(ask(ids), data / "items.parquet")
-    finetune.save(
-        Teacher(settings.teacher), settings.teacher, folder / "models" / TRACK / "teacher"
-    )
+    place = folder / "models" / TRACK / "teachers" / TRACK
+    saved.save(Teacher(tuned, TASK), TASK, tuned, place)
 
 
 def peak(stage: str, folder: Path, key: str = TRACK, children: int = WORKERS) -> float:

@@ -14,16 +14,17 @@ import torch
 from transformers import Wav2Vec2Config
 
 from bench.rounds import Result, interleave, rows
-from bench.teacher import ask, random_teacher
+from bench.teacher import TASK, ask, random_teacher
 from earshot.features.recordings import Recordings
 from earshot.models.wav2vec2 import Teacher
 from earshot.params import Cache
 from earshot.tables import sequences as store
 from earshot.tables.items import Item
 from earshot.tables.sequences import Store
+from earshot.tables.signals import Signals
 from earshot.teacher import cache
-from earshot.teacher.cache import TeacherCache
-from earshot.teacher.finetune import cache_rows, heard
+from earshot.teacher.ask import signals
+from earshot.teacher.frozen import utterances
 
 BLOCK = 1 << 20  # bytes
 IDENTITY, CACHE = "random", Cache()
@@ -54,21 +55,21 @@ def random_cache(folder: Path, items: Sequence[Item], width: int) -> Path:
     params = random_teacher(
         folder / "teacher", Wav2Vec2Config(hidden_size=width, **narrow), tuned_layers=1
     )
-    rng, ids = np.random.default_rng(0), heard(items)
+    rng, ids = np.random.default_rng(0), utterances(items)
     recordings = Recordings(
         pd.DataFrame({"id": ids, "path": [str(folder / f"{id}.wav") for id in ids]})
     )
     for path in (folder / f"{id}.wav" for id in ids):
         soundfile.write(path, np.clip(rng.normal(0, 0.1, 3200), -1, 1), 16_000)
     out = folder / "cache"
-    rows = partial(cache_rows, Teacher(params).eval(), recordings, params.text, CACHE)
-    cache.write(out, rows, IDENTITY, items, recordings.views, CACHE)
+    asker = partial(signals, Teacher(params, TASK).eval(), TASK, recordings, CACHE)
+    cache.write(out, asker, IDENTITY, items, recordings.views, CACHE)
     return out
 
 
 def clean(items: Sequence[Item]) -> dict[str, list[int]]:
     """Return the views of what `items` are about: the clips themselves and no other."""
-    return {utterance: [0] for utterance in heard(items)}
+    return {utterance: [0] for utterance in utterances(items)}
 
 
 def measure(rounds: int = 7, sequences: int = 2000, cached: int = 500, width: int = 192) -> Result:
@@ -96,8 +97,8 @@ def measure(rounds: int = 7, sequences: int = 2000, cached: int = 500, width: in
             "bytes, 1-MB blocks": in_blocks,
             "store, in order": lambda: through(keys),
             "store, shuffled": lambda: through(shuffled),
-            "teacher cache, opened and checked": lambda: TeacherCache(
-                folder, items, IDENTITY, CACHE, views
+            "teacher cache, opened and checked": lambda: Signals(
+                folder, items, IDENTITY, CACHE.model_dump(), views
             ),
         }
         spent = interleave(contenders, rounds, "reading")

@@ -75,8 +75,9 @@ def prepare(folder: Path, hours: float) -> None:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     own, recipe = content["tracks"][TRACK], content["recipes"][RECIPE]
     own["corpus"] = {"name": "manifest", "path": str(folder / "corpus.csv")}
-    own["teacher"] |= {
-        "checkpoint": str(ROOT / own["teacher"]["checkpoint"]),
+    teacher = content["teachers"][TRACK]
+    teacher |= {
+        "checkpoint": str(ROOT / teacher["checkpoint"]),
         "epochs": 1,
         "control": False,
     }

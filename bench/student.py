@@ -13,7 +13,7 @@ import torch
 from transformers import Wav2Vec2Config
 
 from bench.rounds import Result, Target, interleave, rows
-from bench.teacher import BASE, TEXT, random_teacher
+from bench.teacher import BASE, TASK, TEXT, random_teacher
 from earshot.export.int8 import quantize
 from earshot.export.onnx_file import export
 from earshot.features.log_mel import log_mel
@@ -32,7 +32,7 @@ TEACHER = "teacher"
 def _teacher(samples: np.ndarray, config: Wav2Vec2Config) -> Callable[[], None]:
     with TemporaryDirectory() as folder:
         params = random_teacher(Path(folder), config)
-        model = Teacher(params).eval()
+        model = Teacher(params, TASK).eval()
     question, options = encode_item(*QUESTION, params.text.buckets)
 
     @torch.inference_mode()
@@ -47,7 +47,7 @@ def _teacher(samples: np.ndarray, config: Wav2Vec2Config) -> Callable[[], None]:
 def _students(samples: np.ndarray, params: BiLSTM) -> tuple[dict[str, Callable[[], object]], float]:
     """Return the three forms of a student, and the megabytes of its int8 file."""
     question, options = encode_item(*QUESTION, params.text.buckets)
-    student = BiLSTMStudent(params, PARAMS.n_mels).eval()
+    student = BiLSTMStudent(params, PARAMS.n_mels, TASK).eval()
 
     @torch.inference_mode()
     def in_torch() -> None:

@@ -22,12 +22,14 @@ from earshot.models.wav2vec2 import Teacher
 from earshot.params import Cache, Text
 from earshot.params import Teacher as TeacherParams
 from earshot.tables.items import Item
+from earshot.tasks.choice import Choice
 from earshot.teacher import cache
-from earshot.teacher.finetune import cache_rows
+from earshot.teacher.ask import signals
 from earshot.training.batches import by_audio, collate
-from earshot.training.loop import answer
+from earshot.training.output import run
 
 TEXT = Text()
+TASK = Choice(TEXT)
 BASE = Wav2Vec2Config()  # its defaults are wav2vec2-base
 QUESTIONS = 4  # a passage, as in the pool
 OPTIONS = (
@@ -45,7 +47,9 @@ def random_teacher(
     torch.manual_seed(0)
     Wav2Vec2Model(config).save_pretrained(folder)
     Wav2Vec2FeatureExtractor().save_pretrained(folder)
-    return TeacherParams(checkpoint=str(folder), tuned_layers=tuned_layers, epochs=1, text=TEXT)
+    return TeacherParams(
+        track="any", checkpoint=str(folder), tuned_layers=tuned_layers, epochs=1, text=TEXT
+    )
 
 
 def ask(utterances: Sequence[str], role: str = "pool", options: int = len(OPTIONS)) -> list[Item]:
@@ -75,22 +79,22 @@ def measure(rounds: int = 5, passages: int = 8, config: Wav2Vec2Config = BASE) -
             {"id": [path.stem for path in paths], "path": list(map(str, paths))}
         )
         params = random_teacher(Path(made, "teacher"), config)
-        model = Teacher(params).eval()
+        model = Teacher(params, TASK).eval()
         items = ask(list(manifest["id"]))
         groups = [(utterances, 0, about) for utterances, about in by_audio(items).items()]
         recordings = Recordings(manifest)
-        rows_of = partial(cache_rows, model, recordings, params.text, Cache())
+        asker = partial(signals, model, TASK, recordings, Cache())
 
         @torch.inference_mode()
         def bare() -> None:
             for group in groups:
                 (utterance,) = group[0]
                 hidden = model.lower(recordings[utterance, 0]).states[-1]
-                answer(model, collate([group], {(utterance, 0): hidden.numpy()}, params.text))
+                run(model, TASK, collate([group], {(utterance, 0): hidden.numpy()}, TASK))
 
         def cached() -> None:
             with TemporaryDirectory() as out:
-                cache.write(Path(out), rows_of, "random", items, recordings.views, Cache())
+                cache.write(Path(out), asker, "random", items, recordings.views, Cache())
 
         spent = interleave({"bare loop": bare, "teacher cache": cached}, rounds, "teacher")
         seconds = sum(audio.header(path)[0] for path in paths)

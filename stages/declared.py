@@ -18,6 +18,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import fcntl  # noqa: E402
 import hashlib  # noqa: E402
+import logging  # noqa: E402
 import socket  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
@@ -30,6 +31,9 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 from earshot.params import Params, parse  # noqa: E402
 from earshot.runtime.curves import Curves  # noqa: E402
 from earshot.runtime.files import sha256, write_json  # noqa: E402
+
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+logging.getLogger("earshot").setLevel(logging.INFO)  # what was chosen, and why
 
 Stage = Callable[[str], dict[str, Any] | None]
 KNOWN = (ValueError, KeyError, FloatingPointError, OSError)

@@ -87,7 +87,7 @@ def train(recipe_key: str) -> dict[str, float] | None:
     folder = Path(f"models/{track}/students/{recipe_key}")
     names = [f"seed-{seed}" for seed in seeds]
     task = TASKS[kind].of(None, held_out)
-    best = [task.score_all(of_seed, held_out) for of_seed in answers]
+    best = [task.score_all(of_seed, held_out).value for of_seed in answers]
     write_json(folder / "validation.json", dict(zip(names, best, strict=True)))
     if results[0].routing:
         routing = [result.routing for result in results]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from earshot.distillation.lessons import mean_frame, with_lessons
-from earshot.distillation.objective import Objective, active, needed
+from earshot.distillation.objective import Objective, needed
 from earshot.distillation.terms import Setting
 from earshot.models import accelerator, fake_quant
 from earshot.models.students import STUDENTS
@@ -75,14 +75,12 @@ class Distillation:
         self.objective = self._objective(student, labelled)
 
     def _objective(self, student: nn.Module, labelled: Sequence[Item]) -> Objective:
-        example = next(with_lessons(iter(self.train), self.signals, [*self.names, "hidden"]))
+        example = next(with_lessons(iter(self.train), self.signals, self.names))
         with torch.no_grad():
             _, layers = student.eval().encode(example.sequences, example.lengths)
         mean = mean_frame(self.signals, labelled) if "front" in self.names else None
         widths = [layer.shape[-1] for layer in layers]
         setting = Setting(self.task, student, example, widths, mean, self.seed)
-        if "feature" not in active(self.recipe.terms):
-            nn.Linear(student.width, example.signals["hidden"].shape[1])  # keeps the draws
         return Objective(self.recipe.terms, setting, len(self.train))
 
     def fit(

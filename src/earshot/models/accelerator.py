@@ -93,17 +93,16 @@ def put(thing: T, place: torch.device) -> T:
 # several processes
 
 
-def ranks(default: int | None = None) -> int:
-    """Return how many processes a stage shall start to share its work: `EARSHOT_PROCESSES`, else
-    `default`, else one a GPU.
+def ranks(default: int | None = None, on_cpu: int = 1) -> int:
+    """Return how many processes a stage shall start to share its work.
 
-    One where a launcher has started several already.
+    `EARSHOT_PROCESSES`, else `default`, else one a GPU, or `on_cpu` where there is none. One where
+    a launcher has started several already.
     """
     if "RANK" in os.environ:
         return 1
-    return (
-        int(os.environ.get("EARSHOT_PROCESSES", 0)) or default or max(1, torch.cuda.device_count())
-    )
+    wanted = int(os.environ.get("EARSHOT_PROCESSES", 0))
+    return wanted or default or torch.cuda.device_count() or on_cpu
 
 
 def rank() -> int:

@@ -40,3 +40,7 @@ class Classes(OneOfSeveral):
     ) -> dict[str, torch.Tensor]:
         """Return the logits of the classes, `answers` `(N, C)`."""
         return {"answers": head(encoded.pooled)}
+
+    def group(self, item: Item) -> tuple[int, int]:
+        """Return the item's class: the score is macro accuracy, no class counts more than another."""
+        return item.answer, len(item.options)

@@ -8,11 +8,13 @@ import torch
 
 from earshot.tables.items import Item
 from earshot.tables.sequences import Row
+from earshot.tasks.task import Score
 from earshot.training import losses
 
 if TYPE_CHECKING:
     from earshot.training.batches import Batch
     from earshot.training.output import Output
+SMALLEST = 1e-12  # a probability of zero would cost infinitely much
 
 
 class OneOfSeveral:
@@ -45,14 +47,27 @@ class OneOfSeveral:
         }
 
     def count(self, answer: np.ndarray, item: Item) -> np.ndarray:
-        """Return (right, asked)."""
-        return np.array([answer.argmax() == item.answer, 1.0])
+        """Return for each group of `group` the items right and asked `(2, G)`, and −ln p `(1,)`."""
+        group, groups = self.group(item)
+        counts = np.zeros((2, groups))
+        counts[:, group] = answer.argmax() == item.answer, 1
+        loss = -np.log(max(answer[item.answer], SMALLEST))
+        return np.append(counts, loss)
 
-    def score(self, counts: np.ndarray) -> float:
-        """Return the share answered right."""
-        right, asked = counts
-        return float(right / asked)
+    def group(self, item: Item) -> tuple[int, int]:
+        """Return which of how many groups an item counts in: groups weigh alike in the score."""
+        return 0, 1
 
-    def score_all(self, answers: Mapping[str, np.ndarray], items: Sequence[Item]) -> float:
+    def score(self, counts: np.ndarray) -> Score:
+        """Return the mean over groups of the share right, its error, and the mean of −ln p."""
+        right, asked = counts[:-1].reshape(2, -1)
+        known = asked > 0
+        right, asked = right[known], asked[known]
+        shares = right / asked
+        variances = shares * (1 - shares) / asked
+        error = np.sqrt(variances.sum()) / len(shares)
+        return Score(float(shares.mean()), float(error), float(counts[-1] / asked.sum()))
+
+    def score_all(self, answers: Mapping[str, np.ndarray], items: Sequence[Item]) -> Score:
         """Return the score of answers, by item id, to these items."""
         return self.score(sum(self.count(answers[item.id], item) for item in items))

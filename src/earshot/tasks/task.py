@@ -4,7 +4,7 @@ B passages, N items about them, D the width of a model's encoder.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,17 @@ from earshot.tables.sequences import Row
 if TYPE_CHECKING:
     from earshot.training.batches import Batch
     from earshot.training.output import Encoded, Output
+
+
+class Score(NamedTuple):
+    """How good answers are: what the track is scored by, more is better, and its standard error.
+
+    `loss`, less is better, tells apart what has the same value.
+    """
+
+    value: float
+    error: float
+    loss: float
 
 
 class Task(Protocol):
@@ -65,6 +76,6 @@ class Task(Protocol):
         """Return figures that add up over items, from which `score` is computed."""
         ...
 
-    def score(self, counts: np.ndarray) -> float:
-        """Return how good the answers behind these sums of `count` are; more is better."""
+    def score(self, counts: np.ndarray) -> Score:
+        """Return how good the answers behind these sums of `count` are."""
         ...

@@ -1,8 +1,9 @@
 """The one training loop: teacher and students, every track."""
 
+import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 from earshot.models import accelerator, checkpoint
 from earshot.runtime.progress import track
 from earshot.tables.items import Item
-from earshot.tasks.task import Task
+from earshot.tasks.task import Score, Task
 from earshot.training.batches import Batch, Loader
 from earshot.training.output import Output, run
 
@@ -21,6 +22,8 @@ from earshot.training.output import Output, run
 Objective = Callable[[Output, Batch], dict[str, torch.Tensor]]
 OnEpoch = Callable[[int, dict[str, float]], None]
 CLIP = 5.0  # largest norm of the gradients
+
+logger = logging.getLogger(__name__)
 
 
 @torch.inference_mode()
@@ -35,7 +38,7 @@ def predict(model: nn.Module, task: Task, batches: Iterable[Batch]) -> dict[str,
     return answers
 
 
-def validate(model: nn.Module, loader: Loader) -> float:
+def validate(model: nn.Module, loader: Loader) -> Score:
     """Return the score of a model on a loader's items; processes share the batches."""
     task, items = loader.task, list[Item]()
 
@@ -47,6 +50,32 @@ def validate(model: nn.Module, loader: Loader) -> float:
     answers = predict(model, task, shared())
     counts = sum(task.count(answers[item.id], item) for item in items)
     return task.score(np.array(accelerator.total(*counts)))
+
+
+def better(score: Score, rival: Score) -> bool:
+    """Return whether a score beats another: by its value, of equal ones by the lower loss."""
+    return (score.value, -score.loss) > (rival.value, -rival.loss)
+
+
+def choose(scores: Sequence[Score], first: int = 0) -> tuple[int, str]:
+    """Return which epoch's model to keep, counted from 0, and why; those before `first` are out.
+
+    The best one, unless validation cannot tell it from the last: of few items the best is mostly
+    luck, and the last has trained longest, at the lowest rate. They are told apart by one standard
+    error of the best score.
+    """
+    best = first
+    for epoch in range(first, len(scores)):
+        if better(scores[epoch], scores[best]):
+            best = epoch
+    last, top = len(scores) - 1, scores[best]
+    if best == last:
+        return last, f"the last and the best, validation {top.value:.3f}"
+    behind = top.value - scores[last].value
+    of_best = f"epoch {best + 1} with {top.value:.3f} ± {top.error:.3f}"
+    if behind <= top.error:
+        return last, f"the last, {behind:.3f} behind {of_best}, which is within its error"
+    return best, f"the best, {top.value:.3f} ± {top.error:.3f}; the last has {behind:.3f} less"
 
 
 def learning_rate(base: float, step: int, steps: int, schedule: str) -> float:
@@ -93,9 +122,9 @@ class Trainer:
             self.trained["objective"] = objective
 
     def fit(
-        self, batches: Callable[[int], Iterable[Batch]], validate: Callable[[nn.Module], float]
+        self, batches: Callable[[int], Iterable[Batch]], validate: Callable[[nn.Module], Score]
     ) -> float:
-        """Leave the model as of its best epoch; return the seconds that training took.
+        """Leave the model as of the chosen epoch (`choose`); return the seconds that training took.
 
         `batches(epoch)` yields the epoch's batches, from epoch 0. FloatingPointError when the loss
         is no longer finite.
@@ -106,20 +135,36 @@ class Trainer:
             for epoch in range(len(self.progress["history"]), self.epochs):
                 begun = time.monotonic()
                 scores = self._train_epoch(epoch, batches(epoch))
-                scores["validation"] = validate(self.model)
-                self._keep_best(epoch, scores)
+                score = validate(self.model)
+                scores |= {"validation": score.value, "validation_loss": score.loss}
+                self._keep_best(epoch, score)
                 self.progress["history"].append(scores)
+                self.progress["scores"].append(score)
                 self.progress["seconds"] += time.monotonic() - begun
                 self._save()
                 self.on_epoch(epoch, scores)
-            self.model.load_state_dict(self.best, strict=False)
+            self._choose()
         return self.progress["seconds"]
+
+    def _choose(self) -> None:
+        """Leave the model as of its best epoch, or as it is; say in the log which, and why."""
+        scores = [Score(*score) for score in self.progress["scores"]]
+        chosen, reason = choose(scores, self.first)
+        if chosen < len(scores) - 1:
+            self.model.load_state_dict(self.best, strict=False)
+        if accelerator.is_main():
+            logger.info("%s: epoch %d of %d: %s", self.scratch, chosen + 1, len(scores), reason)
 
     def _resume(self) -> None:
         trainable = [p for p in self.trained.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trainable, lr=self.base_rate)
         saved = checkpoint.load(self.scratch / "last.safetensors", self.trained, self.optimizer)
-        self.progress: dict[str, Any] = saved or {"history": [], "best": None, "seconds": 0.0}
+        self.progress: dict[str, Any] = saved or {
+            "history": [],
+            "scores": [],
+            "best": None,
+            "seconds": 0.0,
+        }
         self.best: dict[str, torch.Tensor] = {}
         if self.progress["best"] is not None:
             self.best = checkpoint.load_weights(self.scratch / "best.safetensors")
@@ -160,11 +205,11 @@ class Trainer:
         self.optimizer.step()
         return terms
 
-    def _keep_best(self, epoch: int, scores: dict[str, float]) -> None:
+    def _keep_best(self, epoch: int, score: Score) -> None:
         """Keep the model when it is the best so far, the earliest of equals."""
         best = self.progress["best"]
-        rival = -math.inf if best is None else self.progress["history"][best]["validation"]
-        if epoch >= self.first and scores["validation"] > rival:
+        rival = None if best is None else Score(*self.progress["scores"][best])
+        if epoch >= self.first and (rival is None or better(score, rival)):
             self.progress["best"] = epoch
             self.best = checkpoint.trained(self.model)
             if accelerator.is_main():
