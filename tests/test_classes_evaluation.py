@@ -15,8 +15,16 @@ GROUPS = {"a": "real", "s1": "seen", "s4": "unseen", "s5": "unseen"}
 
 def score(predictions, answers, clusters, heard, groups=GROUPS, labels=("x", "y"), **settings):
     probabilities = certain(np.asarray(predictions), len(labels))
-    arguments = (np.asarray(answers), np.asarray(clusters), np.asarray(heard), labels, groups)
-    return devices.score(probabilities, *arguments, **{"resamples": 300} | settings)
+    answers, clusters, heard = (np.asarray(one) for one in (answers, clusters, heard))
+    settings = {"resamples": 300} | settings
+    drawn = devices.draw(probabilities, answers, clusters, heard, labels, groups, **settings)
+    return devices.score(drawn, probabilities, answers, heard, labels, groups)
+
+
+def paired_gain(a, b, answers, clusters, heard, groups, resamples=300):
+    labels = [str(row) for row in range(a.shape[2])]
+    settings = (answers, clusters, heard, labels, groups, resamples)
+    return devices.paired_gain(*(devices.draw(one, *settings) for one in (a, b)))
 
 
 def test_macro_accuracy_and_drop_by_hand():
@@ -157,8 +165,8 @@ def test_paired_gains_by_hand():
     answers, heard, clusters = np.zeros(8, int), ["a"] * 4 + ["s4"] * 4, [0, 1, 2, 3] * 2
     a, b = (certain([one], 2) for one in ([0, 0, 0, 1, 0, 0, 1, 1], [0, 0, 0, 1, 0, 1, 1, 1]))
     groups = {"a": "real", "s4": "unseen"}
-    gain = devices.paired_gain(a, b, answers, np.array(clusters), np.array(heard), groups, 500)
-    loss = devices.paired_gain(b, a, answers, np.array(clusters), np.array(heard), groups, 500)
+    gain = paired_gain(a, b, answers, np.array(clusters), np.array(heard), groups, 500)
+    loss = paired_gain(b, a, answers, np.array(clusters), np.array(heard), groups, 500)
     assert gain["accuracy"] == pytest.approx(5 / 8 - 4 / 8)
     assert gain["device_drop"] == pytest.approx((3 / 4 - 2 / 4) - (3 / 4 - 1 / 4))
     # places hold 0, 1, 0, 0 more right on the unseen device: every end is a quarter times a whole
@@ -176,26 +184,24 @@ def test_paired_gains_by_hand():
 def test_a_gain_over_itself_is_zero_and_a_real_one_is_found():
     rng = np.random.default_rng(6)
     chosen, answers, clusters, heard = made_up(rng)
-    same = devices.paired_gain(*[certain(chosen, 3)] * 2, answers, clusters, heard, GROUPS, 300)
+    same = paired_gain(*[certain(chosen, 3)] * 2, answers, clusters, heard, GROUPS, 300)
     assert {value for name, value in same.items() if "p_value" not in name} == {0.0}
     assert same["p_value"] == same["device_drop_p_value"] == 1.0
     repaired = np.where(
         np.isin(heard, ("s4", "s5")) & (rng.random(chosen.shape) < 0.6), answers, chosen
     )
-    gain = devices.paired_gain(
+    gain = paired_gain(
         certain(repaired, 3), certain(chosen, 3), answers, clusters, heard, GROUPS, 500
     )
     assert (
         gain["device_drop_high"] < 0 < gain["accuracy_low"] and gain["device_drop_p_value"] < 0.01
     )
-    single = devices.paired_gain(
+    single = paired_gain(
         certain(repaired, 3), certain(chosen[:1], 3), answers, clusters, heard, GROUPS, 300
     )
     assert single["accuracy"] > 0
     with pytest.raises(ValueError, match="cannot pair 3 seeds with 2"):
-        devices.paired_gain(
-            certain(repaired, 3), certain(chosen[:2], 3), answers, clusters, heard, GROUPS
-        )
+        paired_gain(certain(repaired, 3), certain(chosen[:2], 3), answers, clusters, heard, GROUPS)
 
 
 def test_bad_input_is_named():

@@ -49,15 +49,18 @@ def quality(
     stacked = {
         name: metrics.stack(each, [item.id for item in test]) for name, each in models.items()
     }
-    settings = {"groups": groups, "resamples": params.resamples, "seed": seed}
+    labels = test[0].options
+    settings = {"resamples": params.resamples, "seed": seed}
+    drawn = {
+        name: across.draw(each, answers, clusters, device, labels, groups, **settings)
+        for name, each in stacked.items()
+    }
     scores: dict[str, Any] = {
-        name: across.score(probabilities, answers, clusters, device, test[0].options, **settings)
-        for name, probabilities in stacked.items()
+        name: across.score(drawn[name], each, answers, device, labels, groups)
+        for name, each in stacked.items()
     }
-    scores["gain"] = {
-        pair: across.paired_gain(
-            *(stacked[m] for m in pair.split("_vs_")), answers, clusters, device, **settings
-        )
-        for pair in metrics.pairs(params.gains, stacked)
-    }
+    scores["gain"] = {}
+    for pair in metrics.pairs(params.gains, stacked):
+        one, other = pair.split("_vs_")
+        scores["gain"][pair] = across.paired_gain(drawn[one], drawn[other])
     return scores

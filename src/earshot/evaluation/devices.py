@@ -11,14 +11,13 @@ simulation, with two 87%.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from earshot.evaluation.metrics import (
     calibration_error,
     check,
-    f1,
     negative_log_likelihood,
     p_value,
     resample,
@@ -28,13 +27,6 @@ SIMULATED = re.compile(r"s\d+")  # TAU's names: a, b, c are real devices, s1 …
 Name = tuple[str, ...]  # ("device", "s4", "accuracy") is device.s4.accuracy
 
 
-def macro_accuracy(tables: np.ndarray) -> np.ndarray:
-    """Return the mean recall `(…)` over the classes that occur in confusion tables `(…, C, C)`; NaN
-    where none does.
-    """
-    return _mean(_recalls(tables))
-
-
 def group(device: str, seen: Collection[str]) -> str:
     """Return 'real' or 'seen' (simulated) for a device that training heard, 'unseen' for another."""
     if device not in seen:
@@ -42,19 +34,29 @@ def group(device: str, seen: Collection[str]) -> str:
     return "seen" if SIMULATED.fullmatch(device) else "real"
 
 
+class Drawn(NamedTuple):
+    """One model's scores by name: the estimate `(S,)`, and under draws of clusters `(R, S)`."""
+
+    whole: dict[Name, np.ndarray]
+    draws: dict[Name, np.ndarray]
+    times: np.ndarray  # (R, S) how often a draw holds each seed
+
+
 def statistics(
-    tables: np.ndarray, labels: Sequence[str], groups: Mapping[str, str]
+    counts: np.ndarray, labels: Sequence[str], groups: Mapping[str, str]
 ) -> dict[Name, np.ndarray]:
-    """Return every score `(…)` of confusion tables `(…, V, C, C)` of V devices, of these groups, by
-    name.
+    """Return every score `(…)` of counts `(…, V, C, 3)` of V devices, of these groups, by name.
+
+    Of a device's clips and a class the counts are those rightly taken for it, those of it, and
+    those taken for it.
     """
-    whole = tables.sum(-3)
-    recalls, of_device = _recalls(whole), macro_accuracy(tables)
-    scores: dict[Name, np.ndarray] = {("accuracy",): _mean(recalls), ("macro_f1",): f1(whole)}
-    scores |= {("class", label, "accuracy"): recalls[..., row] for row, label in enumerate(labels)}
-    scores |= {
-        ("device", device, "accuracy"): of_device[..., row] for row, device in enumerate(groups)
-    }
+    whole = counts.sum(-3)  # (…, C, 3)
+    recalls, of_device = _recalls(whole), _mean(_recalls(counts))
+    scores: dict[Name, np.ndarray] = {("accuracy",): _mean(recalls), ("macro_f1",): _f1(whole)}
+    for row, label in enumerate(labels):
+        scores["class", label, "accuracy"] = recalls[..., row]
+    for row, device in enumerate(groups):
+        scores["device", device, "accuracy"] = of_device[..., row]
     kinds = np.array(list(groups.values()))
     for kind in np.unique(kinds):
         scores["device_group", str(kind), "accuracy"] = _mean(of_device[..., kinds == kind])
@@ -64,7 +66,7 @@ def statistics(
     return scores
 
 
-def score(
+def draw(
     probabilities: np.ndarray,
     answers: np.ndarray,
     clusters: np.ndarray,
@@ -73,20 +75,36 @@ def score(
     groups: Mapping[str, str],
     resamples: int = 2000,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Return every score of one model `(S, N, C)` with its interval, as nested finite numbers.
+) -> Drawn:
+    """Return one model's scores, its probabilities `(S, N, C)`, and their draws.
 
     `clusters` and `devices` `(N,)` name each item's location and device, `groups` each device's
-    group. Classes, devices and groups of devices come with their number of items, classes only
-    where there are any; without an unseen device there is no `device_drop`.
+    group. Models of the same items and seed meet the same draws of clusters.
     """
-    tables = _counts(probabilities, answers, clusters, devices, list(groups))
-    drawn, times = resample(tables, resamples, seed)
-    whole, draws = (statistics(counts, labels, groups) for counts in (tables.sum(0), drawn))
+    counts = _counts(probabilities, answers, clusters, devices, list(groups))
+    drawn, times = resample(counts, resamples, seed)
+    whole = statistics(counts.sum(0), labels, groups)
+    return Drawn(whole, statistics(drawn, labels, groups), times)
+
+
+def score(
+    drawn: Drawn,
+    probabilities: np.ndarray,
+    answers: np.ndarray,
+    devices: np.ndarray,
+    labels: Sequence[str],
+    groups: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return every score of one model with its interval, as nested finite numbers.
+
+    Classes, devices and groups of devices come with their number of items, classes only where there
+    are any; without an unseen device there is no `device_drop`.
+    """
     scores: dict[str, Any] = {}
-    for name, estimate in whole.items():
+    for name, estimate in drawn.whole.items():
         if np.isfinite(estimate).all():
-            _put(scores, name, _interval(float(estimate.mean()), _over_seeds(draws[name], times)))
+            draws = _over_seeds(drawn.draws[name], drawn.times)
+            _put(scores, name, _interval(float(estimate.mean()), draws))
     scores["nll"] = negative_log_likelihood(probabilities, answers)
     scores["ece"] = calibration_error(probabilities, answers)
     scores |= {"seeds": len(probabilities), "items": len(answers)}
@@ -101,41 +119,24 @@ def score(
     return scores
 
 
-def paired_gain(
-    a: np.ndarray,
-    b: np.ndarray,
-    answers: np.ndarray,
-    clusters: np.ndarray,
-    devices: np.ndarray,
-    groups: Mapping[str, str],
-    resamples: int = 2000,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Return accuracy(a) − accuracy(b), and the same of `device_drop` (below zero: a loses less),
-    each with interval and p.
+def paired_gain(a: Drawn, b: Drawn) -> dict[str, float]:
+    """Return accuracy(a) − accuracy(b), and the same of `device_drop`, each with interval and p.
 
-    Seeds are paired as in `metrics.paired_gain`; all figures are from the same draws.
+    Below zero, a loses less on unseen devices. Seeds are paired as in `metrics.paired_gain`.
+    ValueError when the numbers of seeds cannot be paired.
     """
-    if len(a) != len(b) and 1 not in (len(a), len(b)):
+    seeds = a.times.shape[1], b.times.shape[1]
+    if seeds[0] != seeds[1] and 1 not in seeds:
         raise ValueError(
-            f"cannot pair {len(a)} seeds with {len(b)}: the numbers must agree, or one be 1"
+            f"cannot pair {seeds[0]} seeds with {seeds[1]}: the numbers must agree, or one be 1"
         )
-    labels = [str(row) for row in range(a.shape[2])]
-    both = np.broadcast_arrays(
-        *(_counts(one, answers, clusters, devices, list(groups)) for one in (a, b))
-    )
-    whole = [statistics(tables.sum(0), labels, groups) for tables in both]
-    draws = []
-    for tables in both:
-        drawn, times = resample(tables, resamples, seed)
-        draws.append(statistics(drawn, labels, groups))
+    times = max(a.times, b.times, key=lambda one: one.shape[1])
     gain: dict[str, float] = {}
     for name, p_name in ((("accuracy",), "p_value"), (("device_drop",), "device_drop_p_value")):
-        if name in whole[0]:
-            differences = _over_seeds(draws[0][name] - draws[1][name], times)
-            _put(
-                gain, name, _interval(float((whole[0][name] - whole[1][name]).mean()), differences)
-            )
+        if name in a.whole:
+            differences = _over_seeds(a.draws[name] - b.draws[name], times)
+            estimate = float((a.whole[name] - b.whole[name]).mean())
+            _put(gain, name, _interval(estimate, differences))
             gain[p_name] = p_value(differences[np.isfinite(differences)])
     return gain
 
@@ -147,7 +148,7 @@ def _counts(
     devices: np.ndarray,
     names: Sequence[str],
 ) -> np.ndarray:
-    """Count answers by predictions, `(K, S, V, C, C)` for cluster, seed and device of `names`."""
+    """Count right, of a class and taken for it, `(K, S, V, C, 3)` for cluster, seed and device."""
     check(probabilities, answers)
     for name, values in (("clusters", clusters), ("devices", devices)):
         if len(values) != len(answers):
@@ -158,24 +159,25 @@ def _counts(
     places, place = np.unique(clusters, return_inverse=True)
     order = {name: row for row, name in enumerate(names)}
     device = np.array([order[name] for name in devices])
-    tables = np.zeros((len(places), seeds, len(names), classes, classes))
-    np.add.at(
-        tables, (place, np.arange(seeds)[:, None], device, answers, probabilities.argmax(-1)), 1
-    )
-    return tables
+    counts = np.zeros((len(places), seeds, len(names), classes, 3))
+    seed = np.arange(seeds)[:, None]
+    chosen = probabilities.argmax(-1)  # (S, N)
+    np.add.at(counts, (place, seed, device, answers, 0), chosen == answers)
+    np.add.at(counts, (place, seed, device, answers, 1), 1)
+    np.add.at(counts, (place, seed, device, chosen, 2), 1)
+    return counts
 
 
-def _recalls(tables: np.ndarray) -> np.ndarray:
-    """Return the recall of each class `(…, C)` of tables `(…, C, C)`; NaN for one that does not
-    occur.
-    """
-    total = tables.sum(-1)
-    return np.divide(
-        np.diagonal(tables, axis1=-2, axis2=-1),
-        total,
-        out=np.full(total.shape, np.nan),
-        where=total > 0,
-    )
+def _recalls(counts: np.ndarray) -> np.ndarray:
+    """Return the recall of each class `(…, C)` of counts `(…, C, 3)`; NaN where it does not occur."""
+    right, asked = counts[..., 0], counts[..., 1]
+    return np.divide(right, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
+
+
+def _f1(counts: np.ndarray) -> np.ndarray:
+    """Return the macro F1 `(…)` of counts `(…, C, 3)`, as `metrics.f1` does of confusions."""
+    right, seen = counts[..., 0], counts[..., 1] + counts[..., 2]
+    return (2 * right / np.maximum(seen, 1)).sum(-1) / (seen > 0).sum(-1)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
