@@ -71,9 +71,11 @@ def document(results: list[Result], command: str) -> str:
     head = [
         "# Benchmarks",
         "",
-        f"`{command}`, one thread, contenders in turns. Ratios are taken round by round: they travel better than times.",
+        f"`{command}`, one thread, contenders in turns. Ratios are taken round by round: they "
+        "travel better than times.",
         "",
-        f"{_processor()}, {os.cpu_count()} cores; {platform.system()}, Python {platform.python_version()}; {versions}.",
+        f"{_processor()}, {os.cpu_count()} cores; {platform.system()}, Python "
+        f"{platform.python_version()}; {versions}.",
         "",
     ]
     return "\n".join([*head, *map(render, results)])

@@ -118,7 +118,8 @@ def render(
     lines = [
         "# Memory by size of corpus",
         "",
-        f"`{command}`: every stage of `{TRACK}` on {small} and {large} of {SECONDS}-second clips, {WORKERS} workers. The",
+        f"`{command}`: every stage of `{TRACK}` on {small} and {large} of {SECONDS}-second "
+        f"clips, {WORKERS} workers. The",
         "peak of a stage counts pages that its processes share for each of them.",
         "",
         f"| stage | MB, {small} | MB, {large} | ratio | seconds, {small} | seconds, {large} |",
@@ -126,7 +127,8 @@ def render(
     ]
     for stage, ((first, begun), (second, spent)) in found.items():
         lines.append(
-            f"| {stage} | {first:.0f} | {second:.0f} | {second / first:.2f} | {begun:.0f} | {spent:.0f} |"
+            f"| {stage} | {first:.0f} | {second:.0f} | {second / first:.2f} | {begun:.0f} | "
+            f"{spent:.0f} |"
         )
     worst = max(found, key=lambda stage: found[stage][1][0] / found[stage][0][0])
     ratio = found[worst][1][0] / found[worst][0][0]

@@ -103,7 +103,8 @@ def measure(
         targets.append(Target("paper, int8: times as fast as in PyTorch", against.ratio.median, 3))
         targets.append(Target("paper, int8: MB", megabytes["paper"], 10, at_least=False))
     files = "; ".join(
-        f"{size}: hidden {sides['hidden']}, stack {sides['stack']}, {megabytes[size]:.2f} MB in int8"
+        f"{size}: hidden {sides['hidden']}, stack {sides['stack']}, {megabytes[size]:.2f} MB "
+        "in int8"
         for size, sides in sizes.items()
     )
     return Result(

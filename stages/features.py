@@ -1,4 +1,6 @@
-"""Turn every clip, and its views, into log-mel frames; list by name the clips that cannot be used."""
+"""Turn every clip, and its views, into log-mel frames; list by name the clips that cannot be
+used.
+"""
 
 from declared import digest, read, run, scratch  # isort: skip
 

@@ -9,7 +9,10 @@ import pandas as pd
 
 LABELS = ("airport", "bus", "metro", "park")
 SEEN, UNSEEN = ("a", "b", "s1"), ("s4", "s5")
-COLUMNS = "id path seconds sample_rate speaker split text passage wording label language device location subset".split()
+COLUMNS = (
+    "id path seconds sample_rate speaker split text passage wording label language device location "
+    "subset"
+).split()
 
 
 def clip(id: str, **changes: Any) -> dict[str, Any]:

@@ -19,7 +19,8 @@ LABELS = ["airport", "street_traffic", "park"]
 
 
 def write_classifier(path: Path, samples: int | str = "samples", **metadata: str) -> Path:
-    """A classifier that hears an airport in what is loud, a park in samples above zero on average."""
+    """A classifier that hears an airport in what is loud, a park in samples above zero on average.
+    """
     nodes = f"""student (float[{samples}] waveform) => (float[classes] logits) {{
         absolute = Abs(waveform)
         level = ReduceMean(absolute)
@@ -59,7 +60,8 @@ def levels(*values: float, last: float = 1.0) -> np.ndarray:
 
 
 def expected(*means: float) -> np.ndarray:
-    """What the tiny classifier says about windows of these means, none of which changes its sign."""
+    """What the tiny classifier says about windows of these means, none of which changes its sign.
+    """
     return softmax(10 * np.array([[abs(mean), 0, mean] for mean in means]))
 
 
@@ -227,11 +229,13 @@ def test_tables_are_of_every_track_with_results_or_of_one(tmp_path, monkeypatch,
     shown = capsys.readouterr().out
     assert "1-s clip, 1 thread" in shown and shown.startswith("scenes\n\n| model |")
     assert (
-        "| `teacher` | 50.0 (40.0–60.0) | 1.23 | 50.0 | 45.0 | 5.0 (-1.0 to 10.0) | 3.20 M |  | 200.0 | 0.12 ms | 2.0 min |"
+        "| `teacher` | 50.0 (40.0–60.0) | 1.23 | 50.0 | 45.0 | 5.0 (-1.0 to 10.0) | 3.20 M |  "
+        "| 200.0 | 0.12 ms | 2.0 min |"
         in shown
     )
     assert (
-        "| `hard_int8` | 50.0 (40.0–60.0) | 1.23 | 50.0 | 45.0 | 5.0 (-1.0 to 10.0) | 61.1 k | 65.4 | 29.4 | 0.10 ms |  |"
+        "| `hard_int8` | 50.0 (40.0–60.0) | 1.23 | 50.0 | 45.0 | 5.0 (-1.0 to 10.0) | 61.1 k | "
+        "65.4 | 29.4 | 0.10 ms |  |"
         in shown
     )
     assert "| `hard_int8` − `hard` | +50.0 (+40.0 to +60.0) | +5.0 (-1.0 to +10.0) |" in shown

@@ -73,7 +73,8 @@ def test_a_changed_temperature_and_what_came_of_it(repository, capsys):
         f"{MARKER}\n## Earshot: `main` ({base[:10]}) → `change` ({changed[:10]})\n"
     )
     assert (
-        "**1 better**, 2 moved within their intervals or without a verdict, 5 the same; 1 cost changed."
+        "**1 better**, 2 moved within their intervals or without a verdict, 5 the same; 1 cost "
+        "changed."
         in text
     )
     assert "| `kd` | 70.0% (68.0–72.0) | 75.0% (73.0–77.0) | +5.0 | **▲ better** |" in text

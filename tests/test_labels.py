@@ -151,7 +151,8 @@ def spoilt(**changes) -> pd.DataFrame:
         ),
         (
             spoilt(label="bush"),
-            "^clip park-test-3-3-1-s5: label 'bush' is not that of any training clip \\(airport, bus",
+            "^clip park-test-3-3-1-s5: label 'bush' is not that of any training clip "
+            "\\(airport, bus",
         ),
         (
             spoilt(split="teacher"),

@@ -83,7 +83,7 @@ def test_every_value_stands_in_the_file(content):
         ("teachers.scenes.text", {"buckets": 64, "dim": 8}, ["teachers.scenes", "teacher.text", "task='classes'"]),
         ("teachers.scenes.auxiliary", False, ["tracks.scenes.cache.layered needs teachers.scenes.auxiliary"]),
         ("tracks.scenes.cache.layered", False, ["recipes.scenes-layered.terms", "tracks.scenes.cache.layered"]),
-        ("recipes.scenes-layered.terms.front.alone", 8, ["recipes.scenes-layered", "alone=8", "less than epochs=8"]),
+        ("recipes.scenes-layered.terms.front.alone", 7, ["recipes.scenes-layered", "alone=7", "less than epochs=7"]),
         ("recipes.scenes-layered.terms.layered.t_min", 9.0, ["terms.layered", "t_min=9.0", "at most t_max=8.0"]),
         ("recipes.listening-hard.qat", {"epochs": 1}, ["recipes.listening-hard.qat", "quantized dynamically"]),
         (f"{TRACK}.corpus.passages.dev", 5, [f"{TRACK}.corpus", "passages.dev", "'validation' or 'test'"]),

@@ -398,12 +398,14 @@ def test_an_experiment_runs_what_it_changes(project):
 
 
 def test_a_queued_experiment_runs_its_own_code_elsewhere(project):
-    """It is queued with a changed library, which the workspace no longer has when the queue runs."""
+    """It is queued with a changed library, which the workspace no longer has when the queue runs.
+    """
     before = project.quality()
     with open(project.root / "src/earshot/plots.py", "a") as file:
         file.write(
             "\n\n_as_it_was = write_accuracy\n\n\n"
-            "def write_accuracy(path, rows):\n    _as_it_was(path, [('own_code', 1, 1, 1), *rows])\n"
+            "def write_accuracy(path, rows):\n    _as_it_was(path, [('own_code', 1, 1, 1), "
+            "*rows])\n"
         )
     project.dvc("exp", "run", "--queue", "--name", "queued", "--set-param", f"{TEMPERATURE}=8.0")
     project.restore()

@@ -342,7 +342,7 @@ SCRIPT = """
 import hashlib
 from earshot.items import questions
 from earshot.params import FewShot
-from earshot.passages import Passage
+from earshot.items.passages import Passage
 lines = ["Anna lost a kettle", "Peter found the lamp", "Clara sold her mirror", "Simon painted a fence"]
 def told(split):
     return [

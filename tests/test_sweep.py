@@ -139,7 +139,8 @@ def test_results_are_written_as_csv_json_and_a_picture(tmp_path):
 def test_the_reason_of_a_failure_is_the_stages_own_line(tmp_path):
     log = tmp_path / "log"
     log.write_text(
-        "Running stage 'd':\n> python\nd: weight=-1: at least 0\nERROR: failed to reproduce 'd': exited with 1\n"
+        "Running stage 'd':\n> python\nd: weight=-1: at least 0\nERROR: failed to reproduce "
+        "'d': exited with 1\n"
     )
     assert why(log) == "d: weight=-1: at least 0"
     log.write_text("ERROR: failed to reproduce 'd'\n")

@@ -35,7 +35,7 @@ class Objective(nn.Module):
     @property
     def layered(self) -> Layered | None:
         """The term that is routed anew every epoch, where there is one."""
-        return self.terms["layered"] if "layered" in self.terms else None
+        return dict(self.terms.items()).get("layered")
 
     @property
     def is_alone(self) -> bool:

@@ -1,7 +1,7 @@
 """The terms that a recipe may minimise, each with what it needs beside the student's output.
 
-N items, C options or classes, B passages, L teacher layers, S student stages. Listening: eq. (9), CE,
-KD and features. Scenes: eq. (19), front end, layers and CE.
+N items, C options or classes, B passages, L teacher layers, S student stages. Listening: eq. (9),
+CE, KD and features. Scenes: eq. (19), front end, layers and CE.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,9 @@ class Setting(NamedTuple):
 
 
 class Term(nn.Module):
-    """A row of `TERMS`: `params` are its section of the recipe. Its own layers train and are dropped."""
+    """A row of `TERMS`: `params` are its section of the recipe. Its own layers train and are
+    dropped.
+    """
 
     needs: ClassVar[tuple[str, ...]] = ()  # signals of the teacher
     per: ClassVar[str] = "items"  # what it is the mean over: items, labelled items or frames

@@ -1,4 +1,6 @@
-"""The models of a track answer items: teachers and float students by torch, int8 files as shipped."""
+"""The models of a track answer items: teachers and float students by torch, int8 files as
+shipped.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +36,9 @@ def student_answers(
 def int8_answers(
     files: Sequence[Path], items: Sequence[Item], manifest: pd.DataFrame
 ) -> list[Answers]:
-    """Return the answers of one recipe's int8 files, seed by seed, from waveforms, as on a device."""
+    """Return the answers of one recipe's int8 files, seed by seed, from waveforms, as on a
+    device.
+    """
     students = [predict.load(path) for path in files]
     recordings = Recordings(manifest, sample_rate=students[0].sample_rate)
     answers: list[Answers] = [{} for _ in students]
@@ -68,5 +72,7 @@ def shipped(validation: dict[str, dict[str, float]]) -> tuple[str, int]:
 
 
 def quantized(onnx: Path) -> list[str]:
-    """Return a recipe's kinds of quantized files: what ships, and the calibrated-only one beside it."""
+    """Return a recipe's kinds of quantized files: what ships, and the calibrated-only one beside
+    it.
+    """
     return [kind for kind in ("int8", "ptq") if (onnx / f"seed-0.{kind}.onnx").exists()]

@@ -28,7 +28,9 @@ Name = tuple[str, ...]  # ("device", "s4", "accuracy") is device.s4.accuracy
 
 
 def group(device: str, seen: Collection[str]) -> str:
-    """Return 'real' or 'seen' (simulated) for a device that training heard, 'unseen' for another."""
+    """Return 'real' or 'seen' (simulated) for a device that training heard, 'unseen' for
+    another.
+    """
     if device not in seen:
         return "unseen"
     return "seen" if SIMULATED.fullmatch(device) else "real"
@@ -169,7 +171,9 @@ def _counts(
 
 
 def _recalls(counts: np.ndarray) -> np.ndarray:
-    """Return the recall of each class `(…, C)` of counts `(…, C, 3)`; NaN where it does not occur."""
+    """Return the recall of each class `(…, C)` of counts `(…, C, 3)`; NaN where it does not
+    occur.
+    """
     right, asked = counts[..., 0], counts[..., 1]
     return np.divide(right, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
 

@@ -64,7 +64,9 @@ def macro_f1(probabilities: np.ndarray, answers: np.ndarray) -> float:
 
 
 def negative_log_likelihood(probabilities: np.ndarray, answers: np.ndarray) -> float:
-    """Return -mean ln p(answer) in nats over seeds and items; p is held above 1e-12 to stay finite."""
+    """Return -mean ln p(answer) in nats over seeds and items; p is held above 1e-12 to stay
+    finite.
+    """
     check(probabilities, answers)
     right = probabilities[:, np.arange(len(answers)), answers]
     return float(-np.log(np.maximum(right, 1e-12)).mean())
@@ -184,7 +186,8 @@ def check(probabilities: np.ndarray, answers: np.ndarray) -> None:
     shape = np.shape(probabilities)
     if len(shape) != 3 or 0 in shape or np.shape(answers) != shape[1:2]:
         raise ValueError(
-            f"probabilities {shape} and answers {np.shape(answers)} must be (S, N, C) and (N,), not empty"
+            f"probabilities {shape} and answers {np.shape(answers)} must be (S, N, C) and "
+            "(N,), not empty"
         )
     if not np.all(probabilities >= 0) or not np.allclose(probabilities.sum(-1), 1, atol=1e-4):
         raise ValueError("probabilities must be finite, at least 0, and sum to 1 over the options")
@@ -219,7 +222,9 @@ def f1(tables: np.ndarray) -> np.ndarray:
 
 
 def _draws(tables: np.ndarray, statistic: Statistic, resamples: int, seed: int) -> np.ndarray:
-    """Return the statistic `(resamples,)` of tables `(K, S, …)` under draws of clusters and seeds."""
+    """Return the statistic `(resamples,)` of tables `(K, S, …)` under draws of clusters and
+    seeds.
+    """
     drawn, times = resample(tables, resamples, seed)
     return np.average(statistic(drawn), 1, times)
 

@@ -15,7 +15,9 @@ _STACK = """
     layer_0 = Reshape(filled, stack_shape)
 """
 _LAYER = """
-    both_{layer} = LSTM<direction="bidirectional", hidden_size={hidden}>(layer_{below}, w_{layer}, r_{layer}, b_{layer})
+    both_{layer} = LSTM<direction="bidirectional", hidden_size={hidden}>(
+        layer_{below}, w_{layer}, r_{layer}, b_{layer}
+    )
     layer_{layer} = Reshape(both_{layer}, layer_shape)
 """
 _POOL = """

@@ -103,7 +103,8 @@ class _Nodes:
             self.constant(f"{name}_{part}_zero", np.zeros(len(step), integers.dtype))
             self.add(
                 f"{name}_{part}",
-                f"DequantizeLinear<axis=0>({name}_{part}_levels, {name}_{part}_scale, {name}_{part}_zero)",
+                f"DequantizeLinear<axis=0>({name}_{part}_levels, {name}_{part}_scale, "
+                f"{name}_{part}_zero)",
             )
         return f"{name}_weight, {name}_bias"
 
@@ -117,7 +118,8 @@ class _Nodes:
         return self.add(f"{name}_active", f"Clip({value}, nothing, {name}_ceiling)")
 
     def conv(self, name: str, unit: FoldedConv, value: str) -> str:
-        settings = f"strides={list(unit.stride)}, pads={[*unit.padding, *unit.padding]}, group={unit.groups}"
+        strides, pads = list(unit.stride), [*unit.padding, *unit.padding]
+        settings = f"strides={strides}, pads={pads}, group={unit.groups}"
         result = self.add(name, f"Conv<{settings}>({value}, {self.weights(name, unit)})")
         if unit.rounded is None:
             return self.activated(name, result, unit.ceiling)
@@ -135,7 +137,8 @@ class _Nodes:
             strides = f"strides={list(part.stride)}"
             value = self.add(
                 f"{name}_mean",
-                f"AveragePool<kernel_shape=[3, 3], {strides}, pads=[1, 1, 1, 1], count_include_pad=1>({value})",
+                f"AveragePool<kernel_shape=[3, 3], {strides}, pads=[1, 1, 1, 1], "
+                f"count_include_pad=1>({value})",
             )
             value = self.rounded(f"{name}_mean", value, rounded)
         part, rounded = _opened(block.sum)

@@ -153,7 +153,9 @@ def _count_static(model: onnx.ModelProto, path: str | Path) -> dict[str, int]:
 
 
 def _fused(path: str | Path) -> onnx.ModelProto:
-    """Return a file as ONNX Runtime runs it on any processor, before it rearranges it for this one."""
+    """Return a file as ONNX Runtime runs it on any processor, before it rearranges it for this
+    one.
+    """
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = _ERRORS_ONLY
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

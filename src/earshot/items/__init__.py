@@ -1,1 +1,3 @@
-"""Items: what is asked about which audio, from labels, transcripts or the user, and what must not leak."""
+"""Items: what is asked about which audio, from labels, transcripts or the user, and what must not
+leak.
+"""

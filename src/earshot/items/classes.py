@@ -47,13 +47,15 @@ def build(manifest: pd.DataFrame, accepted: Iterable[str], params: Labels, seed:
     classes = sorted(clips["label"][training].dropna().unique())
     for row in clips[roles.isin(LABELLED) & ~clips["label"].isin(classes)].itertuples():
         raise ItemError(
-            f"clip {row.id}: label {row.label!r} is not that of any training clip ({', '.join(classes)})"
+            f"clip {row.id}: label {row.label!r} is not that of any training clip "
+            f"({', '.join(classes)})"
         )
     for role in LABELLED:
         missing = sorted(set(classes) - set(clips["label"][roles == role]))
         if missing:
             raise ItemError(
-                f"class {missing[0]}: no {role} clip ({len(missing)} of {len(classes)} classes lack one)"
+                f"class {missing[0]}: no {role} clip ({len(missing)} of {len(classes)} classes "
+                "lack one)"
             )
     code = {label: number for number, label in enumerate(classes)} | {None: UNKNOWN}
     built = [

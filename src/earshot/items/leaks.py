@@ -58,6 +58,7 @@ def check_audio_blind(items: Sequence[Item]) -> float:
     lowest = binomtest(right, len(test)).proportion_ci(0.95, method="exact").low
     if lowest > chance + 0.04:
         raise ItemError(
-            f"leak: without audio {right} of {len(test)} test items are answered right; chance is {chance:.0%}"
+            f"leak: without audio {right} of {len(test)} test items are answered right; chance "
+            f"is {chance:.0%}"
         )
     return right / len(test)

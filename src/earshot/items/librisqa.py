@@ -107,7 +107,8 @@ def read(path: Path, part: str) -> list[Question]:
             faults.append(f"row {row}: {fault}")
     if faults and len(faults) > MALFORMED * (len(faults) + len(questions)):
         raise ItemError(
-            f"{path}: {faults[0]} ({len(faults)} of {len(faults) + len(questions)} rows are malformed)"
+            f"{path}: {faults[0]} ({len(faults)} of {len(faults) + len(questions)} rows are "
+            "malformed)"
         )
     if faults:
         _log.warning(
@@ -188,7 +189,8 @@ def _few(questions: list[Question], number: int, seed: int) -> list[Question]:
     once = list({question.utterance: question for question in questions}.values())
     if len(once) < number:
         raise ItemError(
-            f"fewshot.questions={number} must be at most the few-shot clips with a LibriSQA question, {len(once)}"
+            f"fewshot.questions={number} must be at most the few-shot clips with a LibriSQA "
+            f"question, {len(once)}"
         )
     return [
         once[place] for place in np.random.default_rng([seed, 0]).permutation(len(once))[:number]

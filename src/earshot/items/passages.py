@@ -30,7 +30,9 @@ class Passage:
         return " ".join(self.texts or ())
 
     def part(self, start: int, stop: int) -> "Passage":
-        """Return the passage restricted to some of its utterances; what follows it is then unknown."""
+        """Return the passage restricted to some of its utterances; what follows it is then
+        unknown.
+        """
         texts = self.texts and self.texts[start:stop]
         return Passage(
             self.id,

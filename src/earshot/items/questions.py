@@ -48,7 +48,9 @@ class Candidate:
 
 
 def _true_of(skill: str, text: str, passage: Passage) -> bool:
-    """Whether an option could pass for an answer about a passage: then it cannot be a distractor."""
+    """Whether an option could pass for an answer about a passage: then it cannot be a
+    distractor.
+    """
     if skill == "detail":
         return text in words(passage.text)
     if skill == "main_idea":
@@ -178,7 +180,8 @@ def few_shot(told: Sequence[Passage], params: FewShot, rng: np.random.Generator)
     """
     if len(told) < params.questions:
         raise ItemError(
-            f"fewshot.questions={params.questions} must be at most the transcribed few-shot passages, {len(told)}"
+            f"fewshot.questions={params.questions} must be at most the transcribed few-shot "
+            f"passages, {len(told)}"
         )
     items: list[Item] = []
     chosen = [told[i] for i in sorted(rng.permutation(len(told))[: params.questions])]

@@ -114,7 +114,9 @@ class ConvNorm(nn.Module):
 
 
 def activate(maps: torch.Tensor, ceiling: float | None) -> torch.Tensor:
-    """Return maps clipped to 0 … `ceiling` (infinity is ReLU, 6 is ReLU6), or as they are for None."""
+    """Return maps clipped to 0 … `ceiling` (infinity is ReLU, 6 is ReLU6), or as they are for
+    None.
+    """
     if ceiling is None:
         return maps
     return maps.relu() if ceiling == float("inf") else nn.functional.hardtanh(maps, 0.0, ceiling)

@@ -45,7 +45,9 @@ class RangeError(ValueError):
 
 
 def is_static(student: nn.Module) -> bool:
-    """Return whether a student is quantized with fixed ranges, that is, whether `prepare` takes it."""
+    """Return whether a student is quantized with fixed ranges, that is, whether `prepare` takes
+    it.
+    """
     return isinstance(student, ConvStudent)
 
 
@@ -174,7 +176,9 @@ class _Weighted(nn.Module):
 
 
 class FoldedConv(_Weighted):
-    """ConvNorm as one convolution with a bias; `rounded` is None in a student that stays in float."""
+    """ConvNorm as one convolution with a bias; `rounded` is None in a student that stays in
+    float.
+    """
 
     def __init__(self, unit: ConvNorm, rounded: Rounded | None):
         super().__init__()

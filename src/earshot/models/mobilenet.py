@@ -8,7 +8,9 @@ _RELU6 = 6.0
 
 
 class MobileNetStudent(ConvStudent):
-    """X → BN per band → λ·x + FreqIN(x) → 3×3 stem, stride 2 → stages → mean over the map → logits."""
+    """X → BN per band → λ·x + FreqIN(x) → 3×3 stem, stride 2 → stages → mean over the map →
+    logits.
+    """
 
     def __init__(self, params: MobileNet, n_mels: int, task: Task):
         momentum, inputs, stages = params.momentum, params.stem, []

@@ -57,7 +57,8 @@ def load_backbone(
         ) from None
     if not hasattr(backbone, "feature_extractor") or not hasattr(backbone, "encoder"):
         raise CheckpointError(
-            f"teacher.checkpoint={checkpoint!r}: {type(backbone).__name__} is no wav2vec 2.0 or HuBERT"
+            f"teacher.checkpoint={checkpoint!r}: {type(backbone).__name__} is no wav2vec 2.0 "
+            "or HuBERT"
         )
     missing = sorted(found["missing_keys"] - {UNUSED})
     if missing:

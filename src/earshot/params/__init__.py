@@ -249,9 +249,12 @@ class Params(Section):
 
 # What tells one kind of section from another stands in its key's place in pydantic's errors, not in
 # params.yaml.
-_KINDS = {"synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest", "ctc", "hubert"} | {
-    "generated", "authored", "librisqa", "labels", "bilstm", "mobilenet", "cp_mobile"
-}  # fmt: skip
+_KINDS = {
+    *("synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest"),
+    *("ctc", "hubert"),
+    *("generated", "authored", "librisqa", "labels"),
+    *("bilstm", "mobilenet", "cp_mobile"),
+}
 
 
 def parse(content: dict[str, Any]) -> Params:

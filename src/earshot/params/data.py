@@ -34,10 +34,30 @@ class LibriSpeechDownload(Download):
 
     parts: list[
         Literal[
-            "train-clean-100", "train-clean-360", "train-other-500", "dev-clean", "dev-other", "test-clean", "test-other",
-            "train-clean-5", "dev-clean-2", "librisqa-train", "librisqa-test",
+            "train-clean-100",
+            "train-clean-360",
+            "train-other-500",
+            "dev-clean",
+            "dev-other",
+            "test-clean",
+            "test-other",
+            "train-clean-5",
+            "dev-clean-2",
+            "librisqa-train",
+            "librisqa-test",
         ]
-    ] = Field(min_length=1)  # fmt: skip
+    ] = Field(min_length=1)
+
+
+TAU2022Audio = Literal[
+    *("audio.1", "audio.2", "audio.3", "audio.4", "audio.5", "audio.6", "audio.7", "audio.8"),
+    *("audio.9", "audio.10", "audio.11", "audio.12", "audio.13", "audio.14", "audio.15"),
+    "audio.16",
+]
+TAU2022Lists = Literal[
+    *("split5.csv", "split10.csv", "split25.csv", "split50.csv", "split100.csv", "test.csv"),
+]
+TAU2022Part = Literal["doc", "meta", "audio", "subsets"] | TAU2022Audio | TAU2022Lists
 
 
 class TAU2022Download(Download):
@@ -45,13 +65,7 @@ class TAU2022Download(Download):
     is all six).
     """
 
-    parts: list[
-        Literal[
-            "doc", "meta", "audio", "subsets", "audio.1", "audio.2", "audio.3", "audio.4", "audio.5", "audio.6", "audio.7",
-            "audio.8", "audio.9", "audio.10", "audio.11", "audio.12", "audio.13", "audio.14", "audio.15", "audio.16",
-            "split5.csv", "split10.csv", "split25.csv", "split50.csv", "split100.csv", "test.csv",
-        ]
-    ] = Field(["meta", "audio", "subsets"], min_length=1)  # fmt: skip
+    parts: list[TAU2022Part] = Field(["meta", "audio", "subsets"], min_length=1)
 
 
 class LibriSpeech(Section):
@@ -162,7 +176,8 @@ class Features(Section):
             raise ValueError(f"win_length={self.win_length} must be at most n_fft={self.n_fft}")
         if not self.fmin < self.fmax <= self.sample_rate / 2:
             raise ValueError(
-                f"fmax={self.fmax} must lie above fmin and at most at sample_rate/2={self.sample_rate / 2}"
+                f"fmax={self.fmax} must lie above fmin and at most at "
+                f"sample_rate/2={self.sample_rate / 2}"
             )
         return self
 

@@ -1,4 +1,6 @@
-"""Parameters of experiments: no stage reads them, the commands `sweep`, `search` and `compare` do."""
+"""Parameters of experiments: no stage reads them, the commands `sweep`, `search` and `compare`
+do.
+"""
 
 from typing import Annotated
 
@@ -52,7 +54,9 @@ class Range(Section):
 
 
 class Search(Section):
-    """A search of one recipe's parameters over `ranges`, each trial with the overrides of `fixed`."""
+    """A search of one recipe's parameters over `ranges`, each trial with the overrides of
+    `fixed`.
+    """
 
     recipe: str
     trials: Count = 12

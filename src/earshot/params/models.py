@@ -147,7 +147,8 @@ class MobileNet(Section):
     def _stages_agree(self) -> "MobileNet":
         if len(self.widths) != len(self.blocks):
             raise ValueError(
-                f"widths={self.widths} and blocks={self.blocks} must be equally long: one entry a stage"
+                f"widths={self.widths} and blocks={self.blocks} must be equally long: one "
+                "entry a stage"
             )
         return self
 

@@ -309,7 +309,8 @@ def _check(params: HubertPretrain, layers: int) -> None:
             )
     if params.start is None and params.iterations[0].layer is not None:
         raise ValueError(
-            f"pretrain.iterations.0.layer={params.iterations[0].layer} needs pretrain.start; null is MFCC"
+            f"pretrain.iterations.0.layer={params.iterations[0].layer} needs pretrain.start; "
+            "null is MFCC"
         )
 
 

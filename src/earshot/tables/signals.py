@@ -40,7 +40,9 @@ def identity(folder: Path) -> str:
 def key(
     items: Sequence[Item], teacher: str, settings: dict, views: Mapping[str, Sequence[int]]
 ) -> str:
-    """Return the hash of all that signals depend on: items, views of utterances, teacher, settings."""
+    """Return the hash of all that signals depend on: items, views of utterances, teacher,
+    settings.
+    """
     asked = [
         (item.id, item.utterances, item.question, item.options, _views(item, views))
         for item in items

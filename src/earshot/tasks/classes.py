@@ -42,5 +42,7 @@ class Classes(OneOfSeveral):
         return {"answers": head(encoded.pooled)}
 
     def group(self, item: Item) -> tuple[int, int]:
-        """Return the item's class: the score is macro accuracy, no class counts more than another."""
+        """Return the item's class: the score is macro accuracy, no class counts more than
+        another.
+        """
         return item.answer, len(item.options)

@@ -39,7 +39,9 @@ class OneOfSeveral:
         }
 
     def signals(self, output: "Output", batch: "Batch") -> dict[str, list[Row]]:
-        """Return logits as sequences of options, `(C, 1)` each: items may differ in their number."""
+        """Return logits as sequences of options, `(C, 1)` each: items may differ in their
+        number.
+        """
         logits = output.logits["answers"].cpu().numpy()  # (N, C)
         asked = zip(batch.items, batch.views, logits, strict=True)
         return {

@@ -28,7 +28,7 @@ def write(
     params: Cache,
     engine: str = "local",
 ) -> None:
-    """Ask the teacher all `items` in all views; write a store per signal to `folder`, the index last.
+    """Ask the teacher all `items` in all views; write a store per signal to `folder`.
 
     `ask` is an `ask.Asker`, `teacher` its identity. Whole parts found in `folder` are kept. Several
     processes, or with `engine` 'ray' its workers, write parts of their own.

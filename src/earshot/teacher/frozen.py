@@ -45,7 +45,9 @@ def frozen_states(
 
 
 def _together(teacher: Teacher, clips: Sequence[np.ndarray]) -> list[Lower]:
-    """Return the outputs for each clip; clips of one length go together, `TOGETHER` samples at most."""
+    """Return the outputs for each clip; clips of one length go together, `TOGETHER` samples at
+    most.
+    """
     outputs: dict[int, Lower] = {}
     order = sorted(range(len(clips)), key=lambda place: len(clips[place]))
     for length, places in groupby(order, lambda place: len(clips[place])):
@@ -63,7 +65,7 @@ def utterances(items: Sequence[Item]) -> list[str]:
 def store_states(
     teacher: Teacher, recordings: Recordings, items: Sequence[Item], path: Path
 ) -> sequences.Store:
-    """Write the last frozen layer of all utterances in all their views to a store, unless it is there.
+    """Write the last frozen layer of all utterances, in all views, to a store unless it is there.
 
     Several processes write a part each, of whole row groups; the first joins them, and the file is
     the same.

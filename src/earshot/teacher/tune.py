@@ -1,4 +1,6 @@
-"""A teacher from its checkpoint to what is saved of it: frozen states, top layers, auxiliary heads."""
+"""A teacher from its checkpoint to what is saved of it: frozen states, top layers, auxiliary
+heads.
+"""
 
 from collections.abc import Sequence
 from hashlib import sha256

@@ -18,7 +18,9 @@ BUCKET = 16  # batches whose passages are sorted by length together
 
 @dataclass
 class Share:
-    """How much a part of a batch counts: its items, labelled items and frames over the mean part's."""
+    """How much a part of a batch counts: its items, labelled items and frames over the mean
+    part's.
+    """
 
     items: float = 1.0
     labelled: float = 1.0
@@ -158,7 +160,9 @@ class Loader:
         return Share(*(counts[part::parts].sum(0) * parts / counts.sum(0).clip(1)).tolist())
 
     def _cut(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Cut rows into batches; a last single passage joins those before, as batch norms need two."""
+        """Cut rows into batches; a last single passage joins those before, as batch norms need
+        two.
+        """
         last = len(rows) - (len(rows) % self.size == 1 and len(rows) > 1)
         return np.split(rows, range(self.size, last, self.size))
 
