@@ -23,6 +23,9 @@ from earshot.models import wav2vec2 as teacher_model
 from earshot.params import Cache, Teacher, Text
 from earshot.tables import sequences as store
 from earshot.tables.items import Item
+from earshot.tables.signals import DTYPES, Signals
+from earshot.tasks.choice import Choice
+from earshot.tasks.classes import Classes
 from earshot.teacher import cache
 from earshot.training.batches import Group
 from earshot.training.routing import attention
@@ -30,7 +33,9 @@ from earshot.training.routing import attention
 torch.set_num_threads(1)
 
 TEXT = Text(buckets=64, dim=8)
+TASK = Choice(TEXT)
 SCENES = ("airport", "bus", "park")
+CLASSES = Classes(None, SCENES)
 LAYERS, WIDTH = 3, 32
 STYLES = {  # style: (config, model, what differs from wav2vec 2.0 base)
     "group": (Wav2Vec2Config, Wav2Vec2Model, {}),  # as facebook/wav2vec2-base
@@ -146,7 +151,14 @@ def tiny_checkpoint(
 
 def teacher_params(checkpoint: str, **changes) -> Teacher:
     return Teacher(
-        **{"checkpoint": checkpoint, "tuned_layers": 2, "epochs": 3, "batch": 2, "text": TEXT}
+        **{
+            "track": "any",
+            "checkpoint": checkpoint,
+            "tuned_layers": 2,
+            "epochs": 3,
+            "batch": 2,
+            "text": TEXT,
+        }
         | changes
     )
 
@@ -163,40 +175,32 @@ def mel_store(path: Path, sequences: Mapping[str | Key, np.ndarray]) -> store.St
 def cache_by_hand(
     folder: Path,
     items: Sequence[Item],
-    said: Mapping[Key, Mapping[str, np.ndarray]],
+    known: Mapping[Key, Mapping[str, np.ndarray]],
     fronts: Mapping[Key, np.ndarray] | None = None,
-) -> cache.TeacherCache:
-    """Write what a teacher might have said of each (item, view), no teacher at hand, and open it.
+) -> Signals:
+    """Write signals `(T, W)` of each (item, view), no teacher at hand, and open them.
 
     With `fronts`, by utterance and view, it is a layered cache.
     """
     params, identity = Cache(layered=fronts is not None), "an oracle"
-    types = {"hidden": np.float16, "layer_logits": np.float32, "attention": np.float16}
     views: dict[str, list[int]] = {}
     for item in items:
         for utterance in item.utterances:
-            views[utterance] = sorted(view for id, view in said if id == item.id)
+            views[utterance] = sorted(view for id, view in known if id == item.id)
 
-    def rows(groups: Sequence[Group]) -> Iterator:
+    def ask(groups: Sequence[Group]) -> Iterator:
         for audio, view, about in groups:
-            answers = [
-                {"item": item.id, "view": view, "logits": said[item.id, view]["logits"].tolist()}
-                | {
-                    name: said[item.id, view][name].astype(t).tobytes()
-                    for name, t in types.items()
-                    if name in said[item.id, view]
-                }
-                for item in about
-            ]
-            yield (
-                answers,
-                [(utterance, view, fronts[utterance, view]) for utterance in audio]
-                if fronts
-                else [],
-            )
+            rows = {
+                name: [(item.id, view, known[item.id, view][name]) for item in about]
+                for name in DTYPES
+                if name in known[about[0].id, view]
+            }
+            if fronts:
+                rows["front"] = [(utterance, view, fronts[utterance, view]) for utterance in audio]
+            yield rows
 
-    cache.write(folder, rows, identity, items, views, params)
-    return cache.TeacherCache(folder, items, identity, params, views)
+    cache.write(folder, ask, identity, items, views, params)
+    return Signals(folder, items, identity, params.model_dump(), views)
 
 
 class SceneWorld:
@@ -243,10 +247,10 @@ class SceneWorld:
                         for one in turn
                     ]
                     said[clip.id, view] = {
-                        "logits": (2 * layers[-1]).astype(np.float32),
+                        "logits": (2 * layers[-1])[:, None],
                         "hidden": heard.mean(0)[None],
                         "layer_logits": layers,
-                        "attention": torch.cat(maps).numpy(),
+                        "attention": torch.cat(maps).flatten(1).numpy(),
                     }
                     fronts[clip.id, view] = (heard[::2] @ ear + 1).astype(np.float16)
         self.mel = mel_store(folder / "mel.parquet", mel)
@@ -264,7 +268,7 @@ def forbid_teacher(monkeypatch) -> None:
         raise AssertionError("the teacher was asked")
 
     monkeypatch.setattr(teacher_model, "load_backbone", refuse)
-    for name in ("__init__", "lower", "upper", "encode", "pool"):
+    for name in ("__init__", "lower", "encode", "pool"):
         monkeypatch.setattr(teacher_model.Teacher, name, refuse)
 
 

@@ -5,12 +5,12 @@ and epoch.
 import numpy as np
 import pytest
 import torch
-from learning import ABOUT_EIGHT, TEXT, eight_sequences, item, mel_store, scene
+from learning import ABOUT_EIGHT, CLASSES, TASK, eight_sequences, item, mel_store, scene
 from test_training import student
 
 from earshot.models.heads import ABSENT
 from earshot.training.batches import Loader, collate
-from earshot.training.loop import answer
+from earshot.training.output import run
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def items():
 
 def test_a_batch_holds_each_passage_once_and_all_its_items(mel, items):
     groups = [(("u3",), 0, [items[4], items[5]]), (("u7", "u0"), 0, [items[-1]])]
-    batch = collate(groups, mel, TEXT)
+    batch = collate(groups, mel, TASK)
     assert batch.lengths.tolist() == [15, 33]
     assert batch.sequences.shape == (2, 33, 4)
     assert np.array_equal(batch.sequences[0, :15].numpy(), mel["u3"].astype(np.float32))
@@ -36,26 +36,28 @@ def test_a_batch_holds_each_passage_once_and_all_its_items(mel, items):
     assert batch.passage.tolist() == [0, 0, 1]
     assert batch.views == [0, 0, 0]
     assert batch.items == [items[4], items[5], items[-1]]
-    assert batch.answers.tolist() == [0, 1, 1]
-    assert batch.options.shape[:2] == (3, 3)
-    assert batch.options[2, 2].abs().max() == 0  # the last item has two options
+    assert batch.targets["answers"].tolist() == [0, 1, 1]
+    assert batch.inputs["options"].shape[:2] == (3, 3)
+    assert batch.inputs["options"][2, 2].abs().max() == 0  # the last item has two options
 
 
 def test_batching_changes_no_logit(mel, items):
     model = student().eval()
     whole = {
         i.id: row
-        for b in Loader(items, mel, TEXT, 8)
-        for i, row in zip(b.items, answer(model, b).logits, strict=True)
+        for b in Loader(items, mel, TASK, 8)
+        for i, row in zip(b.items, run(model, TASK, b)[1].logits["answers"], strict=True)
     }
-    for batch in Loader(items, mel, TEXT, 1):
-        for asked, row in zip(batch.items, answer(model, batch).logits, strict=True):
+    for batch in Loader(items, mel, TASK, 1):
+        for asked, row in zip(
+            batch.items, run(model, TASK, batch)[1].logits["answers"], strict=True
+        ):
             assert torch.allclose(row, whole[asked.id][: len(row)], atol=1e-6)
     assert whole["two"][2] == ABSENT
 
 
 def test_an_epoch_is_every_item_once_in_an_order_of_its_own(mel, items):
-    loader = Loader(items, mel, TEXT, 3)
+    loader = Loader(items, mel, TASK, 3)
     assert len(loader) == 3  # eight passages
     orders = {
         key: [asked.id for batch in loader.shuffled(*key) for asked in batch.items]
@@ -73,7 +75,7 @@ def test_an_epoch_is_every_item_once_in_an_order_of_its_own(mel, items):
         > 1
     )
     again = [
-        asked.id for batch in Loader(items, mel, TEXT, 3).shuffled(1, 0) for asked in batch.items
+        asked.id for batch in Loader(items, mel, TASK, 3).shuffled(1, 0) for asked in batch.items
     ]
     assert again == orders[1, 0]
     assert [batch.lengths.tolist() for batch in loader] == [[6, 9, 12], [15, 18, 21], [24, 33]]
@@ -119,32 +121,31 @@ def test_training_hears_one_of_the_views_held_each_epoch_scoring_the_clip_itself
                 assert views.setdefault(one.utterances, view) == view
         return views
 
-    loader = Loader(asked, store, TEXT, 2, views=True)
+    loader = Loader(asked, store, TASK, 2, views=True)
     epochs = [heard(loader.shuffled(0, epoch)) for epoch in range(60)]
     assert {audio: {views[audio] for views in epochs} for audio in expected} == expected
-    again = Loader(asked, store, TEXT, 2, views=True)
+    again = Loader(asked, store, TASK, 2, views=True)
     assert [heard(again.shuffled(0, epoch)) for epoch in range(60)] == epochs
     assert [heard(loader.shuffled(1, epoch)) for epoch in range(60)] != epochs
     clean = dict.fromkeys(expected, 0)
     assert heard(loader) == clean
     assert all(
-        heard(Loader(asked, store, TEXT, 2).shuffled(0, epoch)) == clean for epoch in range(20)
+        heard(Loader(asked, store, TASK, 2).shuffled(0, epoch)) == clean for epoch in range(20)
     )
 
 
 def test_without_options_to_read_a_batch_has_none(mel):
     asked = [scene("u0", 2), scene("u1", 0, "pool")]
-    (batch,) = Loader(asked, mel, None, 2)
-    assert batch.questions is None and batch.options is None
-    assert (batch.choices, batch.answers.tolist()) == (3, [2, -1])
+    (batch,) = Loader(asked, mel, CLASSES, 2)
+    assert batch.inputs == {} and batch.targets["answers"].tolist() == [2, -1]
 
 
 def test_a_last_batch_of_one_passage_joins_the_one_before_it(mel, items):
     for size, sizes in {3: [3, 3, 2], 7: [8], 8: [8], 9: [8], 5: [5, 3], 1: [1] * 8}.items():
-        loader = Loader(items, mel, TEXT, size)  # eight passages
+        loader = Loader(items, mel, TASK, size)  # eight passages
         assert [len(batch.lengths) for batch in loader] == sizes and len(loader) == len(sizes)
         assert sorted(len(batch.lengths) for batch in loader.shuffled(0, 0)) == sorted(sizes)
-    (only,) = Loader(items[:1], mel, TEXT, 4)  # what else
+    (only,) = Loader(items[:1], mel, TASK, 4)  # what else
     assert len(only.lengths) == 1
 
 
@@ -156,5 +157,5 @@ def test_clips_of_one_length_are_mixed_whatever_order_they_come_in(tmp_path):
         for number in range(20)
     ]
     mel = mel_store(tmp_path / "mel.parquet", {one.utterances[0]: np.ones((5, 4)) for one in asked})
-    for batch in Loader(asked, mel, TEXT, 20).shuffled(0, 0):
+    for batch in Loader(asked, mel, TASK, 20).shuffled(0, 0):
         assert np.bincount([one.answer for one in batch.items], minlength=3).max() < 15
