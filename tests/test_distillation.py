@@ -5,16 +5,19 @@ is worth having.
 import numpy as np
 import pytest
 import torch
-from learning import TEXT, cache_by_hand, copied, forbid_teacher, item, mel_store, same
+from learning import TASK, cache_by_hand, copied, forbid_teacher, item, mel_store, same
 
-from earshot.distillation import distill as distillation
-from earshot.distillation.distill import distill, with_lessons
+from earshot.distillation.distill import Distillation, distill
+from earshot.distillation.lessons import with_lessons
 from earshot.models.heads import ABSENT
 from earshot.params import KD, BiLSTM, CrossEntropy, Distill, FeatureMSE, Recipe, Terms, Text
+from earshot.tasks.choice import Choice
 from earshot.training.batches import Loader
 from earshot.training.loop import predict
 
-STUDENT = BiLSTM(name="bilstm", hidden=16, stack=2, text=Text(buckets=256, dim=16))
+READS = Text(buckets=256, dim=16)
+CHOICE = Choice(READS)
+STUDENT = BiLSTM(name="bilstm", hidden=16, stack=2, text=READS)
 SETTINGS = Distill(batch=8, learning_rate=1e-2, schedule="cosine")
 HARD = Terms(ce=CrossEntropy(weight=1.0))
 PAPER = Terms(
@@ -65,14 +68,18 @@ class World:
                     options, answer = tuple(str(options[i]) for i in order), int(np.argmin(order))
                     id = f"{role}-{number}-{question}"
                     asked = item(
-                        id, [f"{role}-{number}"], -1 if role == "pool" else answer, role=role, options=options,
+                        id,
+                        [f"{role}-{number}"],
+                        -1 if role == "pool" else answer,
+                        role=role,
+                        options=options,
                         question="which of these words is said",
-                    )  # fmt: skip
+                    )
                     self.items[role].append(asked)
                     self.right[id] = answer
                     logits = 6 * (np.arange(len(options)) == answer) + rng.normal(size=len(options))
                     said_of[id, 0] = {
-                        "logits": logits.astype(np.float32),
+                        "logits": logits[:, None],
                         "hidden": passage.mean(0)[None],
                     }
         self.mel = mel_store(folder / "mel.parquet", audio)
@@ -85,6 +92,7 @@ class World:
             recipe,
             STUDENT,
             SETTINGS,
+            CHOICE,
             self.mel,
             items,
             self.items["validation"],
@@ -95,7 +103,7 @@ class World:
         ).student
 
     def score(self, student) -> float:
-        answers = predict(student, Loader(self.items["test"], self.mel, STUDENT.text, 32))
+        answers = predict(student, CHOICE, Loader(self.items["test"], self.mel, CHOICE, 32))
         return float(
             np.mean(
                 [answers[asked.id].argmax() == self.right[asked.id] for asked in self.items["test"]]
@@ -108,22 +116,21 @@ def world(tmp_path_factory) -> World:
     return World(tmp_path_factory.mktemp("world"))
 
 
-def test_a_batch_gets_the_answers_of_its_own_items(world):
+def test_a_batch_gets_the_signals_of_its_own_items(world):
     asked = [*world.items["fewshot"], *world.items["pool"][:20]]
-    seen = 0
-    for batch in with_lessons(Loader(asked, world.mel, TEXT, 5).shuffled(0, 0), world.cache):
-        lesson = batch.lesson
-        assert lesson.logits.shape == batch.options.shape[:2]
-        assert lesson.logits.dtype == lesson.hidden.dtype == torch.float32
-        assert lesson.layer_logits is lesson.attention is lesson.frames is None
-        for one, logits, hidden in zip(batch.items, lesson.logits, lesson.hidden, strict=True):
-            assert np.array_equal(
-                logits[: len(one.options)].numpy(), world.cache.said(one.id)["logits"]
-            )
-            assert (logits[len(one.options) :] == ABSENT).all()
-            assert np.array_equal(
-                hidden.numpy(), world.cache.said(one.id)["hidden"][0].astype(np.float32)
-            )
+    batches, seen = Loader(asked, world.mel, TASK, 5).shuffled(0, 0), 0
+    for batch in with_lessons(batches, world.cache, ["logits", "hidden"]):
+        signals = batch.signals
+        assert set(signals) == {"logits", "hidden"}
+        assert signals["logits"].shape == batch.inputs["options"].shape[:2]
+        assert signals["logits"].dtype == signals["hidden"].dtype == torch.float32
+        rows = zip(batch.items, signals["logits"], signals["hidden"], strict=True)
+        for one, logits, hidden in rows:
+            kept, count = world.cache["logits", one.id, 0][:, 0], len(one.options)
+            assert np.array_equal(logits[:count].numpy(), kept)
+            assert (logits[count:] == ABSENT).all()
+            vector = world.cache["hidden", one.id, 0][0].astype(np.float32)
+            assert np.array_equal(hidden.numpy(), vector)
             seen += 1
     assert seen == len(asked)
 
@@ -131,7 +138,7 @@ def test_a_batch_gets_the_answers_of_its_own_items(world):
 def test_students_of_a_seed_start_alike_whatever_the_recipe(world, tmp_path, monkeypatch):
     begun = []
     monkeypatch.setattr(
-        distillation, "fit", lambda student, *_, **__: begun.append(copied(student)) or 0.0
+        Distillation, "fit", lambda _, student, *__: begun.append(copied(student)) or 0.0
     )
     for number, (terms, epochs, data, seed) in enumerate(
         [(HARD, 3, ["fewshot"], 0), (PAPER, 1, ["fewshot", "pool"], 0), (HARD, 3, ["fewshot"], 1)]
@@ -151,16 +158,16 @@ def test_the_same_seed_ends_in_the_same_student_another_in_another(world, tmp_pa
     assert not students[0].training
 
 
-def test_hard_labels_ignore_what_the_teacher_says(world, tmp_path, monkeypatch):
+def test_hard_labels_need_nothing_of_the_teacher(world, tmp_path, monkeypatch):
     first = world.distill(recipe(HARD, 2), tmp_path / "first")
-    said = world.cache.said
-    monkeypatch.setattr(
-        world.cache, "said", lambda id, view=0: said(id, view) | {"logits": np.zeros(3, np.float32)}
-    )
-    assert same(copied(world.distill(recipe(HARD, 2), tmp_path / "hard")), copied(first))
     taught = world.distill(recipe(PAPER, 2), tmp_path / "kd")
-    monkeypatch.undo()
-    assert not same(copied(world.distill(recipe(PAPER, 2), tmp_path / "other")), copied(taught))
+    assert not same(copied(first), copied(taught))
+
+    def refuse(*_):
+        raise AssertionError("a signal was read")
+
+    monkeypatch.setattr(type(world.cache), "__getitem__", refuse)
+    assert same(copied(world.distill(recipe(HARD, 2), tmp_path / "hard")), copied(first))
 
 
 def test_a_killed_distillation_ends_the_same(world, tmp_path):
@@ -180,7 +187,7 @@ def test_a_killed_distillation_ends_the_same(world, tmp_path):
     )
     assert same(copied(resumed), copied(straight))
     assert history == expected
-    assert set(history[0][1]) == {"ce", "kd", "feature", "loss", "validation"}
+    assert set(history[0][1]) == {*("ce", "kd", "feature", "loss", "validation", "validation_loss")}
 
 
 def test_a_teacher_asked_about_the_pool_teaches_what_few_labels_cannot(
