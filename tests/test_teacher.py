@@ -8,7 +8,7 @@ import pytest
 import torch
 from learning import (
     LAYERS,
-    TEXT,
+    TASK,
     WIDTH,
     clips,
     copied,
@@ -33,11 +33,14 @@ from earshot.features.recordings import Key, Recordings
 from earshot.models.wav2vec2 import CheckpointError, Teacher, load_backbone
 from earshot.params import Cache, Text
 from earshot.params import Teacher as TeacherParams
+from earshot.tables import signals
+from earshot.tasks.choice import Choice
+from earshot.tasks.task import Score
+from earshot.teacher import ask, finetune, frozen, saved
 from earshot.teacher import cache as teacher_cache
-from earshot.teacher import finetune
 from earshot.training import losses
 from earshot.training.batches import Loader
-from earshot.training.loop import accuracy
+from earshot.training.loop import validate
 
 SECONDS = {"u0": 0.30, "u1": 0.41, "u2": 0.35, "u3": 0.5, "u4": 0.28, "u5": 0.33}
 TRAINING = [
@@ -60,15 +63,21 @@ def recordings(tmp_path) -> Recordings:
     return Recordings(clips(tmp_path / "clips", SECONDS))
 
 
+def upper(model: Teacher, states: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
+    """Return the outputs of the tuned layers, the last first."""
+    return model.encode(states, lengths)[1][::-1]
+
+
 def random_teacher(checkpoint: str, **changes) -> Teacher:
     torch.manual_seed(7)
-    return Teacher(teacher_params(checkpoint, **changes))
+    return Teacher(teacher_params(checkpoint, **changes), TASK)
 
 
 def tune(model, params, states, scratch, seed=3) -> list[dict[str, float]]:
     history = []
     finetune.fine_tune(
         model,
+        TASK,
         params,
         states,
         TRAINING,
@@ -100,7 +109,7 @@ def test_lower_then_upper_is_transformers_own_forward(tmp_path, style, tuned_lay
         whole = encoder(values, output_hidden_states=True)
         front, states = model.lower(wave)
         lower = states[-1]
-        outputs = model.upper(lower[None], torch.tensor([len(lower)]))
+        outputs = upper(model, lower[None], torch.tensor([len(lower)]))
         pooled, stages = model.encode(lower[None], torch.tensor([len(lower)]))
     assert lower.shape == front.shape == (14, WIDTH)  # 4800 samples, 50 frames a second
     assert torch.allclose(front, fronts[0], atol=1e-5)
@@ -140,9 +149,9 @@ def test_upper_in_a_padded_batch_is_upper_alone(tmp_path, style):
         padded[row, : len(state)] = state
     lengths = torch.tensor([5, 17, 9])
     with torch.inference_mode():
-        together, pooled = model.upper(padded, lengths), model.pool(padded, lengths)
+        together, pooled = upper(model, padded, lengths), model.pool(padded, lengths)
         for row, state in enumerate(states):
-            alone = model.upper(state[None], lengths[row : row + 1])
+            alone = upper(model, state[None], lengths[row : row + 1])
             for one, other in zip(alone, together, strict=True):
                 assert torch.allclose(one[0], other[row, : len(state)], atol=1e-5)
             assert torch.allclose(pooled[row], alone[0][0].mean(0), atol=1e-5)
@@ -165,7 +174,7 @@ def test_only_the_top_layers_and_the_head_have_gradients(tmp_path, recordings, s
         == set(model.tuned_state())
     )
     before = copied(model)
-    states = finetune.cache_lower(
+    states = frozen.store_states(
         model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
     )
     tune(
@@ -240,7 +249,7 @@ def tune_naively(
                 for asked in batch.items
             ]
             loss = losses.cross_entropy(
-                head(torch.stack(pooled), batch.questions, batch.options), batch.answers
+                head(torch.stack(pooled), *batch.inputs.values()), batch.targets["answers"]
             )
             share = len(seen) / (params.epochs * len(order))
             optimizer.param_groups[0]["lr"] = (
@@ -260,7 +269,7 @@ def test_training_from_cached_states_is_training_that_recomputes_them(
 ):
     training = [asked for asked in TRAINING if len(asked.utterances) == 1]
     epochs = iter(range(100))  # let the last epoch be the best
-    monkeypatch.setattr(finetune, "accuracy", lambda *_: next(epochs))
+    monkeypatch.setattr(finetune, "validate", lambda *_: Score(next(epochs), 0.0, 0.0))
     checkpoint = tiny_checkpoint(tmp_path / "encoder", style)
     params = teacher_params(checkpoint, learning_rate=1e-3)
 
@@ -268,6 +277,7 @@ def test_training_from_cached_states_is_training_that_recomputes_them(
         model, seen = random_teacher(checkpoint).double(), []
         finetune.fine_tune(
             model,
+            TASK,
             params,
             states,
             training,
@@ -280,10 +290,10 @@ def test_training_from_cached_states_is_training_that_recomputes_them(
 
     fresh = random_teacher(checkpoint)
     exact_states = InMemory(fresh, recordings)
-    order = Loader(training, exact_states, TEXT, params.batch)
+    order = Loader(training, exact_states, TASK, params.batch)
     naive, naive_losses = tune_naively(checkpoint, recordings, params, 3, order)
     exact, exact_losses = tuned("exact", exact_states)
-    states = finetune.cache_lower(
+    states = frozen.store_states(
         fresh, recordings, training + VALIDATION, tmp_path / "lower.parquet"
     )
     rounded, _ = tuned("rounded", states)
@@ -313,7 +323,7 @@ def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, recordings,
     model.backbone.feature_extractor.register_forward_hook(count("convolutions"))
     for number, layer in enumerate(model.backbone.encoder.layers):
         layer.register_forward_hook(count(number))
-    states = finetune.cache_lower(
+    states = frozen.store_states(
         model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
     )
     assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS)}
@@ -322,7 +332,7 @@ def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, recordings,
     # an epoch is training batches of two and three passages, 5 in all, and 1 of validation
     assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS), 1: 4 * (2 + 1), 2: 4 * (2 + 1)}
 
-    again = finetune.cache_lower(
+    again = frozen.store_states(
         model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
     )
     assert calls[0] == len(SECONDS)
@@ -331,7 +341,7 @@ def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, recordings,
 
 def test_cached_states_are_the_frozen_layers(tmp_path, recordings):
     model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
-    states = finetune.cache_lower(
+    states = frozen.store_states(
         model, recordings, TRAINING[:2] + TRAINING[4:5], tmp_path / "lower.parquet"
     )
     assert sorted(states) == [("u0", 0), ("u1", 0), ("u2", 0)]
@@ -344,7 +354,7 @@ def test_cached_states_are_the_frozen_layers(tmp_path, recordings):
 def test_killed_while_caching_leaves_no_half_store(tmp_path, recordings, monkeypatch):
     model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
     whole, lower, calls = (
-        finetune.cache_lower(model, recordings, TRAINING, tmp_path / "whole.parquet"),
+        frozen.store_states(model, recordings, TRAINING, tmp_path / "whole.parquet"),
         model.lower,
         [],
     )
@@ -357,9 +367,9 @@ def test_killed_while_caching_leaves_no_half_store(tmp_path, recordings, monkeyp
 
     model.lower = failing
     with pytest.raises(RuntimeError, match="killed"):
-        finetune.cache_lower(model, recordings, TRAINING, tmp_path / "lower.parquet")
+        frozen.store_states(model, recordings, TRAINING, tmp_path / "lower.parquet")
     assert not (tmp_path / "lower.parquet").exists()
-    states = finetune.cache_lower(model, recordings, TRAINING, tmp_path / "lower.parquet")
+    states = frozen.store_states(model, recordings, TRAINING, tmp_path / "lower.parquet")
     assert (tmp_path / "lower.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert len(states) == len(whole)
 
@@ -370,13 +380,14 @@ def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, recordings)
     )
     params = teacher_params(checkpoint, epochs=25, learning_rate=5e-3)
     straight, killed = random_teacher(checkpoint), random_teacher(checkpoint)
-    states = finetune.cache_lower(
+    states = frozen.store_states(
         straight, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
     )
     history = tune(straight, params, states, tmp_path / "straight")
     assert min(scores["loss"] for scores in history) < 0.3 * history[0]["loss"]
-    held_out = Loader(VALIDATION, states, TEXT, 2)
-    assert accuracy(straight, held_out) == max(scores["validation"] for scores in history)
+    held_out = Loader(VALIDATION, states, TASK, 2)
+    kept = validate(straight, held_out).value
+    assert kept in (max(scores["validation"] for scores in history), history[-1]["validation"])
 
     def kill(epoch, _):
         if epoch == 4:
@@ -384,7 +395,7 @@ def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, recordings)
 
     with pytest.raises(KeyboardInterrupt):
         finetune.fine_tune(
-            killed, params, states, TRAINING, VALIDATION, 3, tmp_path / "killed", kill
+            killed, TASK, params, states, TRAINING, VALIDATION, 3, tmp_path / "killed", kill
         )
     resumed = random_teacher(checkpoint)
     assert tune(resumed, params, states, tmp_path / "killed") == history
@@ -394,30 +405,30 @@ def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, recordings)
 # who it is
 
 
-def saved(model: Teacher, params: TeacherParams, folder) -> str:
-    finetune.save(model, params, folder)
-    return teacher_cache.identity(folder)
+def identity_of(model: Teacher, params: TeacherParams, folder) -> str:
+    saved.save(model, TASK, params, folder)
+    return signals.identity(folder)
 
 
 def test_a_saved_teacher_loads_and_answers_the_same(tmp_path, recordings, style):
     checkpoint = tiny_checkpoint(tmp_path / "encoder", style)
     params = teacher_params(checkpoint)
     model = random_teacher(checkpoint)
-    states = finetune.cache_lower(
+    states = frozen.store_states(
         model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
     )
     tune(model, params, states, tmp_path / "scratch")
-    finetune.save(model, params, tmp_path / "saved")
+    saved.save(model, TASK, params, tmp_path / "saved")
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [
         "identity.json",
         "tuned.safetensors",
     ]
     torch.manual_seed(1234)
-    loaded = finetune.load(params, tmp_path / "saved")
+    loaded = saved.load(params, "choice", tmp_path / "saved")[0]
     assert not any(module.training for module in loaded.modules())
     assert same(copied(loaded), copied(model))
-    expected = finetune.answers(model.eval(), recordings, TRAINING, TEXT)
-    found = finetune.answers(loaded, recordings, TRAINING, TEXT)
+    expected = ask.answers(model.eval(), TASK, recordings, TRAINING)
+    found = ask.answers(loaded, TASK, recordings, TRAINING)
     assert found.keys() == {asked.id for asked in TRAINING}
     for asked in TRAINING:
         assert np.array_equal(found[asked.id], expected[asked.id])
@@ -428,8 +439,8 @@ def test_a_saved_teacher_loads_and_answers_the_same(tmp_path, recordings, style)
 def test_identity_is_stable_and_tells_every_weight(tmp_path):
     checkpoint = tiny_checkpoint(tmp_path / "encoder")
     params = teacher_params(checkpoint)
-    first = saved(random_teacher(checkpoint), params, tmp_path / "one")
-    assert saved(random_teacher(checkpoint), params, tmp_path / "two") == first
+    first = identity_of(random_teacher(checkpoint), params, tmp_path / "one")
+    assert identity_of(random_teacher(checkpoint), params, tmp_path / "two") == first
     seen = {first}
     for name in (
         "backbone.feature_extractor.conv_layers.0.conv.weight",  # frozen
@@ -440,16 +451,16 @@ def test_identity_is_stable_and_tells_every_weight(tmp_path):
     ):
         model = random_teacher(checkpoint)
         model.state_dict()[name].view(-1)[-1] += 0.25
-        seen.add(saved(model, params, tmp_path / name))
+        seen.add(identity_of(model, params, tmp_path / name))
     assert len(seen) == 6
 
 
 def test_identity_tells_another_checkpoint_and_another_depth(tmp_path):
     one, other = tiny_checkpoint(tmp_path / "one"), tiny_checkpoint(tmp_path / "other", "layer")
     identities = {
-        saved(random_teacher(one), teacher_params(one), tmp_path / "a"),
-        saved(random_teacher(other), teacher_params(other), tmp_path / "b"),
-        saved(
+        identity_of(random_teacher(one), teacher_params(one), tmp_path / "a"),
+        identity_of(random_teacher(other), teacher_params(other), tmp_path / "b"),
+        identity_of(
             random_teacher(one, tuned_layers=1), teacher_params(one, tuned_layers=1), tmp_path / "c"
         ),
     }
@@ -493,7 +504,7 @@ def test_another_architecture_is_refused_by_name(tmp_path, with_preprocessor):
 def test_more_tuned_layers_than_layers_are_refused(tmp_path):
     checkpoint = tiny_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match=r"teacher\.tuned_layers=4 must be at most 3"):
-        Teacher(teacher_params(checkpoint, tuned_layers=4))
+        Teacher(teacher_params(checkpoint, tuned_layers=4), TASK)
 
 
 def test_pickled_weights_are_never_read(tmp_path):
@@ -543,7 +554,7 @@ def test_a_checkpoint_without_a_mask_embedding_serves(tmp_path):
     identities = set()
     for seed in (0, 1):
         torch.manual_seed(seed)
-        identities.add(Teacher(teacher_params(checkpoint)).frozen_hash())
+        identities.add(Teacher(teacher_params(checkpoint), TASK).frozen_hash())
     assert len(identities) == 1  # chance is no part of who a teacher is
 
 
@@ -559,15 +570,17 @@ def test_the_full_size_teacher_takes_the_same_path(tmp_path):
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path / "base")
     del full
 
-    params = TeacherParams(checkpoint=str(tmp_path / "base"), tuned_layers=2, epochs=1, text=Text())
+    task = Choice(Text())
+    params = teacher_params(str(tmp_path / "base"), epochs=1, text=task.text)
     recordings = Recordings(clips(tmp_path / "clips", {"u0": 1.0, "u1": 1.0}))
     items = [item("a", ["u0"], 0), item("b", ["u1"], 1)]
-    model = Teacher(params)
-    states = finetune.cache_lower(model, recordings, items, tmp_path / "lower.parquet")
+    model = Teacher(params, task)
+    states = frozen.store_states(model, recordings, items, tmp_path / "lower.parquet")
     assert (states.width, states.frames("u0"), states.metadata["layer"]) == (768, 49, 10)
     history = []
     finetune.fine_tune(
         model,
+        task,
         params,
         states,
         items,
@@ -578,18 +591,21 @@ def test_the_full_size_teacher_takes_the_same_path(tmp_path):
     )
     assert len(history) == 1 and np.isfinite(history[0]["loss"])
     shutil.rmtree(tmp_path / "scratch")
-    finetune.save(model, params, tmp_path / "teacher")
+    saved.save(model, task, params, tmp_path / "teacher")
     tuned = copied(model)
     del model
 
-    loaded = finetune.load(params, tmp_path / "teacher")
+    loaded = saved.load(params, "choice", tmp_path / "teacher")[0]
     assert same(copied(loaded), tuned)
-    identity, cache = teacher_cache.identity(tmp_path / "teacher"), Cache(layers=[0, 2])
-    rows = partial(finetune.cache_rows, loaded, recordings, params.text, cache)
-    teacher_cache.write(tmp_path / "cache", rows, identity, items, recordings.views, cache)
-    read = teacher_cache.TeacherCache(tmp_path / "cache", items, identity, cache, recordings.views)
-    answers = finetune.answers(loaded, recordings, items, params.text)
+    identity, cache = signals.identity(tmp_path / "teacher"), Cache(layers=[0, 2])
+    asker = partial(ask.signals, loaded, task, recordings, cache)
+    teacher_cache.write(tmp_path / "cache", asker, identity, items, recordings.views, cache)
+    settings = (items, identity, cache.model_dump(), recordings.views)
+    read = signals.Signals(tmp_path / "cache", *settings)
+    answers = ask.answers(loaded, task, recordings, items)
     for asked in items:
-        probabilities = torch.from_numpy(read.said(asked.id)["logits"]).double().softmax(-1).numpy()
+        probabilities = (
+            torch.from_numpy(read["logits", asked.id, 0][:, 0]).double().softmax(-1).numpy()
+        )
         assert probabilities == pytest.approx(answers[asked.id], abs=1e-6)
-        assert read.said(asked.id)["hidden"].shape == (2, 768)
+        assert read["hidden", asked.id, 0].shape == (2, 768)
