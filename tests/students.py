@@ -6,16 +6,24 @@ from torch import nn
 from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.mobilenet import MobileNetStudent
 from earshot.params import CPMobile, MobileNet
+from earshot.tasks.classes import Classes
+
+
+def numbered(classes: int) -> Classes:
+    """A task of so many classes."""
+    return Classes(None, [f"class{n}" for n in range(classes)])
 
 
 def mobilenet(n_mels: int = 40, classes: int = 10, **changes) -> MobileNetStudent:
     torch.manual_seed(0)
-    return settle(MobileNetStudent(MobileNet(name="mobilenet", **changes), n_mels, classes))
+    return settle(
+        MobileNetStudent(MobileNet(name="mobilenet", **changes), n_mels, numbered(classes))
+    )
 
 
 def cp_mobile(n_mels: int = 40, classes: int = 10) -> CPMobileStudent:
     torch.manual_seed(0)
-    return settle(CPMobileStudent(CPMobile(name="cp_mobile"), n_mels, classes))
+    return settle(CPMobileStudent(CPMobile(name="cp_mobile"), n_mels, numbered(classes)))
 
 
 def settle(model: nn.Module) -> nn.Module:

@@ -17,6 +17,8 @@ from accelerate.state import AcceleratorState
 from conftest import ROOT
 from learning import (
     ABOUT_EIGHT,
+    CLASSES,
+    TASK,
     TEXT,
     clips,
     copied,
@@ -34,9 +36,10 @@ from earshot.models import accelerator
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.wav2vec2 import Teacher
 from earshot.params import BiLSTM
-from earshot.teacher import finetune
+from earshot.teacher import ask, auxiliary, frozen
 from earshot.training.batches import Loader
-from earshot.training.loop import accuracy, fit, predict
+from earshot.training.loop import Trainer, predict, validate
+from earshot.training.output import run
 
 STUDENT = BiLSTM(name="bilstm", hidden=6, stack=2, text=TEXT)
 SECONDS = {"u0": 0.3, "u1": 0.41, "u2": 0.3, "u3": 0.3, "u4": 0.28, "u5": 0.41}
@@ -44,7 +47,11 @@ SECONDS = {"u0": 0.3, "u1": 0.41, "u2": 0.3, "u3": 0.3, "u4": 0.28, "u5": 0.41}
 
 def student() -> BiLSTMStudent:
     torch.manual_seed(5)
-    return BiLSTMStudent(STUDENT, 4)
+    return BiLSTMStudent(STUDENT, 4, TASK)
+
+
+def hard_labels(output, batch) -> dict[str, torch.Tensor]:
+    return {"loss": batch.share.labelled * TASK.loss(output, batch)}
 
 
 def train(folder: Path, epochs: int = 3) -> tuple[nn.Module, list[dict[str, float]]]:
@@ -54,24 +61,26 @@ def train(folder: Path, epochs: int = 3) -> tuple[nn.Module, list[dict[str, floa
     ]
     name = folder / f"sequences-{os.environ.get('RANK', '')}.parquet"
     loader, held_out = (
-        Loader(items, eight_sequences(name), TEXT, 3),
-        Loader(ABOUT_EIGHT, eight_sequences(name), TEXT, 3),
+        Loader(items, eight_sequences(name), TASK, 3),
+        Loader(ABOUT_EIGHT, eight_sequences(name), TASK, 3),
     )
     model, history = student(), []
-    fit(
+    trainer = Trainer(
         model,
-        batches=lambda epoch: loader.shuffled(
-            0, epoch, accelerator.rank(), accelerator.processes()
-        ),
+        TASK,
+        hard_labels,
         steps_per_epoch=len(loader),
         epochs=epochs,
-        objective=finetune.hard_labels,
-        validate=lambda model: accuracy(model, held_out),
-        base_rate=1e-3,
+        learning_rate=1e-3,
         schedule="constant",
         seed=0,
         scratch=folder / "scratch",
         on_epoch=lambda _, scores: history.append(scores),
+    )
+    rank, processes = accelerator.rank(), accelerator.processes()
+    trainer.fit(
+        lambda epoch: loader.shuffled(0, epoch, rank, processes),
+        lambda model: validate(model, held_out),
     )
     return model, history
 
@@ -105,20 +114,21 @@ def test_on_a_cpu_nothing_is_cast_or_moved():
 
 
 def test_a_batch_moves_with_all_its_tensors(tmp_path):
-    (batch, *_) = Loader(ABOUT_EIGHT, eight_sequences(tmp_path / "mel.parquet"), TEXT, 3)
+    (batch, *_) = Loader(ABOUT_EIGHT, eight_sequences(tmp_path / "mel.parquet"), TASK, 3)
     moved = accelerator.put(batch, torch.device("meta"))
-    tensors = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
+    own = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
+    tensors = [*own, *moved.inputs.values(), *moved.targets.values()]
     assert len(tensors) == 6 and {tensor.device.type for tensor in tensors} == {"meta"}
-    assert moved.items is batch.items and moved.lesson is None
+    assert moved.items is batch.items and moved.signals == {}
     assert batch.sequences.device.type == "cpu"
 
 
 def test_bfloat16_answers_nearly_the_same_and_in_float32(tmp_path, monkeypatch, request):
-    loader = Loader(ABOUT_EIGHT, eight_sequences(tmp_path / "mel.parquet"), TEXT, 3)
-    exact = predict(student(), loader)
+    loader = Loader(ABOUT_EIGHT, eight_sequences(tmp_path / "mel.parquet"), TASK, 3)
+    exact = predict(student(), TASK, loader)
     _, exact_history = train(tmp_path / "exact")
     request.getfixturevalue("bf16")
-    near = predict(student(), loader)
+    near = predict(student(), TASK, loader)
     assert not all(np.array_equal(near[id], exact[id]) for id in exact)
     assert all(np.allclose(near[id], exact[id], atol=0.02) for id in exact)
     model, history = train(tmp_path / "near")
@@ -139,10 +149,10 @@ def test_a_student_with_simulated_int8_is_never_cast(bf16):
 def test_clips_of_one_length_are_heard_together_as_alone(tmp_path, monkeypatch):
     torch.manual_seed(7)
     # group norm: padding would be heard
-    model = Teacher(teacher_params(tiny_checkpoint(tmp_path / "encoder"))).eval()
+    model = Teacher(teacher_params(tiny_checkpoint(tmp_path / "encoder")), TASK).eval()
     recordings = Recordings(clips(tmp_path / "clips", SECONDS))
     keys = [(id, 0) for id in SECONDS]
-    alone = list(finetune.listen(model, recordings, keys, whole=True))
+    alone = list(frozen.frozen_states(model, recordings, keys, whole=True))
     monkeypatch.setattr(accelerator, "on_gpu", lambda: True)
     sizes, together = [], model.lower_together
     monkeypatch.setattr(
@@ -151,7 +161,7 @@ def test_clips_of_one_length_are_heard_together_as_alone(tmp_path, monkeypatch):
         lambda some: sizes.append(len(some)) or together(some),
         raising=False,
     )
-    heard = list(finetune.listen(model, recordings, keys, whole=True))
+    heard = list(frozen.frozen_states(model, recordings, keys, whole=True))
     assert sorted(sizes) == [1, 2, 3]
     assert [key for key, _ in heard] == [key for key, _ in alone] == keys
     for (_, one), (_, other) in zip(heard, alone, strict=True):
@@ -159,16 +169,16 @@ def test_clips_of_one_length_are_heard_together_as_alone(tmp_path, monkeypatch):
         assert all(
             torch.allclose(a, b, atol=1e-4) for a, b in zip(one.states, other.states, strict=True)
         )
-    monkeypatch.setattr(finetune, "TOGETHER", 9600)
+    monkeypatch.setattr(frozen, "TOGETHER", 9600)
     sizes.clear()
-    assert [key for key, _ in finetune.listen(model, recordings, keys)] == keys and sorted(
+    assert [key for key, _ in frozen.frozen_states(model, recordings, keys)] == keys and sorted(
         sizes
     ) == [1, 1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("track", ["listening", "scenes"])
 def test_a_trained_teacher_hears_nearly_the_same_in_bfloat16(track, request):
-    model = Teacher(teacher_params(str(ROOT / "checkpoints" / track))).eval()
+    model = Teacher(teacher_params(str(ROOT / "checkpoints" / track)), TASK).eval()
     waves = [noise(number, 0.5) for number in range(2)]
     exact = model.lower_together(waves)
     request.getfixturevalue("bf16")
@@ -185,7 +195,7 @@ def test_shares_of_a_batch_make_up_the_whole(tmp_path):
     items = [
         replace(asked, answer=-1) if n % 4 == 1 else asked for n, asked in enumerate(ABOUT_EIGHT)
     ]
-    loader = Loader(items, eight_sequences(tmp_path / "mel.parquet"), TEXT, 3)
+    loader = Loader(items, eight_sequences(tmp_path / "mel.parquet"), TASK, 3)
     for parts in (2, 5):
         for batches in zip(
             loader.shuffled(1, 2),
@@ -203,16 +213,13 @@ def test_shares_of_a_batch_make_up_the_whole(tmp_path):
                     pytest.approx(parts),
                     0,
                 )
-            means = [finetune.hard_labels(heard)["loss"].item() for heard in map(_heard, shared)]
-            assert np.mean(means) == pytest.approx(
-                finetune.hard_labels(_heard(whole))["loss"].item(), rel=1e-5
-            )
+            means = [_loss(batch) for batch in shared]
+            assert np.mean(means) == pytest.approx(_loss(whole), rel=1e-5)
 
 
-def _heard(batch):
-    from earshot.training.loop import answer
-
-    return answer(student().eval(), batch)
+def _loss(batch) -> float:
+    batch, output = run(student().eval(), TASK, batch)
+    return hard_labels(output, batch)["loss"].item()
 
 
 # several processes
@@ -220,7 +227,8 @@ def _heard(batch):
 
 def _in_two(function: str, folder: Path) -> None:
     """Run `function(folder)` of this module in two processes that know of each other."""
-    code = f"import sys, test_accelerator; test_accelerator.{function}(test_accelerator.Path(sys.argv[1]))"
+    module = "test_accelerator"
+    code = f"import sys, {module} as t; t.{function}(t.Path(sys.argv[1]))"
     shared = {
         "PYTHONPATH": os.pathsep.join(sys.path),
         "OMP_NUM_THREADS": "1",
@@ -286,18 +294,21 @@ TWO = [item(f"t{n}", [f"u{n % 6}"], n % 3) for n in range(12)]
 def _hear(folder: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(7)
-    model = Teacher(teacher_params(str(folder / "encoder"), text=None, auxiliary=True), 3).eval()
+    model = Teacher(
+        teacher_params(str(folder / "encoder"), text=None, auxiliary=True), CLASSES
+    ).eval()
     recordings = Recordings(clips(folder / f"clips-{os.environ.get('RANK', '')}", SECONDS))
     name = f"{accelerator.processes()}"
-    finetune.BATCH = 2
-    finetune.cache_lower(model, recordings, TWO, folder / f"lower-{name}.parquet")
-    finetune.fit_auxiliary(model, recordings, TWO, None)
+    ask.BATCH = auxiliary.BATCH = 2
+    frozen.store_states(model, recordings, TWO, folder / f"lower-{name}.parquet")
+    auxiliary.fit_auxiliary(model, CLASSES, recordings, TWO)
     torch.save(copied(model.auxiliary), folder / f"heads-{name}-{accelerator.rank()}.pt")
 
 
 @pytest.mark.slow
 def test_two_processes_hear_what_one_does(tmp_path, monkeypatch):
-    monkeypatch.setattr(finetune, "BATCH", 2)
+    monkeypatch.setattr(ask, "BATCH", 2)
+    monkeypatch.setattr(auxiliary, "BATCH", 2)
     tiny_checkpoint(tmp_path / "encoder")
     _hear(tmp_path)
     _in_two("_hear", tmp_path)

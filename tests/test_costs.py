@@ -9,10 +9,10 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from students import cp_mobile, mobilenet
+from students import cp_mobile, mobilenet, numbered
 from torch import nn
 
-from earshot.evaluation import costs
+from earshot.evaluation import counters
 from earshot.export import size
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.params import BiLSTM
@@ -22,19 +22,19 @@ def test_parameters_count_frozen_and_shared_weights_once_and_no_buffers():
     first = nn.Linear(4, 3)  # 15
     first.requires_grad_(False)
     norm = nn.BatchNorm1d(3)  # 6, and three buffers
-    assert costs.parameters(nn.Sequential(first, norm, first)) == 21
+    assert counters.parameters(nn.Sequential(first, norm, first)) == 21
 
 
 def test_parameters_of_the_papers_bilstm():
     # per direction 4·512·(inputs + 512) weights and 8·512 biases; inputs 40, then 1024
     expected = 2 * (4 * 512 * (40 + 512) + 8 * 512) + 2 * (4 * 512 * (1024 + 512) + 8 * 512)
-    assert costs.parameters(nn.LSTM(40, 512, 2, bidirectional=True)) == expected == 8_568_832
+    assert counters.parameters(nn.LSTM(40, 512, 2, bidirectional=True)) == expected == 8_568_832
 
 
 def test_macs_of_linear_and_convolution():
-    assert costs.macs(nn.Linear(4, 3), torch.zeros(2, 5, 4)) == 2 * 5 * 4 * 3
+    assert counters.macs(nn.Linear(4, 3), torch.zeros(2, 5, 4)) == 2 * 5 * 4 * 3
     # 8 = 10 - 3 + 1 positions, 6 outputs, 4/2 inputs of each group, 3 taps
-    assert costs.macs(nn.Conv1d(4, 6, 3, groups=2), torch.zeros(1, 4, 10)) == 8 * 6 * 2 * 3
+    assert counters.macs(nn.Conv1d(4, 6, 3, groups=2), torch.zeros(1, 4, 10)) == 8 * 6 * 2 * 3
 
 
 @pytest.mark.filterwarnings("ignore:TF32")  # setting the flags talks of Intel GPUs
@@ -45,11 +45,11 @@ def test_macs_of_lstm(kernel, mode):
     # batch 2, 5 frames, two directions, four gates; the second layer reads both directions
     expected = 2 * 5 * 2 * (4 * 3 * (4 + 3) + 4 * 3 * (6 + 3))
     with mode(), torch.backends.mkldnn.flags(enabled=kernel):
-        assert costs.macs(lstm, torch.zeros(2, 5, 4)) == expected
+        assert counters.macs(lstm, torch.zeros(2, 5, 4)) == expected
 
 
 def test_macs_of_gru():
-    assert costs.macs(nn.GRU(4, 3, batch_first=True), torch.zeros(2, 5, 4)) == 2 * 5 * 3 * 3 * (
+    assert counters.macs(nn.GRU(4, 3, batch_first=True), torch.zeros(2, 5, 4)) == 2 * 5 * 3 * 3 * (
         4 + 3
     )
 
@@ -65,7 +65,7 @@ def test_macs_of_attention(masked, dropout):
             q, k, k, attn_mask=mask, dropout_p=dropout
         )
 
-    assert costs.macs(attend, query, key) == 2 * 3 * 5 * 7 * (4 + 4)
+    assert counters.macs(attend, query, key) == 2 * 3 * 5 * 7 * (4 + 4)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -74,27 +74,27 @@ def test_macs_of_an_encoder_layer(training):
     frames = 2 * 5
     expected = frames * 8 * 24 + frames * 8 * 8 + 2 * frames * 8 * 16 + 2 * 2 * 5 * 5 * (4 + 4)
     fused = torch.backends.mha.get_fastpath_enabled()
-    assert costs.macs(layer, torch.zeros(2, 5, 8)) == expected
+    assert counters.macs(layer, torch.zeros(2, 5, 8)) == expected
     assert torch.backends.mha.get_fastpath_enabled() == fused
 
 
 def test_macs_of_products_with_a_vector():
-    assert costs.macs(lambda a, b: a @ b, torch.zeros(5, 4), torch.zeros(4)) == 20
-    assert costs.macs(lambda a, b: a @ b, torch.zeros(4), torch.zeros(4)) == 4
+    assert counters.macs(lambda a, b: a @ b, torch.zeros(5, 4), torch.zeros(4)) == 20
+    assert counters.macs(lambda a, b: a @ b, torch.zeros(4), torch.zeros(4)) == 4
 
 
 def test_a_layer_table_by_hand():
     inner = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, bias=False), nn.ReLU())
     model = nn.Sequential(inner, nn.Flatten(), nn.Linear(3 * 4 * 5, 7))
     maps = torch.zeros(1, 2, 4, 5)
-    assert costs.layers(model, maps) == [
+    assert counters.layers(model, maps) == [
         ("0.0", "Conv2d", (1, 3, 4, 5), 2 * 3 * 9, 2 * 3 * 9 * 4 * 5),
         ("0.1", "ReLU", (1, 3, 4, 5), 0, 0),
         ("1", "Flatten", (1, 60), 0, 0),
         ("2", "Linear", (1, 7), 60 * 7 + 7, 60 * 7),
     ]
-    assert sum(row.macs for row in costs.layers(model, maps)) == costs.macs(model, maps)
-    assert [row.name for row in costs.layers(model, maps, call=inner)] == ["0.0", "0.1"]
+    assert sum(row.macs for row in counters.layers(model, maps)) == counters.macs(model, maps)
+    assert [row.name for row in counters.layers(model, maps, call=inner)] == ["0.0", "0.1"]
 
 
 def test_what_a_part_does_itself_is_not_what_its_parts_do():
@@ -106,7 +106,7 @@ def test_what_a_part_does_itself_is_not_what_its_parts_do():
         def forward(self, rows):
             return self.linear(self.linear(rows)) @ self.weight
 
-    rows = costs.layers(Twice(), torch.zeros(2, 4))
+    rows = counters.layers(Twice(), torch.zeros(2, 4))
     assert rows == [("linear", "Linear", (2, 4), 16, 2 * 2 * 16), ("", "Twice", (2, 3), 12, 2 * 12)]
 
 
@@ -114,14 +114,12 @@ def test_what_a_part_does_itself_is_not_what_its_parts_do():
 def test_a_students_layers_add_up(kind):
     frames = torch.zeros(1, 51, 40), torch.tensor([51])
     if kind == "bilstm":
-        model = BiLSTMStudent(BiLSTM(name="bilstm", hidden=8), 40, 10)
+        model = BiLSTMStudent(BiLSTM(name="bilstm", hidden=8), 40, numbered(10))
     else:
         model = {"mobilenet": mobilenet, "cp_mobile": cp_mobile}[kind]()
-    rows = costs.layers(
-        model, *frames, call=lambda *inputs: model.head(model.pool(*inputs), None, None)
-    )
-    assert sum(row.macs for row in rows) == costs.macs(model.pool, *frames) + model.width * 10
-    assert sum(row.parameters for row in rows) == costs.parameters(model)
+    rows = counters.layers(model, *frames, call=lambda *inputs: model.head(model.pool(*inputs)))
+    assert sum(row.macs for row in rows) == counters.macs(model.pool, *frames) + model.width * 10
+    assert sum(row.parameters for row in rows) == counters.parameters(model)
     assert len({row.name for row in rows}) == len(rows)
 
 
@@ -167,30 +165,30 @@ def test_latency_is_of_the_rounds_after_the_warmup(monkeypatch):
         turns = iter(spent)  # milliseconds
         return lambda: calls.append(name) or clock.__setitem__(0, clock[0] + next(turns))
 
-    one, other = costs.latency(
+    one, other = counters.latency(
         [call("a", 90, 80, 1, 2, 3, 4, 5), call("b", 70, 60, 7, 7, 7, 7, 7)], rounds=5, warmup=2
     )
     assert calls == ["a", "b"] * 7
     assert one == pytest.approx({"median_ms": 3, "low_ms": 1.4, "high_ms": 4.6})
     assert other == pytest.approx({"median_ms": 7, "low_ms": 7, "high_ms": 7})
     with pytest.raises(ValueError, match="rounds=0"):
-        costs.latency([lambda: None], rounds=0)
+        counters.latency([lambda: None], rounds=0)
 
 
 def test_peak_memory_adds_the_children(monkeypatch):
-    peaks = {costs.resource.RUSAGE_SELF: 1_000_000, costs.resource.RUSAGE_CHILDREN: 500_000}
+    peaks = {counters.resource.RUSAGE_SELF: 1_000_000, counters.resource.RUSAGE_CHILDREN: 500_000}
     monkeypatch.setattr(
-        costs.resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=peaks[who])
+        counters.resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=peaks[who])
     )
-    monkeypatch.setattr(costs.sys, "platform", "linux")
-    assert costs.peak_memory_mb() == pytest.approx(1_500_000 * 1024 / 1e6)
-    assert costs.peak_memory_mb(children=0) == pytest.approx(1024)
-    assert costs.peak_memory_mb(children=2) == pytest.approx(2048)
-    monkeypatch.setattr(costs.sys, "platform", "darwin")
-    assert costs.peak_memory_mb(children=0) == pytest.approx(1)
+    monkeypatch.setattr(counters.sys, "platform", "linux")
+    assert counters.peak_memory_mb() == pytest.approx(1_500_000 * 1024 / 1e6)
+    assert counters.peak_memory_mb(children=0) == pytest.approx(1024)
+    assert counters.peak_memory_mb(children=2) == pytest.approx(2048)
+    monkeypatch.setattr(counters.sys, "platform", "darwin")
+    assert counters.peak_memory_mb(children=0) == pytest.approx(1)
 
 
 def test_peak_memory_lies_between_what_is_held_and_what_there_is():
     array = np.ones(5_000_000)  # 40 MB, touched
     installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert array.nbytes / 1e6 < costs.peak_memory_mb(children=0) < installed / 1e6
+    assert array.nbytes / 1e6 < counters.peak_memory_mb(children=0) < installed / 1e6

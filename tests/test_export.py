@@ -12,14 +12,16 @@ import torch
 from onnx import helper
 
 from earshot.export import int8
+from earshot.export.agreement import Clip, agreement
 from earshot.export.front_end import FRONT_END
-from earshot.export.int8 import QuantizationError, agreement, check, quantize
+from earshot.export.int8 import QuantizationError, check, quantize
 from earshot.export.onnx_file import export, save
 from earshot.features.log_mel import log_mel
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.heads import ABSENT
 from earshot.params import BiLSTM, Features, Text
 from earshot.predict import Student
+from earshot.tasks.choice import Choice
 from earshot.text import encode_item, pad
 
 TEXT = Text(buckets=64, dim=6)
@@ -33,7 +35,7 @@ def student(
         name="bilstm", hidden=hidden, stack=stack, layers=layers, dropout=0.5, text=TEXT
     )
     torch.manual_seed(3)
-    return BiLSTMStudent(params, n_mels).eval(), params
+    return BiLSTMStudent(params, n_mels, Choice(params.text)).eval(), params
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:
@@ -221,9 +223,10 @@ def test_agreement(tmp_path):
     model, path = exported(tmp_path, hidden=16)
     quantize(path, tmp_path / "int8.onnx")
     options = ["a bike", "a lamp", "the long coat", "nothing at all"]
-    clips = [
-        (noise(8_000 + 77 * n, n), *encode_item(f"question {n}", options, 64)) for n in range(20)
-    ]
+    clips = []
+    for n in range(20):
+        inputs = encode_item(f"question {n}", options, 64)
+        clips.append(Clip(noise(8_000 + 77 * n, n), tuple(ids[None] for ids in inputs)))
     found = agreement(model, FEATURES, path, tmp_path / "int8.onnx", clips)
     assert 0 < found["float_max_difference"] < 1e-5
     assert found["float_same_answers"] == 1
@@ -234,7 +237,7 @@ def test_agreement(tmp_path):
     assert same["int8_same_answers"] == 1
     other = exported(tmp_path, name="other.onnx", hidden=12)[0]  # not the student in the file
     assert agreement(other, FEATURES, path, path, clips)["float_max_difference"] > 1e-2
-    with pytest.raises(QuantizationError, match="no clips"):
+    with pytest.raises(ValueError, match="no clips"):
         agreement(model, FEATURES, path, path, [])
 
 

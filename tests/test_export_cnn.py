@@ -10,14 +10,15 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
-from students import cp_mobile, mobilenet
+from students import cp_mobile, mobilenet, numbered
 from torch import nn
 
 from earshot import predict
 from earshot.export import size
+from earshot.export.agreement import Clip, agreement
 from earshot.export.cnn import INPUT
 from earshot.export.front_end import FRONT_END
-from earshot.export.int8 import QuantizationError, agreement, check, quantize
+from earshot.export.int8 import QuantizationError, check, quantize
 from earshot.export.onnx_file import ExportError, export, save
 from earshot.features.log_mel import log_mel
 from earshot.models import fake_quant
@@ -84,7 +85,12 @@ def test_float_file_computes_what_pytorch_does(files, kind, samples):
 def test_int8_file_computes_what_was_simulated(files, kind):
     model, rounded, float_path, int8_path = files[kind]
     found = agreement(
-        model, FEATURES, float_path, int8_path, [(noise(number),) for number in range(40)], rounded
+        model,
+        FEATURES,
+        float_path,
+        int8_path,
+        [Clip(noise(number), ()) for number in range(40)],
+        rounded,
     )
     assert found["float_max_difference"] < 1e-4 and found["float_same_answers"] == 1
     assert found["simulated_same_answers"] == 1
@@ -92,7 +98,7 @@ def test_int8_file_computes_what_was_simulated(files, kind):
     # a rounding that goes the other way now and then, in under a tenth of the places where rounding
     # itself acts
     assert found["simulated_mean_difference"] < 0.1 * found["int8_mean_difference"]
-    without = agreement(model, FEATURES, float_path, int8_path, [(noise(0),)])
+    without = agreement(model, FEATURES, float_path, int8_path, [Clip(noise(0), ())])
     assert not any(key.startswith("simulated") for key in without)
 
 
@@ -170,8 +176,10 @@ def test_same_weights_same_bytes(files, tmp_path):
 @BOTH
 def test_the_network_is_counted_without_its_front_end(files, kind):
     _, rounded, float_path, int8_path = files[kind]
-    outputs = sum(part.weight.shape[0] for part in rounded.modules() if hasattr(part, "hears"))
-    weights = sum(part.weight.numel() for part in rounded.modules() if hasattr(part, "hears"))
+    outputs = sum(
+        part.weight.shape[0] for part in rounded.modules() if hasattr(part, "input_range")
+    )
+    weights = sum(part.weight.numel() for part in rounded.modules() if hasattr(part, "input_range"))
     ranges = sum(isinstance(part, fake_quant.Rounded) for part in rounded.modules())
     count, stored = size.network_parameters(int8_path)
     norm = 82 if kind == "mobilenet" else 0  # a factor and an offset for each of 40 bands, λ and ε
@@ -275,7 +283,7 @@ def test_a_changed_weight_does_not_agree(files, tmp_path):
     path = rewritten(int8_path, tmp_path / "spoilt.onnx", forget)
     check(path)
     assert (
-        agreement(model, FEATURES, float_path, path, [(noise(),)], rounded)[
+        agreement(model, FEATURES, float_path, path, [Clip(noise(), ())], rounded)[
             "simulated_max_difference"
         ]
         > 0.05
@@ -311,7 +319,7 @@ def test_exporting_trains_nothing(tmp_path):
 def test_a_recurrent_student_may_have_fixed_classes_too(tmp_path):
     torch.manual_seed(3)
     params = BiLSTM(name="bilstm", hidden=8)
-    model = BiLSTMStudent(params, 40, 10).eval()
+    model = BiLSTMStudent(params, 40, numbered(10)).eval()
     export(model, FEATURES, params, tmp_path / "float.onnx", {}, LABELS)
     clip = noise(4, 9_000)
     with torch.inference_mode():
@@ -320,5 +328,7 @@ def test_a_recurrent_student_may_have_fixed_classes_too(tmp_path):
     counts = quantize(tmp_path / "float.onnx", tmp_path / "int8.onnx")
     assert (counts["DynamicQuantizeLSTM"], counts["MatMulInteger"]) == (2, 1)
     assert check(tmp_path / "int8.onnx") == counts
-    found = agreement(model, FEATURES, tmp_path / "float.onnx", tmp_path / "int8.onnx", [(clip,)])
+    found = agreement(
+        model, FEATURES, tmp_path / "float.onnx", tmp_path / "int8.onnx", [Clip(clip, ())]
+    )
     assert 0 < found["int8_max_difference"] < 0.05

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from students import cp_mobile, learning, mels, mobilenet
+from students import cp_mobile, learning, mels, mobilenet, numbered
 from torch import nn
 
 from earshot.models import checkpoint, fake_quant
@@ -40,7 +40,7 @@ def test_folding_changes_nothing(make):
     pooled, stages = model.encode(mel, lengths)
     again, others = folded.encode(mel, lengths)
     assert torch.allclose(pooled, again, atol=1e-5)
-    assert torch.allclose(model.head(pooled), folded.head(again, None, None), atol=1e-5)
+    assert torch.allclose(model.head(pooled), folded.head(again), atol=1e-5)
     for one, other in zip(stages, others, strict=True):
         assert torch.allclose(one, other, atol=1e-4)
     assert folded.width == model.width
@@ -193,7 +193,7 @@ def test_every_value_between_layers_is_a_level_of_its_range(make):
     model.pool(*mels(51))
     assert len(seen) == sum(isinstance(part, ConvNorm) for part in make().modules())
     for name, (part, maps, output) in seen.items():
-        for values, by in ((maps, part.hears[0]), (output, part.rounded)):
+        for values, by in ((maps, part.input_range), (output, part.rounded)):
             scale, zero = by.grid()
             levels = values / scale + zero
             assert torch.allclose(levels, levels.round(), atol=1e-3), name
@@ -221,7 +221,7 @@ def test_training_when_rounded_learns():
 def test_a_file_holds_weights_and_ranges(tmp_path, make, params):
     model, (mel, lengths) = calibrated(make), mels(51, 20)
     checkpoint.save_weights(tmp_path / "ptq.safetensors", model.state_dict())
-    again = load(params, 40, 10, tmp_path / "ptq.safetensors")
+    again = load(params, 40, numbered(10), tmp_path / "ptq.safetensors")
     assert not again.training
     assert torch.equal(again(mel, lengths), model(mel, lengths))
 
@@ -230,7 +230,7 @@ def test_ranges_that_were_never_set_are_refused(tmp_path):
     model = prepare(mobilenet())
     checkpoint.save_weights(tmp_path / "raw.safetensors", model.state_dict())
     with pytest.raises(RangeError, match=r"front\.rounded: its range was never set"):
-        load(MobileNet(name="mobilenet"), 40, 10, tmp_path / "raw.safetensors")
+        load(MobileNet(name="mobilenet"), 40, numbered(10), tmp_path / "raw.safetensors")
     with pytest.raises(RangeError, match="never set"):
         calibrate(model, [])
     with pytest.raises(RangeError, match="no ranges"):
@@ -243,7 +243,9 @@ def test_which_students_have_fixed_ranges():
         and fake_quant.is_static(cp_mobile())
         and fake_quant.is_static(calibrated())
     )
-    assert not fake_quant.is_static(BiLSTMStudent(BiLSTM(name="bilstm", hidden=4), 40, 10))
+    assert not fake_quant.is_static(
+        BiLSTMStudent(BiLSTM(name="bilstm", hidden=4), 40, numbered(10))
+    )
 
 
 def test_a_prepared_student_is_its_own_folded_form():

@@ -304,7 +304,7 @@ def test_made_clips_are_written_once(tmp_path, monkeypatch):
         asked.append((number, sample_rate, seed))
         return (sound(i) for i in range(number))
 
-    monkeypatch.setattr(clips.synthetic_scenes, "unlabelled", unlabelled)
+    monkeypatch.setattr(clips.scenes, "unlabelled", unlabelled)
     for _ in range(2):
         read = clips.collect(params(clips=20), 9, tmp_path / "none.parquet", tmp_path)
         assert (len(read.training), len(read.held_out)) == (20, 2)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from earshot.tables import items
-from earshot.tables.items import SCHEMA, Item, ItemError, check
+from earshot.tables.items import CLASS_SKILL, SCHEMA, SKILLS, Item, ItemError, check, check_options
 
 GOOD = Item(
     "i1", "test", "detail", "p", ("u1", "u2"), "Which word?", ("red", "blue", "green"), 2, "unseen"
@@ -43,8 +43,10 @@ def test_good_items_pass():
 
 def test_a_scene_is_not_asked_about():
     scene = replace(GOOD, id="i5", skill="scene", question="", passage="lyon-1")
-    check([scene, replace(scene, id="i6", role="pool", answer=items.UNKNOWN)], KNOWN)
-    with pytest.raises(ItemError, match="^item i6: answer -1 is out of range 0–2$"):
+    scenes = [scene, replace(scene, id="i6", role="pool", answer=items.UNKNOWN)]
+    check(scenes, KNOWN)
+    check_options(scenes, (CLASS_SKILL,))
+    with pytest.raises(ItemError, match="^item i6: not labelled$"):
         check([scene, replace(scene, id="i6", role="fewshot", answer=items.UNKNOWN)], KNOWN)
 
 
@@ -66,7 +68,7 @@ def test_minutes_count_every_clip_of_a_role_once():
             {"role": "exam"},
             "role 'exam' is not one of teacher, pool, fewshot, validation, test, paper",
         ),
-        ({"skill": "guess"}, "skill 'guess' is not one of detail, main_idea, inference, scene"),
+        ({"skill": "guess"}, "skill 'guess' is not one of detail, main_idea, inference"),
         ({"utterances": ()}, "no utterances"),
         ({"utterances": ("u1", "u8", "u9")}, "missing utterance u8, u9"),
         ({"question": " "}, "no question"),
@@ -76,7 +78,7 @@ def test_minutes_count_every_clip_of_a_role_once():
         ({"options": ("red", "blue", "?!")}, "an option without words"),
         ({"options": ("red", "blue", "Red ")}, "duplicate option"),
         ({"answer": 3}, "answer 3 is out of range 0–2"),
-        ({"answer": -1}, "answer -1 is out of range 0–2"),
+        ({"answer": -1}, "not labelled"),
         ({"role": "pool", "answer": -2}, "answer -2 is out of range 0–2"),
     ],
 )
@@ -84,4 +86,14 @@ def test_a_fault_is_named_with_its_item(changes, fault):
     bad = replace(GOOD, **changes)
     with pytest.raises(ItemError) as raised:
         check([POOL, bad], KNOWN)
+        check_options([POOL, bad], SKILLS)
     assert str(raised.value) == f"item {bad.id}: {fault}"
+
+
+def test_a_transcript_is_a_label_and_needs_no_options(tmp_path):
+    spoken = Item("i7", "fewshot", "transcript", "p", ("u1",), transcript="two lamps")
+    unknown = replace(spoken, id="i8", role="pool", transcript=None)
+    check([spoken, unknown], KNOWN)
+    assert spoken.labelled and not unknown.labelled
+    items.write([spoken, unknown], tmp_path / "items.parquet")
+    assert items.read(tmp_path / "items.parquet") == [spoken, unknown]

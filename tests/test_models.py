@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from students import numbered
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from earshot.models import heads
 from earshot.models.bilstm import BiLSTMStudent, reverse_within, stack_frames
 from earshot.models.heads import ABSENT, ClassHead, OptionHead, masked_mean
 from earshot.params import BiLSTM, Text
+from earshot.tasks.choice import Choice
 from earshot.text import PADDING, encode, encode_item
 
 TEXT = Text(buckets=256, dim=8)
@@ -27,7 +28,7 @@ def student(
         text=changes.pop("text", TEXT),
         **changes,
     )
-    return BiLSTMStudent(params, n_mels).eval()
+    return BiLSTMStudent(params, n_mels, Choice(params.text)).eval()
 
 
 def mels(*lengths: int, width: int = 5) -> list[torch.Tensor]:
@@ -163,15 +164,14 @@ def test_head_by_hand():
 
 
 def test_a_head_reads_options_or_has_fixed_classes():
-    assert isinstance(heads.head(6, TEXT, 10), OptionHead)
-    fixed = heads.head(6, None, 10)
+    assert isinstance(Choice(TEXT).head(6), OptionHead)
+    fixed = numbered(10).head(6)
     assert isinstance(fixed, ClassHead)
     pooled = torch.randn(3, 6)
     expected = pooled @ fixed.weight.T + fixed.bias
-    assert torch.allclose(fixed(pooled, torch.ones(3, 2), torch.ones(3, 4, 2)), expected, atol=1e-6)
-    assert torch.equal(fixed(pooled, None, None), fixed(pooled))
+    assert torch.allclose(fixed(pooled), expected, atol=1e-6)
     params = BiLSTM(name="bilstm", hidden=4)
-    assert BiLSTMStudent(params, 5, 10).head.weight.shape == (10, 8)
+    assert BiLSTMStudent(params, 5, numbered(10)).head.weight.shape == (10, 8)
 
 
 @pytest.mark.parametrize("stack", [1, 4])

@@ -18,6 +18,7 @@ from earshot.export.onnx_file import export
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.params import BiLSTM, Features, Text
 from earshot.predict import PredictError, Student
+from earshot.tasks.choice import Choice
 from earshot.text import encode_item
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -26,12 +27,11 @@ QUESTION, OPTIONS = "What did Mary buy?", ["a bike", "a very long coat", "lamps"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    """An int8 student of random weights and strong opinions, where the command line looks for it.
-    """
+    """An int8 student of random weights and strong opinions, where the command line looks for it."""
     root = tmp_path_factory.mktemp("project")
     params = BiLSTM(name="bilstm", hidden=8, stack=4, text=Text(buckets=64, dim=6))
     torch.manual_seed(3)
-    student = BiLSTMStudent(params, 40)
+    student = BiLSTMStudent(params, 40, Choice(params.text))
     student.head.embed[2].weight.data *= 60
     export(student, Features(), params, root / "float.onnx", {})
     quantize(root / "float.onnx", root / cli.answer.STUDENT)

@@ -2,19 +2,18 @@
 
 import os
 import sys
-from functools import partial
 
 import psutil
 import pytest
 from learning import clips, teacher_params
-from test_layered_cache import LAYERED, SCENE_ITEMS, Layered
-from test_teacher_cache import SECONDS, contents
+from test_signals import CLIPS, SECONDS, Setting, contents
 
-from earshot.features import log_mel
+from earshot.features import extract
 from earshot.params import Features, Views
-from earshot.runtime import parallel, ray_workers
+from earshot.runtime import parallel
 from earshot.runtime.ray_workers import EngineError
-from earshot.teacher import cache, finetune
+from earshot.teacher import cache
+from earshot.teacher.ask import Asker
 
 MEL = Features(sample_rate=16000, n_fft=400, win_length=400, hop_length=160, min_seconds=0.1)
 
@@ -67,13 +66,13 @@ def test_ray_keeps_the_order_and_raises_what_a_worker_raised(two_workers):
 
 @pytest.mark.slow
 def test_ray_makes_the_same_features_and_the_same_cache(tmp_path, monkeypatch, two_workers):
-    monkeypatch.setattr(log_mel, "PART", 3)
-    setting = Layered(tmp_path)
+    monkeypatch.setattr(extract, "PART", 3)
+    setting = Setting(tmp_path, layered=True)
     params = teacher_params(str(tmp_path / "encoder"), text=None, auxiliary=True)
     manifest = clips(tmp_path / "clips", SECONDS)
     for engine in ("local", "ray"):
         out = tmp_path / engine
-        log_mel.extract(
+        extract.extract(
             manifest,
             MEL,
             Views(),
@@ -83,26 +82,10 @@ def test_ray_makes_the_same_features_and_the_same_cache(tmp_path, monkeypatch, t
             tmp_path / f"scratch-{engine}",
             engine,
         )
-        rows = finetune.Asker(params, tmp_path / "teacher", setting.recordings, LAYERED)
+        asker = Asker(params, "classes", tmp_path / "teacher", setting.recordings, setting.params)
         views = setting.recordings.views
-        cache.write(out / "cache", rows, setting.identity, SCENE_ITEMS, views, LAYERED, engine)
+        cache.write(out / "cache", asker, setting.identity, CLIPS, views, setting.params, engine)
     assert (tmp_path / "local/mel.parquet").read_bytes() == (
         tmp_path / "ray/mel.parquet"
     ).read_bytes()
-    assert contents(tmp_path / "local/cache") == contents(tmp_path / "ray/cache")
-
-    (tmp_path / "ray/cache/part-00001.parquet").unlink()
-    written, run = [], ray_workers.run
-    monkeypatch.setattr(
-        ray_workers,
-        "run",
-        lambda function, tasks, *more, **named: (
-            written.extend(tasks) or run(function, tasks, *more, **named)
-        ),
-    )
-    write = partial(
-        cache.write, tmp_path / "ray/cache", rows, setting.identity, SCENE_ITEMS, views, LAYERED
-    )
-    write("ray")
-    assert [part.path.name for part, _ in written] == ["part-00001.parquet"]
     assert contents(tmp_path / "local/cache") == contents(tmp_path / "ray/cache")

@@ -35,6 +35,7 @@ def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
     LibriSQA's questions are taken as they are: what can be answered without listening is reported,
     and no error.
     """
+    items.check_options(asked, items.SKILLS)
     leaks.check_splits(asked, manifest)
     published = any(item.id.startswith(librisqa.ID) for item in asked)
     report: dict[str, Any] = {

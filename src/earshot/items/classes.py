@@ -113,6 +113,7 @@ def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
     """Raise ItemError where something leaks into the test; return each role's items by class and
     device, and minutes.
     """
+    items.check_options(asked, (CLASS_SKILL,))
     leaks.check_splits(asked, manifest)
     heard = items.devices(asked, manifest)
     report: dict[str, Any] = {"items": {}, "devices": {}}
