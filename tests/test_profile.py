@@ -72,18 +72,14 @@ def test_embedded_sets_back_whatever_a_profile_sets():
 
 
 def test_what_else_the_user_changed_stays(params):
-    own = (
-        params.read_text()
-        .replace("seed: 2026", "seed: 7 # mine")
-        .replace("resamples: 2000", "resamples: 500")
-    )
-    params.write_text(own)
+    mine = params.read_text().replace("seed: 2026", "seed: 7 # mine")
+    mine = mine.replace("resamples: 2000", "resamples: 500")
+    params.write_text(mine)
     profile.apply(FOLDER / "full.yaml", params)
-    assert (
-        "seed: 7 # mine\n" in params.read_text() and params.read_text().count("resamples: 500") == 2
-    )
+    changed = params.read_text()
+    assert "seed: 7 # mine\n" in changed and changed.count("resamples: 500") == 2
     profile.apply(FOLDER / "embedded.yaml", params)
-    assert params.read_text() == own
+    assert params.read_text() == mine
 
 
 def test_a_section_of_another_kind_is_replaced_whole_and_told(params):
@@ -101,31 +97,24 @@ def test_the_papers_settings_are_the_papers(params):
     listening, scenes = paper.tracks["listening"], paper.tracks["scenes"]
     assert (listening.student.hidden, listening.student.stack) == (512, 1)
     assert (listening.distill.learning_rate, listening.distill.batch) == (1e-4, 8)
-    assert {recipe.epochs for recipe in paper.recipes.values() if recipe.track == "listening"} == {
-        50
-    }
+    epochs = {recipe.epochs for recipe in paper.recipes.values() if recipe.track == "listening"}
+    assert epochs == {50}
     front = scenes.features
-    assert (front.sample_rate, front.n_fft, front.win_length, front.n_mels) == (
-        32_000,
-        4096,
-        3072,
-        256,
-    )
+    sizes = (front.sample_rate, front.n_fft, front.win_length, front.n_mels)
+    assert sizes == (32_000, 4096, 3072, 256)
     assert "audio" in scenes.corpus.download.parts  # all sixteen
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_hub_checkpoints_are_pinned(params, name):
     profile.apply(FOLDER / f"{name}.yaml", params)
-    for track in parse(yaml.safe_load(params.read_text())).tracks.values():
-        pairs = [(track.teacher.checkpoint, track.teacher.revision)]
-        pairs += (
-            [(start, track.pretrain.revision)]
-            if (start := getattr(track.pretrain, "start", None))
-            else []
-        )
-        for checkpoint, revision in pairs:
-            assert (ROOT / checkpoint).is_dir() or len(bytes.fromhex(revision)) == 20
+    settings = parse(yaml.safe_load(params.read_text()))
+    pairs = [(one.checkpoint, one.revision) for one in settings.teachers.values()]
+    for track in settings.tracks.values():
+        if start := getattr(track.pretrain, "start", None):
+            pairs.append((start, track.pretrain.revision))
+    for checkpoint, revision in pairs:
+        assert (ROOT / checkpoint).is_dir() or len(bytes.fromhex(revision)) == 20
 
 
 @pytest.mark.parametrize(
@@ -137,10 +126,7 @@ def test_hub_checkpoints_are_pinned(params, name):
             "tracks: {listening: {corpus: {name: librispeech}}}",
             "tracks.listening.corpus.root is missing",
         ),
-        (
-            "tracks: {listening: {teacher: {epoch: 3}}}",
-            "tracks.listening.teacher.epoch: no such key",
-        ),
+        ("teachers: {listening: {epoch: 3}}", "teachers.listening.epoch: no such key"),
     ],
 )
 def test_a_profile_that_does_not_apply_leaves_the_file_alone(params, tmp_path, content, complaint):
@@ -157,9 +143,7 @@ def test_a_wrong_name_is_told_the_right_ones(params, tmp_path, monkeypatch, caps
     (tmp_path / "profiles").symlink_to(FOLDER)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["profile", "ful"]) == 2
-    assert (
-        capsys.readouterr().err
-        == f"earshot: profiles/ful.yaml: no such profile; there are {', '.join(NAMES)}\n"
-    )
+    complaint = f"profiles/ful.yaml: no such profile; there are {', '.join(NAMES)}"
+    assert capsys.readouterr().err == f"earshot: {complaint}\n"
     assert cli.main(["profile", "full"]) == 0
     assert "tracks.scenes.distill.seeds: 4 → 10\n" in capsys.readouterr().out

@@ -1,33 +1,17 @@
-"""The READMEs say what the repository says: tables from metrics, commands that exist, files that
-are there.
-"""
+"""The READMEs name commands and files that are there; tables of results come from metrics."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
-from earshot.params import ParameterError, parse
-from earshot.workbench import profile, table
+from earshot.runtime.files import write_json
+from earshot.workbench import table
 
 ROOT = Path(__file__).parents[1]
 READMES = {"README.md": "en", "README.zh-CN.md": "zh"}
-
-
-TRACKS = parse(yaml.safe_load((ROOT / "params.yaml").read_text())).tracks
-DONE = [track for track in TRACKS if (ROOT / "metrics" / track / "quality.json").exists()]
-
-
-@pytest.mark.parametrize(("name", "language"), READMES.items())
-@pytest.mark.parametrize("track", DONE)
-def test_results_are_those_of_the_metrics(track: str, name: str, language: str):
-    text, (begin, end) = (ROOT / name).read_text(), table.markers(track)
-    shown = text.split(begin)[1].split(end)[0].strip()
-    assert shown == table.render(
-        *table.load(track, ROOT), language, TRACKS[track].evaluate.reference_seconds
-    )
 
 
 @pytest.mark.parametrize("name", READMES)
@@ -48,44 +32,90 @@ def test_both_readmes_show_the_same_code():
     assert output(english) == output(chinese)
 
 
-def test_insert_replaces_between_markers_only(tmp_path: Path):
-    readme = tmp_path / "README.md"
-    (begin, end), (other, last) = table.markers("scenes"), table.markers("listening")
-    kept = f"before\n{other}\nold\n{last}\nbetween\n"
-    readme.write_text(f"{kept}{begin}\nold\n{end}\nafter\n")
-    table.insert(readme, "scenes", "| new |")
-    assert readme.read_text() == f"{kept}{begin}\n| new |\n{end}\nafter\n"
-    with pytest.raises(ValueError, match="README.md: no <!-- results:asr:begin -->"):
-        table.insert(readme, "asr", "x")
+@pytest.fixture
+def results(tmp_path: Path) -> dict[str, table.Results]:
+    """The results of a track of classes without times, and of one with some."""
+    scores = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6}
+    listening = scores | {"macro_f1": 0.5, "wording": {}}
+    scenes = scores | {"nll": 1.5}
+    students = ("hard", "kd", "pool")
+    for track, each in (("listening", listening), ("scenes", scenes)):
+        names = ("audio_blind", "teacher", *students, *(f"{name}_int8" for name in students))
+        quality = {name: dict(each) for name in names}
+        quality["pool"]["accuracy"] = 0.55
+        quality["gain"] = {"kd_vs_hard": scores}
+        write_json(tmp_path / f"metrics/{track}/quality.json", quality)
+        write_json(tmp_path / f"metrics/{track}/cost.json", {"pool_int8": {"bytes": 804600}})
+    path = tmp_path / "metrics/scenes/quality.json"
+    quality = json.loads(path.read_text())
+    quality["teacher"]["class"] = {}
+    write_json(path, quality)
+    timing = tmp_path / "metrics/listening/timing"
+    write_json(timing / "distill@listening-kd.json", {"seconds": 1.0, "train_minutes": 2.5})
+    write_json(timing / "teacher@english.json", {"seconds": 1.0, "train_minutes": 3.5})
+    latency = {"kd_int8": {"latency_median_ms": 6.25}}
+    write_json(timing / "evaluate@listening.json", {"seconds": 1.0, "latency": latency})
+    write_json(timing / "download@listening.json", {"seconds": 1.0})
+    return {track: table.load(track, 10.0, tmp_path) for track in ("listening", "scenes")}
 
 
-def test_profiles_apply_and_go_back(tmp_path: Path):
-    params = tmp_path / "params.yaml"
-    params.write_text((ROOT / "params.yaml").read_text())
-    original = parse(yaml.safe_load(params.read_text()))
-    assert profile.apply(ROOT / "profiles/embedded.yaml", params) == []
-    changes = profile.apply(ROOT / "profiles/paper.yaml", params)
-    paper = parse(yaml.safe_load(params.read_text()))
-    assert any(line.startswith("tracks.listening.student.hidden: ") for line in changes)
-    assert paper.tracks["listening"].student.hidden == 512
-    assert paper.tracks["listening"].distill.learning_rate == 1e-4
-    assert {recipe.epochs for recipe in paper.recipes.values() if recipe.track == "listening"} == {
-        50
-    }
-    assert "# " in params.read_text()  # comments survive
-    profile.apply(ROOT / "profiles/embedded.yaml", params)
-    assert parse(yaml.safe_load(params.read_text())) == original
+def rows(text: str) -> dict[str, list[str]]:
+    """Return {first cell: other cells} of a Markdown table's rows."""
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if " | " in line]
+    return {first.strip("`"): cells for first, *cells in lines}
 
 
-def test_a_wrong_profile_leaves_the_file_alone(tmp_path: Path):
-    params, wrong = tmp_path / "params.yaml", tmp_path / "wrong.yaml"
-    params.write_text((ROOT / "params.yaml").read_text())
-    before = params.read_bytes()
-    for content, complaint in (("seeed: 1", "seeed"), ("seed: -1", "seed=-1")):
-        wrong.write_text(content)
-        with pytest.raises(ParameterError, match=complaint):
-            profile.apply(wrong, params)
-        assert params.read_bytes() == before
+def test_times_are_those_of_the_stages_and_may_be_absent(results):
+    models, gains = (rows(part) for part in table.full(results["listening"]).split("\n\n"))
+    assert list(models) == [
+        "model", "teacher", "hard", "hard_int8", "kd", "kd_int8", "pool", "pool_int8", "audio_blind"
+    ]  # fmt: skip
+    times = {name: cells[4:6] for name, cells in models.items()}
+    assert times["model"] == ["10-s clip, 1 thread", "training"]
+    assert times["kd"][1] == "2.5 min" and times["teacher"][1] == "3.5 min"
+    assert times["kd_int8"][0] == "6.2 ms" and times["hard"] == ["", ""]
+    assert gains["kd` − `hard"] == ["+50.0 (+40.0 to +60.0)"]
+    heads = rows(table.full(results["scenes"]))["model"]
+    assert "macro accuracy, % (95% interval)" in heads
+    assert not {"10-s clip, 1 thread", "training"} & set(heads)
+
+
+def test_a_short_table_has_a_few_rows(results):
+    shown = rows(table.short(results["listening"], "zh"))
+    few = ["模型", "teacher", "hard", "kd", "pool", "pool_int8", "audio_blind"]
+    assert list(shown) == few and shown["模型"] == ["准确率，%（95% 区间）", "文件"]
+    assert shown["pool_int8"] == ["50.0 (40.0–60.0)", "0.80 MB"]
+
+
+def test_marked_parts_are_renewed_and_nothing_else(tmp_path: Path, results):
+    page = tmp_path / "page.md"
+    text = (
+        "before\n<!-- results:scenes:begin -->\nold\n<!-- results:scenes:end -->\n"
+        "<!-- results:asr:begin -->\nkept\n<!-- results:asr:end -->\n"
+        "<!-- results: short -->\nold\n<!-- results: end -->\nafter\n"
+    )
+    page.write_text(text)
+    table.renew(page, results, "scenes")
+    scenes = text.replace("old", table.full(results["scenes"]), 1)
+    assert page.read_text() == scenes
+    table.renew(page, results)
+    few = [f"**{name}**\n\n{table.short(one)}" for name, one in results.items()]
+    assert page.read_text() == scenes.replace("old", "\n\n".join(few))
+    table.renew(page, results)
+    assert page.read_text() == scenes.replace("old", "\n\n".join(few))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<!-- results:a:begin -->\n<!-- results: short --><!-- results: end -->"]
+)
+def test_a_page_without_whole_parts_is_left_alone(tmp_path: Path, results, text: str):
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(
+        ValueError, match=r"page.md: \d whole parts to fill; expected <!-- results:"
+    ):
+        table.renew(page, results)
+    assert page.read_text() == text
 
 
 def test_make_pretrain_runs_the_stage_that_dvc_keeps_frozen():

@@ -13,27 +13,25 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "table",
         help="print the results as Markdown",
-        description="Print the tracks' results as Markdown tables, or put them between the markers of READMEs.",
+        description="Print the tracks' results as Markdown tables, or renew the marked parts of "
+        "pages: complete between <!-- results:TRACK:begin --> and <!-- results:TRACK:end -->, a "
+        "few rows where it says short for begin, all tracks where it names none.",
     )
     command.add_argument("--track", help="one track (default: every track that has results)")
     command.add_argument(
-        "--write", nargs="+", type=Path, metavar="README", help="*.zh-CN.md gets Chinese headings"
+        "--write", nargs="+", type=Path, metavar="PAGE", help="*.zh-CN.md gets Chinese headings"
     )
     command.set_defaults(run=run)
 
 
 def run(chosen: argparse.Namespace) -> None:
-    """Print the results tables, or write them into READMEs."""
+    """Print the results tables, or write them into pages."""
     tracks = parameters(chosen.track).tracks
-    done = [track for track in tracks if Path("metrics", track, "quality.json").is_file()]
-    for track in [chosen.track] if chosen.track else done:
-        scores = table.load(track)
-        seconds = tracks[track].evaluate.reference_seconds
-        if not chosen.write:
-            print(f"{track}\n\n{table.render(*scores, seconds=seconds)}\n")
-        for readme in chosen.write or []:
-            table.insert(
-                readme,
-                track,
-                table.render(*scores, "zh" if ".zh" in readme.name else "en", seconds),
-            )
+    done = [name for name in tracks if Path("metrics", name, "quality.json").is_file()]
+    asked = [chosen.track] if chosen.track and not chosen.write else done
+    results = {name: table.load(name, tracks[name].evaluate.reference_seconds) for name in asked}
+    for page in chosen.write or []:
+        table.renew(page, results, chosen.track)
+    if not chosen.write:
+        for name, one in results.items():
+            print(f"{name}\n\n{table.full(one)}\n")

@@ -10,9 +10,9 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "verify",
         help="read every output again, and its copy in DVC's cache",
-        description="Hash every output that dvc.lock records, in the workspace and in DVC's cache, and open Parquet, "
-        "safetensors and ONNX files to their end. What is missing, changed, extra or rotten is named, with the command that "
-        "mends it; the exit status is then 1.",
+        description="Hash every output that dvc.lock records, in the workspace and in DVC's cache, "
+        "and open files of known kinds to their end. What is missing, changed, extra or rotten is "
+        "named, with the command that mends it; the exit status is then 1.",
     )
     command.add_argument(
         "stages",
@@ -28,17 +28,15 @@ def run(chosen: argparse.Namespace) -> int:
     """Print what is wrong, and return 1 when anything is."""
     from earshot.workbench import integrity
 
-    recorded = integrity.outputs(wanted=chosen.stages)
-    report = integrity.verify(recorded, integrity.cache_folder())
+    report = integrity.verify(*integrity.recorded(wanted=chosen.stages))
     if chosen.json:
         print(json.dumps(report.as_json(), ensure_ascii=False))
         return int(bool(report.faults))
     for fault in report.faults:
-        print(
-            f"{fault.kind:10} {fault.path}\n{'':10} {fault.stage}: {fault.detail}\n{'':10} $ {fault.mend}"
-        )
-    counts = (
-        f"stages: {report.stages}, files: {report.files}, objects of DVC's cache: {report.objects}"
-    )
-    print(f"{counts}, read: {report.bytes / 1e6:.1f} MB, wrong: {len(report.faults)}")
+        print(f"{fault.kind:10} {fault.path}")
+        print(f"{'':10} {fault.stage}: {fault.detail}")
+        print(f"{'':10} $ {fault.mend}")
+    counts = [f"stages: {report.stages}", f"files: {report.files}"]
+    counts += [f"objects of DVC's cache: {report.objects}", f"read: {report.bytes / 1e6:.1f} MB"]
+    print(", ".join([*counts, f"wrong: {len(report.faults)}"]))
     return int(bool(report.faults))

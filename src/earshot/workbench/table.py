@@ -1,204 +1,275 @@
-"""The results tables of the READMEs, made from metrics: nothing in them is typed by hand."""
+"""Tables of results in Markdown, made from metrics: nothing in them is typed by hand.
+
+A page has marked parts, which `renew` fills: `<!-- results:scenes:begin -->` to
+`<!-- results:scenes:end -->` with the complete tables of a track, `short` in place of `begin` for
+a few rows. Without a track, `<!-- results: short -->` to `<!-- results: end -->`, all are there.
+"""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from earshot.runtime.files import atomic
 
 Scores = dict[str, Any]
-Cell = Callable[
-    [Scores, Scores], str
-]  # a model's part of quality.json, and of cost.json → what the table says
-
-HEADINGS = {
-    "en": {
-        "model": "model",
-        "accuracy": "accuracy, % (95% interval)",
-        "macro_accuracy": "macro accuracy, % (95% interval)",
-        "macro_f1": "macro F1, %",
-        "log_loss": "log-loss",
-        "unseen": "unseen wordings, %",
-        "seen_devices": "seen devices, %",
-        "unseen_devices": "unseen devices, %",
-        "drop": "device drop, points (95% interval)",
-        "parameters": "parameters",
-        "macs": "MMACs",
-        "bytes": "file",
-        "parameter_bytes": "int8 parameters, kB",
-        "latency": "{seconds:g}-s clip, 1 thread",
-        "minutes": "training",
-        "gain": "paired gain",
-        "points": "points (95% interval)",
-        "accuracy_points": "accuracy, points (95% interval)",
-        "drop_points": "device drop, points (95% interval)",
-        "paper": "the paper's protocol, %",
-    },
-    "zh": {
-        "model": "模型",
-        "accuracy": "准确率，%（95% 区间）",
-        "macro_accuracy": "宏平均准确率，%（95% 区间）",
-        "macro_f1": "宏平均 F1，%",
-        "log_loss": "对数损失",
-        "unseen": "未见句式，%",
-        "seen_devices": "已见设备，%",
-        "unseen_devices": "未见设备，%",
-        "drop": "设备落差，百分点（95% 区间）",
-        "parameters": "参数量",
-        "macs": "百万次乘加",
-        "bytes": "文件",
-        "parameter_bytes": "int8 参数，kB",
-        "latency": "{seconds:g} 秒音频，单线程",
-        "minutes": "训练",
-        "gain": "配对增益",
-        "points": "百分点（95% 区间）",
-        "accuracy_points": "准确率，百分点（95% 区间）",
-        "drop_points": "设备落差，百分点（95% 区间）",
-        "paper": "论文协议，%",
-    },
-}
+LANGUAGES = ("en", "zh")
+MARKED = re.compile(
+    r"(?P<begin><!-- results:\s*(?:(?P<track>\w+):)?(?P<form>begin|full|short) -->)"
+    r"(?:(?!<!-- results:).)*"
+    r"(?P<end><!-- results:\s*(?(track)(?P=track):)end -->)",
+    re.DOTALL,
+)
+BEGINS = re.compile(r"<!-- results:\s*(?:\w+:)?(?:begin|full|short) -->")
+NOT_ASKED = "–"
+FORMS = ("", "_int8", "_ptq")  # of a student
 
 
-def _percent(scores: Scores, name: str) -> str:
-    ends = (100 * scores[name], 100 * scores[f"{name}_low"], 100 * scores[f"{name}_high"])
-    return "{:.1f} ({:.1f}–{:.1f})".format(*ends)
+class Results(NamedTuple):
+    """A track's results: {model: its scores and costs}, {pair: its gain}, the length of a clip.
 
-
-def _points(scores: Scores, name: str, form: str = "{:+.1f} ({:+.1f} to {:+.1f})") -> str:
-    return form.format(*(100 * scores[f"{name}{end}"] for end in ("", "_low", "_high")))
-
-
-def _latency(price: Scores, digits: int) -> str:
-    timing = price.get("timing", {})
-    return f"{timing['latency_median_ms']:.{digits}f} ms" if timing else ""
-
-
-def _minutes(scores: Scores, price: Scores) -> str:
-    timing = price.get("timing", {})
-    return f"{timing['train_minutes']:.1f} min" if "train_minutes" in timing else ""
-
-
-def _macs(price: Scores, digits: int) -> str:
-    return f"{price['macs'] / 1e6:.{digits}f}" if "macs" in price else ""
-
-
-def _count(price: Scores) -> str:
-    number = price.get("parameters", 0)
-    return (
-        "" if not number else f"{number / 1e6:.2f} M" if number >= 1e6 else f"{number / 1e3:.1f} k"
-    )
-
-
-def _across(scores: Scores, seen: bool) -> str:
-    """The mean accuracy of the devices that training heard, or of the others."""
-    if "device_drop" not in scores:
-        return "–"
-    share = scores["device_group"]["unseen"]["accuracy"]
-    return f"{100 * (share + scores['device_drop'] if seen else share):.1f}"
-
-
-# One row per column; a track's columns are those of what its metrics hold.
-CHOICE: dict[str, Cell] = {
-    "accuracy": lambda scores, price: _percent(scores, "accuracy"),
-    "macro_f1": lambda scores, price: f"{100 * scores['macro_f1']:.1f}",
-    "unseen": lambda s, price: (
-        _percent(s["wording"]["unseen"], "accuracy") if "unseen" in s["wording"] else "–"
-    ),
-    "parameters": lambda scores, price: (
-        f"{price['parameters'] / 1e6:.2f} M" if "parameters" in price else ""
-    ),
-    "macs": lambda scores, price: _macs(price, 0),
-    "bytes": lambda scores, price: f"{price['bytes'] / 1e6:.2f} MB" if "bytes" in price else "",
-    "latency": lambda scores, price: _latency(price, 1),
-    "minutes": _minutes,
-    "paper": lambda s, price: (
-        f"{100 * s['paper_protocol']['accuracy']:.0f}" if "paper_protocol" in s else "–"
-    ),
-}
-CLASSES: dict[str, Cell] = {
-    "macro_accuracy": lambda scores, price: _percent(scores, "accuracy"),
-    "log_loss": lambda scores, price: f"{scores['nll']:.2f}",
-    "seen_devices": lambda scores, price: _across(scores, True),
-    "unseen_devices": lambda scores, price: _across(scores, False),
-    "drop": lambda s, price: (
-        _points(s, "device_drop", "{:z.1f} ({:z.1f} to {:z.1f})") if "device_drop" in s else "–"
-    ),
-    "parameters": lambda scores, price: _count(price),
-    "parameter_bytes": lambda s, price: (
-        f"{price['parameter_bytes'] / 1e3:.1f}" if "parameter_bytes" in price else ""
-    ),
-    "macs": lambda scores, price: _macs(price, 1),
-    "latency": lambda scores, price: _latency(price, 2),
-    "minutes": _minutes,
-}
-
-
-def model_order(quality: Scores) -> list[str]:
-    """Teachers first, then each student with its int8 files, the audio-blind control last."""
-    students = sorted(model for model in quality if f"{model}_int8" in quality)
-    forms = (f"{student}{form}" for student in students for form in ("", "_int8", "_ptq"))
-    return [
-        model for model in ("teacher", "teacher_scratch", *forms, "audio_blind") if model in quality
-    ]
-
-
-def render(quality: Scores, cost: Scores, language: str = "en", seconds: float = 10.0) -> str:
-    """Return two Markdown tables: every model's scores and costs, and the paired gains.
-
-    `seconds` is the length of the clip whose latency was measured.
+    `seconds` is how long the clip is whose latency was measured.
     """
-    heads = {name: heading.format(seconds=seconds) for name, heading in HEADINGS[language].items()}
-    classes = "class" in quality["teacher"]
-    columns = CLASSES if classes else CHOICE
-    lines = [_row(heads[name] for name in ("model", *columns)), "|---" * (1 + len(columns)) + "|"]
-    for model in model_order(quality):
-        cells = (cell(quality[model], cost.get(model, {})) for cell in columns.values())
-        lines.append(_row([f"`{model}`", *cells]))
-    metrics = {"accuracy": "accuracy_points" if classes else "points"}
-    if any("device_drop" in gain for gain in quality["gain"].values()):
-        metrics["device_drop"] = "drop_points"
-    lines += [
-        "",
-        _row([heads["gain"], *(heads[name] for name in metrics.values())]),
-        "|---" * (1 + len(metrics)) + "|",
-    ]
-    for pair, gain in quality["gain"].items():
-        lines.append(
-            _row(
-                [
-                    "`{}`".format(pair.replace("_vs_", "` − `")),
-                    *(_points(gain, name) for name in metrics),
-                ]
-            )
-        )
+
+    models: dict[str, Scores]
+    gains: dict[str, Scores]
+    seconds: float
+
+    @property
+    def classes(self) -> bool:
+        return "class" in self.models["teacher"]
+
+
+class Column(NamedTuple):
+    """A column: its heading in each language, and what it says of a model."""
+
+    headings: tuple[str, str]
+    cell: Callable[[Scores], str]
+
+
+def _percent(name: str) -> Callable[[Scores], str]:
+    def cell(model: Scores) -> str:
+        ends = [100 * model[f"{name}{end}"] for end in ("", "_low", "_high")]
+        return "{:.1f} ({:.1f}–{:.1f})".format(*ends)
+
+    return cell
+
+
+def _points(model: Scores, name: str, form: str) -> str:
+    ends = [100 * model[f"{name}{end}"] for end in ("", "_low", "_high")]
+    return form.format(*ends)
+
+
+def _number(name: str, form: str, unit: float = 1) -> Callable[[Scores], str]:
+    """Return a cell of a figure divided by `unit`; empty where a model has none."""
+    return lambda model: form.format(model[name] / unit) if name in model else ""
+
+
+def _unseen_wordings(model: Scores) -> str:
+    wordings = model["wording"]
+    return _percent("accuracy")(wordings["unseen"]) if "unseen" in wordings else NOT_ASKED
+
+
+def _paper(model: Scores) -> str:
+    if "paper_protocol" not in model:
+        return NOT_ASKED
+    return f"{100 * model['paper_protocol']['accuracy']:.0f}"
+
+
+def _across(seen: bool) -> Callable[[Scores], str]:
+    """Return a cell of the mean accuracy of the devices of the training clips, or of the others."""
+
+    def cell(model: Scores) -> str:
+        if "device_drop" not in model:
+            return NOT_ASKED
+        unseen = model["device_group"]["unseen"]["accuracy"]
+        return f"{100 * (unseen + model['device_drop'] * seen):.1f}"
+
+    return cell
+
+
+def _drop(model: Scores) -> str:
+    form = "{:z.1f} ({:z.1f} to {:z.1f})"
+    return _points(model, "device_drop", form) if "device_drop" in model else NOT_ASKED
+
+
+def _parameters(model: Scores) -> str:
+    count = model.get("parameters", 0)
+    if not count:
+        return ""
+    return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count / 1e3:.1f} k"
+
+
+def _bytes(model: Scores) -> str:
+    size = model.get("bytes", 0)
+    if not size:
+        return ""
+    return f"{size / 1e6:.2f} MB" if size >= 5e5 else f"{size / 1e3:.0f} kB"
+
+
+ACCURACY = Column(("accuracy, % (95% interval)", "准确率，%（95% 区间）"), _percent("accuracy"))
+MACRO = Column(
+    ("macro accuracy, % (95% interval)", "宏平均准确率，%（95% 区间）"), _percent("accuracy")
+)
+PARAMETERS = Column(("parameters", "参数量"), _parameters)
+BYTES = Column(("file", "文件"), _bytes)
+MINUTES = Column(("training", "训练"), _number("train_minutes", "{:.1f} min"))
+LATENCY = ("{seconds:g}-s clip, 1 thread", "{seconds:g} 秒音频，单线程")
+MACS = ("MMACs", "百万次乘加")
+
+CHOICE = [
+    ACCURACY,
+    Column(("macro F1, %", "宏平均 F1，%"), _number("macro_f1", "{:.1f}", 0.01)),
+    Column(("unseen wordings, %", "未见句式，%"), _unseen_wordings),
+    PARAMETERS,
+    Column(MACS, _number("macs", "{:.0f}", 1e6)),
+    BYTES,
+    Column(LATENCY, _number("latency_ms", "{:.1f} ms")),
+    MINUTES,
+    Column(("the paper's protocol, %", "论文协议，%"), _paper),
+]
+CLASSES = [
+    MACRO,
+    Column(("log-loss", "对数损失"), _number("nll", "{:.2f}")),
+    Column(("seen devices, %", "已见设备，%"), _across(seen=True)),
+    Column(("unseen devices, %", "未见设备，%"), _across(seen=False)),
+    Column(("device drop, points (95% interval)", "设备落差，百分点（95% 区间）"), _drop),
+    PARAMETERS,
+    Column(("int8 parameters, kB", "int8 参数，kB"), _number("parameter_bytes", "{:.1f}", 1e3)),
+    Column(MACS, _number("macs", "{:.1f}", 1e6)),
+    Column(LATENCY, _number("latency_ms", "{:.2f} ms")),
+    MINUTES,
+]
+MODEL = ("model", "模型")
+GAIN = ("paired gain", "配对增益")
+GAINS = {
+    "accuracy": ("accuracy, points (95% interval)", "准确率，百分点（95% 区间）"),
+    "device_drop": ("device drop, points (95% interval)", "设备落差，百分点（95% 区间）"),
+}
+
+
+def load(track: str, seconds: float, root: Path = Path()) -> Results:
+    """Return a track's results; FileNotFoundError names a missing file.
+
+    Times lie outside Git in `metrics/{track}/timing/`; models without any have none.
+    """
+    folder = root / "metrics" / track
+    quality = json.loads((folder / "quality.json").read_text())
+    cost = json.loads((folder / "cost.json").read_text())
+    times = _times(folder / "timing", track)
+    gains = quality.pop("gain", {})
+    models = {
+        name: scores | cost.get(name, {}) | times.get(name, {}) for name, scores in quality.items()
+    }
+    return Results(models, gains, seconds)
+
+
+def _times(folder: Path, track: str) -> dict[str, Scores]:
+    """Return {model: {"latency_ms", "train_minutes"}}, as far as stages wrote down how long."""
+    times: dict[str, Scores] = {}
+    for path in sorted(folder.glob("*@*.json")):
+        stage, key = path.stem.split("@")
+        timing = json.loads(path.read_text())
+        if "train_minutes" in timing:
+            model = "teacher" if stage == "teacher" else key.removeprefix(f"{track}-")
+            times.setdefault(model, {})["train_minutes"] = timing["train_minutes"]
+        for model, latency in timing.get("latency", {}).items():
+            times.setdefault(model, {})["latency_ms"] = latency["latency_median_ms"]
+    return times
+
+
+def _students(models: Iterable[str]) -> list[str]:
+    names = set(models)
+    return sorted(name for name in names if f"{name}_int8" in names)
+
+
+def all_models(results: Results) -> list[str]:
+    """Return teachers, each student with its int8 files, and the audio-blind control last."""
+    forms = [f"{name}{form}" for name in _students(results.models) for form in FORMS]
+    order = ["teacher", "teacher_scratch", *forms, "audio_blind"]
+    return [name for name in order if name in results.models]
+
+
+def few_models(results: Results) -> list[str]:
+    """Return the teacher, `hard`, `kd`, the best student and its int8 file, the control."""
+    students = _students(results.models)
+    best = max(students, key=lambda name: results.models[name]["accuracy"], default="")
+    few = {"teacher", "hard", "kd", best, f"{best}_int8", "audio_blind"}
+    return [name for name in all_models(results) if name in few]
+
+
+def full(results: Results, language: str = "en") -> str:
+    """Return two tables: every model's scores and costs, and the paired gains."""
+    columns = CLASSES if results.classes else CHOICE
+    models = _models_table(results, all_models(results), columns, language)
+    return f"{models}\n\n{_gains_table(results, language)}"
+
+
+def short(results: Results, language: str = "en") -> str:
+    """Return a table of a few models, accuracy and bytes alone."""
+    columns = [MACRO if results.classes else ACCURACY, BYTES]
+    return _models_table(results, few_models(results), columns, language)
+
+
+def _models_table(
+    results: Results, models: Sequence[str], columns: Sequence[Column], language: str
+) -> str:
+    """Return a row a model, without columns that are empty for all, as times may be."""
+    place = LANGUAGES.index(language)
+    shown = {MODEL[place]: [f"`{name}`" for name in models]}
+    for column in columns:
+        cells = [column.cell(results.models[name]) for name in models]
+        if any(cells):
+            shown[column.headings[place].format(seconds=results.seconds)] = cells
+    return _markdown(list(shown), zip(*shown.values(), strict=True))
+
+
+def _gains_table(results: Results, language: str) -> str:
+    place = LANGUAGES.index(language)
+    metrics = [name for name in GAINS if any(name in gain for gain in results.gains.values())]
+    rows = []
+    for pair, gain in results.gains.items():
+        cells = [_points(gain, name, "{:+.1f} ({:+.1f} to {:+.1f})") for name in metrics]
+        rows.append(["`{}`".format(pair.replace("_vs_", "` − `")), *cells])
+    return _markdown([GAIN[place], *(GAINS[name][place] for name in metrics)], rows)
+
+
+def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [_row(heads), "|---" * len(heads) + "|", *map(_row, rows)]
     return "\n".join(lines)
 
 
-def _row(cells: Any) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
-def load(track: str, root: Path = Path()) -> tuple[Scores, Scores]:
-    """Return a track's quality and cost metrics; FileNotFoundError names a missing file."""
-    folder = root / "metrics" / track
-    return tuple(json.loads((folder / f"{name}.json").read_text()) for name in ("quality", "cost"))
+def renew(page: Path, results: dict[str, Results], only: str | None = None) -> None:
+    """Fill the marked parts of a page, atomically, in Chinese where its name ends in `.zh-CN.md`.
 
-
-def markers(track: str) -> tuple[str, str]:
-    """Return what stands before and after a track's tables in a README."""
-    return f"<!-- results:{track}:begin -->", f"<!-- results:{track}:end -->"
-
-
-def insert(readme: Path, track: str, table: str) -> None:
-    """Put `table` between a track's markers in a README, atomically; ValueError when a marker is
-    missing.
+    Parts of tracks without results stay as they are; with `only`, all but those of that track.
+    ValueError where there is no part, or one without an end.
     """
-    begin, end = markers(track)
-    text = readme.read_text()
-    if begin not in text or end not in text:
-        raise ValueError(f"{readme}: no {begin} … {end} to fill")
-    before, rest = text.split(begin, 1)
-    after = rest.split(end, 1)[1]
-    with atomic(readme) as partial:
-        partial.write_text(f"{before}{begin}\n{table}\n{end}{after}")
+    language = "zh" if ".zh" in page.name else "en"
+    text = page.read_text()
+    parts = len(MARKED.findall(text))
+    if not parts or parts != len(BEGINS.findall(text)):
+        wanted = "<!-- results:TRACK:begin --> … <!-- results:TRACK:end -->"
+        raise ValueError(f"{page}: {parts} whole parts to fill; expected {wanted}")
+
+    def filled(part: re.Match[str]) -> str:
+        draw = short if part["form"] == "short" else full
+        track = part["track"]
+        if only and track != only:
+            return part[0]
+        if track is None:
+            tables = [f"**{name}**\n\n{draw(one, language)}" for name, one in results.items()]
+        elif track in results:
+            tables = [draw(results[track], language)]
+        else:
+            return part[0]
+        return "\n".join([part["begin"], "\n\n".join(tables), part["end"]])
+
+    renewed = MARKED.sub(filled, text)
+    with atomic(page) as partial:
+        partial.write_text(renewed)

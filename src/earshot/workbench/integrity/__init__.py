@@ -5,20 +5,40 @@ that is read-only. Here every byte is read again, and files of known kinds are o
 readers would.
 """
 
-import os
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from earshot.runtime.progress import track, workers
+from earshot.workbench import git
 from earshot.workbench.integrity import contents
-from earshot.workbench.integrity.hashes import files, folder_md5, md5, object_path, read_listing
-from earshot.workbench.integrity.recorded import Output, cache_folder, git_changes, outputs
+from earshot.workbench.integrity.hashes import (
+    FOLDER,
+    files,
+    folder_md5,
+    md5,
+    object_path,
+    read_listing,
+)
 
-__all__ = ["Fault", "Output", "Report", "cache_folder", "outputs", "verify"]
+STATUS = ("status", "--porcelain", "--untracked-files=all", "--")
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output of a stage as it was when the stage last ran.
+
+    `in_git` when Git keeps it, not DVC's cache.
+    """
+
+    stage: str
+    path: str
+    md5: str
+    in_git: bool
 
 
 @dataclass(frozen=True)
@@ -49,248 +69,204 @@ class Report:
         return asdict(self)
 
 
-def verify(recorded: Sequence[Output], cache: Path, root: Path = Path()) -> Report:
-    """Hash every output below `root` and its object in `cache`; open what can be opened.
+def recorded(root: Path = Path(), wanted: Sequence[str] = ()) -> tuple[list[Output], Path]:
+    """Return the outputs that dvc.lock records, and the folder of DVC's cache.
 
-    Files are read by as many threads as there are workers (`EARSHOT_WORKERS`); the report's order
-    is the lock's.
+    `wanted` names stages: `distill@listening-kd` one, `distill` all of its instances, and
+    `*@listening*` what matches. ValueError where DVC finds no repository or fault, or where no
+    stage has such a name.
     """
-    report = Report(stages=len({output.stage for output in recorded}))
-    listings = {
-        output.md5: _listing(cache, output.md5)
-        for output in recorded
-        if output.is_folder and not output.in_git
-    }
-    present = {output.path: _present(root / output.path) for output in recorded}
-    paths = [root / path for output in recorded for path in _whole(output, present[output.path])]
-    names = {
-        name for output in recorded if not output.in_git for name in _objects(output, listings)
-    }
-    objects = {name: path for name in sorted(names) if (path := object_path(cache, name)).is_file()}
-    todo = list(dict.fromkeys([*paths, *objects.values()]))
-    with ThreadPoolExecutor(workers()) as pool:
-        hashes = dict(
-            zip(
-                todo,
-                track(pool.map(_hash, todo), "reading", total=len(todo), unit="file"),
-                strict=True,
-            )
-        )
-        opened = pool.map(contents.fault, paths)
-        unreadable = dict(
-            zip(paths, track(opened, "opening", total=len(paths), unit="file"), strict=True)
-        )
-    report.files, report.objects = len(paths), len(objects)
-    report.bytes = sum(path.stat().st_size for path in todo if path.is_file())
-    in_cache = {name: hashes[path] == name.removesuffix(".dir") for name, path in objects.items()}
-    for stage in dict.fromkeys(output.stage for output in recorded):
-        checked = []
-        for output in recorded:
-            if output.stage == stage:
-                found = {
-                    name: hashes[root / _below(output.path, name)] for name in present[output.path]
-                }
-                bad = {
-                    name: why
-                    for name in found
-                    if (why := unreadable[root / _below(output.path, name)])
-                }
-                checked.append(
-                    _Checked(root, output, found, bad, listings.get(output.md5), in_cache, cache)
-                )
-        report.faults += _stage_faults(stage, checked)
-    return report
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            cache = Path(repo.cache.local.path).parents[1]
+            outs = [(stage.name, out) for stage in repo.index.stages for out in stage.outs]
+    except DvcException as error:
+        raise ValueError(str(error)) from None
+    done = [(stage, out) for stage, out in outs if out.hash_info and out.hash_info.value]
+    names = sorted({stage for stage, _ in done})
+    for pattern in wanted:
+        if not any(_matches(name, pattern) for name in names):
+            there = ", ".join(names) or "none: `make repro` writes it"
+            raise ValueError(f"{pattern}: dvc.lock has no such stage; it has {there}")
+    found = [
+        Output(stage, out.def_path, out.hash_info.value, not out.use_cache)
+        for stage, out in done
+        if not wanted or any(_matches(stage, pattern) for pattern in wanted)
+    ]
+    return sorted(found, key=lambda output: (output.stage, output.path)), cache
 
 
-def _stage_faults(stage: str, checked: "Sequence[_Checked]") -> Iterable[Fault]:
-    """Yield a stage's faults, those of the workspace first: `dvc commit` would keep what is wrong
-    there.
-
-    All its rotten objects go at once: DVC links what it commits from its cache, and a rotten one
-    would spoil the workspace.
-    """
-    lost = [one.output.path for one in checked if not one.whole and not one.restorable]
-    bad = [(one, *each) for one in checked for each in one.bad_objects()]
-    remove = [str(path) for one, kind, path, name in bad if kind == "rotten"] + lost
-    command = f"dvc repro {_quoted(stage)}" if lost else f"dvc commit {_quoted(stage)}"
-    mend = (
-        f"rm -rf {' '.join(map(_quoted, dict.fromkeys(remove)))} && {command}"
-        if remove
-        else command
-    )
-    for one in checked:
-        yield from one.faults(mend)
-    for one, kind, path, name in bad:
-        content = "another content" if kind == "rotten" else "nothing"
-        yield Fault(
-            kind,
-            str(path),
-            stage,
-            f"DVC's cache has {content} for {_below(one.output.path, name)}",
-            mend,
-        )
-
-
-def _again(stage: str) -> str:
-    """Return the command that makes a stage's outputs anew; DVC does not run the frozen one, even
-    by force.
-    """
-    name, _, key = stage.partition("@")
-    return (
-        f"make pretrain TRACK={key}"
-        if name == "pretrain"
-        else f"dvc repro --force {_quoted(stage)}"
-    )
+def _matches(stage: str, pattern: str) -> bool:
+    return pattern in (stage, stage.split("@")[0]) or fnmatchcase(stage, pattern)
 
 
 @dataclass(frozen=True)
-class _Checked:
-    """An output, what was found of it ({path in it, "" of a file: MD5}), why some cannot be opened,
-    the cache's state.
+class Checked:
+    """An output and what was found of it; names are paths in a folder, "" of a file.
+
+    expected    {name: MD5}; None where nothing says any more what is in the folder
+    found       {name: MD5} in the workspace
+    unreadable  {name: why it cannot be opened}
+    rotten, absent   {object of DVC's cache: name} without the right content, or not there
     """
 
-    root: Path
     output: Output
+    expected: dict[str, str] | None
     found: dict[str, str]
     unreadable: dict[str, str]
-    listing: dict[str, str] | None
-    in_cache: dict[str, bool]  # absent where there is no object
-    cache: Path
-
-    @property
-    def expected(self) -> dict[str, str] | None:
-        """Return what should be there, as `found`; None where the cache no longer says what is in
-        the folder.
-        """
-        return self.listing if self.output.is_folder else {"": self.output.md5}
+    rotten: dict[Path, str]
+    absent: dict[Path, str]
 
     @property
     def whole(self) -> bool:
         """Whether the workspace has what was recorded."""
-        if self.output.is_folder:
+        if self.output.md5.endswith(FOLDER):
             return bool(self.found) and folder_md5(self.found) == self.output.md5
         return self.found == self.expected
 
     @property
     def restorable(self) -> bool:
         """Whether Git, or a cache without a fault, can bring it back."""
-        return self.output.in_git or (
-            self.expected is not None and all(map(self.in_cache.get, self._objects()))
-        )
-
-    def faults(self, remake: str) -> Iterable[Fault]:
-        """Yield what is wrong in the workspace; `remake` is the command for what nothing can bring
-        back.
-        """
-        output, expected = self.output, self.expected
-        if not self.found:
-            yield self._fault("missing", "", "not there", self._restore("", remake))
-        elif self.whole:
-            pass
-        elif output.in_git:
-            yield self._git_fault()
-        elif expected is None:
-            yield self._fault("changed", "", "not the files that dvc.lock records", remake)
-        else:
-            for name in sorted(expected.keys() | self.found.keys()):
-                if name not in self.found:
-                    yield self._fault("missing", name, "not there", self._restore(name, remake))
-                elif name not in expected:
-                    yield self._fault(
-                        "extra", name, "not recorded", f"rm {_quoted(self._path(name))}"
-                    )
-                elif self.found[name] != expected[name]:
-                    detail = f"its MD5 is {self.found[name]}, recorded is {expected[name]}"
-                    yield self._fault("changed", name, detail, self._restore(name, remake))
-        for name, why in self.unreadable.items():
-            again = _again(output.stage)
-            yield self._fault(
-                "unreadable", name, why, again if self.whole else self._restore(name, remake)
-            )
-
-    def bad_objects(self) -> Iterable[tuple[str, Path, str]]:
-        """Yield ("rotten" or "absent", object, file in the output) of what DVC's cache should hold,
-        and does not.
-        """
-        for md5_, name in self._objects().items():
-            rotten = md5_ in self.in_cache
-            if not self.in_cache.get(md5_) and (
-                rotten or self.found
-            ):  # what is nowhere has been said to be missing
-                yield "rotten" if rotten else "absent", object_path(self.cache, md5_), name
-
-    def _objects(self) -> dict[str, str]:
-        """Return {MD5 of an object that DVC's cache should hold: file in the output}; nothing where
-        Git holds it.
-        """
-        inside = {md5_: name for name, md5_ in (self.listing or {}).items()}
-        return {} if self.output.in_git else {self.output.md5: "", **inside}
-
-    def _git_fault(self) -> Fault:
-        output, changes = self.output, git_changes(self.root / self.output.path)
-        if changes:
-            path = _quoted(output.path)
-            mend = f"git checkout -- {path} && git clean -fd -- {path}"
-            return self._fault(
-                "changed",
-                "",
-                f"not what dvc.lock records; git status: {', '.join(changes[:9])}",
-                mend,
-            )
-        detail = "not what dvc.lock records, though Git has it so: they were not committed together"
-        return self._fault("changed", "", detail, _again(output.stage))
-
-    def _restore(self, name: str, remake: str) -> str:
-        """Return the command that brings back a file, or the whole output, of what the cache or Git
-        holds.
-        """
-        if self.output.in_git:
-            return f"git checkout -- {_quoted(self.output.path)}"
-        if not self.restorable:
-            return remake
-        return f"rm -rf {_quoted(self._path(name))} && dvc checkout --force {_quoted(self.output.path)}"
-
-    def _fault(self, kind: str, name: str, detail: str, mend: str) -> Fault:
-        return Fault(kind, self._path(name), self.output.stage, detail, mend)
-
-    def _path(self, name: str) -> str:
-        return _below(self.output.path, name)
+        return self.output.in_git or not (self.rotten or self.absent)
 
 
-def _listing(cache: Path, name: str) -> dict[str, str] | None:
-    """Return what a folder should hold, of the cache; None where the cache does not say so
-    reliably.
+def verify(outputs: Sequence[Output], cache: Path, root: Path = Path()) -> Report:
+    """Hash every output below `root` and its object in `cache`; open what can be opened.
+
+    Files are read by as many threads as there are workers (`EARSHOT_WORKERS`).
     """
-    path = object_path(cache, name)
+    present = {output.path: files(root / output.path) for output in outputs}
+    expected = {output.path: _expected(output, cache) for output in outputs}
+    objects = {output.path: _objects(output, expected[output.path]) for output in outputs}
+    paths = [root / _below(path, name) for path, names in present.items() for name in names]
+    kept = {object_path(cache, name) for names in objects.values() for name in names}
+    kept = sorted(path for path in kept if path.is_file())
+    todo = list(dict.fromkeys([*paths, *kept]))
+    with ThreadPoolExecutor(workers()) as pool:
+        reading = track(pool.map(_hash, todo), "reading", total=len(todo), unit="file")
+        hashes = dict(zip(todo, reading, strict=True))
+        opening = track(pool.map(contents.fault, paths), "opening", total=len(paths), unit="file")
+        unreadable = dict(zip(paths, opening, strict=True))
+    checked: dict[str, list[Checked]] = {}
+    for output in outputs:
+        path = output.path
+        here = {name: root / _below(path, name) for name in present[path]}
+        found = {name: hashes[file] for name, file in here.items()}
+        broken = {name: why for name, file in here.items() if (why := unreadable[file])}
+        stored = {object_path(cache, key): (key, name) for key, name in objects[path].items()}
+        absent = {file: name for file, (_, name) in stored.items() if file not in hashes}
+        rotten = {
+            file: name
+            for file, (key, name) in stored.items()
+            if file in hashes and hashes[file] != key.removesuffix(FOLDER)
+        }
+        one = Checked(output, expected[path], found, broken, rotten, absent)
+        checked.setdefault(output.stage, []).append(one)
+    faults = [fault for group in checked.values() for fault in _faults(group, root)]
+    size = sum(path.stat().st_size for path in todo)
+    return Report(len(checked), len(paths), len(kept), size, faults)
+
+
+def _hash(path: Path) -> str:
     try:
-        return read_listing(path) if md5(path) == name.removesuffix(".dir") else None
-    except (OSError, ValueError):
-        return None
+        return md5(path)
+    except OSError as error:  # gone, or a disk that no longer reads it
+        return f"unknown ({error.strerror})"
 
 
-def _present(path: Path) -> list[str]:
-    """Return the names of the files of an output that are there; "" is the output itself."""
-    return files(path) if path.is_dir() else [""] if path.is_file() else []
+def _expected(output: Output, cache: Path) -> dict[str, str] | None:
+    if not output.md5.endswith(FOLDER):
+        return {"": output.md5}
+    return None if output.in_git else read_listing(cache, output.md5)
 
 
-def _whole(output: Output, names: Iterable[str]) -> list[str]:
-    return [_below(output.path, name) for name in names]
+def _objects(output: Output, expected: dict[str, str] | None) -> dict[str, str]:
+    """Return {MD5: name} of what DVC's cache should hold; nothing where Git holds it."""
+    if output.in_git:
+        return {}
+    return {output.md5: "", **{key: name for name, key in (expected or {}).items()}}
 
 
-def _objects(output: Output, listings: dict[str, dict[str, str] | None]) -> list[str]:
-    return [output.md5, *(listings.get(output.md5) or {}).values()]
+def _faults(stage: Sequence[Checked], root: Path) -> Iterator[Fault]:
+    """Yield the faults of a stage's outputs, those of the workspace first.
+
+    `dvc commit` would keep what is wrong there. All rotten objects go at once: DVC links what it
+    commits from its cache, and a rotten one would spoil the workspace.
+    """
+    name = stage[0].output.stage
+    lost = [one.output.path for one in stage if not one.whole and not one.restorable]
+    rotten = [str(path) for one in stage for path in one.rotten]
+    remove = f"rm -rf {_quoted(*rotten, *lost)} && " if rotten or lost else ""
+    remake = f"{remove}dvc {'repro' if lost else 'commit'} {_quoted(name)}"
+    for one in stage:
+        yield from _workspace_faults(one, remake, root)
+    for one in stage:
+        for path, file in one.rotten.items():
+            detail = f"DVC's cache has another content for {_below(one.output.path, file)}"
+            yield Fault("rotten", str(path), name, detail, remake)
+        for path, file in one.absent.items() if one.found else ():
+            detail = f"DVC's cache has nothing for {_below(one.output.path, file)}"
+            yield Fault("absent", str(path), name, detail, remake)
+
+
+def _workspace_faults(one: Checked, remake: str, root: Path) -> Iterator[Fault]:
+    output, path = one.output, _quoted(one.output.path)
+    again = _again(output.stage)
+    restore = f"rm -rf {path} && dvc checkout --force {path}" if one.restorable else remake
+    wrong = dict[str, tuple[str, str]]()
+    if one.whole:
+        pass
+    elif output.in_git:
+        if changes := _git_changes(root, output.path):
+            detail = f"not what dvc.lock records; git status: {', '.join(changes[:9])}"
+            restore = f"git checkout -- {path} && git clean -fd -- {path}"
+        else:
+            detail = "not what dvc.lock records, though Git has it so: not committed together"
+            restore = again
+        wrong[""] = ("changed", detail) if one.found else ("missing", "not there")
+    elif not one.found:
+        wrong[""] = "missing", "not there"
+    elif one.expected is None:
+        wrong[""] = "changed", "not the files that dvc.lock records"
+    else:
+        for name in sorted(one.expected.keys() | one.found.keys()):
+            here, there = one.found.get(name), one.expected.get(name)
+            if here is None:
+                wrong[name] = "missing", "not there"
+            elif there is None:
+                wrong[name] = "extra", "not recorded"
+            elif here != there:
+                wrong[name] = "changed", f"its MD5 is {here}, recorded is {there}"
+    for name, (kind, detail) in wrong.items():
+        yield Fault(kind, _below(output.path, name), output.stage, detail, restore)
+    for name, why in one.unreadable.items():
+        mend = again if one.whole else restore
+        yield Fault("unreadable", _below(output.path, name), output.stage, why, mend)
+
+
+def _again(stage: str) -> str:
+    """Return the command that makes a stage's outputs anew; DVC never runs a frozen one."""
+    name, _, key = stage.partition("@")
+    if name == "pretrain":
+        return f"make pretrain TRACK={key}"
+    return f"dvc repro --force {_quoted(stage)}"
+
+
+def _git_changes(root: Path, path: str) -> list[str]:
+    """Return what Git says of files below `path`, `M name` a file; nothing where it cannot say."""
+    try:
+        text = git.output(root, *STATUS, path).decode(errors="replace")
+    except ValueError:  # no Git repository
+        return []
+    return [line.strip() for line in text.splitlines()]
 
 
 def _below(folder: str, name: str) -> str:
     return f"{folder}/{name}" if name else folder
 
 
-def _hash(path: Path) -> str | None:
-    try:
-        return md5(path)
-    except OSError:  # gone, or not to be read
-        return None
-
-
-def _quoted(path: str | os.PathLike[str]) -> str:
-    return shlex.quote(os.fspath(path))
+def _quoted(*paths: str) -> str:
+    return " ".join(map(shlex.quote, dict.fromkeys(paths)))

@@ -1,100 +1,69 @@
-"""Whether a file can be used for what it is: read to its end, of the right columns, with what a
-reader needs.
-"""
+"""Whether a file can be used for what it is: read to its end, with what its reader needs."""
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-Check = Callable[[Path], None]  # raises ValueError
+Check = Callable[[Path], None]  # raises an error
 METADATA = {"task", "sample_rate", "features", "student"}  # of an ONNX file
 TASKS = {"choice": "buckets", "classes": "labels"}
 
 
 def fault(path: Path) -> str | None:
-    """Return why a file cannot be used, in a line; None when it can, or nothing is known about its
-    kind.
-    """
-    check = next(
-        (check for pattern, check in CHECKS.items() if fnmatch(path.as_posix(), pattern)), None
-    )
+    """Return why a file cannot be used, in a line; None when it can, or its kind is unknown."""
+    checks = [check for pattern, check in CHECKS.items() if fnmatch(path.as_posix(), pattern)]
     try:
-        if check:
-            check(path)
+        if checks:
+            checks[0](path)
     except Exception as error:  # whatever a library makes of rotten bytes
         text = str(error).removeprefix(f"{path}: ")
         return " ".join(text.split())[:200] or type(error).__name__
     return None
 
 
-def _parquet(path: Path, schema: Any = None) -> None:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        if schema is not None and not file.schema_arrow.equals(schema):
-            raise ValueError(
-                f"its columns are {', '.join(file.schema_arrow.names)}, expected {', '.join(schema.names)}"
-            )
-        rows = sum(file.read_row_group(group).num_rows for group in range(file.num_row_groups))
-        if rows != file.metadata.num_rows:
-            raise ValueError(
-                f"{rows} rows can be read, {file.metadata.num_rows} are said to be there"
-            )
-        if not rows:
-            raise ValueError("no rows")
-
-
 def _manifest(path: Path) -> None:
-    from earshot.tables.manifest import SCHEMA
+    from earshot.tables.manifest import read_manifest
 
-    _parquet(path, SCHEMA)
+    _some(read_manifest(path))
 
 
 def _items(path: Path) -> None:
-    from earshot.tables.items import SCHEMA
+    from earshot.tables import items
 
-    _parquet(path, SCHEMA)
+    _some(items.read(path))
 
 
 def _answers(path: Path) -> None:
-    from earshot.tables.answers import SCHEMA
+    from earshot.tables import answers
 
-    _parquet(path, SCHEMA)
-
-
-def _part(path: Path) -> None:
-    from earshot.teacher.cache import SCHEMA
-
-    _parquet(path, SCHEMA)
+    _some(answers.read(path))
 
 
 def _store(path: Path) -> None:
-    """Read every sequence's length and bytes, a row group at a time."""
-    import pyarrow.parquet as pq
+    """Read every sequence: of the length that is said to be there, all of it finite."""
+    import numpy as np
 
     from earshot.tables.sequences import Store
 
-    width, column = (store := Store(path)).width, store.column
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            for row in file.read_row_group(group).to_pylist():
-                if len(row[column]) != 2 * width * row["frames"]:
-                    raise ValueError(
-                        f"{row['id']}, view {row['view']}, is not {row['frames']}×{width} float16 values"
-                    )
+    store = Store(path)
+    _some(store)
+    for (id, view), array in store.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{id}, view {view}, has values that are not finite")
 
 
-def _cache_index(path: Path) -> None:
+def _signals(path: Path) -> None:
     from earshot.runtime.files import sha256
 
-    for name, checksum in json.loads(path.read_text())["parts"].items():
-        if not (part := path.with_name(name)).is_file():
-            raise ValueError(f"{name} is missing")
-        if sha256(part) != checksum:
-            raise ValueError(f"{name} has not the checksum that is recorded here")
+    for signal, checksum in json.loads(path.read_text())["signals"].items():
+        store = path.with_name(f"{signal}.parquet")
+        if not store.is_file():
+            raise ValueError(f"{store.name} is missing")
+        if sha256(store) != checksum:
+            raise ValueError(f"{store.name} has not the checksum that is recorded here")
 
 
 def _weights(path: Path) -> None:
@@ -108,25 +77,48 @@ def _weights(path: Path) -> None:
 def _onnx(path: Path) -> None:
     import onnxruntime
 
-    onnxruntime.set_default_logger_severity(4)  # its faults are said here
+    onnxruntime.set_default_logger_severity(4)  # its faults are told by the exception
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    held = session.get_modelmeta().custom_metadata_map
-    needed = METADATA | {TASKS.get(held.get("task", ""), "task")}
-    if absent := sorted(needed - {name for name, value in held.items() if value}):
+    metadata = session.get_modelmeta().custom_metadata_map
+    needed = METADATA | {TASKS.get(metadata.get("task", ""), "task")}
+    if absent := sorted(name for name in needed if not metadata.get(name)):
         raise ValueError(f"no {', '.join(absent)} in its metadata")
 
 
 def _json(path: Path) -> None:
-    def numbers(value: Any) -> Any:
-        if isinstance(value, dict):
-            yield from (number for inner in value.values() for number in numbers(inner))
-        elif isinstance(value, list):
-            yield from (number for inner in value for number in numbers(inner))
-        elif isinstance(value, float):
-            yield value
-
-    if not all(map(math.isfinite, numbers(json.loads(path.read_text())))):
+    if not all(map(math.isfinite, _floats(json.loads(path.read_text())))):
         raise ValueError("a number in it is not finite")
+
+
+def _floats(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _floats(inner)
+
+
+def _csv(path: Path) -> None:
+    import csv
+
+    with open(path, newline="", encoding="utf-8") as lines:
+        head, *rows = csv.reader(lines, strict=True)
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(head):
+            raise ValueError(f"row {number} has {len(row)} cells, the heading {len(head)}")
+
+
+def _wav(path: Path) -> None:
+    import soundfile
+
+    with soundfile.SoundFile(path) as sound:
+        if len(sound.read()) != sound.frames or not sound.frames:
+            raise ValueError("it ends before its sound does")
+
+
+def _some(rows: Any) -> None:
+    if not len(rows):
+        raise ValueError("no rows")
 
 
 # The first pattern that fits says what a file is.
@@ -135,11 +127,11 @@ CHECKS: dict[str, Check] = {
     "*/items.parquet": _items,
     "*/answers.parquet": _answers,
     "*/mel.parquet": _store,
-    "*/cache/part-*.parquet": _part,
-    "*/cache/frames-*.parquet": _store,
-    "*/cache/index.json": _cache_index,
-    "*.parquet": _parquet,
+    "*/cache/*/index.json": _signals,
+    "*/cache/*.parquet": _store,
     "*.safetensors": _weights,
     "*.onnx": _onnx,
     "*.json": _json,
+    "*.csv": _csv,
+    "*.wav": _wav,
 }
