@@ -172,7 +172,7 @@ def faults(file: Path) -> list[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        bad = any(module.split(".")[0] == "dvc" for module in modules)
+        bad = not reads and any(module.split(".")[0] == "dvc" for module in modules)
         if isinstance(node, ast.Call):
             bad |= ast.unparse(node.func) in ("print", "sys.stdout.write") and not speaks
         if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -35,7 +35,7 @@ TABLES = {
     "accuracy": {"model", "accuracy", "low", "high"},
     "confusion": {"actual", "predicted"},
     "reliability": {"confidence", "accuracy", "count"},
-    "curves": {"step", "validation", "model", "seed"},
+    "curves": {"epoch", "validation", "model", "seed"},
 }
 BAD = {
     "corrupt": "corrupt.flac",
@@ -53,7 +53,7 @@ SHRUNK = {
     },
     "tracks.listening.corpus.fewshot_retellings": 4,
     "tracks.listening.fewshot.teacher_rounds": 1,
-    "tracks.listening.teacher.epochs": 2,
+    "teachers.listening.epochs": 2,
     "tracks.listening.cache.part": 8,
     "tracks.listening.student.hidden": 32,
     "tracks.listening.distill.seeds": 2,
@@ -67,7 +67,7 @@ SHRUNK = {
     "tracks.scenes.corpus.clips": {"train": 3, "test": 1},
     "tracks.scenes.corpus.validation_share": 0.25,
     "tracks.scenes.fewshot.share": 50,
-    "tracks.scenes.teacher.epochs": 2,
+    "teachers.scenes.epochs": 2,
     "tracks.scenes.cache.part": 8,
     "tracks.scenes.distill.seeds": 2,
     "tracks.scenes.quantize.agreement_items": 6,
@@ -234,7 +234,7 @@ def test_metrics_are_complete_finite_and_without_lists(project):
     assert {"kd_vs_hard", "kd_pool_vs_hard", "kd_pool_int8_vs_kd_pool"} <= set(quality["gain"])
     cost = json.loads((project.root / "metrics/listening/cost.json").read_text())
     assert set(cost) == models - {"audio_blind"}
-    assert all({"bytes", "timing"} <= set(one) for one in cost.values())
+    assert all("bytes" in one for one in cost.values())
     assert all({"parameters", "macs"} <= set(cost[name]) for name in ("teacher", *RECIPES))
     for file in (project.root / "metrics").rglob("*.json"):
         for path, value in numbers(json.loads(file.read_text())):
@@ -286,18 +286,18 @@ def test_validation_is_scored_with_intervals_and_apart_from_the_test(project):
         )
         asked = items.read(project.root / f"data/{track}/items.parquet", "validation")
         assert (scores["items"], scores["seeds"]) == (len(asked), len(students))
-        assert scores["accuracy"] == pytest.approx(np.mean(list(students.values())))
+        if track == "listening":  # scenes are chosen by macro accuracy
+            assert scores["accuracy"] == pytest.approx(np.mean(list(students.values())))
         assert scores["accuracy_low"] <= scores["accuracy"] <= scores["accuracy_high"]
 
 
-def test_every_stage_says_how_long_it_took(project):
-    took = {
-        path.stem: json.loads(path.read_text())
-        for path in (project.root / "metrics").glob("*/seconds/*.json")
-    }
+def test_every_stage_says_how_long_it_took_outside_git(project):
+    files = (project.root / "metrics").glob("*/timing/*.json")
+    took = {path.stem: json.loads(path.read_text()) for path in files}
     lock = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]
     assert set(took) == {stage for stage in lock if not stage.startswith("pretrain")}
     assert all(one["seconds"] > 0 for one in took.values())
+    assert project.git("ls-files", "metrics/*/timing", "plots/*/test", "plots/*/curves") == ""
 
 
 def test_what_every_model_said_gives_the_scores(project):
@@ -344,25 +344,16 @@ def test_metrics_and_plots_are_shown(project):
     assert shown["metrics/listening/quality.json"]["data"] == json.loads(project.quality())
     for track, more in {
         "listening": (),
-        "scenes": ("confusion", "devices", "drops", "routing"),
+        "scenes": ("devices", "drops", "routing"),
     }.items():
         folder = project.root / f"plots/{track}/test"
         for name, columns in TABLES.items():
             table = pd.read_csv(folder / f"{name}.csv")
             assert columns <= set(table.columns) and len(table) > 0, name
             assert not table[sorted(columns)].isna().any(axis=None), name
-        for name in ("accuracy", "gains", "reliability", "curves", *more):
-            assert matplotlib.image.imread(folder / f"{name}.png").std() > 0.01, name
-    plots = project.json("plots", "show", "--json", "--out", "scratch/plots")
-    assert "errors" not in plots
-    for track in ("listening", "scenes"):
-        for name in TABLES:
-            drawn = plots["data"][f"{track}_{name}"]
-            assert (
-                len(drawn) == 1
-                and drawn[0]["type"] == "vega"
-                and "$schema" in json.dumps(drawn[0]["content"])
-            ), name
+        for name in ("accuracy", "gains", "reliability", "curves", "confusion", *more):
+            assert (folder / f"{name}.svg").read_text().count("<path") > 5, name
+    assert "errors" not in project.json("plots", "show", "--json", "--out", "scratch/plots")
 
 
 def test_a_temperature_concerns_its_recipe_alone(project):
@@ -398,8 +389,7 @@ def test_an_experiment_runs_what_it_changes(project):
 
 
 def test_a_queued_experiment_runs_its_own_code_elsewhere(project):
-    """It is queued with a changed library, which the workspace no longer has when the queue runs.
-    """
+    """It is queued with a changed library, which the workspace no longer has when the queue runs."""
     before = project.quality()
     with open(project.root / "src/earshot/plots.py", "a") as file:
         file.write(
@@ -413,7 +403,11 @@ def test_a_queued_experiment_runs_its_own_code_elsewhere(project):
     assert project.git("status", "--porcelain") == "" and project.quality() == before
     listed = project.git("for-each-ref", "--format=%(refname)", "refs/exps").split()
     (reference,) = (one for one in listed if one.endswith("/queued"))
-    assert "own_code,1" in project.git("show", f"{reference}:plots/listening/test/accuracy.csv")
+    lock = yaml.safe_load(project.git("show", f"{reference}:dvc.lock"))["stages"]
+    outs = {one["path"]: one["md5"] for one in lock["evaluate@listening"]["outs"]}
+    md5 = outs["models/listening/answers.csv"]
+    kept = project.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    assert kept.read_text().splitlines()[0].endswith("\town_code")
     quality = json.loads(project.git("show", f"{reference}:metrics/listening/quality.json"))
     assert (
         quality["kd"] != json.loads(before)["kd"] and quality["hard"] == json.loads(before)["hard"]
@@ -477,7 +471,7 @@ def kill_when(project: Project, target: str, sign: str, **environment: str) -> N
 
 
 def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
-    """Everything DVC knows is deleted; then features, cache, distill and its QAT are each killed
+    """Everything DVC knows is deleted; then cache, distill and its QAT are each killed
     midway.
     """
     expected, root = (project.quality(), project.quality("scenes")), project.root
@@ -498,29 +492,15 @@ def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
         if file.is_file() and "pretrain" not in str(file.relative_to(root)):  # frozen, and in Git
             file.unlink()
 
-    kill_when(
-        project, "evaluate@listening", "listening/features/*/part-00000.json", EARSHOT_WORKERS="1"
-    )
-    assert (root / "data/listening/manifest.parquet").exists() and not (
-        root / "data/listening/mel.parquet"
-    ).exists()
-    kill_when(project, "evaluate@listening", "listening/cache/*/part-00002.parquet")
-    assert (root / "data/listening/mel.parquet").exists() and not (
-        root / "data/listening/cache"
-    ).exists()
-    (kept,) = (root / "scratch/listening/cache").glob("*/part-00000.parquet")
+    kill_when(project, "evaluate@listening", "listening/cache/*/*/parts-*/00002")
+    assert (root / "data/listening/mel.parquet").exists()
+    assert not (root / "data/listening/cache").exists()
+    (kept,) = (root / "scratch/listening/cache").glob("*/*/parts-*/00000/logits.parquet")
     written = kept.stat().st_mtime_ns
-    # what a kill in the middle of writing leaves
-    kept.with_name(".part-00003.parquet.partial-1").write_bytes(b"half")
-    kill_when(
-        project,
-        "evaluate@listening",
-        "listening/distill/listening-kd_pool/*/float/last.safetensors",
-    )
-    # taken over, not made again
-    assert (root / "data/listening/cache/part-00000.parquet").stat().st_mtime_ns == written
+    distilled = "listening/distill/listening-kd_pool/*/float/last.safetensors"
+    kill_when(project, "evaluate@listening", distilled)
+    assert not kept.exists() and written  # merged with the rest
     assert not (root / "models/listening/students/listening-kd_pool/validation.json").exists()
-    kill_when(project, "evaluate@scenes", "scenes/cache/*/part-00003.parquet")
     kill_when(project, "evaluate@scenes", "scenes/distill/scenes-layered/*/qat/last.safetensors")
     left = ran(project.dvc("repro"))
     assert {"distill@listening-kd_pool", "distill@scenes-layered"} <= left

@@ -35,7 +35,7 @@ PINNED = {
     teacher["checkpoint"]: (kind, teacher["revision"])
     for profile, track, kind in (("mini", "listening", "wav2vec2"), ("paper", "scenes", "hubert"))
     for teacher in [
-        yaml.safe_load((ROOT / f"profiles/{profile}.yaml").read_text())["tracks"][track]["teacher"]
+        yaml.safe_load((ROOT / f"profiles/{profile}.yaml").read_text())["teachers"][track]
     ]
 }
 KEPT = (

@@ -189,7 +189,7 @@ def test_a_clone_has_the_changes_whatever_git_is_told_to_show(tmp_path, monkeypa
     (root / "gone").unlink()
     (root / "unknown").touch()
     monkeypatch.setenv("GIT_DIR", "/nowhere")
-    monkeypatch.setattr(snapshot, "_locked", lambda root, stage: [{"path": "dvc.lock"}])
+    monkeypatch.setattr(snapshot, "dependencies", lambda root, stage: [{"path": "dvc.lock"}])
     head = snapshot.command("git", "rev-parse", "HEAD", cwd=root).strip()
     taken = snapshot.Snapshot(root, head, snapshot._output(*snapshot.DIFF, cwd=root), tmp_path)
     clone = tmp_path / "clone"

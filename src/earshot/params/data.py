@@ -49,15 +49,13 @@ class LibriSpeechDownload(Download):
     ] = Field(min_length=1)
 
 
-TAU2022Audio = Literal[
+TAU2022Part = Literal[
+    *("doc", "meta", "audio", "subsets"),
     *("audio.1", "audio.2", "audio.3", "audio.4", "audio.5", "audio.6", "audio.7", "audio.8"),
     *("audio.9", "audio.10", "audio.11", "audio.12", "audio.13", "audio.14", "audio.15"),
-    "audio.16",
+    *("audio.16", "split5.csv", "split10.csv", "split25.csv", "split50.csv", "split100.csv"),
+    "test.csv",
 ]
-TAU2022Lists = Literal[
-    *("split5.csv", "split10.csv", "split25.csv", "split50.csv", "split100.csv", "test.csv"),
-]
-TAU2022Part = Literal["doc", "meta", "audio", "subsets"] | TAU2022Audio | TAU2022Lists
 
 
 class TAU2022Download(Download):

@@ -184,11 +184,12 @@ def _students(models: Iterable[str]) -> list[str]:
     return sorted(name for name in names if f"{name}_int8" in names)
 
 
-def all_models(results: Results) -> list[str]:
+def model_order(known: Iterable[str]) -> list[str]:
     """Return teachers, each student with its int8 files, and the audio-blind control last."""
-    forms = [f"{name}{form}" for name in _students(results.models) for form in FORMS]
+    known = set(known)
+    forms = [f"{name}{form}" for name in _students(known) for form in FORMS]
     order = ["teacher", "teacher_scratch", *forms, "audio_blind"]
-    return [name for name in order if name in results.models]
+    return [name for name in order if name in known]
 
 
 def few_models(results: Results) -> list[str]:
@@ -196,13 +197,13 @@ def few_models(results: Results) -> list[str]:
     students = _students(results.models)
     best = max(students, key=lambda name: results.models[name]["accuracy"], default="")
     few = {"teacher", "hard", "kd", best, f"{best}_int8", "audio_blind"}
-    return [name for name in all_models(results) if name in few]
+    return [name for name in model_order(results.models) if name in few]
 
 
 def full(results: Results, language: str = "en") -> str:
     """Return two tables: every model's scores and costs, and the paired gains."""
     columns = CLASSES if results.classes else CHOICE
-    models = _models_table(results, all_models(results), columns, language)
+    models = _models_table(results, model_order(results.models), columns, language)
     return f"{models}\n\n{_gains_table(results, language)}"
 
 
