@@ -72,7 +72,8 @@ def measure(rounds: int = 7, passages: int = 256, width: int = 768, hidden: int 
         minutes = sum(mel.frames(key) for key in mel) / 6000
     return Result(
         title="Epoch: training with the teacher cache",
-        note=f"{passages} passages, {minutes:.0f} minutes, {len(items)} items; BiLSTM, hidden {hidden}, stack 4; "
+        note=f"{passages} passages, {minutes:.0f} minutes, {len(items)} items; "
+        f"BiLSTM, hidden {hidden}, stack 4; "
         f"teacher vectors of {width}.",
         unit="seconds per epoch",
         ratio="÷ CE",

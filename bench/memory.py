@@ -126,7 +126,10 @@ def measure(rounds: int = 1, hours: Mapping[str, tuple[float, float]] = HOURS) -
         )
     return Result(
         title="Memory: peak of a stage",
-        note=f"Clips of {CLIP_SECONDS} s, {WORKERS} workers; an upper bound, pages that processes share count for each.",
+        note=(
+            f"Clips of {CLIP_SECONDS} s, {WORKERS} workers; an upper bound, pages that "
+            "processes share count for each."
+        ),
         unit="MB",
         ratio="÷ smaller corpus",
         rows=table,

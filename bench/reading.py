@@ -108,7 +108,8 @@ def measure(rounds: int = 7, sequences: int = 2000, cached: int = 500, width: in
     )
     return Result(
         title="Reading: stores and the teacher cache",
-        note=f"{sequences} mel sequences, {sizes['store, shuffled'] / 1e6:.0f} MB; a teacher cache of {len(items)} items, "
+        note=f"{sequences} mel sequences, {sizes['store, shuffled'] / 1e6:.0f} MB; a "
+        f"teacher cache of {len(items)} items, "
         f"{arrays / 1e6:.1f} MB of arrays; all in the page cache.",
         unit="MB per second",
         ratio="÷ bytes in order",

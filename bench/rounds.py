@@ -56,7 +56,10 @@ class Target(NamedTuple):
 
     def __str__(self) -> str:
         sign = "≥" if self.at_least else "≤"
-        return f"{self.what}: {number(self.measured)}, target {sign} {self.limit:g}: {'met' if self.met else 'not met'}"
+        return (
+            f"{self.what}: {number(self.measured)}, target {sign} {self.limit:g}: "
+            f"{'met' if self.met else 'not met'}"
+        )
 
 
 @dataclass(frozen=True)

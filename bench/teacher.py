@@ -103,7 +103,8 @@ def measure(rounds: int = 5, passages: int = 8, config: Wav2Vec2Config = BASE) -
     )
     return Result(
         title="Teacher: caching its answers",
-        note=f"{passages} passages, {seconds:.0f} s of speech, {QUESTIONS} questions each; random weights, "
+        note=f"{passages} passages, {seconds:.0f} s of speech, {QUESTIONS} questions "
+        f"each; random weights, "
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.0f} M parameters.",
         unit="passages per second",
         ratio="÷ bare loop",

@@ -19,7 +19,9 @@ LABELS = ["airport", "street_traffic", "park"]
 
 
 def write_classifier(path: Path, samples: int | str = "samples", **metadata: str) -> Path:
-    """A classifier that hears an airport in what is loud, a park in samples above zero on average."""
+    """A classifier that hears an airport in what is loud, a park in samples above zero on
+    average.
+    """
     nodes = f"""student (float[{samples}] waveform) => (float[classes] logits) {{
         absolute = Abs(waveform)
         level = ReduceMean(absolute)
@@ -59,7 +61,9 @@ def levels(*values: float, last: float = 1.0) -> np.ndarray:
 
 
 def expected(*means: float) -> np.ndarray:
-    """What the tiny classifier says about windows of these means, none of which changes its sign."""
+    """What the tiny classifier says about windows of these means, none of which changes its
+    sign.
+    """
     return softmax(10 * np.array([[abs(mean), 0, mean] for mean in means]))
 
 

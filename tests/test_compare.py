@@ -74,8 +74,7 @@ def test_a_changed_temperature_and_what_came_of_it(repository, capsys):
     )
     assert (
         "**1 better**, 2 moved within their intervals or without a verdict, 5 the same; 1 cost "
-        "changed."
-        in text
+        "changed." in text
     )
     assert "| `kd` | 70.0% (68.0–72.0) | 75.0% (73.0–77.0) | +5.0 | **▲ better** |" in text
     assert "| `hard` | 40.0% (38.0–42.0) | 41.0% (39.0–43.0) | +1.0 |  |" in text
@@ -151,11 +150,7 @@ def test_directions_gains_and_figures_without_a_direction():
 def test_nothing_moved_between_a_commit_and_itself_or_its_checkout(repository, capsys):
     for arguments in (["main", "main"], ["main"], [git(repository, "rev-parse", "main")]):
         found = report(capsys, *arguments)
-        assert (
-            found["tracks"]["listening"]["quality"]
-            == found["tracks"]["listening"]["cost"]
-            == []
-        )
+        assert found["tracks"]["listening"]["quality"] == found["tracks"]["listening"]["cost"] == []
         assert (
             not any(found["parameters"].values())
             and not found["faults"]

@@ -1,6 +1,5 @@
 """What is said about models, from made-up answers."""
 
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -122,7 +122,8 @@ def test_int8_file_is_int8_behind_its_front_end(files, kind):
     assert counts.get("QLinearAveragePool", 0) == (kind == "cp_mobile")
     assert counts["QLinearGlobalAveragePool"] == counts["QGemm"] == counts["QuantizeLinear"] == 1
     assert set(counts) <= {
-        "QLinearConv", "QLinearAdd", "QLinearAveragePool", "QLinearGlobalAveragePool", "QGemm", "QuantizeLinear",
+        "QLinearConv", "QLinearAdd", "QLinearAveragePool", "QLinearGlobalAveragePool", "QGemm",
+        "QuantizeLinear",
         "Flatten", "Squeeze",
     }  # fmt: skip
     graph = onnx.load(path).graph

@@ -96,7 +96,10 @@ def test_normalize_by_hand():
 
 
 def test_import_leaves_torch_alone():
-    code = "import sys, earshot.features.extract, earshot.corpora.synthetic.speech; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, earshot.features.extract, earshot.corpora.synthetic.speech; "
+        "sys.exit('torch' in sys.modules)"
+    )
     subprocess.run(
         [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(SOURCE)}
     )
@@ -202,7 +205,8 @@ def slow(path, rate):
 audio.decode = slow
 extract.PART = 4
 corpus, mel, rejected, scratch = json.loads(sys.argv[1])
-extract.extract(pd.DataFrame(corpus), Features(max_bad_share=0.2), Views(), 0, *map(Path, (mel, rejected, scratch)))
+paths = map(Path, (mel, rejected, scratch))
+extract.extract(pd.DataFrame(corpus), Features(max_bad_share=0.2), Views(), 0, *paths)
 """
 
 

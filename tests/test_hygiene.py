@@ -16,9 +16,13 @@ from conftest import ROOT
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "stages").glob("*.py")])
 # Where a call that writes takes its path: −1 is the object whose method it is.
 WRITERS = {
-    "to_csv": 0, "to_parquet": 0, "savefig": 0, "ParquetWriter": 0, "write_table": 1, "save_file": 1, "copyfile": 1,
-    "copy": 1, "copy2": 1, "write_text": -1, "write_bytes": -1, "quantize_dynamic": 1, "quantize_static": 1,
-    "soundfile.write": 0, "np.save": 0, "np.savez": 0, "torch.save": 1, "onnx.save": 1, "imsave": 0, "open": 0,
+    "to_csv": 0, "to_parquet": 0, "savefig": 0, "ParquetWriter": 0, "write_table": 1,
+    "save_file": 1,
+    "copyfile": 1,
+    "copy": 1, "copy2": 1, "write_text": -1, "write_bytes": -1, "quantize_dynamic": 1,
+    "quantize_static": 1,
+    "soundfile.write": 0, "np.save": 0, "np.savez": 0, "torch.save": 1, "onnx.save": 1, "imsave": 0,
+    "open": 0,
 }  # fmt: skip
 # Not outputs, or appended to on purpose.
 ALLOWED = {

@@ -115,8 +115,7 @@ def test_answers_stay_right_and_their_positions_are_balanced(manifest, params):
 
 
 def test_the_report_says_what_is_answered_without_listening(manifest, params):
-    """The answer is never the fourth kind of animal: the control may notice, and the stage goes on.
-    """
+    """The answer is never the fourth kind of animal: the control may notice; the stage goes on."""
     report = choice.check(build(manifest, params), manifest)
     assert 0 <= report["audio_blind_accuracy"] <= 1 and report["items"]["test"] == {
         "all": 40,
@@ -133,7 +132,10 @@ def test_questions_about_other_clips_are_counted_and_named(manifest, tmp_path, c
     built = build(manifest, write(tmp_path / "sqa", train, test))
     assert Counter(item.role for item in built) == {"teacher": 12, "fewshot": 10, "test": 1}
     first, second = caplog.messages
-    train_splits = "no clip of split fewshot, pool, teacher, validation, and left out: 14-0-0000, 14-0-0001, 14-0-0002"
+    train_splits = (
+        "no clip of split fewshot, pool, teacher, validation, and left out: "
+        "14-0-0000, 14-0-0001, 14-0-0002"
+    )
     assert first.endswith(f"train.json: 13 of 37 questions are about {train_splits}")
     assert second.endswith(
         "test.json: 2 of 3 questions are about no clip of split test, and left out: 7-8-0009, "

@@ -389,7 +389,9 @@ def test_an_experiment_runs_what_it_changes(project):
 
 
 def test_a_queued_experiment_runs_its_own_code_elsewhere(project):
-    """It is queued with a changed library, which the workspace no longer has when the queue runs."""
+    """It is queued with a changed library, which the workspace no longer has when the queue
+    runs.
+    """
     before = project.quality()
     with open(project.root / "src/earshot/plots.py", "a") as file:
         file.write(

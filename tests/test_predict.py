@@ -27,7 +27,9 @@ QUESTION, OPTIONS = "What did Mary buy?", ["a bike", "a very long coat", "lamps"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    """An int8 student of random weights and strong opinions, where the command line looks for it."""
+    """An int8 student of random weights and strong opinions, where the command line looks for
+    it.
+    """
     root = tmp_path_factory.mktemp("project")
     params = BiLSTM(name="bilstm", hidden=8, stack=4, text=Text(buckets=64, dim=6))
     torch.manual_seed(3)

@@ -343,7 +343,8 @@ import hashlib
 from earshot.items import questions
 from earshot.params import FewShot
 from earshot.items.passages import Passage
-lines = ["Anna lost a kettle", "Peter found the lamp", "Clara sold her mirror", "Simon painted a fence"]
+lines = ["Anna lost a kettle", "Peter found the lamp", "Clara sold her mirror"]
+lines.append("Simon painted a fence")
 def told(split):
     return [
         Passage(

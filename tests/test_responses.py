@@ -195,6 +195,7 @@ def test_the_rate_does_not_change_the_choice(folder):
     for view in range(4):
         parametric_curves = [decibels(choose(None, 1, "clip", view, rate), rate) for rate in RATES]
         assert parametric_curves[0] == pytest.approx(parametric_curves[1], abs=0.01)
-        names = {rate: [n for n in ("a.flac", "b.wav") if choose(folder, 1, "clip", view, rate) is load(folder / n, rate)]
+        names = {rate: [n for n in ("a.flac", "b.wav")
+            if choose(folder, 1, "clip", view, rate) is load(folder / n, rate)]
                  for rate in RATES}  # fmt: skip
         assert len(names[RATES[0]]) == 1 and names[RATES[0]] == names[RATES[1]]

@@ -52,7 +52,9 @@ VIEWS = [
 
 
 class Setting:
-    """A saved teacher and its clips, in a folder: of choices, or `layered` of classes with views."""
+    """A saved teacher and its clips, in a folder: of choices, or `layered` of classes with
+    views.
+    """
 
     def __init__(self, root: Path, layered: bool = False, seed: int = 7):
         self.root, self.items = root, CLIPS if layered else ITEMS

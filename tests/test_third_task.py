@@ -1,4 +1,6 @@
-"""A third task, made here alone: counting words. No library file is edited; transcripts will fit."""
+"""A third task, made here alone: counting words. No library file is edited; transcripts will
+fit.
+"""
 
 from functools import partial
 
@@ -74,13 +76,14 @@ def spoken(role: str, number: int) -> Item:
 
 def test_counting_words_goes_through_teacher_cache_students_and_scores(tmp_path, monkeypatch):
     monkeypatch.setitem(tasks.TASKS, "counting", Counting)
-    error = lambda answers, asked, seed: {
-        "error": -Counting(None)
-        .score(  # noqa: E731
-            sum(Counting(None).count(answers[0][one.id], one) for one in asked)
-        )
-        .value
-    }
+
+    def error(answers, asked, seed):
+        return {
+            "error": -Counting(None)
+            .score(sum(Counting(None).count(answers[0][one.id], one) for one in asked))
+            .value
+        }
+
     monkeypatch.setitem(validation.VALIDATION, "counting", error)
     roles = {"fewshot": 6, "pool": 6, "validation": 6, "test": 9}
     built = [spoken(role, n) for role, count in roles.items() for n in range(count)]

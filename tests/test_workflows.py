@@ -165,7 +165,8 @@ elif "--method" in said:
     pathlib.Path(here / "posted").write_text(pathlib.Path(said[-1]).read_text())
 else:
     path = next(one for one in said if one.startswith("repos/"))
-    kind = "artifacts" if path.endswith("/artifacts") else "comments" if path.endswith("/comments") else "pull"
+    last = path.rpartition("/")[2]
+    kind = last if last in ("artifacts", "comments") else "pull"
     query = said[said.index("--jq") + 1]
     os.execvp("jq", ["jq", "--raw-output", query, str(here / f"{kind}.json")])
 """

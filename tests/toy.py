@@ -74,7 +74,8 @@ students.mkdir(parents=True)
 (students / "seed-0").write_text(f"{best}")
 scores = pathlib.Path(f"metrics/{track}/validation/{key}.json")
 scores.parent.mkdir(parents=True, exist_ok=True)
-scores.write_text(json.dumps({"accuracy": best, "accuracy_low": best - 0.02, "accuracy_high": best + 0.02, "items": 120}))
+ends = {"accuracy_low": best - 0.02, "accuracy_high": best + 0.02}
+scores.write_text(json.dumps({"accuracy": best, **ends, "items": 120}))
 """
 
 
@@ -150,8 +151,7 @@ class Toy:
         return done.stdout + done.stderr
 
     def earshot(self, *words: str, code: int = 0, **environment: str) -> str:
-        """Run `earshot`, which must end with `code`; return what it printed, standard error last.
-        """
+        """Run `earshot`, which must end with `code`; return what it printed, standard error last."""
         command = [sys.executable, "-m", "earshot.cli", *words]
         own = self.environment | environment
         done = subprocess.run(command, cwd=self.root, env=own, capture_output=True, text=True)

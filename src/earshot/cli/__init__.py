@@ -1,4 +1,6 @@
-"""The command `earshot`: a file per subcommand, with its parser (`add`) and what it does (`run`)."""
+"""The command `earshot`: a file per subcommand, with its parser (`add`) and what it does
+(`run`).
+"""
 
 import argparse
 import sys

@@ -21,7 +21,10 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "answer",
         help="answer a multiple-choice question about a recording",
-        description="Answer a multiple-choice question about a recording, in any format libsndfile reads, at any rate.",
+        description=(
+            "Answer a multiple-choice question about a recording, in any format "
+            "libsndfile reads, at any rate."
+        ),
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -22,7 +22,10 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "classify",
         help="say what kind of place a recording was made in",
-        description="Classify a recording of any length, second by second and all in all, in any format libsndfile reads.",
+        description=(
+            "Classify a recording of any length, second by second and all in all, in any "
+            "format libsndfile reads."
+        ),
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -16,7 +16,8 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "compare",
         help="compare metrics, parameters and costs of two commits",
-        description="Compare two commits, or a commit with the working tree: metrics beside their intervals, costs, "
+        description="Compare two commits, or a commit with the working tree: metrics "
+        "beside their intervals, costs, "
         "parameters. Reads Git's objects; nothing is checked out.",
     )
     command.add_argument(

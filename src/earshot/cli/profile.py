@@ -10,7 +10,10 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "profile",
         help="write a preset into params.yaml",
-        description="Write a preset of profiles/ into params.yaml, its comments kept; the profile `embedded` goes back.",
+        description=(
+            "Write a preset of profiles/ into params.yaml, its comments kept; the "
+            "profile `embedded` goes back."
+        ),
     )
     command.add_argument("name", help="embedded, mini, paper, full")
     command.set_defaults(run=run)

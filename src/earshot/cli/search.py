@@ -12,8 +12,10 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "search",
         help="look for the best parameters of a recipe",
-        description="Look through `search.ranges` in params.yaml with Optuna's TPE, every trial a DVC experiment, judged on "
-        "validation items, never on the test; hopeless trials end early. Run again, it continues the same study.",
+        description="Look through `search.ranges` in params.yaml with Optuna's TPE, every "
+        "trial a DVC experiment, judged on "
+        "validation items, never on the test; hopeless trials end early. Run again, it "
+        "continues the same study.",
     )
     command.add_argument("--trials", type=positive, help="how many in all (default: search.trials)")
     command.add_argument(
@@ -87,9 +89,11 @@ def _apply(plan: Any, content: dict[str, Any]) -> int:
     if fixed := {key: one for key, one in changed.items() if key in plan.section.fixed}:
         was = ", ".join(f"{key}: {old}" for key, (old, _) in fixed.items())
         print(
-            f"search.fixed made trials short; to train the best in full, put back before dvc repro: {was}"
+            "search.fixed made trials short; to train the best in full, put back "
+            f"before dvc repro: {was}"
         )
     print(
-        "next: dvc repro, which trains what follows and scores it on the test; git checkout . && dvc checkout goes back"
+        "next: dvc repro, which trains what follows and scores it on the test; git "
+        "checkout . && dvc checkout goes back"
     )
     return 0

@@ -12,8 +12,10 @@ def add(commands: Any) -> None:
     command = commands.add_parser(
         "sweep",
         help="run a grid of experiments",
-        description="Run every combination of `sweep.grid` in params.yaml as a DVC experiment; the workspace is left "
-        "alone. Compared on validation items, never on the test. Run again, it continues: what is done is not repeated.",
+        description="Run every combination of `sweep.grid` in params.yaml as a DVC "
+        "experiment; the workspace is left "
+        "alone. Compared on validation items, never on the test. Run again, it "
+        "continues: what is done is not repeated.",
     )
     command.add_argument(
         "--workers", type=positive, default=2, help="experiments at a time (default: 2)"

@@ -33,7 +33,8 @@ def apply(profile: Path, params: Path) -> list[str]:
     """
     if not profile.is_file():
         raise ParameterError(
-            f"{profile}: no such profile; there are {', '.join(available(profile.parent)) or 'none'}"
+            f"{profile}: no such profile; there are "
+            f"{', '.join(available(profile.parent)) or 'none'}"
         )
     yaml = _yaml()
     content = yaml.load(params.read_text())

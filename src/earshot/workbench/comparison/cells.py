@@ -71,14 +71,15 @@ def mark(move: Move) -> str:
 
 
 def code(text: Any, longest: int = 1000) -> str:
-    """Return text as code that stays within its table cell and carries no markup, link or mention."""
+    """Return text as code that stays within its table cell and carries no markup, link or
+    mention.
+    """
     line = " ".join(str(text).split())
     cut = line if len(line) <= longest else f"{line[: longest - 1]}…"
-    return (
-        f"<code>{html.escape(cut, quote=False).replace('|', '&#124;').replace('@', '&#64;').replace('`', '&#96;')}</code>"
-        if (set(cut) & set("`|<>&@"))
-        else f"`{cut}`"
-    )
+    if not set(cut) & set("`|<>&@"):
+        return f"`{cut}`"
+    codes = {ord("|"): "&#124;", ord("@"): "&#64;", ord("`"): "&#96;"}
+    return f"<code>{html.escape(cut, quote=False).translate(codes)}</code>"
 
 
 def parameter(content: Any) -> str:

@@ -66,7 +66,8 @@ def gate(
     notes = []
     if altered := [str(name) for name in old if name not in new or old[name] != new[name]]:
         notes.append(
-            f"this change alters the guard ({', '.join(altered)}): the base's tolerances are used until it is merged"
+            f"this change alters the guard ({', '.join(altered)}): the base's tolerances "
+            "are used until it is merged"
         )
     if not old and not new:
         notes.append("neither side has a guard: nothing is checked")
@@ -102,7 +103,8 @@ def _check(name: Any, tolerance: Any, tracks: Mapping[str, Mapping[str, Sides]])
     better = sign(name)
     if not better:
         raise ValueError(
-            f"{KEY}.{name}: whether more or less of {name.rsplit('.', 1)[-1]!r} is better is not known; {known()}"
+            f"{KEY}.{name}: whether more or less of {name.rsplit('.', 1)[-1]!r} is better "
+            f"is not known; {known()}"
         )
     base, head = tracks.get(track, {}).get(file, (Figures(), Figures()))
     old, new = base.values.get(figure), head.values.get(figure)

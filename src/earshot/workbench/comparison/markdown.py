@@ -21,8 +21,8 @@ MARKER = "<!-- earshot compare -->"  # the comment to update is found by it
 LIMIT = 60_000  # characters; GitHub refuses comments above 65,536
 _ROWS = 30  # of a table that is not folded
 _RULE = (
-    "Better and worse are said of what moved beyond its interval: the head's value outside the base's 95% interval, and the \
-base's outside the head's."
+    "Better and worse are said of what moved beyond its interval: the head's value outside "
+    "the base's 95% interval, and the base's outside the head's."
 )
 _CUT = "*The rest is cut: a comment holds no more. `earshot compare --format json` has everything.*"
 
@@ -61,7 +61,8 @@ def _title(found: Comparison) -> str:
     moved.append(f"{counts['same']} the same")
     costs = sum(len(_costs(track)) for track in found.tracks)
     lines.append(
-        f"Of {counts.total()} scores: {', '.join(moved)}; {costs or 'no'} cost{'s' * (costs != 1)} changed. {_RULE}"
+        f"Of {counts.total()} scores: {', '.join(moved)}; {costs or 'no'} "
+        f"cost{'s' * (costs != 1)} changed. {_RULE}"
     )
     return "\n".join(lines)
 
@@ -120,7 +121,10 @@ def _track(track: Track) -> list[str]:
         lines = table(
             ["figure", "base", "head", "change", ""], [_row(move) for move in [*judged, *close]]
         )
-        more = f"\nAnd {silent} more, of groups and gains or too small to see, moved within their intervals or have none."
+        more = (
+            f"\nAnd {silent} more, of groups and gains or too small to see, moved within "
+            "their intervals or have none."
+        )
         lines += [more] if silent else []
         sections.append(
             _fold(f"{track.name}, other figures: {len(judged)} beyond their intervals", lines)
@@ -169,7 +173,10 @@ def _changes(found: Changes) -> str:
     if not rows:
         return ""
     lines = table(["parameter", "base", "head"], rows)
-    summary = f"Parameters: {len(found.changed)} changed, {len(found.added)} added, {len(found.removed)} removed"
+    summary = (
+        f"Parameters: {len(found.changed)} changed, {len(found.added)} added, "
+        f"{len(found.removed)} removed"
+    )
     return _fold(summary, lines) if len(rows) > _ROWS else "\n".join([f"### {summary}", "", *lines])
 
 

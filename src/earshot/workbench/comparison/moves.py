@@ -2,7 +2,8 @@
 
 The rule: a figure moved *beyond its interval* when the head's value lies outside the base's 95%
 interval and the base's value lies outside the head's. Only such figures are called better or worse.
-Costs have no interval, being counted: any change counts. Figures without an interval are shown, never judged.
+Costs have no interval, being counted: any change counts. Figures without an interval are shown,
+never judged.
 """
 
 from collections.abc import Iterator

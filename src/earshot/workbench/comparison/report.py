@@ -10,7 +10,9 @@ from earshot.workbench.comparison.snapshot import Snapshot
 
 
 def report(found: Comparison) -> dict[str, Any]:
-    """Return what the Markdown says and the figures it folds away; what did not change is counted."""
+    """Return what the Markdown says and the figures it folds away; what did not change is
+    counted.
+    """
     return {
         "base": _side(found.base),
         "head": _side(found.head),

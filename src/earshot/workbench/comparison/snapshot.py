@@ -28,7 +28,9 @@ class Snapshot:
         return git.text(self.root, *words).strip("\0").split("\0")
 
     def read(self, path: str) -> str | None:
-        """Return a file's text; None where there is no such file, ValueError when it is no UTF-8."""
+        """Return a file's text; None where there is no such file, ValueError when it is no
+        UTF-8.
+        """
         if path not in self.files(path):
             return None
         if self.tree is None:

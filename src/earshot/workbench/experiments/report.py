@@ -24,7 +24,9 @@ def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def table(outcomes: Sequence[Outcome], varied: Sequence[str]) -> str:
-    """Return a table in columns: experiment, parameters, validation accuracy or why there is none."""
+    """Return a table in columns: experiment, parameters, validation accuracy or why there is
+    none.
+    """
     heads = labels(varied)
     rows = [["experiment", *heads.values(), "validation accuracy, % (95% interval)"]]
     for one in ranked(outcomes):
@@ -131,7 +133,9 @@ def draw(
 
 
 def _places(values: list[Any]) -> tuple[list[float], list[str]]:
-    """Return where values stand on an axis, and the names of the places when they are no numbers."""
+    """Return where values stand on an axis, and the names of the places when they are no
+    numbers.
+    """
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         return [float(value) for value in values], []
     names = sorted({str(value) for value in values})

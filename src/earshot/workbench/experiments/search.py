@@ -155,7 +155,8 @@ def best(plan: Plan) -> Outcome:
         ]
     if not done:
         raise ValueError(
-            "no finished trial of this search (its ranges, code and data as they are now): run earshot search"
+            "no finished trial of this search (its ranges, code and data as they are "
+            "now): run earshot search"
         )
     return max(done, key=lambda one: one.scores["accuracy"])
 
@@ -172,7 +173,8 @@ def apply(task: Task, outcome: Outcome) -> None:
     ]
     if lost:
         raise ValueError(
-            f"uncommitted changes that {outcome.name} does not have: {', '.join(lost[:5])}; commit or stash them"
+            f"uncommitted changes that {outcome.name} does not have: "
+            f"{', '.join(lost[:5])}; commit or stash them"
         )
     command("dvc", "exp", "apply", outcome.name, cwd=task.root)
 

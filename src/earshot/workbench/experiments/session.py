@@ -102,7 +102,8 @@ def pool(task: Task, workers: int, cores: int | None, tell: Tell) -> Iterator[Po
             tell("uncommitted changes of tracked files are part of every experiment")
         if files := snapshot.untracked(task.root):
             tell(
-                f"not part of any experiment, as Git does not know them: {', '.join(files[:5])}{' …' * (len(files) > 5)}"
+                "not part of any experiment, as Git does not know them: "
+                f"{', '.join(files[:5])}{' …' * (len(files) > 5)}"
             )
             tell(f"  to include them: git add {' '.join(files[:5])}")
         share = cores or max(1, progress.workers() // workers)

@@ -104,7 +104,9 @@ class Snapshot:
 
 
 def take(root: Path) -> Snapshot:
-    """Look at the repository at `root`; ValueError when it has no commit, or is no DVC repository."""
+    """Look at the repository at `root`; ValueError when it has no commit, or is no DVC
+    repository.
+    """
     head = command("git", "rev-parse", "--verify", "HEAD", cwd=root).strip()
     edits = _output(*DIFF, cwd=root)
     cache = command("dvc", "cache", "dir", cwd=root).strip()

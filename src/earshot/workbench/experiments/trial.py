@@ -105,7 +105,8 @@ def check(overrides: Any, recipe: str, track: str, content: dict[str, Any], sect
     for key in overrides:
         if not key.startswith(tuple(f"{one}." for one in own)):
             raise ValueError(
-                f"{section}: {key}: an experiment trains {recipe} alone, and may change {', '.join(own)}"
+                f"{section}: {key}: an experiment trains {recipe} alone, and may "
+                f"change {', '.join(own)}"
             )
         part: Any = content
         for name in key.split("."):
