@@ -1,4 +1,4 @@
-"""Small Git repositories with metrics, parameters and plots, whose history tests write themselves."""
+"""Small Git repositories with metrics, parameters and plots, whose history tests write."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def scores(accuracy: float, half: float = 0.02, **more: Any) -> dict[str, Any]:
 
 
 def write(root: Path, files: dict[str, Any]) -> None:
-    """Write files: text and bytes as they are, None removes, anything else as JSON (NaN allowed)."""
+    """Write files: text and bytes as they are, None removes, all else as JSON (NaN allowed)."""
     for name, content in files.items():
         path = root / name
         if content is None:

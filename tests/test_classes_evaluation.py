@@ -112,7 +112,7 @@ def test_order_of_items_changes_nothing():
 
 
 def test_classes_of_equal_size_on_one_device_score_as_plain_accuracy_does():
-    """Where the draws of places keep the classes balanced, the interval is that of `metrics.score`."""
+    """Where draws of places keep the classes balanced, the interval is that of `metrics.score`."""
     answers, clusters = np.tile([0, 1], 60), np.repeat(np.arange(60), 2)
     chosen = np.where(np.random.default_rng(4).random((3, 120)) < 0.7, answers, 1 - answers)
     mine = score(chosen, answers, clusters, ["a"] * 120, {"a": "real"})

@@ -478,7 +478,7 @@ def whole(folder, report=lambda *_: None, **changes) -> dict:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory) -> tuple[dict, dict, dict[str, torch.Tensor]]:
-    """A run without interruption: its metrics, what it reported, and the weights of its checkpoint."""
+    """A run without interruption: its metrics, what it reported, the weights of its checkpoint."""
     folder, reported = tmp_path_factory.mktemp("straight"), {}
     metrics = whole(folder, reported.__setitem__)
     backbone, unit_variance = load_backbone(str(folder / "checkpoint-out"), None)

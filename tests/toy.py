@@ -151,7 +151,7 @@ class Toy:
         return done.stdout + done.stderr
 
     def earshot(self, *words: str, code: int = 0, **environment: str) -> str:
-        """Run `earshot`, which must end with `code`; return what it printed, standard error last."""
+        """Run `earshot`, which must end with `code`; return its output, standard error last."""
         command = [sys.executable, "-m", "earshot.cli", *words]
         own = self.environment | environment
         done = subprocess.run(command, cwd=self.root, env=own, capture_output=True, text=True)

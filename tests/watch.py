@@ -19,7 +19,7 @@ OPENED, OVERFLOW, IS_FOLDER = 0x20, 0x4000, 0x40000000  # of inotify
 
 
 def watch(note: str) -> None:
-    """Write to `note`, when this process ends, the files in FOLDERS that were opened from now on."""
+    """Write to `note`, when this process ends, the files in FOLDERS that were opened since."""
     libc = ctypes.CDLL(None, use_errno=True)
     queue = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     places = {}

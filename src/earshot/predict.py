@@ -46,7 +46,7 @@ class Classification:
 
 
 class _Model:
-    """An ONNX file of one task: its session, metadata, sample rate in Hz, and what counts as audio."""
+    """An ONNX file of one task: its session, metadata, sample rate in Hz, what counts as audio."""
 
     task: str
     called: str

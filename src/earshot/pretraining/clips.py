@@ -1,4 +1,4 @@
-"""Unlabelled clips in one memory-mapped file: training on them takes no more memory than a batch."""
+"""Unlabelled clips in one memory-mapped file: training takes no more memory than a batch."""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -30,7 +30,7 @@ class EngineError(ValueError):
 
 
 class Worker:
-    """One process of Ray's: keeps `function`, and with it what that has loaded, from task to task."""
+    """One process of Ray's: keeps `function`, and what that has loaded, from task to task."""
 
     def __init__(self, function: Callable[[Any], Any], folder: str):
         os.chdir(folder)
