@@ -318,7 +318,8 @@ def test_no_stage_opens_files_that_it_does_not_declare(project):
     for stage, entry in yaml.safe_load((project.root / "dvc.lock").read_text())["stages"].items():
         if stage.startswith("pretrain@"):
             continue  # frozen
-        opened = json.loads((project.root / OPENED / f"{stage}.json").read_text())
+        noted = json.loads((project.root / OPENED / f"{stage}.json").read_text())
+        opened = [path for path in noted if not re.match("metrics/[^/]+/timing/", path)]
         declared = [one["path"] for part in ("deps", "outs") for one in entry.get(part, [])]
         assert [
             path
@@ -393,11 +394,10 @@ def test_a_queued_experiment_runs_its_own_code_elsewhere(project):
     runs.
     """
     before = project.quality()
-    with open(project.root / "src/earshot/plots.py", "a") as file:
+    with open(project.root / "src/earshot/evaluation/submission.py", "a") as file:
         file.write(
-            "\n\n_as_it_was = write_accuracy\n\n\n"
-            "def write_accuracy(path, rows):\n    _as_it_was(path, [('own_code', 1, 1, 1), "
-            "*rows])\n"
+            "\n\n_as_it_was = answer_table\n\n\n"
+            "def answer_table(*given):\n    return _as_it_was(*given).assign(own_code=1)\n"
         )
     project.dvc("exp", "run", "--queue", "--name", "queued", "--set-param", f"{TEMPERATURE}=8.0")
     project.restore()
