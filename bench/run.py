@@ -31,6 +31,7 @@ LIBRARIES = (
     "numpy",
     "pyarrow",
 )
+BY_HAND = "<!-- by hand from here -->"  # of the document written, this and all behind it stays
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "EARSHOT_WORKERS")
 
 
@@ -119,8 +120,10 @@ def main() -> None:
             ]
         )
         asked += " --folder DIR" if chosen.folder else ""
+        written = chosen.write.read_text() if chosen.write.exists() else ""
+        _, mark, by_hand = written.partition(BY_HAND)
         with atomic(chosen.write) as partial:
-            partial.write_text(document(results, asked))
+            partial.write_text(document(results, asked) + mark + by_hand)
 
 
 if __name__ == "__main__":
