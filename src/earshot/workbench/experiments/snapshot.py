@@ -100,7 +100,13 @@ class Snapshot:
                 "dvc", "checkout", "--quiet", "--with-deps", "--allow-missing", stage, cwd=folder
             )
         elif missing := [path for path in locked if not (folder / path).exists()]:
-            command("dvc", "checkout", "--quiet", *missing, cwd=folder)
+            command("dvc", "checkout", "--quiet", *_outputs(folder, missing), cwd=folder)
+
+
+def _outputs(folder: Path, paths: list[str]) -> list[str]:
+    """Return the outputs at or below these paths: a stage may depend on a folder of several."""
+    outs = [out["path"] for stage in stages(folder).values() for out in stage.get("outs", [])]
+    return [one for one in outs if any(one == path or one.startswith(f"{path}/") for path in paths)]
 
 
 def take(root: Path) -> Snapshot:
