@@ -60,10 +60,9 @@ def train(folder: Path, epochs: int = 3) -> tuple[nn.Module, list[dict[str, floa
         replace(asked, answer=-1) if n % 4 == 1 else asked for n, asked in enumerate(ABOUT_EIGHT)
     ]
     name = folder / f"sequences-{os.environ.get('RANK', '')}.parquet"
-    loader, held_out = (
-        Loader(items, eight_sequences(name), TASK, 3),
-        Loader(ABOUT_EIGHT, eight_sequences(name), TASK, 3),
-    )
+    loader = Loader(items, eight_sequences(name), TASK, 3)
+    # one batch: of two processes, one has nothing to score
+    held_out = Loader(ABOUT_EIGHT, eight_sequences(name), TASK, 8)
     model, history = student(), []
     trainer = Trainer(
         model,

@@ -141,6 +141,11 @@ def collect(own: list[T]) -> list[T]:
     return [dealt[n % len(dealt)][n // len(dealt)] for n in range(sum(map(len, dealt)))]
 
 
+def gathered(own: list[T]) -> list[T]:
+    """Return the lists of all processes as one; a process may have nothing to give."""
+    return own if processes() == 1 else gather_object(own)
+
+
 def total(*figures: float) -> list[float]:
     """Return the sum over all processes of each figure."""
     if processes() == 1:

@@ -48,8 +48,8 @@ def validate(model: nn.Module, loader: Loader) -> Score:
             yield batch
 
     answers = predict(model, task, shared())
-    counts = sum(task.count(answers[item.id], item) for item in items)
-    return task.score(np.array(accelerator.total(*counts)))
+    counts = accelerator.gathered([task.count(answers[item.id], item) for item in items])
+    return task.score(sum(counts))
 
 
 def better(score: Score, rival: Score) -> bool:
