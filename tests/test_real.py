@@ -133,7 +133,8 @@ def test_from_nothing_to_metrics(project, served, hosts, hub):
         "scenes": {"teacher", "layered_int8"},
     }.items():
         assert models <= set(json.loads(project.quality(track)))
-    identity = json.loads((project.root / "models/scenes/teacher/identity.json").read_text())
+    teacher = project.root / "models/scenes/teachers/scenes"
+    identity = json.loads((teacher / "identity.json").read_text())
     assert (
         identity["checkpoint"] == "facebook/hubert-base-ls960" and len(identity["revision"]) == 40
     )
