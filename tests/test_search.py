@@ -168,7 +168,7 @@ def test_a_search_prunes_continues_after_a_kill_and_applies_its_best(toy):
     assert "3 of 3 trials are there already" in printed and len(toy.experiments()) == states.count(
         "done"
     )
-    toy.write("src/own.py", "FACTOR = 1.0  # changed\n")
+    toy.write("src/own/code.py", "FACTOR = 1.0  # changed\n")
     toy.run("git", "stash", "--quiet")
     printed = toy.earshot("search", "--apply")
     best = stored[0]

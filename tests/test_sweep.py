@@ -246,7 +246,7 @@ def test_a_grid_becomes_experiments_and_the_workspace_stays_as_it_was(toy):
     toy.section(
         "sweep", {"recipe": RECIPE, "fixed": {WEIGHT: 0.1}, "grid": {TEMPERATURE: [4.0, 2.0]}}
     )
-    toy.write("src/own.py", "FACTOR = 0.5\n")
+    toy.write("src/own/code.py", "FACTOR = 0.5\n")
     toy.write("src/new.py", "")
     toy.run(
         "dvc",
@@ -345,7 +345,7 @@ def worker(name: str) -> int:
 def test_a_sweep_is_refused_where_it_would_run_more_than_students(toy):
     stage = f"distill@{RECIPE}"
     first = snapshot.digest(toy.root, stage, {}, {})
-    toy.write("src/own.py", "FACTOR = 2.0\n")
+    toy.write("src/own/code.py", "FACTOR = 2.0\n")
     assert (
         snapshot.digest(toy.root, stage, {}, {})
         != first

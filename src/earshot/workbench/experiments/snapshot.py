@@ -100,13 +100,21 @@ class Snapshot:
                 "dvc", "checkout", "--quiet", "--with-deps", "--allow-missing", stage, cwd=folder
             )
         elif missing := [path for path in locked if not (folder / path).exists()]:
-            command("dvc", "checkout", "--quiet", *_outputs(folder, missing), cwd=folder)
+            command("dvc", "checkout", "--quiet", *outputs_of(folder, missing), cwd=folder)
 
 
-def _outputs(folder: Path, paths: list[str]) -> list[str]:
-    """Return the outputs at or below these paths: a stage may depend on a folder of several."""
-    outs = [out["path"] for stage in stages(folder).values() for out in stage.get("outs", [])]
-    return [one for one in outs if any(one == path or one.startswith(f"{path}/") for path in paths)]
+def outputs_of(root: Path, paths: list[str]) -> dict[str, tuple[str, str]]:
+    """Return {output: (its stage, its MD5)} of what lies at, above or below these paths.
+
+    A stage may depend on a folder of several outputs, or on a part of one.
+    """
+    found = {}
+    for stage, entry in stages(root).items():
+        for out in entry.get("outs", []):
+            one = Path(out["path"])
+            if any(one.is_relative_to(path) or Path(path).is_relative_to(one) for path in paths):
+                found[out["path"]] = stage, out["md5"]
+    return found
 
 
 def take(root: Path) -> Snapshot:
@@ -130,9 +138,13 @@ def digest(root: Path, stage: str, params: dict[str, Any], overrides: Any) -> st
     """
     things: list[Any] = [stage, params, overrides]
     for dependency in dependencies(root, stage):
-        file = root / dependency["path"]
-        code = file.suffix == ".py" and file.is_file()
-        things.append([dependency["path"], sha256(file) if code else dependency.get("md5")])
+        path = dependency["path"]
+        if outputs_of(root, [path]):
+            things.append([path, dependency.get("md5")])
+            continue
+        whole = root / path
+        code = [whole] if whole.is_file() else sorted(whole.rglob("*.py"))
+        things += [[str(file.relative_to(root)), sha256(file)] for file in code]
     return hashlib.sha256(json.dumps(things, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -150,25 +162,14 @@ def absent(root: Path, stage: str) -> list[str]:
     """Return the stages whose data `stage` depends on, and which neither the workspace nor DVC's
     cache has.
     """
-    made = {
-        out["path"]: (name, out["md5"])
-        for name, entry in stages(root).items()
-        for out in entry.get("outs", [])
-    }
     cache = (root / command("dvc", "cache", "dir", cwd=root).strip()).resolve()
-    found = []
-    for one in dependencies(root, stage):
-        parts = Path(one["path"])
-        producer = next(
-            (made[str(path)] for path in (parts, *parts.parents) if str(path) in made), None
-        )
-        if (
-            producer
-            and not (root / parts).exists()
-            and not object_path(cache, producer[1]).exists()
-        ):
-            found.append(producer[0])
-    return sorted(set(found))
+    needed = outputs_of(root, [one["path"] for one in dependencies(root, stage)])
+    lost = {
+        producer
+        for path, (producer, md5) in needed.items()
+        if not (root / path).exists() and not object_path(cache, md5).exists()
+    }
+    return sorted(lost)
 
 
 def _config(root: Path, name: str) -> str:
