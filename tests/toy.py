@@ -24,12 +24,12 @@ stages:
       deps: [stages/cache.py]
       params: [seed]
       outs:
-        - data/${item}/cache
+        - data/${item}/cache/english
   distill:
     foreach: [listening-kd_pool]
     do:
       cmd: PYTHONPATH=src python stages/distill.py ${item}
-      deps: [stages/distill.py, src/own.py, "data/listening/cache"]
+      deps: [stages/distill.py, src/own, "data/listening/cache"]
       params: [seed, "recipes.${item}", "tracks.listening.student", "tracks.listening.distill"]
       outs:
         - models/listening/students/${item}
@@ -40,13 +40,13 @@ stages:
 """
 CACHE = """
 import pathlib, sys
-folder = pathlib.Path("data", sys.argv[1], "cache")
+folder = pathlib.Path("data", sys.argv[1], "cache", "english")
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "part").write_text("teacher " * 100)
 """
 DISTILL = """
 import ctypes, json, math, os, pathlib, signal, sys, time, yaml
-import own
+from own import code
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # as the real stages do: it dies with its parent
 key = sys.argv[1]
@@ -55,8 +55,8 @@ recipe = params["recipes"][key]
 track, kd = recipe["track"], recipe["terms"]["kd"]
 if kd["weight"] < 0:
     sys.exit(f"distill@{key}: weight={kd['weight']}: at least 0")
-assert (pathlib.Path("data", track, "cache") / "part").read_text().startswith("teacher")
-best = own.FACTOR * (0.9 - 0.1 * abs(math.log2(kd["temperature"] / 4)) - 0.2 * kd["weight"])
+assert (pathlib.Path("data", track, "cache/english") / "part").read_text().startswith("teacher")
+best = code.FACTOR * (0.9 - 0.1 * abs(math.log2(kd["temperature"] / 4)) - 0.2 * kd["weight"])
 pause = float(os.environ.get("TOY_SECONDS", 0)) / recipe["epochs"]
 tables = []
 for seed in range(params["tracks"][track]["distill"]["seeds"]):
@@ -122,7 +122,7 @@ class Toy:
             "stages/distill.py": DISTILL,
         }.items():
             self.write(name, text)
-        self.write("src/own.py", "FACTOR = 1.0\n")
+        self.write("src/own/code.py", "FACTOR = 1.0\n")
         self.write(".gitignore", "/data/\n/models/\n/plots/\n/experiments/\n__pycache__/\n")
         self.run("git", "init", "--quiet", "--initial-branch", "main")
         self.run("dvc", "init", "--quiet")

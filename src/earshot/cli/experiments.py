@@ -1,29 +1,44 @@
-"""What `sweep` and `search` share: where results lie, and the view of what runs."""
+"""What `sweep` and `search` share: options, results, and the view of what runs."""
 
+import argparse
 import re
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from earshot.cli.shared import positive
+
 FOLDER = Path("experiments")
 
 
-def prepare(name: str) -> tuple[Any, dict[str, Any], Path]:
-    """Return parameters, params.yaml as read and the folder of results; ValueError for a name that
-    Git would not take.
+def add(commands: Any, name: str, help: str, description: str) -> argparse.ArgumentParser:
+    """Add a command of experiments to the parser, with the options that all have."""
+    command = commands.add_parser(name, help=help, description=description)
+    command.add_argument("--workers", type=positive, help="experiments at a time")
+    command.add_argument(
+        "--name", default=name, help=f"what experiments' names begin with (default: {name})"
+    )
+    return command
+
+
+def task(section: str, name: str) -> tuple[Any, Any]:
+    """Return the parameters and the task of `sweep` or `search`.
+
+    ValueError for a name that Git would not take, and where there is nothing to run.
     """
     import yaml
 
     from earshot.params import parse
+    from earshot.workbench.experiments import task
 
     if not re.fullmatch(r"\w[\w-]*", name):
         raise ValueError(f"--name {name}: letters, digits, _ and - only")
     content = yaml.safe_load(Path("params.yaml").read_text())
-    return parse(content), content, FOLDER.resolve() / name
+    params, root = parse(content), Path().resolve()
+    return params, task.make(root, root / FOLDER / name, section, params, content)
 
 
 def tell(line: str) -> None:
@@ -31,20 +46,31 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def end(folder: Path, outcomes: Sequence[Any]) -> int:
-    """Say where results lie and what can be done with them; return the exit code."""
-    print(
-        f"{folder.relative_to(Path().resolve())}/: results.csv, results.json, accuracy.png, logs/"
-    )
-    if any(one.state == "done" for one in outcomes):
-        print("next: dvc exp show --only-changed, dvc exp apply NAME, dvc exp remove NAME …")
-        return 0
-    return 1
+def conduct(
+    task: Any, plan: Any, varied: Sequence[str], workers: int, cores: int | None, history: bool
+) -> int:
+    """Run a plan; print a table, write it as CSV, JSON and PNG. Return 1 when nothing succeeded."""
+    from earshot.workbench.experiments import engine, report
+
+    tell(f"{plan.total} experiments of {task.stage}, {workers} at a time")
+    with View(plan.total, workers) as view:
+        outcomes = engine.run(task, plan, workers, cores, view.tell, view.watch)
+    report.write(task.folder, outcomes, varied, {"recipe": task.recipe, "fixed": task.fixed})
+    title = f"{task.recipe}: validation accuracy"
+    report.draw(task.folder / "accuracy.png", outcomes, varied, title, history)
+    print(f"{report.table(outcomes, varied)}\n\n{report.verdict(outcomes)}")
+    folder = task.folder.relative_to(task.root)
+    print(f"{folder}/: results.csv, results.json, accuracy.png, logs/")
+    if not any(one.state == "done" for one in outcomes):
+        return 1
+    print("next: dvc exp show --only-changed, dvc exp apply NAME, dvc exp remove NAME …")
+    return 0
 
 
 class View:
-    """A bar with how many are done, failed and running and how long the rest takes; lines where
-    there is no terminal.
+    """A bar with what is done, failed and running and how long the rest takes.
+
+    Where there is no terminal it prints lines.
     """
 
     def __init__(self, total: int, workers: int):
@@ -56,12 +82,7 @@ class View:
             dynamic_ncols=True,
             bar_format="{desc}: {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}",
         )
-        self.total, self.workers, self.known, self.begun = (
-            total,
-            workers,
-            set[str](),
-            time.monotonic(),
-        )
+        self.total, self.workers, self.known = total, workers, set[str]()
 
     def __enter__(self) -> "View":
         return self

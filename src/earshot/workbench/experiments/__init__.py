@@ -1,7 +1,6 @@
-"""Experiments beside one another: the stage `distill` under other parameters, each in a clone of
-its own.
+"""Experiments beside one another: the stage `distill` under other parameters, each in a clone.
 
-`grid` says which, `snapshot` what they start from, `pool` runs them, `search` chooses the next,
-`report` shows what came out. Each ends as a DVC experiment. DVC's own queue is not used: see
-`pool`.
+`task` says what is trained, `trial` what one experiment is, `snapshot` what clones start from,
+`pool` runs them, `engine` carries out a plan (`grid` or `search`), `report` shows what came out.
+Each ends as a DVC experiment. DVC's own queue is not used: see `pool`.
 """
