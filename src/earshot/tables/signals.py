@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,15 @@ def key(
 def _views(item: Item, views: Mapping[str, Sequence[int]]) -> list[int]:
     """Return the views that all utterances of an item have."""
     return sorted(set.intersection(*(set(views[utterance]) for utterance in item.utterances)))
+
+
+def _keys(
+    signal: str, items: Sequence[Item], views: Mapping[str, Sequence[int]]
+) -> Iterator[tuple[str, int]]:
+    """Yield the (id, view) that a signal's store must have, an utterance's as often as asked."""
+    for item in items:
+        ids = item.utterances if signal == "front" else [item.id]
+        yield from product(ids, _views(item, views))
 
 
 def write_index(folder: Path, teacher: str, whole: str) -> None:
@@ -103,12 +113,12 @@ class Signals:
         for signal, checksum in stores.items():
             self._take(folder / f"{signal}.parquet", signal, checksum)
         self._file.flush()
-        asked = [(item.id, view) for item in items for view in _views(item, views)]
-        for id, view in asked:
-            if ("hidden", id, view) not in self._places:
-                raise SignalError(
-                    f"{folder}: incomplete cache, item {id} is missing in view {view}"
-                )
+        for signal in stores:
+            for id, view in _keys(signal, items, views):
+                if (signal, id, view) not in self._places:
+                    raise SignalError(
+                        f"{folder}/{signal}.parquet: incomplete, {id} is missing in view {view}"
+                    )
 
     def _take(self, path: Path, signal: str, checksum: str) -> None:
         """Check a store and copy its arrays to the unnamed file."""
