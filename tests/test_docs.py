@@ -49,7 +49,8 @@ def test_links_lead_somewhere(name: str):
 def test_a_dead_link_is_caught(tmp_path: Path):
     page = tmp_path / "a.md"
     page.write_text(
-        "# Two Words\n[a](#two-words) [b](a.md#gone) [c](b.md) [d](https://example.org/x)\n```\n[e](x)\n```\n"
+        "# Two Words\n[a](#two-words) [b](a.md#gone) [c](b.md) [d](https://example.org/x)\n"
+        "```\n[e](x)\n```\n"
     )
     assert dead(page) == ["a.md#gone", "b.md"]
 

@@ -24,7 +24,10 @@ ARCHIVES = "archives"  # the folder in a corpus' root where archives wait to be 
 OPENSLR = ("https://www.openslr.org", "https://openslr.elda.org", "https://openslr.trmal.net")
 ZENODO = "https://zenodo.org/records/6337421/files"
 DCASE = "https://github.com/CPJKU/dcase2024_task1_baseline/releases/download/files"
-LIBRISQA = "https://huggingface.co/datasets/ZihanZhao/LibriSQA/resolve/75a39e781262d3e5e59af904892427e0f0618240"
+LIBRISQA = (
+    "https://huggingface.co/datasets/ZihanZhao/LibriSQA/resolve/"
+    "75a39e781262d3e5e59af904892427e0f0618240"
+)
 # Bytes unpacked for each byte of an archive: gzip gains nothing on FLAC, and TAU's 230,350 clips of
 # 132,344 bytes are 1.11 times their zips.
 GROWTH = 1.12

@@ -8,11 +8,14 @@ _TEXTS = {
     "skip": ("Skip to the results", "跳到结果"),
     "contents": ("Contents", "目录"),
     "lead": (
-        "Large speech models distilled into small students, from very little labelled audio. Every figure below comes from the pipeline’s own files; their hashes are at the end.",
-        "用极少的标注音频，把大型语音模型蒸馏成小型学生模型。以下每个数字都来自流水线自己的文件，其哈希列在文末。",
+        "Large speech models distilled into small students, from very little labelled audio. "
+        "Every figure below comes from the pipeline’s own files; their hashes are at the end.",
+        "用极少的标注音频，把大型语音模型蒸馏成小型学生模型。以下每个数字都来自流水线自己的文件，"
+        "其哈希列在文末。",
     ),
     "intervals_note": (
-        "Intervals are 95%, over whole passages or locations and training seeds; gains are paired on the same items and seeds.",
+        "Intervals are 95%, over whole passages or locations and training seeds; gains are paired "
+        "on the same items and seeds.",
         "区间均为 95%，按整个段落或地点以及训练种子重采样；增益在相同题目与种子上配对。",
     ),
     "student": ("the shipped student", "交付的学生"),
@@ -47,12 +50,15 @@ _TEXTS = {
     "head_latency_ms": ("latency, ms", "延迟，毫秒"),
     "head_train_minutes": ("training, min", "训练，分钟"),
     "cost_note": (
-        "MACs and latency are of one clip of {seconds:g} s, latency on one thread. int8 files share their float students’ training.",
-        "乘加次数与延迟均针对一段 {seconds:g} 秒的音频，延迟为单线程。int8 文件沿用其浮点学生的训练。",
+        "MACs and latency are of one clip of {seconds:g} s, latency on one thread. int8 files "
+        "share their float students’ training.",
+        "乘加次数与延迟均针对一段 {seconds:g} 秒的音频，延迟为单线程。"
+        "int8 文件沿用其浮点学生的训练。",
     ),
     "gains": ("Paired gains", "配对增益"),
     "gains_caption": (
-        "One model’s {metric} less another’s on the same items and seeds, in points. Hollow: the interval holds zero.",
+        "One model’s {metric} less another’s on the same items and seeds, in points. Hollow: the "
+        "interval holds zero.",
         "相同题目与种子上，一个模型的{metric}减去另一个，单位为百分点。空心：区间包含零。",
     ),
     "gains_axis": ("{metric}, points", "{metric}，百分点"),
@@ -89,14 +95,16 @@ _TEXTS = {
     ),
     "calibration": ("Calibration", "校准"),
     "calibration_caption": (
-        "How often answers of a confidence are right, {model}. A mark grows with its share of the answers.",
+        "How often answers of a confidence are right, {model}. A mark grows with its share of the "
+        "answers.",
         "{model}：某一置信度的回答有多少是对的。标记大小表示所占份额。",
     ),
     "confidence": ("confidence", "置信度"),
     "perfect": ("perfect", "完全校准"),
     "cost": ("Cost against {metric}", "代价与{metric}"),
     "cost_caption": (
-        "Each model’s {metric} over {cost}, logarithmic, with 95% intervals; hollow: quantized. The upright axis does not begin at zero.",
+        "Each model’s {metric} over {cost}, logarithmic, with 95% intervals; hollow: quantized. "
+        "The upright axis does not begin at zero.",
         "各模型的{metric}随{cost}变化，横轴为对数，附 95% 区间；空心：量化后。纵轴不从零开始。",
     ),
     "cost_bytes": ("file size", "文件大小"),
@@ -104,19 +112,25 @@ _TEXTS = {
     "cost_latency_ms": ("median latency, ms", "延迟中位数，毫秒"),
     "routing": ("Teacher layers that student stages learn from", "学生各级所学的教师层"),
     "routing_caption": (
-        "Similarity of a student stage’s and a teacher layer’s attention in {recipe}, mean over seeds; framed: chosen by that many seeds.",
+        "Similarity of a student stage’s and a teacher layer’s attention in {recipe}, mean over "
+        "seeds; framed: chosen by that many seeds.",
         "{recipe}：学生级与教师层注意力的相似度，取种子均值；加框者被相应数目的种子选中。",
     ),
     "stage": ("student stage", "学生级"),
     "layer": ("teacher layer", "教师层"),
     "hardest": ("Hardest test items", "最难的测试题"),
     "hardest_note": (
-        "The {count} items whose right option has the lowest probability, mean over seeds, then over all models; one item of a passage or location. Pictures are the log-mel frames that the student hears, low bands below.",
-        "正确选项概率最低的 {count} 题（先对种子、再对所有模型取均值），每个段落或地点取一题。图为学生所听的对数梅尔帧，低频在下。",
+        "The {count} items whose right option has the lowest probability, mean over seeds, then "
+        "over all models; one item of a passage or location. Pictures are the log-mel frames that "
+        "the student hears, low bands below.",
+        "正确选项概率最低的 {count} 题（先对种子、再对所有模型取均值），每个段落或地点取一题。"
+        "图为学生所听的对数梅尔帧，低频在下。",
     ),
     "hardest_missing": (
-        "Not here: the test items’ sound or models’ answers are missing (data/ and models/ are not in Git). `dvc pull` or `make repro` brings them.",
-        "此处缺少：没有测试题的声音或模型的回答（data/ 与 models/ 不在 Git 中）。运行 `dvc pull` 或 `make repro` 即可得到。",
+        "Not here: the test items’ sound or models’ answers are missing (data/ and models/ are "
+        "not in Git). `dvc pull` or `make repro` brings them.",
+        "此处缺少：没有测试题的声音或模型的回答（data/ 与 models/ 不在 Git 中）。"
+        "运行 `dvc pull` 或 `make repro` 即可得到。",
     ),
     "spectrogram": (
         "Log-mel spectrogram of {item}, {seconds:.1f} s",
