@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from earshot.distillation.distill import Distilled, distill
+from earshot.distillation.distill import Distillation, Distilled
 from earshot.evaluation.validation import VALIDATION
 from earshot.models import accelerator, checkpoint
 from earshot.params import text_of
@@ -48,7 +48,7 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
     inputs = (table, mel, cache / signals.INDEX)
     unfinished = scratch(track, "distill", recipe_key, digest(*inputs, *settings))
     main = accelerator.is_main()
-    result = distill(
+    result = Distillation(
         recipe,
         student,
         params,
@@ -60,7 +60,7 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
         read("seed") + seed,
         unfinished,
         curves(track, recipe_key, seed) if main else lambda epoch, scores: None,
-    )
+    ).run()
     folder = Path(f"models/{track}/students/{recipe_key}")
     for form, model in result.models().items():
         if main:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from learning import TASK, cache_by_hand, copied, forbid_teacher, item, mel_store, same
 
-from earshot.distillation.distill import Distillation, distill
+from earshot.distillation.distill import Distillation
 from earshot.distillation.lessons import with_lessons
 from earshot.models.heads import ABSENT
 from earshot.params import KD, BiLSTM, CrossEntropy, Distill, FeatureMSE, Recipe, Terms, Text
@@ -88,19 +88,23 @@ class World:
 
     def distill(self, recipe: Recipe, scratch, seed: int = 0, on_epoch=lambda epoch, scores: None):
         items = [asked for role in recipe.data for asked in self.items[role]]
-        return distill(
-            recipe,
-            STUDENT,
-            SETTINGS,
-            CHOICE,
-            self.mel,
-            items,
-            self.items["validation"],
-            self.cache,
-            seed,
-            scratch,
-            on_epoch,
-        ).student
+        return (
+            Distillation(
+                recipe,
+                STUDENT,
+                SETTINGS,
+                CHOICE,
+                self.mel,
+                items,
+                self.items["validation"],
+                self.cache,
+                seed,
+                scratch,
+                on_epoch,
+            )
+            .run()
+            .student
+        )
 
     def score(self, student) -> float:
         answers = predict(student, CHOICE, Loader(self.items["test"], self.mel, CHOICE, 32))

@@ -9,7 +9,7 @@ from learning import CLASSES, LAYERS, SceneWorld, copied, forbid_teacher, same
 from test_distillation import HARD
 
 from earshot.distillation import distill as distillation
-from earshot.distillation.distill import Distillation, Distilled, distill
+from earshot.distillation.distill import Distillation, Distilled
 from earshot.distillation.lessons import front, with_lessons
 from earshot.distillation.objective import Objective
 from earshot.distillation.terms import Layered as LayeredTerm
@@ -63,7 +63,7 @@ def learn(
     recipe = Recipe(
         track="scenes", data=list(data), epochs=epochs, terms=terms, augment=augment, qat=qat
     )
-    return distill(
+    return Distillation(
         recipe,
         student,
         Distill(batch=8, learning_rate=1e-2),
@@ -75,7 +75,7 @@ def learn(
         seed,
         scratch,
         on_epoch,
-    )
+    ).run()
 
 
 def right(scenes: SceneWorld, student) -> float:

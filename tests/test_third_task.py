@@ -11,7 +11,7 @@ from learning import clips, mel_store, teacher_params, tiny_checkpoint
 from torch import nn
 
 from earshot import tasks
-from earshot.distillation.distill import distill
+from earshot.distillation.distill import Distillation
 from earshot.evaluation import validation
 from earshot.evaluation.ask import student_answers
 from earshot.features.recordings import Recordings
@@ -114,7 +114,7 @@ def test_counting_words_goes_through_teacher_cache_students_and_scores(tmp_path,
     terms = Terms(ce=CrossEntropy(weight=0.9), feature=FeatureMSE(weight=0.1))
     recipe = Recipe(track="words", data=["fewshot", "pool"], epochs=3, terms=terms)
     student, task, history = BiLSTM(name="bilstm", hidden=4, stack=2), Counting(None), []
-    result = distill(
+    result = Distillation(
         recipe,
         student,
         Distill(batch=4),
@@ -126,7 +126,7 @@ def test_counting_words_goes_through_teacher_cache_students_and_scores(tmp_path,
         0,
         tmp_path / "distil",
         lambda epoch, scores: history.append(scores),
-    )
+    ).run()
     assert {"ce", "feature", "loss", "validation"} <= set(history[-1])
     checkpoint.save_weights(tmp_path / "student.safetensors", result.student.state_dict())
 

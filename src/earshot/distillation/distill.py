@@ -49,14 +49,18 @@ class Distilled:
 
 
 class Distillation:
-    """What the phases of one student's training share."""
+    """The training of one student on `items` by a recipe.
+
+    Students of one seed start from the same weights whatever the recipe, so recipes can be compared
+    in pairs.
+    """
 
     def __init__(
         self,
         recipe: Recipe,
+        student: Student,
         params: Distill,
         task: Task,
-        student: nn.Module,
         mel: Store,
         items: Sequence[Item],
         validation: Sequence[Item],
@@ -65,22 +69,24 @@ class Distillation:
         scratch: Path,
         on_epoch: OnEpoch,
     ):
-        self.recipe, self.task, self.signals, self.seed = recipe, task, signals, seed
-        self.scratch, self.on_epoch = scratch, on_epoch
+        self.recipe, self.params, self.task, self.signals = recipe, params, task, signals
+        self.seed, self.scratch, self.on_epoch = seed, scratch, on_epoch
+        torch.manual_seed(seed)
+        self.student = STUDENTS[student.name](student, mel.width, task)
         labelled = [item for item in items if item.role == "fewshot"] or items
         self.train = Loader(items, mel, task, params.batch, recipe.augment.views)
         self.held_out = Loader(validation, mel, task, 4 * params.batch)
         self.labelled = Loader(labelled, mel, task, 4 * params.batch)
         self.names = needed(recipe.terms)
-        self.objective = self._objective(student, labelled)
+        self.objective = self._objective(labelled)
 
-    def _objective(self, student: nn.Module, labelled: Sequence[Item]) -> Objective:
+    def _objective(self, labelled: Sequence[Item]) -> Objective:
         example = next(with_lessons(iter(self.train), self.signals, self.names))
         with torch.no_grad():
-            _, layers = student.eval().encode(example.sequences, example.lengths)
+            _, layers = self.student.eval().encode(example.sequences, example.lengths)
         mean = mean_frame(self.signals, labelled) if "front" in self.names else None
         widths = [layer.shape[-1] for layer in layers]
-        setting = Setting(self.task, student, example, widths, mean, self.seed)
+        setting = Setting(self.task, self.student, example, widths, mean, self.seed)
         return Objective(self.recipe.terms, setting, len(self.train))
 
     def fit(
@@ -140,42 +146,21 @@ class Distillation:
         inputs = [(batch.sequences, batch.lengths) for batch in batches]
         return fake_quant.calibrate(fake_quant.prepare(student), inputs)
 
-
-def distill(
-    recipe: Recipe,
-    student_params: Student,
-    params: Distill,
-    task: Task,
-    mel: Store,
-    items: Sequence[Item],
-    validation: Sequence[Item],
-    signals: Signals,
-    seed: int,
-    scratch: Path,
-    on_epoch: OnEpoch,
-) -> Distilled:
-    """Train one student on `items` by `recipe`; each form is as of its epoch best on `validation`.
-
-    Students of one seed start from the same weights whatever the recipe, so recipes can be compared
-    in pairs.
-    """
-    torch.manual_seed(seed)
-    student = STUDENTS[student_params.name](student_params, mel.width, task)
-    training = Distillation(
-        recipe, params, task, student, mel, items, validation, signals, seed, scratch, on_epoch
-    )
-    result = Distilled(student)
-    rate, schedule, alone = params.learning_rate, params.schedule, training.objective.alone
-    result.seconds = training.fit(student, "float", 0, recipe.epochs, rate, schedule, alone)
-    shipped = student.eval()
-    if training.objective.layered:
-        result.routing = training.route(student)
-    if fake_quant.is_static(student):
-        shipped = result.int8["ptq"] = training.calibrated(student)
-        if recipe.qat:
-            shipped = result.int8["qat"] = training.calibrated(student)
-            qat = (recipe.qat.epochs, recipe.qat.learning_rate, "cosine")
-            result.seconds += training.fit(shipped, "qat", recipe.epochs, *qat)
-            shipped.eval()
-    result.answers = predict(shipped, task, training.held_out)
-    return result
+    def run(self) -> Distilled:
+        """Train the student; each form is as of its epoch best on validation items."""
+        student, recipe, params = self.student, self.recipe, self.params
+        result = Distilled(student)
+        rate, schedule, alone = params.learning_rate, params.schedule, self.objective.alone
+        result.seconds = self.fit(student, "float", 0, recipe.epochs, rate, schedule, alone)
+        shipped = student.eval()
+        if self.objective.layered:
+            result.routing = self.route(student)
+        if fake_quant.is_static(student):
+            shipped = result.int8["ptq"] = self.calibrated(student)
+            if recipe.qat:
+                shipped = result.int8["qat"] = self.calibrated(student)
+                qat = (recipe.qat.epochs, recipe.qat.learning_rate, "cosine")
+                result.seconds += self.fit(shipped, "qat", recipe.epochs, *qat)
+                shipped.eval()
+        result.answers = predict(shipped, self.task, self.held_out)
+        return result
