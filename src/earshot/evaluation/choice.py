@@ -34,35 +34,45 @@ def quality(
     The audio-blind control is trained here on `training` items; for the paper's protocol on the ten
     questions.
     """
-    scores: dict[str, Any] = {}
     settings = {"resamples": params.resamples, "seed": seed}
-    for role, trained_on in {"test": "teacher", "paper": "fewshot"}.items():
-        mine = [item for item in asked if item.role == role]
-        if not mine:
-            continue
-        blind = AudioBlind([item for item in training if item.role == trained_on]).predict(mine)
-        answers = np.array([item.answer for item in mine])
-        clusters = np.array([item.passage for item in mine])
-        groups = {
-            name: np.array([getattr(item, name) for item in mine]) for name in ("skill", "wording")
-        }
-        ids = [item.id for item in mine]
-        stacked = {
-            name: metrics.stack(each, ids)
-            for name, each in ({"audio_blind": [blind]} | models).items()
-        }
-        for name, probabilities in stacked.items():
-            if role == "test":
-                scores[name] = metrics.score(probabilities, answers, clusters, groups, **settings)
-            else:
-                scores[name]["paper_protocol"] = metrics.score(
-                    probabilities, answers, clusters, {}, **settings
-                )
-        if role == "test":
-            scores["gain"] = {
-                pair: metrics.paired_gain(
-                    *(stacked[m] for m in pair.split("_vs_")), answers, clusters, **settings
-                )
-                for pair in metrics.pairs(params.gains, stacked)
-            }
+    test, answers, clusters = _stacked(models, training, asked, "teacher", "test")
+    about = [item for item in asked if item.role == "test"]
+    groups = {
+        name: np.array([getattr(item, name) for item in about]) for name in ("skill", "wording")
+    }
+    scores: dict[str, Any] = {
+        name: metrics.score(probabilities, answers, clusters, groups, **settings)
+        for name, probabilities in test.items()
+    }
+    scores["gain"] = {
+        pair: metrics.paired_gain(
+            *(test[m] for m in pair.split("_vs_")), answers, clusters, **settings
+        )
+        for pair in metrics.pairs(params.gains, test)
+    }
+    if any(item.role == "paper" for item in asked):
+        paper, answers, clusters = _stacked(models, training, asked, "fewshot", "paper")
+        for name, probabilities in paper.items():
+            scores[name]["paper_protocol"] = metrics.score(
+                probabilities, answers, clusters, {}, **settings
+            )
     return scores
+
+
+def _stacked(
+    models: dict[str, list[Answers]],
+    training: Sequence[Item],
+    asked: Sequence[Item],
+    trained_on: str,
+    role: str,
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Return the probabilities `(S, N, C)` that models, and the control trained on `trained_on`
+    items, give to the items of a role; the right answers `(N,)`; and the passages `(N,)`.
+    """
+    items = [item for item in asked if item.role == role]
+    blind = AudioBlind([item for item in training if item.role == trained_on]).predict(items)
+    ids = [item.id for item in items]
+    every = {"audio_blind": [blind]} | models
+    stacked = {name: metrics.stack(each, ids) for name, each in every.items()}
+    answers = np.array([item.answer for item in items])
+    return stacked, answers, np.array([item.passage for item in items])
