@@ -39,14 +39,14 @@ def clip(tmp_path):
 
 def test_view_zero_is_the_clip_itself(chosen, clip):
     np.testing.assert_array_equal(
-        augment.heard(clip, "x", 0, 16_000, Views(count=2), 7), audio.decode(clip, 16_000)
+        augment.decode(clip, "x", 0, 16_000, Views(count=2), 7), audio.decode(clip, 16_000)
     )
     assert chosen == []
 
 
 def test_a_view_is_the_clip_through_the_chosen_device(chosen, clip):
     samples = audio.decode(clip, 8_000)
-    heard = augment.heard(clip, "x", 3, 8_000, Views(count=3, responses="folder"), 7)
+    heard = augment.decode(clip, "x", 3, 8_000, Views(count=3, responses="folder"), 7)
     assert chosen == [("folder", 7, "x", 3, 8_000)]
     assert heard.dtype == np.float32 and heard.shape == samples.shape
     np.testing.assert_array_equal(heard[3:], samples[:-3])

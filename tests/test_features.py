@@ -272,7 +272,7 @@ def test_views_are_the_clip_through_its_devices(tmp_path, scenes, small_parts):
     assert store.metadata["views"] == VIEWS.model_dump() and store.metadata["seed"] == 5
     paths = dict(zip(scenes["id"], scenes["path"], strict=True))
     for id, view in store:
-        heard = views.heard(paths[id], id, view, 16_000, VIEWS, 5)
+        heard = views.decode(paths[id], id, view, 16_000, VIEWS, 5)
         np.testing.assert_allclose(
             store[id, view], log_mel.log_mel(heard, Features(norm="none")), atol=2e-2
         )

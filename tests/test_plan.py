@@ -73,7 +73,7 @@ def test_hours_before_a_corpus_is_there_are_what_they_turn_out_to_be(at):
     params = at("embedded")
     for name, track in params.tracks.items():
         minutes = json.loads((ROOT / f"metrics/{name}/items.json").read_text())["minutes"]
-        hours = work.hours(name, track)
+        hours = work.split_hours(name, track)
         for role in set(minutes) & set(hours) - {"fewshot"}:
             found = 60 * work._role_hours(track, hours, [role])
             assert found == pytest.approx(minutes[role], rel=0.26), (name, role)

@@ -33,7 +33,7 @@ def test_other_views_are_those_the_features_have(manifest):
     path = manifest["path"][0]
     heard = [recordings["u0", view] for view in range(3)]
     for view in (1, 2):
-        assert np.array_equal(heard[view], augment.heard(path, "u0", view, 16_000, views, 3))
+        assert np.array_equal(heard[view], augment.decode(path, "u0", view, 16_000, views, 3))
         assert np.abs(heard[view] - heard[0]).max() > 0.01
     assert np.abs(heard[1] - heard[2]).max() > 0.01
     assert not np.array_equal(Recordings(manifest, views, seed=4)["u0", 1], heard[1])

@@ -135,12 +135,12 @@ class Student(_Model):
 
 
 class Classifier(_Model):
-    """A student with fixed classes, float or int8, on `threads` threads; it hears one window of
+    """A student with fixed classes, float or int8, on `threads` threads; it takes one window of
     `window` samples at a time.
 
     >>> classifier = Classifier("models/scenes/onnx/scenes-layered/student.int8.onnx")
-    >>> heard = classifier.classify(audio.decode("street.wav", classifier.sample_rate))
-    >>> classifier.labels[heard.pooled.argmax()]
+    >>> result = classifier.classify(audio.decode("street.wav", classifier.sample_rate))
+    >>> classifier.labels[result.pooled.argmax()]
     'street_traffic'
 
     Raises PredictError when the file is missing or is no such student.
@@ -166,9 +166,9 @@ class Classifier(_Model):
         rest = len(samples) - self._limits[0] * self.sample_rate
         last = max(len(samples) - self.window, 0)
         starts = np.minimum(np.arange(max(1, math.ceil(rest / self.window))) * self.window, last)
-        heard = np.resize(samples, max(len(samples), self.window))
+        padded = np.resize(samples, max(len(samples), self.window))
         windows = softmax(
-            np.stack([self.logits(heard[start : start + self.window]) for start in starts])
+            np.stack([self.logits(padded[start : start + self.window]) for start in starts])
         )
         spent = (time.perf_counter() - begin) * 1000
         return Classification(

@@ -102,8 +102,8 @@ class View:
         first = not self.known and not running
         for one in outcomes:
             if one.name not in self.known and not first:
-                said = report.percent(one.scores) if one.state == "done" else one.reason
-                self.tell(f"{one.state:6} {one.name}  {said}  ({one.seconds:.0f} s)")
+                outcome = report.percent(one.scores) if one.state == "done" else one.reason
+                self.tell(f"{one.state:6} {one.name}  {outcome}  ({one.seconds:.0f} s)")
             self.known.add(one.name)
         self.bar.n = len(outcomes)
         failed = sum(one.state == "failed" for one in outcomes)

@@ -42,7 +42,7 @@ class Term(nn.Module):
         self.params, self.task = params, setting.task
 
     def start(self, step: int) -> None:
-        """Be told how many steps were taken before the next one with this term."""
+        """Note how many steps were taken before the next one with this term."""
 
     def forward(self, output: Output, batch: Batch) -> torch.Tensor:
         """Return the term, unweighted: a scalar."""

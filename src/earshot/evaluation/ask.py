@@ -55,9 +55,9 @@ def int8_answers(
         asked = pool.map(ask, passages.items())
         results = track(asked, "int8 answers", total=len(passages), unit="passage")
         for about, of_students in zip(passages.values(), results, strict=True):
-            for mine, probabilities in zip(answers, of_students, strict=True):
+            for of_student, probabilities in zip(answers, of_students, strict=True):
                 rows = zip(about, probabilities, strict=True)
-                mine |= {item.id: row for item, row in rows}
+                of_student |= {item.id: row for item, row in rows}
     return answers
 
 

@@ -42,10 +42,10 @@ def quality(
     gains over others.
     """
     test = [item for item in asked if item.role == "test"]
-    groups, heard = device_groups(training, test, manifest), items.devices(test, manifest)
+    groups, devices = device_groups(training, test, manifest), items.devices(test, manifest)
     answers = np.array([item.answer for item in test])
     clusters = np.array([item.passage for item in test])
-    device = np.array([heard[item.id] for item in test])
+    device = np.array([devices[item.id] for item in test])
     stacked = {
         name: metrics.stack(each, [item.id for item in test]) for name, each in models.items()
     }

@@ -76,13 +76,13 @@ def layers(module: "torch.nn.Module", *inputs: Any, call: Callable | None = None
     total = {
         name: sum(counts.get(f"Whole.{name}".rstrip("."), {}).values()) // 2 for name in outputs
     }
-    own = dict(total)
+    macs = dict(total)
     for name in total:
         above = name
         while above:
             above = above.rpartition(".")[0]
-            if above in own:
-                own[above] -= total[name]
+            if above in macs:
+                macs[above] -= total[name]
                 break
     rows = [
         Layer(
@@ -90,7 +90,7 @@ def layers(module: "torch.nn.Module", *inputs: Any, call: Callable | None = None
             type(parts[name] if name else module).__name__,
             outputs[name],
             sum(weight.numel() for weight in parts[name].parameters(recurse=False)),
-            own[name],
+            macs[name],
         )
         for name in outputs
     ]
@@ -166,8 +166,8 @@ def latency(
             spent[turn, place] = (time.perf_counter_ns() - begin) / 1e6
     names = ("low_ms", "median_ms", "high_ms")
     return [
-        dict(zip(names, np.percentile(own, [10, 50, 90]).tolist(), strict=True))
-        for own in spent[warmup:].T
+        dict(zip(names, np.percentile(of_call, [10, 50, 90]).tolist(), strict=True))
+        for of_call in spent[warmup:].T
     ]
 
 
@@ -179,8 +179,8 @@ def peak_memory_mb(children: int = 1) -> float:
     process inherits the peak of the one that starts it, so measure a command from a small process.
     """
     unit = 1 if sys.platform == "darwin" else 1024  # macOS reports bytes
-    own, child = (
+    parent, child = (
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    return (own + children * child) * unit / 1e6
+    return (parent + children * child) * unit / 1e6

@@ -2,7 +2,7 @@
 
 **Accuracy** is macro-averaged everywhere: the mean of the classes' recalls, so that a frequent
 class counts no more than a rare one; of a device it is that of its clips. The **device drop** is
-the mean accuracy of the devices heard in training less the mean of those that were not: what a new
+the mean accuracy of the devices seen in training less the mean of those that were not: what a new
 device costs. Intervals are those of `earshot.evaluation.metrics`, all from the same draws of
 clusters and seeds. A draw may lack a device or a class: means are over those it has. Where a
 location is of one class alone, as in TAU, a class needs four of them: intervals then cover 94% in
@@ -28,7 +28,7 @@ Name = tuple[str, ...]  # ("device", "s4", "accuracy") is device.s4.accuracy
 
 
 def group(device: str, seen: Collection[str]) -> str:
-    """Return 'real' or 'seen' (simulated) for a device that training heard, 'unseen' for
+    """Return 'real' or 'seen' (simulated) for a device seen in training, 'unseen' for
     another.
     """
     if device not in seen:

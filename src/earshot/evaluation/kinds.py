@@ -1,4 +1,4 @@
-"""The table of tasks: what is said about models that answer the test items."""
+"""The table of tasks: how models are scored that answer the test items."""
 
 from earshot.evaluation import choice, classes
 

@@ -40,7 +40,7 @@ class Recordings:
         id, view = key
         if view == 0:
             return audio.decode(self._paths[id], self.sample_rate)
-        return augment.heard(self._paths[id], id, view, self.sample_rate, self._views, self._seed)
+        return augment.decode(self._paths[id], id, view, self.sample_rate, self._views, self._seed)
 
     def passage(self, utterances: Sequence[str]) -> np.ndarray:
         """Return clips end to end, as they are, as samples `(N,)`."""

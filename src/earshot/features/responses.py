@@ -1,4 +1,4 @@
-"""How devices hear: frequency responses, drawn or measured, and what else a device does to sound.
+"""How devices record: frequency responses, drawn or measured, and what else a device does to sound.
 
 A `Curve` is written in Hz, so that a device is the same at every sample rate. An impulse response
 is a float32 array `(taps,)` whose first sample is the direct sound.
@@ -119,25 +119,25 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
     peak = np.abs(response).max()
     if peak < 1e-6:
         raise ResponseError(f"{path}: silent")
-    heard = np.abs(response) / peak
-    response = response[np.argmax(heard >= _ONSET) : len(heard) - np.argmax(heard[::-1] >= _TAIL)]
+    level = np.abs(response) / peak
+    response = response[np.argmax(level >= _ONSET) : len(level) - np.argmax(level[::-1] >= _TAIL)]
     response = response / np.linalg.norm(response)
     response.setflags(write=False)
     return response
 
 
 def convolve(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Return float32 samples `(N,)` as heard through a response: as long and as loud (RMS) as
+    """Return float32 samples `(N,)` filtered by a response: as long and as loud (RMS) as
     before, within [−1, 1].
 
     Only samples beyond full scale are changed to fit it. Silence stays silence.
     """
-    heard = signal.oaconvolve(samples, response)[: len(samples)]
-    before, after = _rms(samples), _rms(heard)
+    filtered = signal.oaconvolve(samples, response)[: len(samples)]
+    before, after = _rms(samples), _rms(filtered)
     if after <= _ROUNDING * before * np.linalg.norm(response):  # nothing of it comes through
         return np.zeros(len(samples), dtype=np.float32)
-    heard = heard * (before / after)
-    return np.clip(heard, -1, 1).astype(np.float32)
+    filtered = filtered * (before / after)
+    return np.clip(filtered, -1, 1).astype(np.float32)
 
 
 def _rms(samples: np.ndarray) -> float:
@@ -147,7 +147,7 @@ def _rms(samples: np.ndarray) -> float:
 def choose(
     folder: str | Path | None, seed: int, clip_id: str, view: int, sample_rate: int
 ) -> np.ndarray:
-    """Return the response `(taps,)` through which view `view` of a clip is heard: recorded in
+    """Return the response `(taps,)` that makes view `view` of a clip: recorded in
     `folder`, or parametric.
 
     `seed`, clip and view decide the device, whatever the rate.
@@ -171,9 +171,9 @@ class Device:
 
     def hear(self, samples: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
         """Return float32 samples `(N,)` in [−1, 1] as this device records them."""
-        heard = convolve(samples, self.curve.response(sample_rate))
-        heard += np.float32(10 ** (self.noise / 20)) * rng.standard_normal(
-            len(heard), dtype=np.float32
+        recorded = convolve(samples, self.curve.response(sample_rate))
+        recorded += np.float32(10 ** (self.noise / 20)) * rng.standard_normal(
+            len(recorded), dtype=np.float32
         )
         ceiling = np.float32(10 ** (self.ceiling / 20))
-        return ceiling * np.tanh(heard / ceiling)
+        return ceiling * np.tanh(recorded / ceiling)

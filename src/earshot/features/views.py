@@ -17,7 +17,7 @@ class ViewError(ValueError):
     """Views that cannot be made; the message is one line and names the device."""
 
 
-def heard(
+def decode(
     path: str | Path, clip_id: str, view: int, sample_rate: int, views: Views, seed: int
 ) -> np.ndarray:
     """Return a view of a clip as mono float32 samples `(N,)` at `sample_rate` Hz; view 0 is the
@@ -32,7 +32,7 @@ def heard(
 def through_device(
     samples: np.ndarray, clip_id: str, view: int, sample_rate: int, views: Views, seed: int
 ) -> np.ndarray:
-    """Return a clip's samples `(N,)` at `sample_rate` Hz as heard in `view`: `heard` for a clip
+    """Return a clip's samples `(N,)` at `sample_rate` Hz in `view`: `decode` for a clip
     already decoded.
     """
     if view == 0:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class AudioBlind:
-    """The control that never hears anything: logistic regression on words and letters of question
+    """The control without audio: logistic regression on words and letters of question
     and option.
 
     It is trained on labelled items and scores each option by itself, as a person would who only

@@ -45,8 +45,8 @@ def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
         "items": {},
     }
     for role in items.ROLES:
-        mine = [item for item in asked if item.role == role]
-        report["items"][role] = {"all": len(mine), **Counter(item.skill for item in mine)}
+        of_role = [item for item in asked if item.role == role]
+        report["items"][role] = {"all": len(of_role), **Counter(item.skill for item in of_role)}
     return report | {"minutes": items.minutes(asked, manifest)}
 
 

@@ -115,11 +115,11 @@ def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
     """
     items.check_options(asked, (CLASS_SKILL,))
     leaks.check_splits(asked, manifest)
-    heard = items.devices(asked, manifest)
+    devices = items.devices(asked, manifest)
     report: dict[str, Any] = {"items": {}, "devices": {}}
     for role in ROLES:
-        mine = [item for item in asked if item.role == role]
-        known = [item.options[item.answer] for item in mine if item.answer != items.UNKNOWN]
-        report["items"][role] = {"all": len(mine), **Counter(known)}
-        report["devices"][role] = dict(Counter(heard[item.id] for item in mine))
+        of_role = [item for item in asked if item.role == role]
+        known = [item.options[item.answer] for item in of_role if item.answer != items.UNKNOWN]
+        report["items"][role] = {"all": len(of_role), **Counter(known)}
+        report["devices"][role] = dict(Counter(devices[item.id] for item in of_role))
     return report | {"minutes": items.minutes(asked, manifest, ROLES)}

@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 @dataclass(frozen=True)
 class Passage:
-    """What is heard (`utterances`, `text`) and the sentence that follows; `text` is None where
+    """The audio (`utterances`, `text`) and the sentence that follows; `text` is None where
     nobody transcribed it.
     """
 
@@ -26,7 +26,7 @@ class Passage:
 
     @property
     def text(self) -> str:
-        """The text of what is heard; empty where it is unknown."""
+        """The text of the audio; empty where it is unknown."""
         return " ".join(self.texts or ())
 
     def part(self, start: int, stop: int) -> "Passage":
@@ -72,15 +72,15 @@ def passages(manifest: pd.DataFrame, accepted: Iterable[str], seconds: float) ->
             taken = clips.iloc[run]
             transcribed = taken["text"].notna().all()
             withheld = transcribed and len(taken) > 1
-            heard = taken.iloc[:-1] if withheld else taken
+            kept = taken.iloc[:-1] if withheld else taken
             cut.append(
                 Passage(
                     id=f"{group}" if len(runs) == 1 else f"{group}/{number}",
                     split=str(split),
                     speaker=str(taken["speaker"].iloc[0]),
                     wording="unseen" if (taken["wording"] == "unseen").any() else "seen",
-                    utterances=tuple(heard["id"]),
-                    texts=tuple(heard["text"]) if transcribed else None,
+                    utterances=tuple(kept["id"]),
+                    texts=tuple(kept["text"]) if transcribed else None,
                     next=str(taken["text"].iloc[-1]) if withheld else None,
                 )
             )

@@ -59,25 +59,27 @@ def _true_of(skill: str, text: str, passage: Passage) -> bool:
 
 
 def candidates(
-    skill: str, told: Sequence[Passage], details: int, rng: np.random.Generator
+    skill: str, passages: Sequence[Passage], details: int, rng: np.random.Generator
 ) -> list[Candidate]:
     """Return the answers that transcribed passages offer for a skill."""
-    spread = Counter(word for passage in told for word in words(passage.text))
+    spread = Counter(word for passage in passages for word in words(passage.text))
     found: list[Candidate] = []
-    for passage in told:
-        said = words(passage.text)
-        if skill == "detail" and said:
-            picked = rng.choice(said, size=min(details, len(said)), replace=False)
+    for passage in passages:
+        spoken = words(passage.text)
+        if skill == "detail" and spoken:
+            picked = rng.choice(spoken, size=min(details, len(spoken)), replace=False)
             found += [Candidate(passage, str(word), spread[str(word)]) for word in picked]
-        elif skill == "main_idea" and len(said) >= KEYWORDS:
+        elif skill == "main_idea" and len(spoken) >= KEYWORDS:
             # tf-idf with the term frequency of the passage; ties fall to a random order, not to one
             # part of the sentence
             text = passage.text.lower()
-            weight = {word: text.count(word) * log((1 + len(told)) / spread[word]) for word in said}
-            best = sorted(rng.permutation(said), key=lambda word: -weight[word])[:KEYWORDS]
+            weight = {
+                word: text.count(word) * log((1 + len(passages)) / spread[word]) for word in spoken
+            }
+            best = sorted(rng.permutation(spoken), key=lambda word: -weight[word])[:KEYWORDS]
             rarest = min(spread[word] for word in best)
             found.append(
-                Candidate(passage, ", ".join(word for word in said if word in best), rarest)
+                Candidate(passage, ", ".join(word for word in spoken if word in best), rarest)
             )
         elif skill == "inference" and passage.next:
             found.append(Candidate(passage, passage.next))
@@ -139,7 +141,11 @@ def _item(
 
 
 def generate(
-    role: str, told: Sequence[Passage], params: FewShot, rng: np.random.Generator, rounds: int = 1
+    role: str,
+    passages: Sequence[Passage],
+    params: FewShot,
+    rng: np.random.Generator,
+    rounds: int = 1,
 ) -> list[Item]:
     """Return items of every skill about transcribed passages, in balanced option sets and balanced
     answer positions.
@@ -149,7 +155,7 @@ def generate(
     items: list[Item] = []
     numbers, positions = Counter[tuple[str, str]](), count()
     for skill in params.skills * rounds:
-        found = candidates(skill, told, params.details_per_passage, rng)
+        found = candidates(skill, passages, params.details_per_passage, rng)
         for group in option_sets(skill, found, params.options, rng):
             for one in group:
                 others = [c.text for c in group if c is not one]
@@ -170,7 +176,7 @@ def generate(
     return items
 
 
-def few_shot(told: Sequence[Passage], params: FewShot, rng: np.random.Generator) -> list[Item]:
+def few_shot(passages: Sequence[Passage], params: FewShot, rng: np.random.Generator) -> list[Item]:
     """Return the labelled set, one question a passage, and the same questions on the passages'
     other segments.
 
@@ -178,25 +184,27 @@ def few_shot(told: Sequence[Passage], params: FewShot, rng: np.random.Generator)
     `paper`) carry the paper's protocol, which tests on segments of the very passages it trains on.
     Raises ItemError when passages are short.
     """
-    if len(told) < params.questions:
+    if len(passages) < params.questions:
         raise ItemError(
             f"fewshot.questions={params.questions} must be at most the transcribed few-shot "
-            f"passages, {len(told)}"
+            f"passages, {len(passages)}"
         )
     items: list[Item] = []
-    chosen = [told[i] for i in sorted(rng.permutation(len(told))[: params.questions])]
+    chosen = [passages[i] for i in sorted(rng.permutation(len(passages))[: params.questions])]
     for number, passage in enumerate(chosen):
         length = len(passage.utterances)
         kept = max(1, length - round(params.paper_share * length))
-        heard, position = passage.part(0, kept), number % params.options
+        asked, position = passage.part(0, kept), number % params.options
         for skill in [
             params.skills[(number + shift) % len(params.skills)]
             for shift in range(len(params.skills))
         ]:
             bank = candidates(skill, chosen, 99, rng)
-            own = candidates(skill, [heard], 99, rng)
-            if own and (others := _matched(skill, own[0], passage, bank, params.options - 1)):
-                question = _item("fewshot", skill, heard, 0, own[0].text, others, position, rng)
+            answers = candidates(skill, [asked], 99, rng)
+            if answers and (
+                others := _matched(skill, answers[0], passage, bank, params.options - 1)
+            ):
+                question = _item("fewshot", skill, asked, 0, answers[0].text, others, position, rng)
                 items.append(question)
                 items += [_repeat(question, passage, segment) for segment in range(kept, length)]
                 break
@@ -208,16 +216,16 @@ def few_shot(told: Sequence[Passage], params: FewShot, rng: np.random.Generator)
 
 
 def _matched(
-    skill: str, own: Candidate, passage: Passage, bank: list[Candidate], size: int
+    skill: str, answer: Candidate, passage: Passage, bank: list[Candidate], size: int
 ) -> list[str]:
     """Return the `size` distractors most like the answer; none when there are too few."""
     allowed = {
         c.text: c
         for c in bank
-        if c.text.lower() != own.text.lower() and not _true_of(skill, c.text, passage)
+        if c.text.lower() != answer.text.lower() and not _true_of(skill, c.text, passage)
     }
-    frequency = max((c.frequency for c in bank if c.text == own.text), default=own.frequency)
-    target = Candidate(own.passage, own.text, frequency).likeness
+    frequency = max((c.frequency for c in bank if c.text == answer.text), default=answer.frequency)
+    target = Candidate(answer.passage, answer.text, frequency).likeness
     near = sorted(
         allowed.values(),
         key=lambda c: sum(abs(a - b) for a, b in zip(c.likeness, target, strict=True)),

@@ -41,9 +41,7 @@ def on_gpu() -> bool:
 
 
 def prefer(number: int) -> None:
-    """Let this process use GPU `number`, counted round; to be said before anything else. Nothing
-    without GPUs.
-    """
+    """Let this process use GPU `number`, counted round; call it first. Nothing without GPUs."""
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
 
@@ -131,19 +129,19 @@ def share(things: Sequence[T]) -> Sequence[T]:
     return things[rank() :: processes()]
 
 
-def collect(own: list[T]) -> list[T]:
+def collect(part: list[T]) -> list[T]:
     """Return the results of all processes, each with those of its `share`, in the order of what was
     shared.
     """
     if processes() == 1:
-        return own
-    dealt = gather_object([own])
+        return part
+    dealt = gather_object([part])
     return [dealt[n % len(dealt)][n // len(dealt)] for n in range(sum(map(len, dealt)))]
 
 
-def gathered(own: list[T]) -> list[T]:
+def gathered(part: list[T]) -> list[T]:
     """Return the lists of all processes as one; a process may have nothing to give."""
-    return own if processes() == 1 else gather_object(own)
+    return part if processes() == 1 else gather_object(part)
 
 
 def total(*figures: float) -> list[float]:

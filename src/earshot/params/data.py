@@ -1,4 +1,4 @@
-"""What is heard, and how much of it is labelled: corpora, features, views, items."""
+"""The audio, and how much of it is labelled: corpora, features, views, items."""
 
 from typing import Annotated, Literal
 
@@ -95,7 +95,7 @@ class TAU2022(Section):
     `download` null takes only what lies in `root`. `meta` is the table of clips in `root`; lists,
     also DCASE 2024's subsets, lie there or in its `evaluation_setup`. `simulated` adds devices:
     their name (`s1` … `s6`) and a recording of their impulse response, through which the clips of
-    device `a` are heard again; `unseen_devices` are for the test alone.
+    device `a` are made again; `unseen_devices` are for the test alone.
     """
 
     name: Literal["tau2022"]
@@ -112,7 +112,7 @@ class SyntheticScenes(Section):
     """The embedded scenes: recordings (segments) of each class, and how many one-second clips each
     is cut into.
 
-    Test segments are heard through all nine devices, training segments through one of the six seen
+    Test segments are recorded by all nine devices, training segments through one of the six seen
     ones.
     """
 

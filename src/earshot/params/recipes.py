@@ -1,4 +1,4 @@
-"""How a student learns: the terms it minimises, what it hears, for how long."""
+"""How a student learns: the terms it minimises, its input, for how long."""
 
 from typing import Annotated, Literal
 
@@ -90,8 +90,8 @@ class Masks(Section):
 
 
 class Augment(Section):
-    """What a student hears beside clean clips: the device views (ADIR), and changes made batch by
-    batch.
+    """What a student trains on beside clean clips: the device views (ADIR), and changes made batch
+    by batch.
     """
 
     views: bool = True

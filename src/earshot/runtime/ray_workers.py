@@ -43,10 +43,10 @@ class Worker:
         are many lines long.
         """
         try:
-            said = True, self._function(pickle.loads(row["task"]))
+            outcome = True, self._function(pickle.loads(row["task"]))
         except Exception as error:
-            said = False, error
-        return {"number": row["number"], "said": pickle.dumps(said)}
+            outcome = False, error
+        return {"number": row["number"], "result": pickle.dumps(outcome)}
 
 
 def run(
@@ -77,13 +77,13 @@ def _connect(ray: Any) -> None:
         filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")))
     )
     shared = {"PYTHONPATH": path, **dict.fromkeys(THREADS, "1"), **SETTINGS}
-    own = {
+    local = {
         "address": "local",
         "num_cpus": workers(),
         "object_store_memory": STORE,
         "include_dashboard": False,
     }
-    cluster = {"address": "auto"} if "RAY_ADDRESS" in os.environ else own
+    cluster = {"address": "auto"} if "RAY_ADDRESS" in os.environ else local
     try:
         ray.init(
             **cluster, runtime_env={"env_vars": shared}, logging_level="ERROR", log_to_driver=False
@@ -111,13 +111,13 @@ def _results(
         num_cpus=1,
         num_gpus=1 if gpus else 0,
     )
-    said: dict[int, Any] = {}
+    results: dict[int, Any] = {}
     try:
         for row in track(done.iter_rows(), what, total=len(rows), unit=unit):
-            whole, result = pickle.loads(row["said"])
+            whole, result = pickle.loads(row["result"])
             if not whole:
                 raise result
-            said[row["number"]] = result
+            results[row["number"]] = result
     except ray.exceptions.RayError as error:  # a worker that cannot begin, or was killed
         raise EngineError(f"engine=ray: {str(error).strip().splitlines()[-1]}") from None
-    yield from (said[number] for number in range(len(rows)))
+    yield from (results[number] for number in range(len(rows)))

@@ -1,4 +1,4 @@
-"""Answers: what every model said to every test item, in one Parquet table."""
+"""Answers: what every model answers to every test item, in one Parquet table."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,13 +31,13 @@ def write(
     """
     with atomic(path) as partial, pq.ParquetWriter(partial, SCHEMA) as table:
         for model, seeds in answers.items():
-            for seed, said in enumerate(seeds):
-                rows = [np.asarray(said[item.id], np.float32) for item in items]
+            for seed, of_seed in enumerate(seeds):
+                rows = [np.asarray(of_seed[item.id], np.float32) for item in items]
                 columns = {
                     "item": [item.id for item in items],
                     "model": [model] * len(items),
                     "seed": [seed] * len(items),
-                    "answer": [int(said[item.id].argmax()) for item in items],
+                    "answer": [int(of_seed[item.id].argmax()) for item in items],
                     "probabilities": rows,
                 }
                 table.write_table(pa.table(columns, SCHEMA))

@@ -141,12 +141,12 @@ def minutes(
     counts once.
     """
     seconds = dict(zip(manifest["id"], manifest["seconds"], strict=True))
-    heard = {
+    clips_of = {
         role: {u for item in items if item.role == role for u in item.utterances} for role in roles
     }
     return {
         role: round(float(np.sum([seconds[u] for u in clips])) / 60, 3)
-        for role, clips in heard.items()
+        for role, clips in clips_of.items()
     }
 
 

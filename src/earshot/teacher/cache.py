@@ -46,8 +46,8 @@ def write(
     ]
     missing = [task for task in tasks if not task[0].exists()]
     accelerator.wait()  # all look before anyone writes
-    mine = accelerator.share(missing)
-    for _ in parallel.one_by_one(partial(_write_part, ask), mine, "teacher's signals", engine):
+    tasks = accelerator.share(missing)
+    for _ in parallel.one_by_one(partial(_write_part, ask), tasks, "teacher's signals", engine):
         pass
     accelerator.wait()
     if accelerator.is_main():

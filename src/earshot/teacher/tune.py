@@ -43,9 +43,13 @@ def tune(
     def train(random: int | None, out: Path, log: OnEpoch) -> float:
         torch.manual_seed(seed)
         teacher = Teacher(params, task, random)
-        own = scratch / sha256(teacher.frozen_hash().encode()).hexdigest()[:16]
-        states = store_states(teacher, recordings, [*training, *validation], own / "lower.parquet")
-        seconds = fine_tune(teacher, task, params, states, training, validation, seed, own, log)
+        unfinished = scratch / sha256(teacher.frozen_hash().encode()).hexdigest()[:16]
+        states = store_states(
+            teacher, recordings, [*training, *validation], unfinished / "lower.parquet"
+        )
+        seconds = fine_tune(
+            teacher, task, params, states, training, validation, seed, unfinished, log
+        )
         if params.auxiliary:
             fit_auxiliary(teacher, task, recordings, training)
         if accelerator.is_main():

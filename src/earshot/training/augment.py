@@ -1,5 +1,5 @@
 """Changes made to log-mel batches while a student trains: Freq-MixStyle and SpecAugment. Only the
-student hears them.
+student sees them.
 
 B clips, T frames, F bands. Every draw comes from torch's generators, so a seeded epoch repeats.
 """

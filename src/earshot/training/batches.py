@@ -12,7 +12,7 @@ from earshot.tables.sequences import Store
 from earshot.tasks.task import Task
 
 Audio = tuple[str, ...]  # the utterances that a passage's audio consists of
-Group = tuple[Audio, int, list[Item]]  # a passage, the view it is heard in, the items about it
+Group = tuple[Audio, int, list[Item]]  # a passage, its view, the items about it
 BUCKET = 16  # batches whose passages are sorted by length together
 
 
@@ -130,8 +130,8 @@ class Loader:
             if parts == 1:
                 yield self._batch(rows, views)
                 continue
-            mine = rows[part::parts] if part < len(rows) else rows[:1]
-            batch = self._batch(mine, views)
+            taken = rows[part::parts] if part < len(rows) else rows[:1]
+            batch = self._batch(taken, views)
             batch.share = self._share(rows, part, parts)
             yield batch
 

@@ -81,11 +81,13 @@ def check(
     keys: Iterable[str], recipe: str, track: str, content: dict[str, Any], section: str
 ) -> None:
     """Raise ValueError for a key that params.yaml lacks, or that concerns more than a recipe."""
-    own = (f"recipes.{recipe}", f"tracks.{track}.student", f"tracks.{track}.distill")
+    allowed = (f"recipes.{recipe}", f"tracks.{track}.student", f"tracks.{track}.distill")
     for key in keys:
-        if not key.startswith(tuple(f"{one}." for one in own)):
-            allowed = f"an experiment trains {recipe} alone, and may change {', '.join(own)}"
-            raise ValueError(f"{section}: {key}: {allowed}")
+        if not key.startswith(tuple(f"{one}." for one in allowed)):
+            raise ValueError(
+                f"{section}: {key}: an experiment trains {recipe} alone, and may change "
+                + ", ".join(allowed)
+            )
         part: Any = content
         for name in key.split("."):
             if not isinstance(part, dict) or name not in part:

@@ -82,12 +82,12 @@ def make(
     pieces, rooms = [], []
     for name in tracks:
         track = params.tracks[name]
-        own = [teacher for of, teacher in work.teachers(params).values() if of == name]
-        wide = max((storage.width(teacher.checkpoint) for teacher in own), default=0)
-        fetched = storage.downloads(name, track, own)
-        hours = work.hours(name, track, stale)
+        teachers = [teacher for of, teacher in work.teachers(params).values() if of == name]
+        wide = max((storage.width(teacher.checkpoint) for teacher in teachers), default=0)
+        fetched = storage.downloads(name, track, teachers)
+        hours = work.split_hours(name, track, stale)
         pieces += fetched
-        framed = 0.0 if hours is None else work.framed_hours(track, own, hours)
+        framed = 0.0 if hours is None else work.framed_hours(track, teachers, hours)
         total = None if hours is None else sum(hours.values())
         rooms += storage.disk(name, track, fetched, total, framed * wide)
     owners = _owners(params)

@@ -51,7 +51,7 @@ def stages() -> dict[str, Stage]:
     return follow(json.loads(asked.stdout))
 
 
-def follow(said: Mapping[str, Mapping]) -> dict[str, Stage]:
+def follow(status: Mapping[str, Mapping]) -> dict[str, Stage]:
     """Return the stages in order, with the reason why each will run: it changed, or one before it
     does.
     """
@@ -59,13 +59,13 @@ def follow(said: Mapping[str, Mapping]) -> dict[str, Stage]:
 
     def visit(name: str) -> Stage:
         if name not in found:
-            before = [visit(other) for other in said[name]["after"] if other in said]
+            before = [visit(other) for other in status[name]["after"] if other in status]
             first = next((one.name for one in before if one.reason), None)
-            reason = "changed" if said[name]["changed"] else first and f"after {first}"
-            frozen = said[name]["frozen"]
+            reason = "changed" if status[name]["changed"] else first and f"after {first}"
+            frozen = status[name]["frozen"]
             found[name] = Stage(name, frozen, None if frozen else reason)
         return found[name]
 
-    for name in said:
+    for name in status:
         visit(name)
     return found

@@ -60,11 +60,11 @@ def downloads(name: str, track: Track, checkpoints: list[Any]) -> list[Piece]:
 
 
 def disk(
-    name: str, track: Track, pieces: list[Piece], heard: float | None, framed: float
+    name: str, track: Track, pieces: list[Piece], hours: float | None, framed: float
 ) -> list[Room]:
     """Return what lies on the disk when it is fullest, about; the library is not counted.
 
-    `heard` is the corpus' hours (None: unknown), `framed` the hours whose frames a
+    `hours` is the corpus' hours (None: unknown), `framed` the hours whose frames a
     teacher keeps, times the width of its layers.
     """
     sizes = [piece.bytes or piece.about or 0 for piece in pieces]
@@ -74,10 +74,10 @@ def disk(
         rooms.append(Room("downloads", name, total, "published sizes, some of them rounded"))
         more = archives.GROWTH * total
         rooms.append(Room("corpus, unpacked", name, more, f"{archives.GROWTH} × archives"))
-    if heard is None:
+    if hours is None:
         unknown = "unknown before the corpus is there"
         return [*rooms, Room("what is derived from the corpus", name, None, unknown)]
-    seconds = 3600 * heard
+    seconds = 3600 * hours
     if not sizes:
         rooms.append(Room("corpus", name, 32_000 * seconds, "16 bit, 16,000 Hz, uncompressed"))
     front, views = track.features, 1 + track.views.count

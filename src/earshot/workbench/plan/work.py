@@ -50,7 +50,7 @@ def teachers(params: Params) -> dict[str, tuple[str, Any]]:
     return {key: (teacher.track, teacher) for key, teacher in params.teachers.items()}
 
 
-def hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str, float] | None:
+def split_hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str, float] | None:
     """Return hours of audio by split: of the manifest, or derived; None where nobody can know."""
     manifest = Path(f"data/{name}/manifest.parquet")
     if manifest.is_file() and f"download@{name}" not in set(stale):
@@ -89,15 +89,15 @@ def _librispeech(corpus: LibriSpeech) -> dict[str, float]:
 def amounts(params: Params, stale: Iterable[str] = ()) -> dict[str, Work | None]:
     """Return each stage's work by its name, None where it cannot be known before the corpus."""
     found: dict[str, Work | None] = {}
-    audio = {name: hours(name, track, stale) for name, track in params.tracks.items()}
+    audio = {name: split_hours(name, track, stale) for name, track in params.tracks.items()}
     for name, track in params.tracks.items():
         found |= _of_track(name, track, audio[name])
     for key, (name, teacher) in teachers(params).items():
-        track, heard = params.tracks[name], audio[name]
+        track, hours = params.tracks[name], audio[name]
         found |= dict.fromkeys((f"teacher@{key}", f"cache@{key}"))
-        if heard is not None:
-            labelled = _role_hours(track, heard, [teacher.data])
-            answered = _role_hours(track, heard, ["fewshot", "pool"]) * (1 + track.views.count)
+        if hours is not None:
+            labelled = _role_hours(track, hours, [teacher.data])
+            answered = _role_hours(track, hours, ["fewshot", "pool"]) * (1 + track.views.count)
             size = width(teacher.checkpoint) ** 2
             what = f"{teacher.epochs} epochs of {labelled:,.2f} h"
             units = teacher.epochs * labelled
@@ -105,40 +105,40 @@ def amounts(params: Params, stale: Iterable[str] = ()) -> dict[str, Work | None]
             what = f"{answered:,.2f} h answered"
             found[f"cache@{key}"] = Work(track.task, answered, what, size)
     for key, recipe in params.recipes.items():
-        track, heard = params.tracks[recipe.track], audio[recipe.track]
-        found |= _of_recipe(key, recipe, track, heard)
+        track, hours = params.tracks[recipe.track], audio[recipe.track]
+        found |= _of_recipe(key, recipe, track, hours)
     for name, track in params.tracks.items():
         found[f"evaluate@{name}"] = _evaluate(params, name, track, audio[name])
     return found
 
 
-def _role_hours(track: Track, heard: Mapping[str, float], roles: Iterable[str]) -> float:
+def _role_hours(track: Track, hours: Mapping[str, float], roles: Iterable[str]) -> float:
     """Return the hours of roles; labels are a share (%) of the pool where the track says so."""
     share = getattr(track.fewshot, "share", None)
-    of = dict(heard)
+    of = dict(hours)
     if share is not None:
-        pool = heard.get("pool", 0.0)
+        pool = hours.get("pool", 0.0)
         of |= {"fewshot": pool * share / 100, "pool": pool * (1 - share / 100)}
     return sum(of.get(role, 0.0) for role in roles)
 
 
-def framed_hours(track: Track, teachers: Iterable[Any], heard: Mapping[str, float]) -> float:
+def framed_hours(track: Track, teachers: Iterable[Any], hours: Mapping[str, float]) -> float:
     """Return the hours whose frames teachers keep: of tuning, and of the pool if layered."""
     views = 1 + track.views.count
     total = 0.0
     for teacher in teachers:
-        tuned = _role_hours(track, heard, [teacher.data]) * views + heard.get("validation", 0.0)
+        tuned = _role_hours(track, hours, [teacher.data]) * views + hours.get("validation", 0.0)
         total += tuned * (2 if teacher.control else 1)
         if track.cache.layered:
-            total += _role_hours(track, heard, ["fewshot", "pool"]) * views
+            total += _role_hours(track, hours, ["fewshot", "pool"]) * views
     return total
 
 
-def _of_track(name: str, track: Track, heard: Mapping[str, float] | None) -> dict:
+def _of_track(name: str, track: Track, hours: Mapping[str, float] | None) -> dict:
     made = isinstance(track.corpus, (SyntheticSpeech, SyntheticScenes))
-    if heard is None:
+    if hours is None:
         return dict.fromkeys(f"{stage}@{name}" for stage in ("download", "features", "fewshot"))
-    total = sum(heard.values())
+    total = sum(hours.values())
     views = total * (1 + track.views.count)
     what = f"{total:,.2f} h"
     return {
@@ -149,13 +149,13 @@ def _of_track(name: str, track: Track, heard: Mapping[str, float] | None) -> dic
 
 
 def _of_recipe(
-    key: str, recipe: Recipe, track: Track, heard: Mapping[str, float] | None
+    key: str, recipe: Recipe, track: Track, hours: Mapping[str, float] | None
 ) -> dict[str, Work | None]:
-    if heard is None:
+    if hours is None:
         return dict.fromkeys((f"distill@{key}", f"quantize@{key}"))
-    seeds, trained = track.distill.seeds, _role_hours(track, heard, recipe.data)
+    seeds, trained = track.distill.seeds, _role_hours(track, hours, recipe.data)
     epochs = recipe.epochs + (recipe.qat.epochs if recipe.qat else 0)
-    epoch = trained + heard.get("validation", 0.0)
+    epoch = trained + hours.get("validation", 0.0)
     what = f"{seeds} seeds × {epochs} epochs of {trained:,.2f} h"
     size = _student(track)
     return {
@@ -165,14 +165,14 @@ def _of_recipe(
 
 
 def _evaluate(
-    params: Params, name: str, track: Track, heard: Mapping[str, float] | None
+    params: Params, name: str, track: Track, hours: Mapping[str, float] | None
 ) -> Work | None:
-    if heard is None:
+    if hours is None:
         return None
     students = sum(recipe.track == name for recipe in params.recipes.values())
     students *= track.distill.seeds
-    what = f"{students} students × {heard.get('test', 0.0):,.2f} h"
-    return Work(track.task, students * heard.get("test", 0.0), what, _student(track))
+    what = f"{students} students × {hours.get('test', 0.0):,.2f} h"
+    return Work(track.task, students * hours.get("test", 0.0), what, _student(track))
 
 
 def _frames(track: Track) -> float:

@@ -32,7 +32,7 @@ def mp3(samples: np.ndarray, sample_rate: int) -> str:
 
 
 def spectrogram(samples: np.ndarray, params: Features) -> str:
-    """Return the log-mel of samples `(N,)`, as the student hears it, as a PNG data URI: time
+    """Return the log-mel of samples `(N,)`, as the student takes it in, as a PNG data URI: time
     across, low bands below.
     """
     frames = log_mel(samples, params)
