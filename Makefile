@@ -1,6 +1,8 @@
 # `make repro` runs the pipeline, `make test` the tests; both set up .venv first when it is missing or out of date.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# A worker a core; the tests of a file stay together, for what they share is made once a file.
+PYTEST := pytest -n auto --dist loadfile
 
 .PHONY: repro test test-all pretrain sweep bench report readme profile plan verify lint lock lock-check
 
@@ -9,10 +11,10 @@ repro: .venv/ready
 	earshot table
 
 test: .venv/ready
-	pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: .venv/ready
-	pytest
+	$(PYTEST)
 
 pretrain: TRACK ?= listening
 pretrain: .venv/ready  ## make pretrain TRACK=scenes: remake a checkpoint; DVC itself never runs a frozen stage, not even by force

@@ -122,7 +122,7 @@ def _guarded(stage: Stage, name: str, timing: Path) -> None:
             raise
         sys.exit(f"{name}: {error}")
     if _is_first():
-        write_json(timing, {"seconds": round(time.monotonic() - begun, 1), **times})
+        write_json(timing, {"seconds": round(time.monotonic() - begun, 3), **times})
 
 
 def _share(stage: Stage, name: str, timing: Path, ranks: int) -> None:
