@@ -18,7 +18,7 @@ from earshot.export.int8 import QuantizationError, check, quantize
 from earshot.export.onnx_file import export, save
 from earshot.features.log_mel import log_mel
 from earshot.models.bilstm import BiLSTMStudent
-from earshot.models.heads import ABSENT
+from earshot.models.heads import ABSENT, encode
 from earshot.params import BiLSTM, Features, Text
 from earshot.predict import Student
 from earshot.tasks.choice import Choice
@@ -29,10 +29,11 @@ FEATURES = Features()
 
 
 def student(
-    stack: int = 4, layers: int = 2, hidden: int = 8, n_mels: int = 40
+    stack: int = 4, layers: int = 2, hidden: int = 8, n_mels: int = 40, pool: str = "mean"
 ) -> tuple[BiLSTMStudent, BiLSTM]:
+    text = TEXT.model_copy(update={"pool": pool})
     params = BiLSTM(
-        name="bilstm", hidden=hidden, stack=stack, layers=layers, dropout=0.5, text=TEXT
+        name="bilstm", hidden=hidden, stack=stack, layers=layers, dropout=0.5, text=text
     )
     torch.manual_seed(3)
     return BiLSTMStudent(params, n_mels, Choice(params.text)).eval(), params
@@ -59,8 +60,9 @@ def by_torch(
     model: BiLSTMStudent, features: Features, samples: np.ndarray, questions, options
 ) -> np.ndarray:
     mel = torch.from_numpy(log_mel(samples, features))[None]
-    pooled = model.pool(mel, torch.tensor([mel.shape[1]])).expand(len(questions), -1)
-    return model.head(pooled, torch.from_numpy(questions), torch.from_numpy(options)).numpy()
+    passage = torch.zeros(len(questions), dtype=torch.long)
+    encoded = encode(model, mel, torch.tensor([mel.shape[1]]), passage)
+    return model.head(encoded, torch.from_numpy(questions), torch.from_numpy(options)).numpy()
 
 
 def exported(folder, features: Features = FEATURES, name: str = "float.onnx", **shape):
@@ -73,8 +75,9 @@ def exported(folder, features: Features = FEATURES, name: str = "float.onnx", **
 # are not all multiples of the stack
 @pytest.mark.parametrize("stack", [1, 3, 4])
 @pytest.mark.parametrize("samples", [1, 159, 160, 161, 3_199, 16_000, 40_123])
-def test_float_file_computes_what_pytorch_does(tmp_path, stack, samples):
-    model, path = exported(tmp_path, stack=stack)
+@pytest.mark.parametrize("pool", ["mean", "attend"])
+def test_float_file_computes_what_pytorch_does(tmp_path, pool, stack, samples):
+    model, path = exported(tmp_path, stack=stack, pool=pool)
     clip, (questions, options) = noise(samples), items()
     expected = by_torch(model, FEATURES, clip, questions, options)
     logits = Student(path).logits(clip, questions, options)
@@ -90,6 +93,8 @@ def test_float_file_computes_what_pytorch_does(tmp_path, stack, samples):
     [
         Features(norm="none"),
         Features(norm="mean"),
+        Features(norm="mean", silence_db=40),
+        Features(silence_db=40),
         Features(n_fft=512, win_length=300, hop_length=128, window="hamming"),
         Features(
             sample_rate=8000,
@@ -102,7 +107,15 @@ def test_float_file_computes_what_pytorch_does(tmp_path, stack, samples):
         ),
         Features(n_fft=400, hop_length=500),
     ],
-    ids=["none", "mean", "short hamming", "8 kHz, odd size", "hop beyond window"],
+    ids=[
+        "none",
+        "mean",
+        "mean, no silence",
+        "no silence",
+        "short hamming",
+        "8 kHz, odd size",
+        "hop beyond window",
+    ],
 )
 def test_every_feature_setting_is_in_the_file(tmp_path, features):
     model, path = exported(tmp_path, features, n_mels=features.n_mels)
@@ -112,6 +125,25 @@ def test_every_feature_setting_is_in_the_file(tmp_path, features):
         by_torch(model, features, clip, questions, options),
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("pool", ["mean", "attend"])
+@pytest.mark.parametrize("sounds", [1, 2_500, 0])  # samples of a word in two seconds of silence
+def test_silence_counts_for_nothing_in_either_form(tmp_path, pool, sounds):
+    features = Features(silence_db=40)
+    model, path = exported(tmp_path, features, pool=pool)
+    clip = np.zeros(32_000, np.float32)
+    clip[9_000 : 9_000 + sounds] = noise(sounds)
+    questions, options = items()
+    expected = by_torch(model, features, clip, questions, options)
+    student = Student(path)
+    np.testing.assert_allclose(student.logits(clip, questions, options), expected, atol=1e-4)
+    quantize(path, tmp_path / "int8.onnx")
+    assert np.isfinite(Student(tmp_path / "int8.onnx").logits(clip, questions, options)).all()
+    if pool == "attend" and sounds == 2_500:
+        attention = student.attention(clip, questions, options)[0, 0]  # of stacks of 640 samples
+        assert attention[13:19].sum() == pytest.approx(1, abs=1e-5)
+        assert not attention[:13].any()
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -134,9 +166,10 @@ def test_bands_that_stay_at_the_floor_count_as_nothing(tmp_path):
     mel = torch.from_numpy(log_mel(clip, FEATURES) * ~constant)[None]
     questions, options = items()
     with torch.inference_mode():
-        pooled = model.pool(mel, torch.tensor([mel.shape[1]])).expand(2, -1)
+        passage = torch.zeros(2, dtype=torch.long)
+        encoded = encode(model, mel, torch.tensor([mel.shape[1]]), passage)
         expected = model.head(
-            pooled, torch.from_numpy(questions), torch.from_numpy(options)
+            encoded, torch.from_numpy(questions), torch.from_numpy(options)
         ).numpy()
     np.testing.assert_allclose(Student(path).logits(clip, questions, options), expected, atol=1e-3)
 
@@ -179,12 +212,19 @@ def test_same_weights_same_bytes_and_no_more_files(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_int8_file_is_int8_but_for_the_front_end(tmp_path):
-    _, path = exported(tmp_path)
+@pytest.mark.parametrize(
+    ("pool", "weights", "products"),
+    [
+        ("mean", 3, 1),  # question, options, rows; mel filters
+        ("attend", 4, 3),  # keys too; and with frames, which are nobody's weights, keys and rows
+    ],
+)
+def test_int8_file_is_int8_but_for_the_front_end(tmp_path, pool, weights, products):
+    _, path = exported(tmp_path, pool=pool)
     counts = quantize(path, tmp_path / "int8.onnx")
     assert counts["DynamicQuantizeLSTM"] == 2
-    assert counts["MatMulInteger"] == 3  # question, options, rows
-    assert counts["Conv"] == counts["MatMul"] == 1  # Fourier transform and mel filters
+    assert (counts["MatMulInteger"], counts["MatMul"]) == (weights, products)
+    assert counts["Conv"] == 1  # Fourier transform
     assert "LSTM" not in counts
     assert counts == check(tmp_path / "int8.onnx")
     model = onnx.load(tmp_path / "int8.onnx")
@@ -217,6 +257,20 @@ def test_quantizing_is_silent(tmp_path, caplog, capfd):
         quantize(path, tmp_path / "int8.onnx")
     assert not caplog.records
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_attends_says_where(tmp_path):
+    model, path = exported(tmp_path, pool="attend")
+    clip, (questions, options) = noise(9_000), items()
+    attention = Student(path).attention(clip, questions, options)
+    frames = log_mel(clip, FEATURES)
+    passage = torch.zeros(2, dtype=torch.long)
+    encoded = encode(model, torch.from_numpy(frames)[None], torch.tensor([len(frames)]), passage)
+    expected = model.head.attend(encoded, *map(torch.from_numpy, (questions, options)))[1]
+    np.testing.assert_allclose(attention, expected.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(attention.sum(-1), 1, atol=1e-5)
+    _, plain = exported(tmp_path, name="plain.onnx")
+    assert Student(plain).attention(clip, questions, options) is None
 
 
 def test_agreement(tmp_path):

@@ -95,6 +95,25 @@ def test_normalize_by_hand():
     )
 
 
+def test_silence_counts_for_nothing_by_hand():
+    power = np.array([[1e-4, 1e-4], [1.0, 3.0], [3e-4, 0], [5.0, 3.0]], np.float32)
+    audible = log_mel.above(power, 40)  # the loudest is 8: all up to 8e-4 is silence
+    assert audible.tolist() == [False, True, False, True]
+    frames = log_mel.normalize(power, "mean", audible)
+    np.testing.assert_array_equal(frames, [[0, 0], [-2, 0], [0, 0], [2, 0]])
+
+
+def test_silence_at_both_ends_changes_no_other_frame():
+    params = Features(silence_db=40)
+    clip = noise(1.0) * np.hanning(16_000).astype(np.float32) ** 4
+    half = np.zeros(8_000, np.float32)
+    frames = log_mel.log_mel(np.concatenate([half, clip, half]), params)
+    inner = frames[50:-50]
+    assert not frames[:49].any() and not frames[-49:].any()
+    np.testing.assert_allclose(inner[2:-2], log_mel.log_mel(clip, params)[2:-2], atol=0.01)
+    assert np.abs(log_mel.log_mel(np.concatenate([half, clip, half]), Features())[:40]).min() > 0.1
+
+
 def test_import_leaves_torch_alone():
     code = (
         "import sys, earshot.features.extract, earshot.corpora.synthetic.speech; "

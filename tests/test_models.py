@@ -1,5 +1,7 @@
 """The student and the head that reads options: padding, order and presence of options, sizes."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,15 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from earshot.models.bilstm import BiLSTMStudent, reverse_within, stack_frames
-from earshot.models.heads import ABSENT, ClassHead, OptionHead, masked_mean
+from earshot.models.heads import (
+    ABSENT,
+    HEADS,
+    AttentiveHead,
+    ClassHead,
+    Encoded,
+    OptionHead,
+    masked_mean,
+)
 from earshot.params import BiLSTM, Text
 from earshot.tasks.choice import Choice
 from earshot.text import PADDING, encode, encode_item
@@ -44,9 +54,16 @@ def batch(sequences: list[torch.Tensor], extra: int = 0) -> tuple[torch.Tensor, 
     return padded, lengths
 
 
-def head(width: int = 6) -> OptionHead:
+def head(pool: str, width: int = 6) -> OptionHead:
     torch.manual_seed(2)
-    return OptionHead(width, TEXT).eval()
+    return HEADS[pool](width, TEXT).eval()
+
+
+def encoded(count: int = 1, frames: int = 5, width: int = 6) -> Encoded:
+    """Passages, each with an item about it."""
+    outputs = torch.randn(count, frames, width, generator=torch.Generator().manual_seed(3))
+    real = torch.ones(count, frames, dtype=torch.bool)
+    return Encoded(outputs.mean(1), [outputs], real, torch.arange(count))
 
 
 def asked(question: str, *options: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -159,12 +176,42 @@ def test_head_by_hand():
     options = torch.tensor([[[5, PADDING], [3, 1]]])  # means 5 and 2
     # e(q, o) = (3 + ½, 2·max(0, o − 3.5)) = (3.5, 3) and (3.5, 0); with h = (−1, 1), of mean 0 and
     # variance 1: −½, −3½
-    logits = reader(torch.tensor([[-1.0, 1]]), questions, options)
+    passage = Encoded(torch.tensor([[-1.0, 1]]), [], torch.tensor([]), torch.tensor([]))
+    logits = reader(passage, questions, options)
     assert logits.tolist()[0] == pytest.approx([-0.5, -3.5], rel=1e-4)
+
+
+def test_attention_by_hand():
+    reader = AttentiveHead(1, Text(buckets=16, dim=1))
+    reader.tokens.weight.data = torch.arange(16.0)[:, None]  # the embedding of id i is i
+    first, _, last = reader.embed
+    first.weight.data, first.bias.data = torch.eye(2), torch.zeros(2)
+    last.weight.data, last.bias.data = torch.tensor([[0.0, 1]]), torch.zeros(1)  # e = o
+    reader.key.weight.data, reader.key.bias.data = torch.tensor([[1.0, 0]]), torch.zeros(1)  # k = q
+    third = math.log(2)
+    frames = torch.tensor([[[0.0], [third], [1e9]]])  # the last is padding
+    passage = Encoded(
+        torch.zeros(1, 1), [frames], torch.tensor([[True, True, False]]), torch.tensor([0])
+    )
+    logits, weights = reader.attend(passage, torch.tensor([[1]]), torch.tensor([[[2], [5]]]))
+    # exp(k · h) is 1 and 2, so the frames weigh 1/3 and 2/3; h = 2/3 · ln 2, and e = 2 and 5
+    assert weights.tolist()[0] == [pytest.approx([1 / 3, 2 / 3, 0])] * 2
+    assert logits.tolist()[0] == pytest.approx([4 / 3 * third, 10 / 3 * third])
+
+
+def test_attention_without_keys_is_the_mean():
+    plain, attentive = head("mean"), head("attend")
+    attentive.load_state_dict(plain.state_dict(), strict=False)
+    nn.init.zeros_(attentive.key.weight), nn.init.zeros_(attentive.key.bias)
+    questions, ids = asked("what did Mary buy", "a red bike", "lamps")
+    expected = plain(encoded(), questions, ids)
+    assert torch.allclose(attentive(encoded(), questions, ids), expected, atol=1e-6)
 
 
 def test_a_head_reads_options_or_has_fixed_classes():
     assert isinstance(Choice(TEXT).head(6), OptionHead)
+    attending = TEXT.model_copy(update={"pool": "attend"})
+    assert isinstance(Choice(attending).head(6), AttentiveHead)
     fixed = numbered(10).head(6)
     assert isinstance(fixed, ClassHead)
     pooled = torch.randn(3, 6)
@@ -186,23 +233,27 @@ def test_encoding_says_what_each_layer_said(stack):
     assert torch.allclose(shallow.pool(*batch(sequences))[0], layers[1][0].mean(0), atol=1e-6)
 
 
-def test_permuted_options_are_permuted_logits():
-    reader, pooled = head(), torch.randn(1, 6, generator=torch.Generator().manual_seed(3))
+@pytest.mark.parametrize("pool", HEADS)
+def test_permuted_options_are_permuted_logits(pool):
+    reader, passage = head(pool), encoded()
     options = ("a red bike", "lamps", "two very warm coats", "rain")
     questions, ids = asked("what did Mary buy", *options)
-    logits = reader(pooled, questions, ids)
+    logits = reader(passage, questions, ids)
     assert len(set(logits[0].tolist())) == 4
     for order in ([3, 0, 2, 1], [1, 2, 3, 0]):
-        assert torch.allclose(reader(pooled, questions, ids[:, order]), logits[:, order], atol=1e-6)
+        assert torch.allclose(
+            reader(passage, questions, ids[:, order]), logits[:, order], atol=1e-6
+        )
 
 
-def test_an_absent_option_has_probability_zero_and_changes_no_other():
-    reader, pooled = head(), torch.randn(1, 6, generator=torch.Generator().manual_seed(3))
+@pytest.mark.parametrize("pool", HEADS)
+def test_an_absent_option_has_probability_zero_and_changes_no_other(pool):
+    reader, passage = head(pool), encoded()
     questions, ids = asked("what did Mary buy", "a red bike", "lamps")
     padded = torch.full((1, 4, ids.shape[2] + 3), PADDING)
     padded[:, :2, : ids.shape[2]] = ids
-    logits = reader(pooled, nn.functional.pad(questions, (0, 5)), padded)
-    assert torch.allclose(logits[:, :2], reader(pooled, questions, ids), atol=1e-6)
+    logits = reader(passage, nn.functional.pad(questions, (0, 5)), padded)
+    assert torch.allclose(logits[:, :2], reader(passage, questions, ids), atol=1e-6)
     assert logits[0, 2:].tolist() == [ABSENT, ABSENT]
     assert logits.softmax(-1)[0, 2:].tolist() == [0, 0]
     logits.sum().backward()
@@ -210,26 +261,28 @@ def test_an_absent_option_has_probability_zero_and_changes_no_other():
     assert reader.tokens.weight.grad[PADDING].abs().max() == 0
 
 
-def test_question_options_and_audio_all_matter():
-    reader = head()
-    pooled = torch.randn(2, 6, generator=torch.Generator().manual_seed(3))
+@pytest.mark.parametrize("pool", HEADS)
+def test_question_options_and_audio_all_matter(pool):
+    reader, passage, other = head(pool), encoded(), encoded(2)
+    other = Encoded(other.pooled[1:], [other.layers[0][1:]], other.real[1:], other.passage[:1])
     questions, ids = asked("what did Mary buy", "a bike", "lamps")
-    logits = reader(pooled[:1], questions, ids)
+    logits = reader(passage, questions, ids)
     assert not torch.allclose(
-        reader(pooled[:1], asked("what did Mary lose", "x")[0], ids), logits, atol=1e-4
+        reader(passage, asked("what did Mary lose", "x")[0], ids), logits, atol=1e-4
     )
     assert not torch.allclose(
-        reader(pooled[:1], questions, asked("x", "a bike", "coats")[1]), logits, atol=1e-4
+        reader(passage, questions, asked("x", "a bike", "coats")[1]), logits, atol=1e-4
     )
-    assert not torch.allclose(reader(pooled[1:], questions, ids), logits, atol=1e-4)
+    assert not torch.allclose(reader(other, questions, ids), logits, atol=1e-4)
 
 
-def test_the_vocabulary_is_open():
-    reader, pooled = head(), torch.randn(1, 6, generator=torch.Generator().manual_seed(3))
+@pytest.mark.parametrize("pool", HEADS)
+def test_the_vocabulary_is_open(pool):
+    reader, passage = head(pool), encoded()
     questions, ids = asked("Où est Zbyszek?", "Qwyjibo", "Βιβλίο", "図書館", "bikes", "bike")
     assert ids.min() >= 0 and ids.max() < TEXT.buckets
     assert not (ids[..., 0] == PADDING).any()
-    logits = reader(pooled, questions, ids)[0]
+    logits = reader(passage, questions, ids)[0]
     assert torch.isfinite(logits).all() and (logits > ABSENT / 2).all()
     assert len(set(logits.tolist())) == 5
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from learning import (
 )
 
 from earshot.features.recordings import Recordings
+from earshot.models.heads import encode
 from earshot.models.wav2vec2 import Teacher
 from earshot.params import Cache, Views
 from earshot.runtime.files import sha256, write_json
@@ -143,7 +145,9 @@ def test_they_are_what_the_teacher_makes_of_every_item_and_view(setting, folder)
         length = torch.tensor([states.shape[1]])
         outputs = teacher.encode(states, length)[1]  # layer 1, the frozen one, first
         means = [output[0].mean(0) for output in outputs]
-        logits = teacher.head(means[-1][None], *setting.task.inputs([one]).values())[0]
+        encoded = encode(teacher, states, length, torch.tensor([0]))
+        batch = SimpleNamespace(inputs=setting.task.inputs([one]))
+        logits = setting.task.logits(teacher.head, encoded, batch)["answers"][0]
         kept = signals["logits", one.id, view]
         assert kept.shape == (len(one.options), 1) and kept.dtype == np.float32
         assert kept[:, 0] == pytest.approx(logits.numpy(), abs=1e-4)

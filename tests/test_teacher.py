@@ -30,6 +30,7 @@ from transformers import (
 )
 
 from earshot.features.recordings import Key, Recordings
+from earshot.models.heads import Encoded
 from earshot.models.wav2vec2 import CheckpointError, Teacher, load_backbone
 from earshot.params import Cache, Text
 from earshot.params import Teacher as TeacherParams
@@ -248,9 +249,9 @@ def tune_naively(
                 whole(waves[asked.utterances[0]]).last_hidden_state[0].mean(0)
                 for asked in batch.items
             ]
-            loss = losses.cross_entropy(
-                head(torch.stack(pooled), *batch.inputs.values()), batch.targets["answers"]
-            )
+            encoded = Encoded(torch.stack(pooled), [], torch.tensor([]), torch.tensor([]))
+            logits = head(encoded, *batch.inputs.values())
+            loss = losses.cross_entropy(logits, batch.targets["answers"])
             share = len(seen) / (params.epochs * len(order))
             optimizer.param_groups[0]["lr"] = (
                 params.learning_rate * 0.5 * (1 + np.cos(np.pi * share))

@@ -122,7 +122,8 @@ def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule):
             super().__init__()
             self.weight = nn.Parameter(torch.zeros((), dtype=torch.float64))
             self.encode = lambda sequences, lengths: (lengths[:, None], [])
-            self.head = lambda pooled, questions, options: self.weight.expand(options.shape[:2])
+            self.real = lambda sequences, lengths: lengths[:, None] > 0
+            self.head = lambda encoded, questions, options: self.weight.expand(options.shape[:2])
 
     model, loader = Line(), Loader(items, mel, TASK, 3)
     train(
@@ -378,7 +379,10 @@ def test_accuracy_by_hand(mel):
         def encode(self, sequences, lengths):
             return lengths[:, None].float(), []
 
-        def head(self, pooled, questions, options):
+        def real(self, sequences, lengths):
+            return torch.ones(len(lengths), 1, dtype=torch.bool)
+
+        def head(self, encoded, questions, options):
             return torch.tensor([2.0, 3.0, 1.0]).expand(options.shape[:2])
 
     asked = [

@@ -130,8 +130,24 @@ class Student(_Model):
         Ids are those of `text.encode_item`, padded with 0; a row of zeros is an option that an item
         does not have. The audio is encoded once for all questions.
         """
+        return self._run("logits", samples, questions, options)
+
+    def attention(
+        self, samples: np.ndarray, questions: np.ndarray, options: np.ndarray
+    ) -> np.ndarray | None:
+        """Return how each option weighed the encoder's frames, float32 `(Q, C, T)`, sums of 1.
+
+        None for a student that takes the mean of all frames. Arguments are those of `logits`.
+        """
+        if "attention" not in {output.name for output in self._session.get_outputs()}:
+            return None
+        return self._run("attention", samples, questions, options)
+
+    def _run(
+        self, output: str, samples: np.ndarray, questions: np.ndarray, options: np.ndarray
+    ) -> np.ndarray:
         inputs = {"waveform": samples, "question": questions, "options": options}
-        return self._session.run(["logits"], inputs)[0]
+        return self._session.run([output], inputs)[0]
 
 
 class Classifier(_Model):

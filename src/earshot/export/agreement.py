@@ -10,6 +10,7 @@ from torch import nn
 
 from earshot import predict
 from earshot.features.log_mel import log_mel
+from earshot.models.heads import encode
 from earshot.params import Features
 
 
@@ -54,8 +55,10 @@ def _logits_of(
     model.eval()
     logits = []
     for mel, clip in zip(mels, clips, strict=True):
-        pooled = model.pool(mel, torch.tensor([mel.shape[1]]))
-        logits.append(model.head(pooled, *map(torch.from_numpy, clip.inputs)).numpy())
+        inputs = [torch.from_numpy(ids) for ids in clip.inputs]
+        encoded = encode(model, mel, torch.tensor([mel.shape[1]]), torch.zeros(1, dtype=torch.long))
+        output = model.head(encoded, *inputs) if inputs else model.head(encoded.pooled)
+        logits.append(output.numpy())
     return logits
 
 

@@ -1,10 +1,14 @@
-"""The recurrent student as ONNX nodes: frames `mel` (T, n_mels) to `pooled` (1, D)."""
+"""The recurrent student as ONNX nodes: frames `mel` (T, n_mels) to `encoded` (T, 1, D).
+
+Where silence does not count, `real` (T, 1, 1) is 1 for the frames that do.
+"""
 
 import numpy as np
 from torch import nn
 
 from earshot.export.parts import Part, array, ints
 from earshot.models.bilstm import BiLSTMStudent
+from earshot.params import Features
 
 _STACK = """
     frames = Shape<end=1>(mel)
@@ -14,33 +18,42 @@ _STACK = """
     filled = Pad(mel, filling)
     layer_0 = Reshape(filled, stack_shape)
 """
+# A stack of zeros is silence; where nothing else is left, silence counts.
+_REAL = """
+    sizes = Abs(layer_0)
+    largest = ReduceMax(sizes, last)
+    is_audible = Sign(largest)
+    any_audible = ReduceMax(is_audible, zero)
+    all_silent = Sub(unity, any_audible)
+    real = Max(is_audible, all_silent)
+"""
 _LAYER = """
     both_{layer} = LSTM<direction="bidirectional", hidden_size={hidden}>(
-        layer_{below}, w_{layer}, r_{layer}, b_{layer}
+        {below}, w_{layer}, r_{layer}, b_{layer}
     )
-    layer_{layer} = Reshape(both_{layer}, layer_shape)
-"""
-_POOL = """
-    pooled = ReduceMean<keepdims=0>(layer_{last}, zero)
+    {outputs} = Reshape(both_{layer}, layer_shape)
 """
 
 
-def encoder(student: BiLSTMStudent, n_mels: int) -> Part:
-    """Frame stacking, the bidirectional layers `(T, 1, ·)` and the mean over time, eqs. (1)–(2)."""
-    nodes = [_STACK]
+def encoder(student: BiLSTMStudent, features: Features) -> Part:
+    """Frame stacking and the bidirectional layers `(T, 1, ·)`, eq. (1)."""
+    nodes = [_STACK] if features.silence_db is None else [_STACK, _REAL]
     constants = {
         "stack": ints(student.stack),
         "no_frame": ints(0, 0),
-        "stack_shape": ints(-1, 1, student.stack * n_mels),
+        "stack_shape": ints(-1, 1, student.stack * features.n_mels),
         "layer_shape": ints(-1, 1, student.width),
     }
+    names = [f"layer_{layer}" for layer in range(len(student.ahead))] + ["encoded"]
     for layer, directions in enumerate(zip(student.ahead, student.behind, strict=True), start=1):
-        nodes.append(_LAYER.format(below=layer - 1, layer=layer, hidden=student.width // 2))
+        below, outputs = names[layer - 1 : layer + 1]
+        hidden = student.width // 2
+        nodes.append(_LAYER.format(below=below, outputs=outputs, layer=layer, hidden=hidden))
         weights = [_lstm_weights(lstm) for lstm in directions]
         constants |= {
             f"{name}_{layer}": np.stack(pair) for name, *pair in zip("wrb", *weights, strict=True)
         }
-    return "".join([*nodes, _POOL.format(last=len(student.ahead))]), constants
+    return "".join(nodes), constants
 
 
 def _lstm_weights(lstm: nn.LSTM) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

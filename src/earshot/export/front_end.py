@@ -26,6 +26,15 @@ _LOG_MEL = """
     audible = Max(bands, floor)
     loudness = Log(audible)
 """
+# A frame far below the loudest one counts for nothing: no mean has it, and it becomes zeros.
+_SILENCE = """
+    power = ReduceSum(audible, zero)
+    loudest = ReduceMax(power, one)
+    limit = Mul(loudest, silence)
+    is_loud = Greater(power, limit)
+    loud = Cast<to=1>(is_loud)
+    loud_frames = ReduceSum(loud, one)
+"""
 # Less its minimum first: a band that stays at the floor, as in telephone recordings, is then
 # exactly zero. Otherwise nothing but rounding would be left of it, and dividing by its deviation
 # would blow that up.
@@ -35,18 +44,43 @@ _CENTRE = """
     means = ReduceMean(raised, one)
     centred = Sub(raised, means)
 """
-_SCALE = """
+_CENTRE_LOUD = """
+    heights = Where(is_loud, loudness, highest)
+    quietest = ReduceMin(heights, one)
+    raised_all = Sub(loudness, quietest)
+    raised = Mul(raised_all, loud)
+    sums = ReduceSum(raised, one)
+    means = Div(sums, loud_frames)
+    centred_all = Sub(raised, means)
+    centred = Mul(centred_all, loud)
+"""
+_VARY = """
     distances = Mul(centred, centred)
     variances = ReduceMean(distances, one)
+"""
+_VARY_LOUD = """
+    distances = Mul(centred, centred)
+    squared = ReduceSum(distances, one)
+    variances = Div(squared, loud_frames)
+"""
+_SCALE = """
     deviations = Sqrt(variances)
     divisors = Add(deviations, little)
     scaled = Div(centred, divisors)
 """
-_NORM = {
-    "none": "mel = Transpose(loudness)",
-    "mean": _CENTRE + "mel = Transpose(centred)",
-    "meanvar": _CENTRE + _SCALE + "mel = Transpose(scaled)",
-}
+_OUT = "mel = Transpose({frames})"
+
+
+def _norm(features: Features) -> str:
+    """Return the nodes from `loudness` (n_mels, T) to `mel` (T, n_mels)."""
+    if features.norm == "none":
+        return _OUT.format(frames="loudness")
+    hears_all = features.silence_db is None
+    centre = _CENTRE if hears_all else _SILENCE + _CENTRE_LOUD
+    if features.norm == "mean":
+        return centre + _OUT.format(frames="centred")
+    vary = _VARY if hears_all else _VARY_LOUD
+    return centre + vary + _SCALE + _OUT.format(frames="scaled")
 
 
 def front_end(features: Features) -> Part:
@@ -74,6 +108,8 @@ def front_end(features: Features) -> Part:
     }
     if features.norm == "meanvar":
         constants["little"] = np.float32([1e-5])
-    return _LOG_MEL.format(hop=features.hop_length, half=size // 2) + _NORM[
-        features.norm
-    ], constants
+    if features.silence_db is not None:
+        constants["silence"] = np.float32([10 ** (-features.silence_db / 10)])
+        constants["highest"] = np.float32([np.finfo(np.float32).max])
+    nodes = _LOG_MEL.format(hop=features.hop_length, half=size // 2) + _norm(features)
+    return nodes, constants

@@ -1,9 +1,11 @@
-"""Heads as ONNX nodes: `pooled` (1, D) to `logits`."""
+"""Heads as ONNX nodes: an encoder's frames `encoded` (T, 1, D) to `logits`."""
+
+import math
 
 import numpy as np
 
 from earshot.export.parts import Part, array, ints
-from earshot.models.heads import ABSENT, ClassHead, OptionHead
+from earshot.models.heads import ABSENT, AttentiveHead, ClassHead, OptionHead
 from earshot.text import PADDING
 
 _MEAN = """
@@ -18,15 +20,47 @@ _MEAN = """
     {name}_mean = Div({name}_sum, {name}_divisor)
     {name}_share = MatMul({name}_mean, {name}_weights)
 """
-_ANSWER = """
+_ROWS = """
     asked = Unsqueeze(question_share, one)
     joined = Add(asked, options_share)
     biased = Add(joined, embed_bias)
     active = Relu(biased)
     rows_unbiased = MatMul(active, row_weights)
     rows = Add(rows_unbiased, row_bias)
+"""
+_POOL = """
+    pooled = ReduceMean<keepdims=0>(encoded, zero)
+"""
+_POOL_REAL = """
+    kept = Mul(encoded, real)
+    sum_of_kept = ReduceSum<keepdims=0>(kept, zero)
+    count_of_kept = ReduceSum<keepdims=0>(real, zero)
+    pooled = Div(sum_of_kept, count_of_kept)
+"""
+_MATCH = """
     matched = Mul(rows, pooled)
     scores = ReduceSum<keepdims=0>(matched, last)
+"""
+_ALIKE = """
+    by_frame = Squeeze(encoded, one)
+    by_place = Transpose(by_frame)
+    keys_unbiased = MatMul(active, key_weights)
+    keys = Add(keys_unbiased, key_bias)
+    alike = MatMul(keys, by_place)
+"""
+_ALIKE_REAL = """
+    is_real = Cast<to=9>(real)
+    every_frame = Shape<start=0, end=1>(real)
+    real_frames = Reshape(is_real, every_frame)
+    alike_audible = Where(real_frames, alike, never)
+"""
+_ATTEND = """
+    attention = Softmax({alike})
+    values = MatMul(rows, by_place)
+    weighted = Mul(attention, values)
+    scores = ReduceSum<keepdims=0>(weighted, last)
+"""
+_ANSWER = """
     first = Gather<axis=2>(options, first_place)
     missing = Equal(first, padding)
     logits = Where(missing, absent, scores)
@@ -38,9 +72,33 @@ _CLASSES = """
 """
 
 
-def option_head(head: OptionHead) -> Part:
-    """Eq. (3). The first layer's weights are split: a question's share is computed once, not once
-    an option.
+def option_head(head: OptionHead, silence: bool) -> Part:
+    """Eq. (3): the mean over time is matched with a row an option."""
+    nodes, constants = _rows(head)
+    return nodes + _pool(silence) + _MATCH + _ANSWER, constants
+
+
+def attentive_head(head: AttentiveHead, silence: bool) -> Part:
+    """Each option weighs the frames, `attention` (Q, C, T); keys are stored divided by √D."""
+    nodes, constants = _rows(head)
+    scale = math.sqrt(head.key.out_features)
+    constants["key_weights"] = np.ascontiguousarray(array(head.key.weight / scale).T)
+    constants["key_bias"] = array(head.key.bias / scale)
+    constants["never"] = np.float32([-np.inf])
+    if silence:
+        alike = _ALIKE + _ALIKE_REAL + _ATTEND.format(alike="alike_audible")
+    else:
+        alike = _ALIKE + _ATTEND.format(alike="alike")
+    return nodes + alike + _ANSWER, constants
+
+
+def _pool(silence: bool) -> str:
+    return _POOL_REAL if silence else _POOL
+
+
+def _rows(head: OptionHead) -> Part:
+    """Return what reads options. The first layer's weights are split: a question's share is
+    computed once, not once an option.
     """
     hidden, _, rows = head.embed
     question_weights, option_weights = np.split(array(hidden.weight).T, 2)
@@ -51,15 +109,15 @@ def option_head(head: OptionHead) -> Part:
         "embed_bias": array(hidden.bias),
         "row_weights": np.ascontiguousarray(array(rows.weight).T),
         "row_bias": array(rows.bias),
-        "unity": np.float32([1]),
         "first_place": np.array(0, np.int64),
         "padding": ints(PADDING),
         "absent": np.float32([ABSENT]),
     }
-    return _MEAN.format(name="question") + _MEAN.format(name="options") + _ANSWER, constants
+    return _MEAN.format(name="question") + _MEAN.format(name="options") + _ROWS, constants
 
 
-def class_head(head: ClassHead) -> Part:
+def class_head(head: ClassHead, silence: bool) -> Part:
     """One output per class, `(C,)`."""
     weights = np.ascontiguousarray(array(head.weight).T)
-    return _CLASSES, {"class_weights": weights, "class_bias": array(head.bias)}
+    constants = {"class_weights": weights, "class_bias": array(head.bias)}
+    return _pool(silence) + _CLASSES, constants

@@ -115,7 +115,8 @@ def _count_dynamic(model: onnx.ModelProto, path: str | Path) -> dict[str, int]:
     left = [
         f"{node.name} ({node.op_type})"
         for node in nodes
-        if node.op_type in ("LSTM", "MatMul")
+        if node.op_type == "LSTM"
+        or (node.op_type == "MatMul" and tables.intersection(node.input))
         or (node.op_type == "Gather" and node.input[0] in tables)
     ]
     counts = Counter(node.op_type for node in model.graph.node)

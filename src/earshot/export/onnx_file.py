@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 from torch import nn
@@ -16,7 +17,7 @@ from earshot.models import fake_quant
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.blocks import ConvStudent
 from earshot.models.fake_quant import FoldedHead
-from earshot.models.heads import ClassHead, OptionHead
+from earshot.models.heads import AttentiveHead, ClassHead, OptionHead
 from earshot.params import BiLSTM, CPMobile, Features, MobileNet
 from earshot.runtime.files import atomic
 
@@ -38,22 +39,35 @@ OPTIONS = Form(
         int64[items, choices, option_ids] options
     ) => (float[items, choices] logits) {{{nodes}}}""",
 )
+ATTENDED = Form(
+    "choice", OPTIONS.signature.replace("logits)", "logits, float[items, choices, time] attention)")
+)
 CLASSES = Form(
     "classes", "student (float[samples] waveform) => (float[classes] logits) {{{nodes}}}"
 )
-FORMS: dict[type, Form] = {OptionHead: OPTIONS, ClassHead: CLASSES, FoldedHead: CLASSES}
+FORMS: dict[type, Form] = {
+    OptionHead: OPTIONS,
+    AttentiveHead: ATTENDED,
+    ClassHead: CLASSES,
+    FoldedHead: CLASSES,
+}
+HEADS: dict[type, Callable[..., Part]] = {
+    OptionHead: heads.option_head,
+    AttentiveHead: heads.attentive_head,
+    ClassHead: heads.class_head,
+}
 
 
 class ExportError(ValueError):
     """A student that cannot become a file; the message says why."""
 
 
-def _recurrent(student: BiLSTMStudent, n_mels: int) -> list[Part]:
-    head = {OptionHead: heads.option_head, ClassHead: heads.class_head}[type(student.head)]
-    return [bilstm.encoder(student, n_mels), head(student.head)]
+def _recurrent(student: BiLSTMStudent, features: Features) -> list[Part]:
+    head = HEADS[type(student.head)](student.head, features.silence_db is not None)
+    return [bilstm.encoder(student, features), head]
 
 
-def _convolutional(student: ConvStudent, n_mels: int) -> list[Part]:
+def _convolutional(student: ConvStudent, features: Features) -> list[Part]:
     return [cnn.network(student)]
 
 
@@ -76,7 +90,8 @@ def export(
     Input: `waveform` float32 (samples,) in [−1, 1] at the features' sample rate. A student that
     reads options also takes `question` int64 (Q, Lq) and `options` int64 (Q, C, Lo), ids of
     `text.encode_item` padded with 0, and its `logits` are float32 (Q, C); one with fixed classes
-    has `logits` (C,) in the order of `labels`. Sizes vary from call to call.
+    has `logits` (C,) in the order of `labels`. One that attends also says how it weighed the
+    encoder's frames, `attention` float32 (Q, C, T). Sizes vary from call to call.
 
     The file is in float, but for a student of `fake_quant.prepare`, whose file is int8 in QDQ form.
     Its metadata hold task, sample_rate, the parameters of features and student as JSON, and
@@ -91,7 +106,7 @@ def export(
         "features": json.dumps(features.model_dump(), sort_keys=True),
         "student": json.dumps(student_params.model_dump(), sort_keys=True),
     }
-    if form is OPTIONS:
+    if form.task == OPTIONS.task:
         described["buckets"] = str(student_params.text.buckets)
     elif len(labels) != len(student.head.weight):
         raise ExportError(
@@ -100,7 +115,7 @@ def export(
     else:
         described["labels"] = json.dumps(list(labels))
     network = next(make for kind, make in NETWORKS.items() if isinstance(student, kind))
-    parts = [_shared(), front_end(features), *network(student, features.n_mels)]
+    parts = [_shared(), front_end(features), *network(student, features)]
     model = onnx.helper.make_model(
         _graph(form, parts),
         ir_version=_IR,
@@ -132,4 +147,5 @@ def save(model: onnx.ModelProto, path: str | Path) -> None:
 
 
 def _shared() -> Part:
-    return "", {"zero": ints(0), "one": ints(1), "last": ints(-1), "before_last": ints(-2)}
+    places = {"zero": ints(0), "one": ints(1), "last": ints(-1), "before_last": ints(-2)}
+    return "", places | {"unity": np.float32([1])}

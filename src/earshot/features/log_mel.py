@@ -56,7 +56,8 @@ def log_mel(samples: np.ndarray, params: Features) -> np.ndarray:
 
     ln max(mel power, 1e-10), frames centred with zeros around the clip:
     librosa.feature.melspectrogram with Slaney's scale and norm. Then `norm`: each band less its
-    mean over the clip ('mean'), and over its deviation ('meanvar').
+    mean over the clip ('mean'), and over its deviation ('meanvar'). With `silence_db` these are of
+    the frames that are at most so far below the loudest one, and all others become zeros.
     """
     window, filters = _tables(params)
     half = params.n_fft // 2
@@ -73,16 +74,31 @@ def log_mel(samples: np.ndarray, params: Features) -> np.ndarray:
         for piece in filters:
             np.matmul(power[:, piece.bins], piece.weights, out=mel[block, piece.bands])
     np.maximum(mel, _FLOOR, out=mel)
+    audible = None if params.silence_db is None else above(mel, params.silence_db)
     np.log(mel, out=mel)
-    return normalize(mel, params.norm)
+    return normalize(mel, params.norm, audible)
 
 
-def normalize(mel: np.ndarray, norm: str) -> np.ndarray:
+def above(mel: np.ndarray, silence_db: float) -> np.ndarray:
+    """Return which frames of mel power `(T, n_mels)` are less than `silence_db` below the loudest
+    `(T,)`.
+    """
+    power = mel.sum(axis=1)
+    return power > power.max() * np.float32(10 ** (-silence_db / 10))
+
+
+def normalize(mel: np.ndarray, norm: str, audible: np.ndarray | None = None) -> np.ndarray:
     """Return `(T, n_mels)` less each band's mean ('mean'), and divided by its deviation + 1e-5
     ('meanvar').
+
+    Where frames `(T,)` are `audible`, both are of these alone, and the others become zeros.
     """
     if norm == "none":
         return mel
+    if audible is not None:
+        frames = np.zeros_like(mel)
+        frames[audible] = normalize(mel[audible], norm)
+        return frames
     # a band that never leaves the floor becomes exactly zero, not rounding noise
     mel = mel - mel.min(axis=0)
     mel -= mel.mean(axis=0)

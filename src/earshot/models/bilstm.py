@@ -5,7 +5,7 @@ the head.
 import torch
 from torch import nn
 
-from earshot.models.heads import masked_mean
+from earshot.models.heads import inside, mean_of
 from earshot.params import BiLSTM
 from earshot.tasks.task import Task
 
@@ -41,8 +41,8 @@ class BiLSTMStudent(nn.Module):
 
     def __init__(self, params: BiLSTM, n_mels: int, task: Task):
         super().__init__()
-        self.stack = params.stack
         self.width = 2 * params.hidden
+        self.stack = params.stack
         self.strides = [params.stack] * params.layers
         widths = [n_mels * params.stack, *[self.width] * (params.layers - 1)]
         self.ahead = nn.ModuleList(
@@ -62,13 +62,27 @@ class BiLSTMStudent(nn.Module):
 
         Each layer's is `(B, ⌈T/stack⌉, 2·hidden)`; what lies beyond a clip's length means nothing.
         """
-        frames, lengths = stack_frames(mel, lengths, self.stack)
-        layers = []
+        stacked, lengths = stack_frames(mel, lengths, self.stack)
+        frames, layers = stacked, []
         for ahead, behind in zip(self.ahead, self.behind, strict=True):
             backward = reverse_within(behind(reverse_within(frames, lengths))[0], lengths)
             frames = self.dropout(torch.cat([ahead(frames)[0], backward], dim=-1))
             layers.append(frames)
-        return masked_mean(frames, lengths), layers
+        return mean_of(frames, self._real(stacked, lengths)), layers
+
+    def real(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return which stacks count `(B, ⌈T/stack⌉)`: neither padding nor silence.
+
+        A silent frame is all zeros (`features.silence_db`). Where nothing else is left, silence
+        counts.
+        """
+        return self._real(*stack_frames(mel, lengths, self.stack))
+
+    @staticmethod
+    def _real(stacked: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        real = inside(lengths, stacked.shape[1])
+        audible = real & (stacked != 0).any(-1)  # (B, T)
+        return torch.where(audible.any(1, keepdim=True), audible, real)
 
     def pool(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return h_avg alone, `(B, 2·hidden)`."""

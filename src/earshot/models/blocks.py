@@ -13,6 +13,8 @@ from operator import mul
 import torch
 from torch import nn
 
+from earshot.models import heads
+
 EPSILON = 1e-5
 Pair = tuple[int, int]  # along time, along frequency
 
@@ -257,6 +259,11 @@ class ConvStudent(nn.Module):
             maps, inside = stage(maps, inside)
             sequences.append(maps.mean(3).transpose(1, 2))
         return self.dropout(self.mean(maps, inside)), sequences
+
+    def real(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return which frames of the last stage are no padding `(B, T)`."""
+        stride = self.strides[-1]
+        return heads.inside(-(-lengths // stride), -(-mel.shape[1] // stride))
 
     def pool(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the pooled map alone, `(B, D)`."""

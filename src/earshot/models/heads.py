@@ -1,4 +1,10 @@
-"""What turns a pooled audio vector into an answer."""
+"""What turns an encoded passage into an answer.
+
+B passages, N items about them, T frames, C options, D the encoder's width, E a text's.
+"""
+
+import math
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -10,12 +16,36 @@ from earshot.text import PADDING
 ABSENT = -1e4
 
 
+class Encoded(NamedTuple):
+    """What an encoder makes of B passages, for the N items about them."""
+
+    pooled: torch.Tensor  # (N, D) of each item's passage
+    layers: list[torch.Tensor]  # (B, T_l, D_l), the lowest first
+    real: torch.Tensor  # (B, T) which frames of the last layer count
+    passage: torch.Tensor  # (N,) which passage an item is about
+
+
+def encode(
+    model: nn.Module, sequences: torch.Tensor, lengths: torch.Tensor, passage: torch.Tensor
+) -> Encoded:
+    """Return what a model's encoder makes of sequences `(B, T, F)` of `lengths` `(B,)` frames."""
+    pooled, layers = model.encode(sequences, lengths)
+    return Encoded(pooled[passage], layers, model.real(sequences, lengths), passage)
+
+
+def inside(lengths: torch.Tensor, frames: int) -> torch.Tensor:
+    """Return which of `frames` frames are real `(B, T)`, for lengths `(B,)`."""
+    return torch.arange(frames, device=lengths.device)[None] < lengths[:, None]
+
+
 def masked_mean(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Return the mean over time `(B, D)` of frames `(B, T, D)`, padding excluded."""
-    inside = (
-        torch.arange(frames.shape[1], device=frames.device)[None, :, None] < lengths[:, None, None]
-    )
-    return (frames * inside).sum(1) / lengths[:, None]
+    return mean_of(frames, inside(lengths, frames.shape[1]))
+
+
+def mean_of(frames: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Return the mean `(B, D)` of the frames `(B, T, D)` that are `real` `(B, T)`."""
+    return (frames * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)
 
 
 class OptionHead(nn.Module):
@@ -36,17 +66,54 @@ class OptionHead(nn.Module):
         present = (ids != PADDING).unsqueeze(-1)
         return (self.tokens(ids) * present).sum(-2) / present.sum(-2).clamp(min=1)
 
-    def forward(
-        self, pooled: torch.Tensor, questions: torch.Tensor, options: torch.Tensor
-    ) -> torch.Tensor:
-        """Return logits `(N, C)` for pooled vectors `(N, D)`, question ids `(N, Lq)` and option ids
-        `(N, C, Lo)`.
-        """
+    def _asked(self, questions: torch.Tensor, options: torch.Tensor) -> torch.Tensor:
+        """Return the mean embeddings of each question and one of its options, `(N, C, 2·E)`."""
         question = self._mean(questions)  # (N, E)
         question = question.unsqueeze(1).expand(-1, options.shape[1], -1)  # (N, C, E)
-        rows = self.embed(torch.cat([question, self._mean(options)], dim=-1))  # (N, C, D)
-        logits = (rows * pooled.unsqueeze(1)).sum(-1)
+        return torch.cat([question, self._mean(options)], dim=-1)
+
+    def forward(
+        self, encoded: Encoded, questions: torch.Tensor, options: torch.Tensor
+    ) -> torch.Tensor:
+        """Return logits `(N, C)` for question ids `(N, Lq)` and option ids `(N, C, Lo)`."""
+        rows = self.embed(self._asked(questions, options))  # (N, C, D)
+        logits = (rows * encoded.pooled.unsqueeze(1)).sum(-1)
         return logits.masked_fill(options[..., 0] == PADDING, ABSENT)
+
+
+class AttentiveHead(OptionHead):
+    """Each option looks for itself: it weighs the frames before they are pooled.
+
+    An option's embedding makes a key k(q, oᵢ) beside its row e(q, oᵢ). With a_it = softmax over t
+    of k(q, oᵢ) · h_t / √D, logitsᵢ = Σ_t a_it e(q, oᵢ) · h_t. With all keys zero this is eq. (3).
+    """
+
+    def __init__(self, width: int, text: Text):
+        super().__init__(width, text)
+        hidden, _, _ = self.embed
+        self.key = nn.Linear(hidden.out_features, width)
+
+    def forward(
+        self, encoded: Encoded, questions: torch.Tensor, options: torch.Tensor
+    ) -> torch.Tensor:
+        """Return logits `(N, C)` for question ids `(N, Lq)` and option ids `(N, C, Lo)`."""
+        return self.attend(encoded, questions, options)[0]
+
+    def attend(
+        self, encoded: Encoded, questions: torch.Tensor, options: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits `(N, C)`, and the weight of each frame for each option `(N, C, T)`."""
+        hidden, rectify, rows = self.embed
+        active = rectify(hidden(self._asked(questions, options)))  # (N, C, 2·E)
+        frames = encoded.layers[-1][encoded.passage].transpose(1, 2)  # (N, D, T)
+        real = encoded.real[encoded.passage]  # (N, T)
+        scores = self.key(active) @ frames / math.sqrt(frames.shape[1])  # (N, C, T)
+        weights = scores.masked_fill(~real.unsqueeze(1), -torch.inf).softmax(-1)
+        logits = (weights * (rows(active) @ frames)).sum(-1)  # (N, C)
+        return logits.masked_fill(options[..., 0] == PADDING, ABSENT), weights
+
+
+HEADS: dict[str, type[OptionHead]] = {"mean": OptionHead, "attend": AttentiveHead}
 
 
 class ClassHead(nn.Linear):

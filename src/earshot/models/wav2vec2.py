@@ -16,7 +16,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
 from earshot.models import accelerator, hub
-from earshot.models.heads import masked_mean
+from earshot.models.heads import inside, masked_mean
 from earshot.params import Teacher as TeacherParams
 from earshot.tasks.task import Task
 
@@ -148,9 +148,10 @@ class Teacher(nn.Module):
         begin with `hidden` itself; the last layer's comes last.
         """
         encoder = self.backbone.encoder
-        inside = torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]
         mask = create_bidirectional_mask(
-            config=self.backbone.config, inputs_embeds=hidden, attention_mask=inside
+            config=self.backbone.config,
+            inputs_embeds=hidden,
+            attention_mask=self.real(hidden, lengths),
         )
         outputs = [hidden]
         for layer in encoder.layers[self.frozen_layers :]:
@@ -162,6 +163,10 @@ class Teacher(nn.Module):
     def pool(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the mean over time `(B, D)` of the last layer."""
         return self.encode(hidden, lengths)[0]
+
+    def real(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return which frames are no padding `(B, T)`."""
+        return inside(lengths, hidden.shape[1])
 
     def frozen_hash(self) -> str:
         """Return the SHA-256 of all weights that fine-tuning leaves alone."""

@@ -164,9 +164,19 @@ class Features(Section):
     fmin: Weight = 0.0
     fmax: Positive = 8000.0
     norm: Literal["none", "mean", "meanvar"] = "meanvar"
+    silence_db: Positive | None = None
     min_seconds: Positive = 0.2
     min_rms: Positive = 1e-4
     max_bad_share: Share = 0.02
+
+    @model_validator(mode="after")
+    def _silence_has_a_value(self) -> "Features":
+        if self.silence_db and self.norm == "none":
+            raise ValueError(
+                f"silence_db={self.silence_db} needs norm=mean or meanvar: silent frames become "
+                "zeros, which are otherwise no mean"
+            )
+        return self
 
     @model_validator(mode="after")
     def _window_fits(self) -> "Features":

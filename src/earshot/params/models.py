@@ -8,10 +8,14 @@ from earshot.params.section import Count, Positive, Section, Weight
 
 
 class Text(Section):
-    """The hashed text encoder of questions and options."""
+    """How questions and options are read, by hashed words, and what they ask of the frames.
+
+    `pool`: the mean of all frames, eq. (3), or a mean weighted by what is asked.
+    """
 
     buckets: Annotated[int, Field(ge=16)] = 4096
     dim: Count = 64
+    pool: Literal["mean", "attend"] = "mean"
 
 
 class CTCPretrain(Section):

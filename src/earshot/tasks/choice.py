@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from earshot import text as reader
-from earshot.models.heads import OptionHead
+from earshot.models.heads import HEADS, OptionHead
 from earshot.params import Text
 from earshot.tables.items import Item
 from earshot.tasks.options import OneOfSeveral
 
 if TYPE_CHECKING:
+    from earshot.models.heads import Encoded
     from earshot.training.batches import Batch
-    from earshot.training.output import Encoded
 
 
 class Choice(OneOfSeveral):
@@ -30,7 +30,7 @@ class Choice(OneOfSeveral):
 
     def head(self, width: int) -> OptionHead:
         """Return a head that reads questions and options."""
-        return OptionHead(width, self.text)
+        return HEADS[self.text.pool](width, self.text)
 
     def inputs(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         """Return `questions` `(N, Lq)` and `options` `(N, C, Lo)`, ids of `text.encode_item`.
@@ -53,4 +53,4 @@ class Choice(OneOfSeveral):
     ) -> dict[str, torch.Tensor]:
         """Return the logits of the options, `answers` `(N, C)`."""
         inputs = batch.inputs
-        return {"answers": head(encoded.pooled, inputs["questions"], inputs["options"])}
+        return {"answers": head(encoded, inputs["questions"], inputs["options"])}

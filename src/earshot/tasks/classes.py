@@ -12,8 +12,8 @@ from earshot.tables.items import Item
 from earshot.tasks.options import OneOfSeveral
 
 if TYPE_CHECKING:
+    from earshot.models.heads import Encoded
     from earshot.training.batches import Batch
-    from earshot.training.output import Encoded
 
 
 class Classes(OneOfSeveral):

@@ -15,8 +15,9 @@ from earshot.tables.items import Item
 from earshot.tables.sequences import Row
 
 if TYPE_CHECKING:
+    from earshot.models.heads import Encoded
     from earshot.training.batches import Batch
-    from earshot.training.output import Encoded, Output
+    from earshot.training.output import Output
 
 
 class Score(NamedTuple):

@@ -15,7 +15,7 @@ from torch import nn
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
-from earshot.models.heads import masked_mean
+from earshot.models.heads import Encoded, masked_mean
 from earshot.models.wav2vec2 import Lower, Teacher
 from earshot.params import Cache
 from earshot.params import Teacher as TeacherParams
@@ -28,7 +28,7 @@ from earshot.teacher.saved import load
 from earshot.training import routing
 from earshot.training.batches import Audio, Batch, Group, by_audio, collate, common_views
 from earshot.training.loop import predict
-from earshot.training.output import Encoded, Output
+from earshot.training.output import Output
 
 BATCH = 16  # passages
 Rows = dict[str, list[Row]]  # signal → (id, view, (T, W) array)
@@ -83,7 +83,8 @@ def run_whole(teacher: Teacher, task: Task, some: Asked) -> tuple[Batch, Output]
     tuned = convert_to_fp32(outputs if teacher.frozen_layers else outputs[1:])
     layers = [*frozen, *tuned]
     pooled = masked_mean(layers[-1], batch.lengths)[batch.passage]  # (B, D) → (N, D)
-    logits = task.logits(teacher.head, Encoded(pooled, layers), batch)
+    real = teacher.real(batch.sequences, batch.lengths)
+    logits = task.logits(teacher.head, Encoded(pooled, layers, real, batch.passage), batch)
     return batch, Output(logits, pooled, layers)
 
 

@@ -1,22 +1,14 @@
 """What a model makes of a batch."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from accelerate.utils import convert_to_fp32
 from torch import nn
 
-from earshot.models import accelerator
+from earshot.models import accelerator, heads
 from earshot.tasks.task import Task
 from earshot.training.batches import Batch
-
-
-class Encoded(NamedTuple):
-    """What an encoder makes of B passages, for the N items about them."""
-
-    pooled: torch.Tensor  # (N, D) of each item's passage
-    layers: list[torch.Tensor]  # (B, T_l, D_l), the lowest first
 
 
 @dataclass
@@ -32,8 +24,7 @@ def run(model: nn.Module, task: Task, batch: Batch) -> tuple[Batch, Output]:
     """Return the batch where the model is, and there the model's output for it."""
     batch = accelerator.put(batch, accelerator.where(model))
     with accelerator.autocast(model):
-        pooled, layers = model.encode(batch.sequences, batch.lengths)
-        encoded = Encoded(pooled[batch.passage], layers)
+        encoded = heads.encode(model, batch.sequences, batch.lengths, batch.passage)
         logits = task.logits(model.head, encoded, batch)
     logits, pooled, layers = convert_to_fp32((logits, encoded.pooled, encoded.layers))
     return batch, Output(logits, pooled, layers)
