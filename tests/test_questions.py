@@ -110,10 +110,22 @@ def test_long_groups_are_cut_and_rejected_clips_left_out():
     rows += [("b0", "test", "b", "s", 90.0, "Longer than allowed.", "seen")]
     cut = passages(table(*rows), ["a0", "a2", "a3", "a4", "a5", "b0"], 60.0)
     assert [(p.id, p.utterances, p.next) for p in cut] == [
-        ("a/0", ("a0",), "Text 2."),
-        ("a/1", ("a3",), "Text 4."),
-        ("a/2", ("a5",), None),
+        ("a/0", ("a0",), None),  # what comes next was rejected
+        ("a/1", ("a2",), "Text 3."),
+        ("a/2", ("a4",), "Text 5."),
         ("b", ("b0",), None),
+    ]
+
+
+def test_what_a_folder_lacks_is_no_neighbour():
+    """LibriSpeech's ids say that the second and the sixth utterance are not there."""
+    numbers = (0, 2, 3, 4, 6)
+    rows = [(f"84-1-{n:04d}", "test", "84-1", "s", 4.0, f"Text {n}.", "seen") for n in numbers]
+    cut = passages(table(*rows), [row[0] for row in rows], 60.0)
+    assert [(p.texts, p.next) for p in cut] == [
+        (("Text 0.",), None),
+        (("Text 2.", "Text 3."), "Text 4."),
+        (("Text 6.",), None),
     ]
 
 
