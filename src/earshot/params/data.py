@@ -127,7 +127,7 @@ class CommonVoice(Section):
     """A release of Common Voice: its folder (or the one above the language's), or its .tar.gz,
     unpacked beside it.
 
-    `splits` maps the release's tables to splits or `auto`, whose speakers are dealt out to splits in
+    `splits` maps the release's tables to a split, or `auto`: their speakers are dealt to splits in
     the shares of `auto`. A clip is used once; test and validation come before the other splits.
     """
 
