@@ -270,10 +270,24 @@ def test_the_pool_has_no_answers_and_the_teachers_options(built, fewshot_params)
 
 
 def test_a_corpus_without_labelled_teacher_items_is_named(by_split, fewshot_params):
+    silent = [replace(p, texts=None, next=None) for p in by_split["teacher"]]
     with pytest.raises(ItemError, match="no transcribed passages in split 'teacher'"):
-        questions.build(
-            lambda split: [] if split == "teacher" else by_split[split], fewshot_params, 0
-        )
+        questions.build((by_split | {"teacher": silent}).__getitem__, fewshot_params, 0)
+
+
+@pytest.mark.parametrize("split", FIRST)
+def test_a_split_that_is_not_there_is_named(by_split, fewshot_params, split):
+    line = f"^split '{split}' has no recordings that can be used: the pipeline needs recordings in"
+    with pytest.raises(ItemError, match=line):
+        questions.build((by_split | {split: []}).__getitem__, fewshot_params, 0)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_about_which_nothing_can_be_asked_is_named(by_split, fewshot_params, split):
+    silent = [replace(p, texts=None, next=None) for p in by_split[split][:4]]
+    line = f"^split '{split}': no question can be made about its 4 passages, 0 of them transcribed$"
+    with pytest.raises(ItemError, match=line):
+        questions.build((by_split | {split: silent}).__getitem__, fewshot_params, 0)
 
 
 # the ten questions
@@ -460,10 +474,22 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
         questions.authored(tmp_path / "questions.yaml")
 
 
+def test_the_pool_is_not_asked_with_options_that_name_others(tmp_path, by_split, fewshot_params):
+    options = ["a lantern", "a ladder", "both A and B", "none of the above"]
+    entry = ENTRY | {"skill": "detail", "role": "teacher", "options": options}
+    path = tmp_path / "questions.yaml"
+    path.write_text(yaml.safe_dump([entry]))
+    params = fewshot_params.model_copy(update={"source": "authored", "authored": str(path)})
+    made = questions.build(by_split.__getitem__, params, 0)
+    asked = {option for item in made if item.role == "pool" for option in item.options}
+    assert asked == {"a lantern", "a ladder"}
+
+
 def test_authored_roles_replace_generated_ones(tmp_path, by_split, fewshot_params):
     path = tmp_path / "questions.yaml"
     path.write_text(yaml.safe_dump([ENTRY]))
     params = fewshot_params.model_copy(update={"source": "authored", "authored": str(path)})
-    made = questions.build(by_split.__getitem__, params, 0)
-    assert [item.id for item in made if item.role in ("fewshot", "paper")] == ["q1"]
+    made = questions.build(by_split.__getitem__, params, 0, {"u1": "84-121123"})
+    authored = [item for item in made if item.role in ("fewshot", "paper")]
+    assert [(item.id, item.passage) for item in authored] == [("q1", "84-121123")]
     assert {item.role for item in made} == {"fewshot", *GENERATED, "pool"}

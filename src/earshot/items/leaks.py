@@ -52,7 +52,7 @@ def check_splits(items: Sequence[Item], manifest: pd.DataFrame) -> None:
 def check_recordings(items: Sequence[Item], mel: Mapping[tuple[str, int], np.ndarray]) -> None:
     """Raise ItemError naming clips of the test that have the very frames of a training clip.
 
-    `mel` holds frames `(T, n_mels)` by clip and view. One recording under two ids is seen also where
+    `mel` holds frames `(T, n_mels)` by clip and view. A recording under two ids is seen also where
     its files differ, in container or in tags.
     """
     training, test = _sides(items)
