@@ -4,7 +4,7 @@ next.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 
 import pandas as pd
@@ -31,18 +31,20 @@ class Passage:
         return " ".join(self.texts or ())
 
     def part(self, start: int, stop: int) -> "Passage":
-        """Return the passage restricted to some of its utterances; what follows it is then
-        unknown.
+        """Return the passage restricted to some of its utterances.
+
+        What follows is the first sentence behind them, unless those left out there say nothing
+        new, as retellings do: then it is what follows the passage.
         """
-        texts = self.texts and self.texts[start:stop]
-        return Passage(
-            self.id,
-            self.split,
-            self.speaker,
-            self.wording,
-            self.utterances[start:stop],
-            texts,
-            self.next,
+        if self.texts is None:
+            return replace(self, utterances=self.utterances[start:stop])
+        texts, rest = self.texts[start:stop], self.texts[stop:]
+        new = set(words(" ".join(rest))) - set(words(" ".join(texts)))
+        return replace(
+            self,
+            utterances=self.utterances[start:stop],
+            texts=texts,
+            next=rest[0] if new else self.next,
         )
 
 

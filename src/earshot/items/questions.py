@@ -210,7 +210,9 @@ def few_shot(passages: Sequence[Passage], params: FewShot, rng: np.random.Genera
             ):
                 question = _item("fewshot", skill, asked, 0, answers[0].text, others, position, rng)
                 items.append(question)
-                items += [_repeat(question, passage, segment) for segment in range(kept, length)]
+                if skill != "inference" or asked.next == passage.next:
+                    rest = range(kept, length)
+                    items += [_repeat(question, passage, segment) for segment in rest]
                 break
         else:
             raise ItemError(
