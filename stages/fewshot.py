@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from earshot.items import leaks
 from earshot.items.kinds import ITEMS
 from earshot.runtime.files import write_json
 from earshot.tables import items
@@ -18,10 +19,12 @@ def fewshot(track: str) -> None:
     pa.set_memory_pool(pa.system_memory_pool())
     task, params = ITEMS[read(f"tracks.{track}.task")], read(f"tracks.{track}.fewshot")
     manifest = read_manifest(f"data/{track}/manifest.parquet")
-    accepted = [clip for clip, view in Store(f"data/{track}/mel.parquet") if view == 0]
+    mel = Store(f"data/{track}/mel.parquet")
+    accepted = [clip for clip, view in mel if view == 0]
     built = task.build(manifest, accepted, params, read("seed"))
     items.check(built, accepted)
     report = task.check(built, manifest)
+    leaks.check_recordings(built, mel)
     items.write(built, f"data/{track}/items.parquet")
     write_json(Path(f"metrics/{track}/items.json"), report)
 

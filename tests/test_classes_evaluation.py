@@ -1,5 +1,7 @@
 """Macro accuracy and device drop by hand, their intervals, and what is said about classifiers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scenes import LABELS, SEEN, UNSEEN, certain, clip, frame, manifest
@@ -291,17 +293,24 @@ def test_a_submission_has_the_order_of_the_test_list(models, tmp_path):
         assert all(len(share) <= 8 for share in shares)
 
 
-def test_answers_to_questions_stand_by_place():
-    items = [
-        Item("q1", "test", "detail", "p", ("u1", "u2"), "Which?", ("red", "blue"), 0),
-        Item("q2", "test", "detail", "p", ("u1",), "Which?", ("a lamp", "a bike"), 0),
-    ]
+def test_answers_name_the_question_and_stand_by_place():
+    """Also where all have the same options, as of yes and no, and where one has fewer."""
+    given = (("q1", "Is it red?", ("yes", "no")), ("q2", "Is it blue?", ("yes", "no")))
+    items = [Item(id, "test", "detail", "p", ("u1",), text, some, 0) for id, text, some in given]
     answers = {"q1": np.array([0.25, 0.75]), "q2": np.array([2 / 3, 1 / 3])}
-    table = submission.answer_table(items, frame([clip("u1"), clip("u2")]), answers)
-    assert table.columns.tolist() == ["item", "answer", "1", "2"]
+    table = submission.answer_table(items, frame([clip("u1")]), answers)
+    assert table.columns.tolist() == ["item", "question", "answer", "yes", "no"]
     assert table.values.tolist() == [
-        ["q1", "blue", 0.25, 0.75],
-        ["q2", "a lamp", 0.666667, 0.333333],
+        ["q1", "Is it red?", "no", 0.25, 0.75],
+        ["q2", "Is it blue?", "yes", 0.666667, 0.333333],
+    ]
+    items.append(replace(items[0], id="q3", options=("red", "blue", "green")))
+    answers["q3"] = np.array([0.25, 0.25, 0.5])
+    table = submission.answer_table(items, frame([clip("u1")]), answers)
+    assert table.columns.tolist() == ["item", "question", "answer", "1", "2", "3"]
+    assert table.fillna("").values.tolist()[1:] == [
+        ["q2", "Is it blue?", "yes", 0.666667, 0.333333, ""],
+        ["q3", "Is it red?", "green", 0.25, 0.25, 0.5],
     ]
 
 

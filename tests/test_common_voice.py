@@ -1,12 +1,16 @@
 """Common Voice: a release's tables and clips, from its folder or its tarball."""
 
+import re
 import tarfile
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import yaml
+from conftest import ROOT
 
 from earshot.corpora import CORPORA
 from earshot.features import audio
@@ -112,6 +116,51 @@ def test_what_the_test_keeps_to_itself_is_counted(release, caplog):
         "pool": 2,
     }
     assert "1 of validation" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize(
+    ("test", "other"),
+    [
+        ("今天天气很好，我们去公园散步吧", "今天天气很好我们去公园散步吧。"),
+        ("आज मौसम बहुत अच्छा है", "आज मौसम बहुत अच्छा है"),
+        ("Le café était fermé", unicodedata.normalize("NFD", "Le café était fermé")),
+    ],
+)
+def test_a_sentence_of_the_test_is_left_out_in_every_script(release, test, other):
+    tabulate(release / "test.tsv", [("dora", 5, test)])
+    tabulate(release / "validated.tsv", [("eve", 7, other), ("eve", 10, "नमस्ते")])
+    assert [number for number, split in splits(load(release)).items() if split == "pool"] == [10]
+
+
+def roles(root: Path, pages: tuple[str, ...]) -> list[dict[str, int]]:
+    """Return the clips of each role in a release, as the example of each page assigns them."""
+    found = []
+    for page in pages:
+        (block,) = re.findall(r"^corpus: {name: common_voice.*}$", (ROOT / page).read_text(), re.M)
+        example = yaml.safe_load(block)["corpus"] | {"root": str(root), "language": "en"}
+        clips = CORPORA["common_voice"](CommonVoice(**example), Path("unused"), 1)
+        found.append(Counter(clip.split for clip in clips))
+    return found
+
+
+def test_the_documented_assignment_fills_every_role(release):
+    """A release as it is: every speaker in one table, all of them in `validated`."""
+    tables = {name: [] for name in ("train", "dev", "test")}
+    for number, name in enumerate(["train"] * 8 + ["dev", "test", "other"], 1):
+        row = (f"speaker {number}", number, f"Number {number} carried a heavy basket.")
+        tables.get(name, []).append(row)
+    for name, rows in tables.items():
+        tabulate(release / f"{name}.tsv", rows)
+    tabulate(release / "validated.tsv", [row for rows in tables.values() for row in rows])
+    pages = ("docs/corpora.md", "docs/corpora.zh-CN.md")
+    found = roles(release, pages)
+    expected = {"teacher": 4, "pool": 3, "fewshot": 1, "validation": 1, "test": 1}
+    assert found == [expected, expected]
+    defaults = CommonVoice(name="common_voice", root=str(release), language="en")
+    clips = list(CORPORA["common_voice"](defaults, Path("unused"), 1))
+    assert Counter(clip.split for clip in clips) == expected
+    with_pool = load(release, splits=SPLITS | {"train": "auto"})
+    assert Counter(clip.split for clip in with_pool) == expected  # nothing but the tables' clips
 
 
 def test_a_clip_of_several_tables_is_used_once(release):

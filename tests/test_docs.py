@@ -14,6 +14,9 @@ import pytest
 import soundfile
 import yaml
 from conftest import ROOT
+from dvc.utils.hydra import apply_overrides
+
+from earshot.params import parse
 
 MARKDOWN = subprocess.check_output(
     ["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, text=True
@@ -163,6 +166,43 @@ term.project = nn.Identity()
 print(term(Some(pooled=torch.tensor([[5.0, 0.0], [2.0, 0.0]])), batch).item())
 """
     assert float(copy.run(f"{sys.executable} -", used)) == pytest.approx(0.5)
+
+
+# the ablations of README and of docs/experiments.md
+
+PAGES = ("README.md", "README.zh-CN.md", "docs/experiments.md", "docs/experiments.zh-CN.md")
+OVERRIDE = re.compile(r"(?:`|-S '?)((?:recipes\.|….)[\w.\-]+=[^`'\s]+)")
+
+
+def overrides(page: str) -> list[str]:
+    """Return what a page says to hand to `dvc exp run -S`; "…." stands for the recipe before."""
+    found: list[str] = []
+    for one in OVERRIDE.findall((ROOT / page).read_text()):
+        if one.startswith("…."):
+            recipe = ".".join(found[-1].split(".")[:2])
+            one = f"{recipe}.{one.removeprefix('….')}"
+        found.append(one)
+    return found
+
+
+def test_ablations_run_as_written(tmp_path: Path):
+    english, chinese = (overrides(page) for page in PAGES[2:])
+    found = {one for page in PAGES for one in overrides(page)}
+    assert english == chinese and set(english) == found
+    assert "recipes.scenes-layered.terms.layered.layers=[4,5,6]" in found and len(found) >= 6
+    each = [one for one in sorted(found) if not re.search(r"=\d+,", one)]  # not those of a queue
+    copy, first = Copy(tmp_path), (ROOT / "params.yaml").read_text()
+    for override in each:
+        (tmp_path / "params.yaml").write_text(first)
+        apply_overrides(tmp_path / "params.yaml", [override])
+        changed = yaml.safe_load((tmp_path / "params.yaml").read_text())
+        assert parse(changed) != parse(yaml.safe_load(first)), override
+    (tmp_path / "params.yaml").write_text(first)
+    copy.run("git add --all")
+    copy.run("git -c user.name=test -c user.email=test@example.org commit --quiet -m start")
+    given = " ".join(f"-S '{one}'" for one in each)
+    printed = copy.run(f"dvc exp run --dry --single-item --force {given} distill@scenes-layered")
+    assert "Running stage 'distill@scenes-layered'" in printed
 
 
 def test_pre_commit_uses_the_locked_ruff():

@@ -146,7 +146,7 @@ def spoilt(**changes) -> pd.DataFrame:
     [
         (spoilt(label=None), "^clip park-test-3-3-1-s5: no label, though its role is test$"),
         (
-            spoilt(row=0, label=None, subset=5),
+            spoilt(row=0, label=None, subset=10),
             "^clip airport-pool-0-0-0-a: no label, though its role is fewshot$",
         ),
         (
@@ -158,7 +158,11 @@ def spoilt(**changes) -> pd.DataFrame:
             spoilt(split="teacher"),
             "^clip park-test-3-3-1-s5: split 'teacher' is not one of pool, validation, test$",
         ),
-        (spoilt(row=0, subset=5), "^class bus: no fewshot clip \\(3 of 4 classes lack one\\)$"),
+        (spoilt(row=0, subset=10), "^class bus: no fewshot clip \\(3 of 4 classes lack one\\)$"),
+        (
+            spoilt(row=0, subset=25),
+            r"^fewshot\.share=10: .* no list of that share \(of TAU 2022: split10\.csv\)",
+        ),
         (
             spoilt(row=0, label="zoo"),
             "^class zoo: no validation clip \\(1 of 5 classes lack one\\)$",
@@ -168,6 +172,13 @@ def spoilt(**changes) -> pd.DataFrame:
 def test_a_fault_is_named(table, message):
     with pytest.raises(ItemError, match=message):
         build(table)
+
+
+@pytest.mark.parametrize("split", labels.SPLITS)
+def test_a_split_that_is_not_there_is_named(split):
+    table = manifest()
+    with pytest.raises(ItemError, match=f"^split '{split}' has no recordings that can be used"):
+        build(table[table["split"] != split])
 
 
 def test_a_manifest_from_disk_is_read(tmp_path):

@@ -1,6 +1,8 @@
 """What must not leak, and that it is caught when it does."""
 
+import unicodedata
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 
 from earshot.items import questions
 from earshot.items.audio_blind import AudioBlind
-from earshot.items.leaks import check_audio_blind, check_splits
+from earshot.items.leaks import check_audio_blind, check_recordings, check_splits
 from earshot.tables.items import Item, ItemError
 
 # one clip for each role but `paper`, which is about a few-shot passage
@@ -55,7 +57,7 @@ def test_splits_that_share_nothing_pass():
 @pytest.mark.parametrize("role", ["teacher", "pool", "fewshot", "validation"])
 @pytest.mark.parametrize(
     ("trait", "named"),
-    [("speaker", "test voice"), ("passage", "p-test"), ("text", "simon repaired mirror")],
+    [("speaker", "test voice"), ("passage", "p-test"), ("text", r"Simon repaired that mirror\.")],
 )
 def test_a_shared_trait_is_named(role, trait, named):
     value = {"speaker": "test voice", "passage": "p-test", "text": "SIMON repaired that  mirror"}[
@@ -89,6 +91,49 @@ def test_a_shared_utterance_is_named(role):
         ItemError, match=r"^leak: 1 utterance\(s\) are in training and test: u-test$"
     ):
         check_splits(asked(**{role: (f"u-{role}", "u-test")}), clips())
+
+
+FRENCH = "Le café était fermé hier soir"
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("今天天气很好，我们去公园散步吧", "今天天气很好我们去公园散步吧"),
+        ("今日はとても良い天気ですね",) * 2,
+        ("आज मौसम बहुत अच्छा है और हम बाहर जा रहे हैं",) * 2,
+        (FRENCH, unicodedata.normalize("NFD", FRENCH)),
+    ],
+)
+def test_a_shared_text_is_seen_in_every_script(train, test):
+    with pytest.raises(ItemError, match=rf"^leak: 1 text\(s\) .*: {test}$"):
+        check_splits(asked(), clips(pool={"text": train}, test={"text": test}))
+
+
+def files(folder: Path, test: bytes) -> pd.DataFrame:
+    """Clips as files of equal size; those of training have the same bytes, but for the last."""
+    for role in CLIPS:
+        (folder / f"{role}.wav").write_bytes(b"RIFF" * 4000 + role[0].encode())
+    (folder / "test.wav").write_bytes(test)
+    return clips(**{role: {"path": str(folder / f"{role}.wav")} for role in CLIPS})
+
+
+def test_one_file_under_two_ids_is_named(tmp_path):
+    check_splits(asked(), files(tmp_path, b"RIFF" * 4000 + b"x"))
+    line = r"^leak: 1 recording\(s\) are in training and test: u-test = u-{}$"
+    with pytest.raises(ItemError, match=line.format("pool")):
+        check_splits(asked(), files(tmp_path, b"RIFF" * 4000 + b"p"))
+    absent = {"path": "same.wav"}  # cannot be looked into
+    with pytest.raises(ItemError, match=line.format("teacher")):
+        check_splits(asked(), clips(teacher=absent, test=absent))
+
+
+def test_one_recording_in_two_files_is_named():
+    frames = {role: np.full((5, 3), n, np.float16) for n, role in enumerate(CLIPS)}
+    mel = {(f"u-{role}", 0): one for role, one in frames.items()}
+    check_recordings(asked(), mel)
+    with pytest.raises(ItemError, match=r"^leak: 1 recording\(s\) .*: u-test = u-validation$"):
+        check_recordings(asked(), mel | {("u-test", 0): frames["validation"].copy()})
 
 
 def test_the_first_of_many_are_named():

@@ -125,18 +125,24 @@ def test_the_report_says_what_is_answered_without_listening(manifest, params):
 
 
 def test_questions_about_other_clips_are_counted_and_named(manifest, tmp_path, caplog):
-    train = [
-        row(utterance(split, n)) for split in ("teacher", "fewshot", "test") for n in range(12)
-    ] + [row("1-2-0003")]
+    splits = ("teacher", "fewshot", "test")
+    train = [row(utterance(split, n)) for split in splits for n in range(12)]
+    train += [row("1-2-0003"), row(utterance("pool", 1)), row(utterance("validation", 0))]
     test = [row(utterance("test", 0)), row("7-8-0009"), row(utterance("pool", 0))]
     built = build(manifest, write(tmp_path / "sqa", train, test))
-    assert Counter(item.role for item in built) == {"teacher": 12, "fewshot": 10, "test": 1}
+    assert Counter(item.role for item in built) == {
+        "teacher": 12,
+        "fewshot": 10,
+        "test": 1,
+        "pool": 1,
+        "validation": 1,
+    }
     first, second = caplog.messages
     train_splits = (
         "no clip of split fewshot, pool, teacher, validation, and left out: "
         "14-0-0000, 14-0-0001, 14-0-0002"
     )
-    assert first.endswith(f"train.json: 13 of 37 questions are about {train_splits}")
+    assert first.endswith(f"train.json: 13 of 39 questions are about {train_splits}")
     assert second.endswith(
         "test.json: 2 of 3 questions are about no clip of split test, and left out: 7-8-0009, "
         "11-0-0000"
@@ -149,13 +155,17 @@ def test_rejected_clips_are_not_asked_about(manifest, params, caplog):
     assert sum(item.role == "test" for item in built) == 39 and utterance("test", 3) in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("split", "told"), [("test", "split 'test'"), ("teacher", "split 'teacher'"), ("fewshot", None)]
-)
-def test_a_role_without_questions_is_named(manifest, params, split, told):
+@pytest.mark.parametrize("split", SIZES)
+def test_a_role_without_questions_is_named(manifest, params, split):
     manifest = manifest[manifest["split"] != split]
-    with pytest.raises(ItemError, match=told or r"fewshot\.questions=10 must be at most .*, 0$"):
+    with pytest.raises(ItemError, match=f"no question is about a clip of split '{split}'$"):
         build(manifest, params)
+
+
+def test_too_few_fewshot_questions_are_counted(manifest, params):
+    few = manifest["id"].isin([utterance("fewshot", n) for n in range(3, 12)])
+    with pytest.raises(ItemError, match=r"fewshot\.questions=10 must be at most .*, 3$"):
+        build(manifest[~few], params)
 
 
 # a file's rows
@@ -203,6 +213,74 @@ def test_an_object_a_line_is_read_too(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("asked", "answer", "expected"),
+    [
+        (
+            "Who wrote to A. Lincoln? A. Mr. Smith B. Mary C. Tom D. Ann",
+            "A",
+            ("Who wrote to A. Lincoln?", ("Mr. Smith", "Mary", "Tom", "Ann"), 0),
+        ),
+        (
+            "Who came in? A. Mr. B. Jones B. Mary C. Tom D. Ann",
+            "B",
+            ("Who came in?", ("Mr. B. Jones", "Mary", "Tom", "Ann"), 1),
+        ),
+        (
+            "Who came in? A. A. B. Smith B. Mary C. C. Lewis D. Ann",
+            "C",
+            ("Who came in?", ("A. B. Smith", "Mary", "C. Lewis", "Ann"), 2),
+        ),
+        (
+            "Where did Mr. D. live? A. Rome B. Paris C. Washington D.C. D. Bonn",
+            "D",
+            ("Where did Mr. D. live?", ("Rome", "Paris", "Washington D.C.", "Bonn"), 3),
+        ),
+        (
+            "Who is A. B. Clark? (A) a man (B) a cat (C) a dog (D) a hen",
+            "A",
+            ("Who is A. B. Clark?", ("a man", "a cat", "a dog", "a hen"), 0),
+        ),
+        # the answer's text tells two ways to read it apart
+        (
+            "Who came in? A. Tom B. Smith B. Mary C. Jim D. Ann",
+            "B. Mary",
+            ("Who came in?", ("Tom B. Smith", "Mary", "Jim", "Ann"), 1),
+        ),
+    ],
+)
+def test_initials_are_no_options(tmp_path, asked, answer, expected):
+    write(tmp_path, [row("1-2-0003", answer) | {"question_and_option": asked}], [])
+    (question,) = librisqa.read(tmp_path / librisqa.FILES["train"], "train")
+    assert question[2:] == expected
+
+
+def test_options_that_name_others_stay_where_they_are(manifest, tmp_path):
+    kinds = {
+        "both": ("C", "\nA. a ring\nB. a hat\nC. Both A and B\nD. None of the above"),
+        "none": ("D", "\nA. a ring\nB. a hat\nC. a coat\nD. None of these"),
+        "plain": ("B", "\nA. a ring\nB. a hat\nC. both hats\nD. all day"),
+    }
+    rows = [
+        row(utterance("teacher", n), letter) | {"question_and_option": f"What of {n}?{layout}"}
+        for n, (letter, layout) in enumerate([*kinds.values()] * 8)
+    ]
+    rows += [row(utterance(split, n)) for split in SIZES if split != "test" for n in range(12)]
+    test = [row(utterance("test", n)) for n in range(12)]
+    built = build(manifest, write(tmp_path / "sqa", rows, test))
+    of_kind = {
+        kind: [i for i in built if layout.split(". ")[-1] in i.options and "a ring" in i.options]
+        for kind, (_, layout) in kinds.items()
+    }
+    assert {item.options for item in of_kind["both"]} == {
+        ("a ring", "a hat", "Both A and B", "None of the above")
+    }
+    assert {item.answer for item in of_kind["both"]} == {2}
+    assert {(item.options[3], item.answer) for item in of_kind["none"]} == {("None of these", 3)}
+    assert all(item.options[item.answer] == "a hat" for item in of_kind["plain"])
+    assert len({item.options for item in of_kind["plain"]}) > 3
+
+
 MALFORMED = {
     "field": (
         {"speech_path": "a.flac", "answer": "A"},
@@ -218,6 +296,15 @@ MALFORMED = {
         r"question_and_option='What .*' has no options A to D",
     ),
     "letter": (row("1-2-0003", "E"), "answer='E' is not one of A, B, C, D"),
+    "letters": (row("1-2-0003", "A and C"), "answer='A and C' is not one of A, B, C, D"),
+    "text": (
+        row("1-2-0003", "A. dog of 1-2-0003"),
+        "answer='A. dog of 1-2-0003' has the letter of one option and the text of another",
+    ),
+    "ambiguous": (
+        row("1-2-0003", "B", layout=" A. Tom B. Smith B. Mary C. Jim D. Ann"),
+        r"question_and_option='What .*' can be read in 2 ways",
+    ),
     "twice": (
         row("1-2-0003", layout="\nA. x\nB. X\nC. y\nD. z"),
         "has an option without words, or one twice",

@@ -33,7 +33,7 @@ TEMPERATURE = "recipes.listening-kd.terms.kd.temperature"
 RECIPES = ("hard", "kd", "kd_pool")
 TABLES = {
     "accuracy": {"model", "accuracy", "low", "high"},
-    "confusion": {"actual", "predicted"},
+    "confusion": {"actual", "predicted", "options"},
     "reliability": {"confidence", "accuracy", "count"},
     "curves": {"epoch", "validation", "model", "seed"},
 }

@@ -110,18 +110,34 @@ def test_long_groups_are_cut_and_rejected_clips_left_out():
     rows += [("b0", "test", "b", "s", 90.0, "Longer than allowed.", "seen")]
     cut = passages(table(*rows), ["a0", "a2", "a3", "a4", "a5", "b0"], 60.0)
     assert [(p.id, p.utterances, p.next) for p in cut] == [
-        ("a/0", ("a0",), "Text 2."),
-        ("a/1", ("a3",), "Text 4."),
-        ("a/2", ("a5",), None),
+        ("a/0", ("a0",), None),  # what comes next was rejected
+        ("a/1", ("a2",), "Text 3."),
+        ("a/2", ("a4",), "Text 5."),
         ("b", ("b0",), None),
     ]
 
 
-def test_a_part_of_a_passage():
+def test_what_a_folder_lacks_is_no_neighbour():
+    """LibriSpeech's ids say that the second and the sixth utterance are not there."""
+    numbers = (0, 2, 3, 4, 6)
+    rows = [(f"84-1-{n:04d}", "test", "84-1", "s", 4.0, f"Text {n}.", "seen") for n in numbers]
+    cut = passages(table(*rows), [row[0] for row in rows], 60.0)
+    assert [(p.texts, p.next) for p in cut] == [
+        (("Text 0.",), None),
+        (("Text 2.", "Text 3."), "Text 4."),
+        (("Text 6.",), None),
+    ]
+
+
+def test_a_part_of_a_passage_is_followed_by_its_neighbour():
     passage = Passage(
-        "a", "test", "s", "seen", ("a0", "a1", "a2"), ("One.", "Two.", "Three."), "Four."
+        "a", "test", "s", "seen", ("a0", "a1", "a2"), ("Rain.", "Snow.", "Hail."), "Sun."
     )
-    assert passage.part(1, 3) == replace(passage, utterances=("a1", "a2"), texts=("Two.", "Three."))
+    first = replace(passage, utterances=("a0",), texts=("Rain.",), next="Snow.")
+    assert passage.part(0, 1) == first
+    assert passage.part(1, 3) == replace(passage, utterances=("a1", "a2"), texts=passage.texts[1:])
+    retold = replace(passage, texts=("It rains today.", "Today it rains.", "Rains!"))
+    assert retold.part(0, 2).next == "Sun."  # what is left out says nothing new
     assert replace(passage, texts=None).part(0, 1).texts is None
 
 
@@ -258,10 +274,24 @@ def test_the_pool_has_no_answers_and_the_teachers_options(built, fewshot_params)
 
 
 def test_a_corpus_without_labelled_teacher_items_is_named(by_split, fewshot_params):
+    silent = [replace(p, texts=None, next=None) for p in by_split["teacher"]]
     with pytest.raises(ItemError, match="no transcribed passages in split 'teacher'"):
-        questions.build(
-            lambda split: [] if split == "teacher" else by_split[split], fewshot_params, 0
-        )
+        questions.build((by_split | {"teacher": silent}).__getitem__, fewshot_params, 0)
+
+
+@pytest.mark.parametrize("split", FIRST)
+def test_a_split_that_is_not_there_is_named(by_split, fewshot_params, split):
+    line = f"^split '{split}' has no recordings that can be used: the pipeline needs recordings in"
+    with pytest.raises(ItemError, match=line):
+        questions.build((by_split | {split: []}).__getitem__, fewshot_params, 0)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_about_which_nothing_can_be_asked_is_named(by_split, fewshot_params, split):
+    silent = [replace(p, texts=None, next=None) for p in by_split[split][:4]]
+    line = f"^split '{split}': no question can be made about its 4 passages, 0 of them transcribed$"
+    with pytest.raises(ItemError, match=line):
+        questions.build((by_split | {split: silent}).__getitem__, fewshot_params, 0)
 
 
 # the ten questions
@@ -291,9 +321,14 @@ def test_few_shot_is_ten_questions_on_ten_passages(request, source, zipf, fewsho
         said = passage.part(0, len(item.utterances))
         assert true_of(item, item.options[item.answer], said)
         # wrong of the other segments too, where the question is asked again
-        assert [true_of(item, option, passage) for option in item.options] == [
+        answered = said if item.skill == "inference" else passage
+        assert [true_of(item, option, answered) for option in item.options] == [
             i == item.answer for i in range(3)
         ]
+        if said.next != passage.next and item.skill == "inference":  # no neighbour of theirs
+            assert said.next == passage.texts[len(said.texts)]
+            assert not any(other.passage == item.passage for other in repeated)
+            continue
         again = [other for other in repeated if other.passage == item.passage]
         assert [u for other in again for u in other.utterances] == list(
             passage.utterances[len(item.utterances) :]
@@ -301,7 +336,8 @@ def test_few_shot_is_ten_questions_on_ten_passages(request, source, zipf, fewsho
         assert all(len(other.utterances) == 1 for other in again)
         same = {(other.skill, other.question, other.options, other.answer) for other in again}
         assert same == {(item.skill, item.question, item.options, item.answer)}
-    assert {item.passage for item in repeated} == {item.passage for item in asked}
+    skills = {item.skill for item in repeated}
+    assert skills == set(items.SKILLS) - ({"inference"} if source == "zipf" else set())
 
 
 def test_the_paper_share_may_be_nothing_or_all(zipf):
@@ -448,10 +484,22 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
         questions.authored(tmp_path / "questions.yaml")
 
 
+def test_the_pool_is_not_asked_with_options_that_name_others(tmp_path, by_split, fewshot_params):
+    options = ["a lantern", "a ladder", "both A and B", "none of the above"]
+    entry = ENTRY | {"skill": "detail", "role": "teacher", "options": options}
+    path = tmp_path / "questions.yaml"
+    path.write_text(yaml.safe_dump([entry]))
+    params = fewshot_params.model_copy(update={"source": "authored", "authored": str(path)})
+    made = questions.build(by_split.__getitem__, params, 0)
+    asked = {option for item in made if item.role == "pool" for option in item.options}
+    assert asked == {"a lantern", "a ladder"}
+
+
 def test_authored_roles_replace_generated_ones(tmp_path, by_split, fewshot_params):
     path = tmp_path / "questions.yaml"
     path.write_text(yaml.safe_dump([ENTRY]))
     params = fewshot_params.model_copy(update={"source": "authored", "authored": str(path)})
-    made = questions.build(by_split.__getitem__, params, 0)
-    assert [item.id for item in made if item.role in ("fewshot", "paper")] == ["q1"]
+    made = questions.build(by_split.__getitem__, params, 0, {"u1": "84-121123"})
+    authored = [item for item in made if item.role in ("fewshot", "paper")]
+    assert [(item.id, item.passage) for item in authored] == [("q1", "84-121123")]
     assert {item.role for item in made} == {"fewshot", *GENERATED, "pool"}

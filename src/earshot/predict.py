@@ -114,14 +114,11 @@ class Student(_Model):
 
     def inputs(self, items: Sequence[Any]) -> tuple[np.ndarray, ...]:
         """Return question ids `(Q, Lq)` and option ids `(Q, C, Lo)` of items with `question` and
-        equally many `options`, as `logits` takes them.
+        `options`, as `logits` takes them: of an item with fewer options the last rows are zeros.
         """
-        questions = [text.encode(item.question, self.buckets, "question") for item in items]
-        options = [
-            text.encode(one, self.buckets, "option") for item in items for one in item.options
-        ]
-        padded = text.pad(options)
-        return text.pad(questions), padded.reshape(len(items), -1, padded.shape[1])
+        encoded = [text.encode_item(item.question, item.options, self.buckets) for item in items]
+        questions = text.pad([question for question, _ in encoded])
+        return questions, text.pad_options([options for _, options in encoded])
 
     def logits(self, samples: np.ndarray, questions: np.ndarray, options: np.ndarray) -> np.ndarray:
         """Return float32 logits `(Q, C)` for samples `(N,)`, question ids `(Q, Lq)` and option ids

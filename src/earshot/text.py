@@ -47,6 +47,19 @@ def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:
     return padded
 
 
+def pad_options(of_items: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the ids of items' options, `(C_n, Lo_n)` each, as int64 `(N, C, Lo)`.
+
+    Of an item with fewer options the last rows are PADDING: options that it does not have.
+    """
+    count = max(len(options) for options in of_items)
+    longest = max(options.shape[1] for options in of_items)
+    padded = np.full((len(of_items), count, longest), PADDING, np.int64)
+    for row, options in enumerate(of_items):
+        padded[row, : options.shape[0], : options.shape[1]] = options
+    return padded
+
+
 def encode_item(
     question: str, options: Sequence[str], buckets: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -9,21 +9,22 @@ obtained.
 import csv
 import logging
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from earshot.corpora.librispeech import deal
 from earshot.corpora.unpack import unpack
 from earshot.features import audio
 from earshot.params import CommonVoice
+from earshot.sentences import compared
 from earshot.tables.manifest import Clip, CorpusError
 
 COLUMNS = ("client_id", "path", "sentence")
 # A clip that several tables list belongs to the first of these; the held-out splits also keep their
 # speakers and sentences to themselves.
-PRIORITY = ("test", "validation", "fewshot", "teacher", "pool")
+PRIORITY = ("test", "validation", "fewshot", "teacher", "auto", "pool")
 HELD_OUT = ("test", "validation")
 _log = logging.getLogger(__name__)
 
@@ -33,9 +34,10 @@ def build(params: CommonVoice, folder: Path, seed: int) -> Iterator[Clip]:
     split.
 
     A clip is its own passage. Clips of other splits by a speaker of the test or of validation, or
-    with a sentence of theirs, are left out; how many is logged. Nothing is written to `folder` and
-    nothing drawn from `seed`; a tarball is unpacked beside itself. Raises CorpusError naming the
-    table, column, row or clip that is missing.
+    with a sentence of theirs, are left out; how many is logged. Speakers of tables under `auto` are
+    dealt to splits, by `seed`, in the shares of `params.auto`. Nothing is written to `folder`; a
+    tarball is unpacked beside itself. Raises CorpusError naming the table, column, row or clip that
+    is missing.
     """
     release = _release(Path(params.root), params.language)
     tables = [
@@ -45,7 +47,8 @@ def build(params: CommonVoice, folder: Path, seed: int) -> Iterator[Clip]:
     clips = pd.concat(tables).sort_values(
         "split", key=lambda split: split.map(PRIORITY.index), kind="stable"
     )
-    clips = _apart(clips.drop_duplicates("path"), release)
+    clips = _dealt(clips.drop_duplicates("path"), params.auto, seed)
+    clips = _apart(clips, release)
     _check_files(release, clips["path"])
     for row in clips.sort_values(["order", "path"]).itertuples():
         path = release / "clips" / row.path
@@ -113,12 +116,19 @@ def _read(path: Path, language: str) -> pd.DataFrame:
     )
 
 
+def _dealt(clips: pd.DataFrame, shares: dict[str, float], seed: int) -> pd.DataFrame:
+    """Return the clips with those of split `auto` dealt to splits, speaker by speaker."""
+    auto = clips["split"] == "auto"
+    dealt = deal(set(clips["client_id"][auto]), shares, seed)
+    return clips.assign(split=clips["split"].mask(auto, clips["client_id"].map(dealt)))
+
+
 def _apart(clips: pd.DataFrame, release: Path) -> pd.DataFrame:
     """Return the clips without those that would carry a held-out split's speaker or sentence into
     another one.
     """
     order = clips["split"].map(PRIORITY.index)
-    sentences = clips["sentence"].map(_normal)
+    sentences = clips["sentence"].map(compared)
     clips = clips.assign(order=order, normal=sentences).reset_index(drop=True)
     kept = pd.Series(True, clips.index)
     for place, name in enumerate(HELD_OUT):
@@ -133,14 +143,6 @@ def _apart(clips: pd.DataFrame, release: Path) -> pd.DataFrame:
             "%s: left out for a speaker or sentence of test or validation: %s", release, counts
         )
     return clips[kept]
-
-
-def _normal(sentence: str) -> str | None:
-    """Return the sentence's words in small letters; None for one or two words, which anybody may
-    say.
-    """
-    words = re.findall(r"\w+", sentence.casefold())
-    return " ".join(words) if len(words) > 2 else None
 
 
 def _check_files(release: Path, names: pd.Series) -> None:

@@ -57,7 +57,7 @@ def int8_answers(
         for about, of_students in zip(passages.values(), results, strict=True):
             for of_student, probabilities in zip(answers, of_students, strict=True):
                 rows = zip(about, probabilities, strict=True)
-                of_student |= {item.id: row for item, row in rows}
+                of_student |= {item.id: row[: len(item.options)] for item, row in rows}
     return answers
 
 

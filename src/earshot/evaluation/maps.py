@@ -49,7 +49,8 @@ def class_names(table: pd.DataFrame, option: str) -> dict[str, str]:
 
     Options that have numbers only, from 0, are called `option`, as in "option {number}".
     """
-    classes = sorted(set(table["actual"]) | set(table["predicted"]))
+    found = set(table["actual"]) | set(table["predicted"])
+    classes = sorted(found, key=lambda one: (len(one) if one.isdigit() else 0, one))
     return {
         one: option.format(number=int(one) + 1) if one.isdigit() else one.replace("_", " ")
         for one in classes

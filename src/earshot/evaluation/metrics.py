@@ -1,6 +1,7 @@
 """Scores of a classifier, with intervals one can believe: over test items and over training seeds.
 
-Predictions of one model are probabilities `(S, N, C)`: S training seeds, N test items, C options.
+Predictions of one model are probabilities `(S, N, C)`: S training seeds, N test items, C options;
+where items differ in their number, options that an item does not have are given zero.
 Answers are `(N,)` positions in 0..C-1. Items of one passage share an encoding, so they are right or
 wrong together: `clusters (N,)` names the passage of each item, and whole passages are resampled,
 never items.
@@ -27,8 +28,16 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 def stack(answers: Sequence[Answers], ids: Sequence[str]) -> np.ndarray:
-    """Return probabilities `(S, N, C)` of S seeds' answers to the N items of these ids."""
-    return np.array([[one[id] for id in ids] for one in answers], np.float64)
+    """Return probabilities `(S, N, C)` of S seeds' answers to the N items of these ids.
+
+    C is the largest number of options; those that an item does not have get zero.
+    """
+    options = max(len(one[id]) for one in answers for id in ids)
+    stacked = np.zeros((len(answers), len(ids), options))
+    for seed, one in enumerate(answers):
+        for place, id in enumerate(ids):
+            stacked[seed, place, : len(one[id])] = one[id]
+    return stacked
 
 
 def pairs(gains: Iterable[str], models: Iterable[str]) -> list[str]:

@@ -50,7 +50,7 @@ def draw_all(
     for name, table in tables.items():
         with atomic(folder / f"{name}.csv") as partial:
             table.to_csv(partial, index=False, lineterminator="\n")
-    chance = 1 / probabilities[shipped].shape[2]
+    chance = float(np.mean([1 / len(item.options) for item in test]))
     for name, figure in draw(quality, models, tables, shipped, chance).items():
         with atomic(folder / f"{name}.svg") as partial:
             partial.write_text(svg(figure, name, alone=True), encoding="utf-8")
@@ -108,15 +108,17 @@ def accuracy_table(quality: dict[str, Any], models: Sequence[str]) -> pd.DataFra
 
 
 def confusion_table(test: Sequence[Item], chosen: np.ndarray) -> pd.DataFrame:
-    """Return a row per item and seed, `actual,predicted`, of choices `(S, N)`.
+    """Return a row per item and seed, `actual,predicted,options`, of choices `(S, N)`.
 
-    Options are named where all items have the same, and numbered from 0 where they have not.
+    Options are named where all items have the same, and numbered from 0 where they have not;
+    `options` is how many the item has.
     """
     same = len({item.options for item in test}) == 1
     names = np.array(test[0].options if same else range(max(len(item.options) for item in test)))
     answers = np.tile([item.answer for item in test], len(chosen))
+    counts = np.tile([len(item.options) for item in test], len(chosen))
     table = pd.DataFrame({"actual": names[answers], "predicted": names[chosen.ravel()]})
-    return table.astype(str)
+    return table.astype(str).assign(options=counts)
 
 
 def reliability_table(probabilities: np.ndarray, answers: np.ndarray) -> pd.DataFrame:

@@ -25,7 +25,8 @@ def build(
     if params.librisqa is not None:
         return librisqa.build(manifest, accepted, params, seed)
     cut = passages.passages(manifest, accepted, params.passage_seconds)
-    return questions.build(lambda split: [p for p in cut if p.split == split], params, seed)
+    groups = dict(zip(manifest["id"], manifest["passage"], strict=True))
+    return questions.build(lambda split: [p for p in cut if p.split == split], params, seed, groups)
 
 
 def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:

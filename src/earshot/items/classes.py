@@ -35,12 +35,19 @@ def build(manifest: pd.DataFrame, accepted: Iterable[str], params: Labels, seed:
     for row in clips[~clips["split"].isin(SPLITS)].itertuples():
         raise ItemError(f"clip {row.id}: split {row.split!r} is not one of {', '.join(SPLITS)}")
     training = clips["split"] == "pool"
+    if not training.any():
+        raise ItemError(
+            f"split 'pool' has no recordings that can be used: the pipeline needs some in "
+            f"{', '.join(SPLITS)}"
+        )
     subset = pd.to_numeric(clips["subset"][training])  # NaN where the corpus does not say
-    labelled = (
-        subset <= params.share
-        if subset.notna().any()
-        else drawn(clips[training], params.share, seed)
-    )
+    given = sorted(manifest["subset"].dropna().astype(int).unique().tolist())
+    if given and params.share not in given:
+        raise ItemError(
+            f"fewshot.share={params.share}: the corpus has no list of that share (of TAU 2022: "
+            f"split{params.share}.csv), but of {', '.join(map(str, given))} percent"
+        )
+    labelled = subset <= params.share if given else drawn(clips[training], params.share, seed)
     roles = clips["split"].mask(labelled.reindex(clips.index, fill_value=False), "fewshot")
     for row in clips[roles.isin(LABELLED) & clips["label"].isna()].itertuples():
         raise ItemError(f"clip {row.id}: no label, though its role is {roles[row.Index]}")
@@ -50,6 +57,12 @@ def build(manifest: pd.DataFrame, accepted: Iterable[str], params: Labels, seed:
             f"clip {row.id}: label {row.label!r} is not that of any training clip "
             f"({', '.join(classes)})"
         )
+    for role in ("validation", "test"):
+        if not (roles == role).any():
+            raise ItemError(
+                f"split {role!r} has no recordings that can be used: the pipeline needs some in "
+                f"{', '.join(SPLITS)}"
+            )
     for role in LABELLED:
         missing = sorted(set(classes) - set(clips["label"][roles == role]))
         if missing:

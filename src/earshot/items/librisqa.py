@@ -11,12 +11,14 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise, product
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from earshot.items.references import names_others
 from earshot.params import FewShot
 from earshot.tables.items import UNKNOWN, Item, ItemError
 
@@ -27,14 +29,13 @@ SKILL = "detail"  # the files do not tell skills apart
 MALFORMED = 0.01  # of a file's questions may be left out as malformed: a language model wrote them
 ID = "librisqa"
 _log = logging.getLogger(__name__)
-# A. or A) or (A) or A: before each option, on lines of their own or one after the other.
-_LAYOUTS = [
-    re.compile(
-        r"\s*(.+?)" + "".join(rf"{gap}\(?{letter}[.):]\s*(.*?)" for letter in LETTERS) + r"\s*",
-        re.DOTALL,
-    )
-    for gap in (r"\s*\n\s*", r"\s+")
-]
+# A. or A) or (A) or A: before each option, the same way in all of a question
+_MARKER = re.compile(
+    r"(?P<gap>\n\s*|\s)(?P<open>\(?)(?P<letter>[A-D])(?P<close>[.):])(?=(?P<after>\s?))"
+)
+_ANSWER = re.compile(r"\(?([A-D])(?:[.):\s](?!\s*(?:and|or|&|,)\W*[A-D]\b)(.*))?", re.DOTALL)
+_INITIAL = re.compile(r"(?:^|\s)(?:[A-Z]|Mr|Mrs|Ms|Dr|St|Prof|Capt|Col|Gen|Rev|Messrs)\.$")
+_ENDS = ("?", ".", "!", ":", "…", "_", '"', "”")
 
 
 class Question(NamedTuple):
@@ -80,7 +81,7 @@ def build(
             role = places.get(question.utterance, ("", ""))[0]
             (found[role] if role in fits else left_out).append(question)
         _tell(folder / name, len(questions), left_out, fits)
-    for role in ("teacher", "test"):
+    for role in found:
         if not found[role]:
             raise ItemError(f"{folder}: no question is about a clip of split {role!r}")
     found["fewshot"] = _few(found["fewshot"], params.questions, seed)
@@ -141,32 +142,88 @@ def _question(id: str, entry: Any) -> Question:
     ):
         raise ItemError(f"needs the texts {', '.join(FIELDS)}")
     speech, asked, answer = (entry[field] for field in FIELDS)
-    parts = next(
-        (match.groups() for layout in _LAYOUTS if (match := layout.fullmatch(asked))), None
-    )
-    if parts is None:
-        raise ItemError(f"question_and_option={asked!r} has no options A to D")
-    text, *options = (" ".join(part.split()) for part in parts)
-    if not all(re.search(r"\w", option) for option in options) or len(
-        {o.lower() for o in options}
-    ) < len(options):
-        raise ItemError(f"question_and_option={asked!r} has an option without words, or one twice")
-    letter = re.fullmatch(r"\(?([A-D])(?:[.):\s].*)?", answer.strip(), re.DOTALL)
+    letter = _ANSWER.fullmatch(answer.strip())
     if letter is None:
         raise ItemError(f"answer={answer!r} is not one of {', '.join(LETTERS)}")
-    return Question(id, PurePosixPath(speech).stem, text, tuple(options), LETTERS.index(letter[1]))
+    place, answered = LETTERS.index(letter[1]), _plain(letter[2] or "")
+    readings = _readings(asked)
+    if not readings:
+        raise ItemError(f"question_and_option={asked!r} has no options A to D")
+    fitting = [one for one in readings if answered and _plain(one.options[place]) == answered]
+    readings = fitting or readings
+    if len(readings) > 1:
+        raise ItemError(f"question_and_option={asked!r} can be read in {len(readings)} ways")
+    text, options = readings[0]
+    distinct = {_plain(option) for option in options}
+    if not all(re.search(r"\w", option) for option in options) or len(distinct) < len(options):
+        raise ItemError(f"question_and_option={asked!r} has an option without words, or one twice")
+    if answered in distinct - {_plain(options[place])}:
+        raise ItemError(f"answer={answer!r} has the letter of one option and the text of another")
+    return Question(id, PurePosixPath(speech).stem, text, options, place)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).strip(" .")
+
+
+class _Reading(NamedTuple):
+    """One way to tell a question and its four options apart."""
+
+    text: str
+    options: tuple[str, ...]
+
+
+def _readings(asked: str) -> list[_Reading]:
+    """Return the likeliest ways to read a text: options on lines of their own before others, and
+    those in which no initial or title is taken for an option.
+    """
+    markers = list(_MARKER.finditer(asked))
+    on_lines = [marker for marker in markers if "\n" in marker["gap"]]
+    ways = _ways(asked, on_lines) or _ways(asked, markers)
+    tests = (
+        lambda way: not any(_INITIAL.search(part) for part in (way.text, *way.options[:-1])),
+        lambda way: way.text.endswith(_ENDS),
+    )
+    for test in tests:
+        ways = [way for way in ways if test(way)] or ways
+    return ways
+
+
+def _ways(asked: str, markers: list[re.Match]) -> list[_Reading]:
+    """Return every way to take one marker a letter, in order and alike in style."""
+    by_letter = [[one for one in markers if one["letter"] == letter] for letter in LETTERS]
+    found = []
+    for chosen in product(*by_letter):
+        ordered = all(one.end() <= two.start() for one, two in pairwise(chosen))
+        alike = {(one["open"], one["close"], bool(one["after"])) for one in chosen}
+        if not ordered or len(alike) > 1:
+            continue
+        ends = [*(one.start() for one in chosen), len(asked)]
+        begins = [0, *(one.end() for one in chosen)]
+        parts = [asked[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        text, *options = (" ".join(part.split()) for part in parts)
+        if text:
+            found.append(_Reading(text, tuple(options)))
+    return found
 
 
 def _shuffled(questions: list[Question], seed: int, role: str) -> Iterator[Question]:
     """Yield questions with their options in random order, every position the answer's equally
     often.
+
+    Where an option names others all stay where their author put them.
     """
     rng = np.random.default_rng([seed, *role.encode()])
-    for number, question in enumerate(questions):
+    number = 0
+    for question in questions:
+        if any(map(names_others, question.options)):
+            yield question
+            continue
         options = list(question.options)
         answer = options.pop(question.answer)
         options = [str(option) for option in rng.permutation(options)]
         position = number % len(LETTERS)
+        number += 1
         options.insert(position, answer)
         yield question._replace(options=tuple(options), answer=position)
 

@@ -3,8 +3,9 @@ next.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import nan
 
 import pandas as pd
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
@@ -30,18 +31,20 @@ class Passage:
         return " ".join(self.texts or ())
 
     def part(self, start: int, stop: int) -> "Passage":
-        """Return the passage restricted to some of its utterances; what follows it is then
-        unknown.
+        """Return the passage restricted to some of its utterances.
+
+        What follows is the first sentence behind them, unless those left out there say nothing
+        new, as retellings do: then it is what follows the passage.
         """
-        texts = self.texts and self.texts[start:stop]
-        return Passage(
-            self.id,
-            self.split,
-            self.speaker,
-            self.wording,
-            self.utterances[start:stop],
-            texts,
-            self.next,
+        if self.texts is None:
+            return replace(self, utterances=self.utterances[start:stop])
+        texts, rest = self.texts[start:stop], self.texts[stop:]
+        new = set(words(" ".join(rest))) - set(words(" ".join(texts)))
+        return replace(
+            self,
+            utterances=self.utterances[start:stop],
+            texts=texts,
+            next=rest[0] if new else self.next,
         )
 
 
@@ -54,20 +57,14 @@ def words(text: str) -> list[str]:
 def passages(manifest: pd.DataFrame, accepted: Iterable[str], seconds: float) -> list[Passage]:
     """Cut the manifest's groups into passages of at most `seconds`, using only accepted clips.
 
-    The utterances of a group stay in order. Of a transcribed run of two or more, the last is
-    withheld as `next`.
+    The utterances of a group stay in order, and a passage ends where a clip between two others is
+    missing or not accepted. Of a transcribed run of two or more, the last is withheld as `next`.
     """
-    rows = manifest[manifest["id"].isin(set(accepted))]
+    placed = manifest.assign(place=_places(manifest))
+    rows = placed[placed["id"].isin(set(accepted))]
     cut: list[Passage] = []
     for (split, group), clips in rows.groupby(["split", "passage"], sort=True):
-        runs: list[list[int]] = [[]]
-        total = 0.0
-        for position, length in enumerate(clips["seconds"]):
-            if runs[-1] and total + length > seconds:
-                runs.append([])
-                total = 0.0
-            runs[-1].append(position)
-            total += length
+        runs = _runs(clips["place"].tolist(), clips["seconds"].tolist(), seconds)
         for number, run in enumerate(runs):
             taken = clips.iloc[run]
             transcribed = taken["text"].notna().all()
@@ -85,3 +82,36 @@ def passages(manifest: pd.DataFrame, accepted: Iterable[str], seconds: float) ->
                 )
             )
     return cut
+
+
+def _places(manifest: pd.DataFrame) -> pd.Series:
+    """Return the place of each clip in its group: neighbours differ by one.
+
+    Where ids are the group's name and a number, as LibriSpeech's, that number shows which are
+    missing; elsewhere the order of the rows is all there is.
+    """
+    pairs = zip(manifest["id"], manifest["passage"], strict=True)
+    numbers = pd.Series([_number(id, group) for id, group in pairs], manifest.index, float)
+    groups = manifest["passage"]
+    numbered = numbers.notna().groupby(groups).transform("all")
+    return numbers.where(numbered, manifest.groupby("passage").cumcount()).astype(int)
+
+
+def _number(id: str, group: str) -> float:
+    """Return the number behind the group's name in an id; NaN where there is none."""
+    name, _, number = id.rpartition("-")
+    return float(number) if name == group and number.isdecimal() else nan
+
+
+def _runs(places: Sequence[int], lengths: Sequence[float], seconds: float) -> list[list[int]]:
+    """Return the positions of clips by run: neighbours in the corpus, of at most `seconds`."""
+    runs: list[list[int]] = []
+    total = 0.0
+    for position, length in enumerate(lengths):
+        after = position > 0 and places[position] == places[position - 1] + 1
+        if not after or total + length > seconds:
+            runs.append([])
+            total = 0.0
+        runs[-1].append(position)
+        total += length
+    return runs

@@ -7,16 +7,18 @@ regularities the options have.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from math import log, log2
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import yaml
 
 from earshot.items.passages import Passage, words
+from earshot.items.references import names_others
 from earshot.params import FewShot
 from earshot.tables.items import UNKNOWN, Item, ItemError
 
@@ -29,6 +31,8 @@ ASKED = {
     "main_idea": ("Which words fit the passage best?", "Which words sum up what was said?"),
     "inference": ("Which sentence comes next?", "What follows from this?"),
 }
+NEEDED = ("teacher", "pool", "fewshot", "validation", "test")
+_FILL = f"the pipeline needs recordings in {', '.join(NEEDED[:-1])} and {NEEDED[-1]}"
 KEYWORDS = 3
 LOOK_AHEAD = 200  # how far a set may reach for options of similar length and frequency
 
@@ -206,7 +210,9 @@ def few_shot(passages: Sequence[Passage], params: FewShot, rng: np.random.Genera
             ):
                 question = _item("fewshot", skill, asked, 0, answers[0].text, others, position, rng)
                 items.append(question)
-                items += [_repeat(question, passage, segment) for segment in range(kept, length)]
+                if skill != "inference" or asked.next == passage.next:
+                    rest = range(kept, length)
+                    items += [_repeat(question, passage, segment) for segment in rest]
                 break
         else:
             raise ItemError(
@@ -254,7 +260,7 @@ def ask_pool(
     """
     items: list[Item] = []
     skills = [skill for skill in params.skills if len(bank[skill]) >= 2]
-    for passage in pool:
+    for passage in pool if skills else ():
         for number in range(params.pool.questions):
             skill = skills[number % len(skills)]
             size = min(params.pool.options, len(bank[skill]))
@@ -267,10 +273,11 @@ def ask_pool(
 
 
 def option_bank(items: Iterable[Item], skills: Iterable[str]) -> dict[str, list[str]]:
-    """Return the distinct options of labelled items, by skill, sorted."""
+    """Return the distinct options of labelled items, by skill, sorted; none that names others."""
     bank: dict[str, set[str]] = {skill: set() for skill in skills}
     for item in items:
-        bank[item.skill] |= set(item.options)
+        if item.skill in bank:
+            bank[item.skill] |= {option for option in item.options if not names_others(option)}
     return {skill: sorted(texts) for skill, texts in bank.items()}
 
 
@@ -317,8 +324,18 @@ def authored(path: str | Path) -> list[Item]:
     return items
 
 
-def build(by_split: Callable[[str], list[Passage]], params: FewShot, seed: int) -> list[Item]:
-    """Return every item of a corpus; authored roles replace generated ones."""
+def build(
+    by_split: Callable[[str], list[Passage]],
+    params: FewShot,
+    seed: int,
+    groups: Mapping[str, str] = MappingProxyType({}),
+) -> list[Item]:
+    """Return every item of a corpus; authored roles replace generated ones.
+
+    `groups` names the passage that an utterance belongs to: authored items about one passage are
+    right or wrong together. Raises ItemError for a role that no authored item has and whose split
+    has no passage, or none of which a question can be made.
+    """
 
     def rng(role: str) -> np.random.Generator:
         return np.random.default_rng([seed, *role.encode()])
@@ -327,8 +344,11 @@ def build(by_split: Callable[[str], list[Passage]], params: FewShot, seed: int) 
         return [p for p in by_split(split) if p.texts is not None]
 
     written = authored(params.authored) if params.authored else []
-    roles = {item.role for item in written}
-    items = list(written)
+    items = [replace(item, passage=groups.get(item.passage, item.passage)) for item in written]
+    roles = {item.role for item in items}
+    for role in NEEDED:
+        if role not in roles and not by_split(role):
+            raise ItemError(f"split {role!r} has no recordings that can be used: {_FILL}")
     for role in {"teacher", "validation", "test"} - roles:
         rounds = params.teacher_rounds if role == "teacher" else 1
         items += generate(role, transcribed(role), params, rng(role), rounds)
@@ -340,4 +360,10 @@ def build(by_split: Callable[[str], list[Passage]], params: FewShot, seed: int) 
             "no labelled teacher items: the corpus has no transcribed passages in split 'teacher'"
         )
     items += ask_pool(by_split("pool"), bank, params, rng("pool"))
+    for role in NEEDED:
+        if not any(item.role == role for item in items):
+            raise ItemError(
+                f"split {role!r}: no question can be made about its {len(by_split(role))} "
+                f"passages, {len(transcribed(role))} of them transcribed"
+            )
     return sorted(items, key=lambda item: item.id)

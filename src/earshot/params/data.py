@@ -127,16 +127,18 @@ class CommonVoice(Section):
     """A release of Common Voice: its folder (or the one above the language's), or its .tar.gz,
     unpacked beside it.
 
-    `splits` maps the release's tables to splits. A clip is used once; test and validation come
-    before the other splits.
+    `splits` maps the release's tables to a split, or `auto`: their speakers are dealt to splits in
+    the shares of `auto`. A clip is used once; test and validation come before the other splits.
     """
 
     name: Literal["common_voice"]
     root: str
     language: str = Field(min_length=1)
-    splits: dict[Literal["validated", "train", "dev", "test"], Split] = Field(
-        {"train": "teacher", "dev": "validation", "test": "test"}, min_length=1
-    )
+    splits: dict[
+        Literal["validated", "train", "dev", "test"],
+        Literal["teacher", "pool", "fewshot", "validation", "test", "auto"],
+    ] = Field({"train": "auto", "dev": "validation", "test": "test"}, min_length=1)
+    auto: dict[Split, Positive] = {"teacher": 0.5, "pool": 0.4, "fewshot": 0.1}
 
 
 class Manifest(Section):

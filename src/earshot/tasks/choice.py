@@ -40,13 +40,9 @@ class Choice(OneOfSeveral):
         encoded = [
             reader.encode_item(item.question, item.options, self.text.buckets) for item in items
         ]
-        count = max(options.shape[0] for _, options in encoded)
-        longest = max(options.shape[1] for _, options in encoded)
-        padded = torch.zeros((len(items), count, longest), dtype=torch.long)  # (N, C, Lo)
-        for row, (_, options) in enumerate(encoded):
-            padded[row, : options.shape[0], : options.shape[1]] = torch.from_numpy(options)
         questions = reader.pad([question for question, _ in encoded])  # (N, Lq)
-        return {"questions": torch.from_numpy(questions), "options": padded}
+        options = reader.pad_options([options for _, options in encoded])  # (N, C, Lo)
+        return {"questions": torch.from_numpy(questions), "options": torch.from_numpy(options)}
 
     def logits(
         self, head: nn.Module, encoded: "Encoded", batch: "Batch"

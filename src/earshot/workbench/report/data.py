@@ -63,8 +63,8 @@ class Track:
     def chance(self) -> float | None:
         """The accuracy of guessing, or None where it is not known."""
         confusion = self.tables.get("confusion")
-        known = confusion is not None and self.metric == "accuracy"
-        return 1 / confusion["actual"].nunique() if known else None
+        known = confusion is not None and "options" in confusion and self.metric == "accuracy"
+        return float((1 / confusion["options"]).mean()) if known else None
 
     def estimate(self, model: str, scores: Scores | None = None) -> Estimate:
         """Return a model's score with its interval, or the one in `scores`."""
