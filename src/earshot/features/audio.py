@@ -28,9 +28,9 @@ def header(path: str | Path) -> tuple[float, int]:
     """
     try:
         seconds, rate = 0.0, 0
-        for part in containers.parts(path, whole=False):
+        for part in containers.parts(path, check=False):
             with _opened(path, part) as file:
-                frames = part.frames or file.frames
+                frames = _frames(file, part)
                 if frames == _UNKNOWN_LENGTH:
                     return 0.0, 0
                 seconds, rate = seconds + frames / file.samplerate, file.samplerate
@@ -103,13 +103,20 @@ def _resampled(path: str | Path, part: containers.Part, rate: int) -> Iterator[n
         yield np.clip(samples, -1, 1, out=samples)
 
 
+def _frames(file: soundfile.SoundFile, part: containers.Part) -> int:
+    """Return how many samples to read: as the decoder has it, unless that is an estimate."""
+    counted = part.frames or file.frames
+    known = counted - containers.TRIMMED <= file.frames <= counted
+    return file.frames if known else counted
+
+
 def _native(
     path: str | Path, file: soundfile.SoundFile, part: containers.Part
 ) -> Iterator[np.ndarray]:
     """Yield the channels' mean `(n,)`, float32, at the file's own rate, block by block."""
     # numpy scales these faster than libsndfile, to the same values
     whole = file.subtype == "PCM_16"
-    frames = left = part.frames or file.frames
+    frames = left = _frames(file, part)
     if left == _UNKNOWN_LENGTH:
         raise AudioError(f"{path}: its header gives no possible length")
     while left:

@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 _BLOCK = 1 << 20  # bytes a look
 _ID3V1 = 128  # bytes, at the end of a file
+TRIMMED = 2 * 4095 + 529  # samples, at most: a Xing header's delay and padding, the decoder's own
 
 
 class ContainerError(ValueError):
@@ -23,7 +24,8 @@ class ContainerError(ValueError):
 class Part(NamedTuple):
     """A sound in a file: a corrected header, then the bytes from `start` up to `end`.
 
-    `frames` is its number of samples where no header could be corrected.
+    `frames` is its number of samples as counted, of MPEG audio: a decoder may leave out
+    `TRIMMED` of them, which encoders added.
     """
 
     start: int
@@ -67,21 +69,21 @@ class Section(io.RawIOBase):
         return len(content)
 
 
-def parts(path: str | Path, whole: bool = True) -> list[Part]:
+def parts(path: str | Path, check: bool = True) -> list[Part]:
     """Return the sounds of a file in their order; one of all its bytes where it is as it should be,
     or where nothing is known of its container.
 
-    Without `whole`, bytes are not compared with their checksums, and FLAC files that were joined
-    pass for their first. Raises ContainerError for a file that lacks a part of its sound.
+    Without `check`, bytes are not compared with their checksums. Raises ContainerError for a file
+    that lacks a part of its sound.
     """
     with open(path, "rb") as file:
         size = file.seek(0, io.SEEK_END)
         start = _after_id3(file, 0)
         magic = _at(file, start, 16)
         if magic[:4] == b"fLaC":
-            return _flac(file, start, size, whole)
+            return _flac(file, start, size)
         if magic[:4] == b"OggS":
-            return _ogg(file, size, whole)
+            return _ogg(file, size, check)
         if magic[:4] == b".snd":
             return _au(file, size)
         if magic[:4] in _CHUNKED and magic[8:12] in _CHUNKED[magic[:4]].forms:
@@ -207,29 +209,30 @@ def _corrected(head: bytes, field: tuple[int, str], value: int) -> bytes:
 
 def _au(file: BinaryIO, size: int) -> list[Part]:
     body, declared = struct.unpack(">II", _at(file, 4, 8).ljust(8, b"\0"))
-    if declared != 0xFFFFFFFF and declared > size - body:
+    if declared in (size - body, 0xFFFFFFFF):
+        return [Part(0, size)]
+    if declared > size - body:
         raise ContainerError(f"cut short, {size - body} of {declared} bytes of sound are there")
-    return [Part(0, size)]
+    return [Part(body, size, _corrected(_at(file, 0, body), (8, ">I"), size - body))]
 
 
 # FLAC
 
 _FLAC_MAGIC = b"fLaC"
-_FLAC_TAIL = 1 << 17  # bytes at the end in which the last frame is looked for, at first
 _FLAC_TOTAL = slice(21, 26)  # bytes of the number of samples, its upper 4 bits left out
 _FLAC_BLOCKS = {1: 192} | {code: 576 << (code - 2) for code in range(2, 6)}
 _FLAC_BLOCKS |= {code: 256 << (code - 8) for code in range(8, 16)}
 
 
-def _flac(file: BinaryIO, start: int, end: int, whole: bool) -> list[Part]:
-    starts = list(_flac_starts(file, start, end)) if whole else [start]
+def _flac(file: BinaryIO, start: int, end: int) -> list[Part]:
+    starts = list(_flac_starts(file, start, end))
     found = []
     for first, stop in zip(starts, [*starts[1:], end], strict=True):
         head = _at(file, first, 42)
         if len(head) < 42:
             raise ContainerError("cut short, within its header")
-        promised = int.from_bytes(head[_FLAC_TOTAL]) & (1 << 36) - 1
-        counted = _flac_count(file, first, stop, head)
+        promised = _flac_promise(head)
+        counted = _flac_count(file, first, stop)
         if counted is None and not promised:
             raise ContainerError("no samples")
         if counted is not None and counted < promised:
@@ -257,8 +260,14 @@ def _flac_starts(file: BinaryIO, start: int, end: int) -> Iterator[int]:
         place += _BLOCK
 
 
-def _flac_count(file: BinaryIO, start: int, end: int, head: bytes) -> int | None:
+def _flac_promise(head: bytes) -> int:
+    """Return the number of samples that a header gives, 0 where it gives none."""
+    return int.from_bytes(head[_FLAC_TOTAL]) & (1 << 36) - 1
+
+
+def _flac_count(file: BinaryIO, start: int, end: int) -> int | None:
     """Return the number of samples up to the end of the last frame, None where none is found."""
+    head = _at(file, start, 42).ljust(42, b"\0")
     fixed = int.from_bytes(head[8:10])
     longest = int.from_bytes(head[10:12])
     channels, bits = (head[20] >> 1 & 7) + 1, (head[20] & 1) << 4 | head[21] >> 4
@@ -311,7 +320,7 @@ _LAST, _FIRST = 4, 2  # flags of a page
 _MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _ogg(file: BinaryIO, end: int, whole: bool) -> list[Part]:
+def _ogg(file: BinaryIO, end: int, check: bool) -> list[Part]:
     """Split a chain into its links, and see that no page is missing, damaged or cut."""
     starts: list[int] = []
     numbers: dict[int, int] = {}  # stream → number of the next page
@@ -319,7 +328,7 @@ def _ogg(file: BinaryIO, end: int, whole: bool) -> list[Part]:
     headers = False  # the last page began a stream
     place = 0
     while place < end:
-        page = _ogg_page(file, place, end, whole)
+        page = _ogg_page(file, place, end, check)
         if page is None:
             break
         flags, serial, number, length = page
@@ -348,7 +357,7 @@ def _ogg(file: BinaryIO, end: int, whole: bool) -> list[Part]:
 
 
 def _ogg_page(
-    file: BinaryIO, place: int, end: int, whole: bool
+    file: BinaryIO, place: int, end: int, check: bool
 ) -> tuple[int, int, int, int] | None:
     """Return flags, stream, number and bytes of a page, None where only other things follow."""
     head = _at(file, place, 27)
@@ -362,7 +371,7 @@ def _ogg_page(
     if len(head) < 27 or len(lacing) < head[26] or place + length > end:
         raise ContainerError("cut short, within its last page")
     _, flags, _, serial, number, crc = struct.unpack_from("<BBqIII", head, 4)
-    if whole:
+    if check:
         body = head[:22] + bytes(4) + head[26:] + lacing + file.read(sum(lacing))
         if _ogg_crc(body) != crc:
             raise ContainerError(f"damaged at byte {place}: a page's checksum does not fit")
@@ -435,8 +444,8 @@ def _mpeg(file: BinaryIO, start: int, end: int) -> list[Part]:
     if not runs:
         raise ContainerError("not readable audio (no MPEG frame in it)")
     found = [_mpeg_part(file, run) for run in runs]
-    is_whole = found == [Part(found[0].start, end)] and start == _after_id3(file, 0)
-    return [Part(0, end)] if is_whole else found
+    is_whole = found[0][1:3] == (end, b"") and found[0].start == start == _after_id3(file, 0)
+    return [found[0]._replace(start=0)] if is_whole else found
 
 
 def _mpeg_runs(file: BinaryIO, start: int, end: int) -> Iterator[_Run]:
@@ -456,6 +465,9 @@ def _mpeg_runs(file: BinaryIO, start: int, end: int) -> Iterator[_Run]:
         if place + frame[1] > end:
             raise ContainerError("cut short, within its last frame")
         if frame[0] != kind:
+            following = _mpeg_frame(_at(file, place + frame[1], 4))
+            if kind is not None and (following is None or following[0] != frame[0]):
+                raise ContainerError(f"damaged at byte {place}: a frame unlike its neighbours")
             if kind is not None:
                 yield _Run(kind, begun, place, frames)
             kind, begun, frames = frame[0], place, 0
@@ -501,24 +513,26 @@ def _mpeg_part(file: BinaryIO, run: _Run) -> Part:
     if kind.layer != 3:
         samples = 384 if kind.layer == 1 else 1152
         return Part(run.start, run.end, frames=run.frames * samples)
+    samples = 576 if kind.version else 1152
     first = _at(file, run.start, 4)
     length = _mpeg_frame(first)[1]
     place = 4 + ({True: 17, False: 32} if kind.version == 0 else {True: 9, False: 17})[kind.mono]
     frame = _at(file, run.start, length)
-    tag = frame[place : place + 4]
-    if tag not in (b"Xing", b"Info") or not frame[place + 7] & 1:
-        return Part(run.start, run.end, _xing(first, kind, place, run))
+    is_tag = frame[place : place + 4] in (b"Xing", b"Info") and not any(frame[4:place])
+    if not is_tag or not frame[place + 7] & 1:
+        head = _xing(first, kind, place, run)
+        return Part(run.start, run.end, head, run.frames * samples)
     promised = int.from_bytes(frame[place + 8 : place + 12])
     counted = run.frames - 1
     if promised > counted + 1:  # some count the header's own frame
         raise ContainerError(f"cut short, {counted} of {promised} MPEG frames")
     if promised == counted:
-        return Part(run.start, run.end)
+        return Part(run.start, run.end, frames=counted * samples)
     changed = bytearray(frame)
     changed[place + 8 : place + 12] = counted.to_bytes(4)
     if frame[place + 7] & 2:
         changed[place + 12 : place + 16] = (run.end - run.start).to_bytes(4)
-    return Part(run.start + length, run.end, bytes(changed))
+    return Part(run.start + length, run.end, bytes(changed), counted * samples)
 
 
 def _xing(first: bytes, kind: _Kind, place: int, run: _Run) -> bytes:
