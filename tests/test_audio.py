@@ -70,6 +70,8 @@ def test_unusable_files_are_named(tmp_path):
         "half.flac": (content[: len(content) // 2], "cut short"),
         "rotten.flac": (content[:9000] + bytes(3000) + content[12000:], "not readable audio"),
         "cut.mp3": (compressed[: len(compressed) // 2], "cut short"),
+        "header.flac": (content[:6] + b"\1" + content[7:], "not readable audio"),
+        "slow.wav": (replaced(encoded(tone(16_000), 16_000, "WAV"), 24, b"\x10\0"), "16 Hz"),
         "frames0.wav": ((tmp_path / "frames0.wav").read_bytes(), "no samples"),
         "nan.wav": ((tmp_path / "nan.wav").read_bytes(), "non-finite"),
     }

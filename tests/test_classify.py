@@ -128,8 +128,15 @@ def test_a_file_is_loaded_as_what_it_is(classifier, tmp_path):
         Student(classifier)
     with pytest.raises(PredictError, match=r"none\.onnx: no such file"):
         load(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"labels": "airport"}, {"labels": '["park"]'}, {"sample_rate": "0"}]
+)
+def test_damaged_metadata_are_named(tmp_path, metadata):
+    path = write_classifier(tmp_path / "bad.onnx", **metadata)
     with pytest.raises(PredictError, match=r"bad\.onnx: its metadata are damaged"):
-        Classifier(write_classifier(tmp_path / "bad.onnx", labels="airport"))
+        Classifier(path).classify(levels(0.5))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from earshot.features import audio
 
 _ERRORS_ONLY = 3
 _PIECE = 150  # seconds of a long recording that are answered about at once
+_LONGEST_WINDOW = 600  # seconds that a file may take at once
 _WINDOWS = 60  # windows of a long recording that are classified at once
 
 Audio = np.ndarray | Iterable[np.ndarray]  # samples (N,), or blocks of them
@@ -65,12 +66,14 @@ class _Model:
     called: str
 
     def __init__(self, path: str | Path, threads: int = 1):
-        self._session = _session(path, threads)
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._path, self._session = path, _session(path, threads)
+        self.metadata = _metadata(path, self._session)
         if (task := self.metadata.get("task")) != self.task:
             raise PredictError(f"{path}: not an Earshot student for {self.called}, task={task!r}")
         try:
             self.sample_rate = int(self.metadata["sample_rate"])
+            if self.sample_rate <= 0:
+                raise ValueError(f"sample_rate={self.sample_rate}")
             features = json.loads(self.metadata["features"])
             self._limits = float(features["min_seconds"]), float(features["min_rms"])
             self._read()
@@ -81,6 +84,16 @@ class _Model:
 
     def _read(self) -> None:
         """Read what the metadata of the task hold besides."""
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the logits; PredictError where a damaged file gives none."""
+        try:
+            logits = self._session.run(["logits"], inputs)[0]
+        except Exception as error:  # ONNX Runtime's errors share no other class
+            raise PredictError(f"{self._path}: cannot be run ({type(error).__name__})") from None
+        if not np.isfinite(logits).all():
+            raise PredictError(f"{self._path}: its logits are not finite")
+        return logits
 
     def _usable(self, samples: Audio, size: int) -> Iterator[_Piece]:
         """Yield audio in pieces of `size` samples, the last of up to twice as many.
@@ -171,7 +184,7 @@ class Student(_Model):
         does not have. The audio is encoded once for all questions.
         """
         inputs = {"waveform": samples, "question": questions, "options": options}
-        return self._session.run(["logits"], inputs)[0]
+        return self._run(inputs)
 
 
 class Classifier(_Model):
@@ -192,6 +205,8 @@ class Classifier(_Model):
         self.labels = tuple(map(str, json.loads(self.metadata["labels"])))
         fixed = self._session.get_inputs()[0].shape[0]
         self.window = fixed if isinstance(fixed, int) else self.sample_rate
+        if not 0 < self.window <= _LONGEST_WINDOW * self.sample_rate:
+            raise ValueError(f"a window of {self.window} samples")
 
     def classify(self, samples: Audio) -> Classification:
         """Classify mono samples `(N,)` at `sample_rate`, in [−1, 1], of any length: window by
@@ -212,6 +227,9 @@ class Classifier(_Model):
             spent += (time.perf_counter() - begin) * 1000
             seconds = (piece.start + len(piece.samples)) / self.sample_rate
         table = np.stack(windows)
+        if table.shape[1:] != (len(self.labels),):
+            shape = f"logits {table.shape[1:]} for {len(self.labels)} labels"
+            raise PredictError(f"{self._path}: its metadata are damaged ({shape})")
         return Classification(self.labels, table, np.array(starts), table.mean(0), spent, seconds)
 
     def _starts(self, piece: _Piece) -> np.ndarray:
@@ -227,7 +245,7 @@ class Classifier(_Model):
 
     def logits(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 logits `(C,)` for the samples of one clip `(N,)`, as they are."""
-        return self._session.run(["logits"], {"waveform": samples})[0]
+        return self._run({"waveform": samples})
 
 
 def _pieces(blocks: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, bool]]:
@@ -248,7 +266,7 @@ MODELS: dict[str, type[_Model]] = {model.task: model for model in (Student, Clas
 
 def load(path: str | Path, threads: int = 1) -> Student | Classifier:
     """Return the student that an ONNX file holds; PredictError when it is missing or is none."""
-    task = _session(path, threads).get_modelmeta().custom_metadata_map.get("task")
+    task = _metadata(path, _session(path, threads)).get("task")
     if task not in MODELS:
         raise PredictError(f"{path}: not an Earshot student, task={task!r}")
     return MODELS[task](path, threads)
@@ -261,9 +279,18 @@ def _session(path: str | Path, threads: int) -> onnxruntime.InferenceSession:
     settings.intra_op_num_threads = threads
     settings.log_severity_level = _ERRORS_ONLY
     try:
-        return onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+        providers = ["CPUExecutionProvider"]
+        # a fallback would be the same again, with a banner on standard output
+        return onnxruntime.InferenceSession(path, settings, providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no other class
         raise PredictError(f"{path}: not a readable ONNX file ({type(error).__name__})") from None
+
+
+def _metadata(path: str | Path, session: onnxruntime.InferenceSession) -> dict[str, str]:
+    try:
+        return session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError:
+        raise PredictError(f"{path}: its metadata are damaged (no UTF-8)") from None
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

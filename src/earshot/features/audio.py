@@ -13,6 +13,7 @@ from earshot.features import containers
 _BLOCK = 1 << 22  # samples read at once, of all channels together
 _UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a stream whose header gives no length
 _FLOATS = ("FLOAT", "DOUBLE")
+_RATES = (1000, 1_000_000)  # Hz, the lowest and highest that a recording may have
 _LOUDEST = 2.0  # of float samples: mixing goes beyond 1, other scales far beyond
 _EDGE = 0.05  # seconds at either end in which filters and codecs ring
 
@@ -116,6 +117,9 @@ def _native(
     """Yield the channels' mean `(n,)`, float32, at the file's own rate, block by block."""
     # numpy scales these faster than libsndfile, to the same values
     whole = file.subtype == "PCM_16"
+    lowest, highest = _RATES
+    if not lowest <= file.samplerate <= highest:
+        raise AudioError(f"{path}: its sampling rate, {file.samplerate} Hz, is not one of sound")
     frames = left = _frames(file, part)
     if left == _UNKNOWN_LENGTH:
         raise AudioError(f"{path}: its header gives no possible length")
@@ -130,7 +134,8 @@ def _native(
         if len(samples) < wanted:
             raise AudioError(f"{path}: cut short, {frames - left} of {frames} samples")
         if samples.ndim == 2:
-            samples = samples.mean(axis=1, dtype=np.float32)
+            with np.errstate(invalid="ignore", over="ignore"):  # refused below
+                samples = samples.mean(axis=1, dtype=np.float32)
         if whole:
             yield samples * np.float32(1 / 32768)
             continue

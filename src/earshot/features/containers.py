@@ -225,7 +225,7 @@ _FLAC_BLOCKS |= {code: 256 << (code - 8) for code in range(8, 16)}
 
 
 def _flac(file: BinaryIO, start: int, end: int) -> list[Part]:
-    starts = list(_flac_starts(file, start, end))
+    starts = sorted({start, *_flac_starts(file, start, end)})
     found = []
     for first, stop in zip(starts, [*starts[1:], end], strict=True):
         head = _at(file, first, 42)
