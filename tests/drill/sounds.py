@@ -336,18 +336,20 @@ def _check_sound(case: Case, folder: Path) -> Outcome:
     path = folder / f"{case.name}.{case.suffix}"
     path.write_bytes(case.content)
     rate, expected = _independent(path)
-    answer = _limited(partial(audio.decode, path, rate), (audio.AudioError,))
+    answer = _limited(partial(_read, path, rate), (audio.AudioError,))
     outcome = _verdict(answer, path)
-    measured = _limited(partial(audio.header, path), ())
-    if measured.state == "fault":
-        return Outcome("fault", f"header: {measured.value}")
     path.unlink()
     if outcome is not None:
         return outcome
-    samples = answer.value
-    if case.change == "none" and abs(len(samples) / rate - measured.value[0]) > 0.001:
-        return Outcome("fault", f"header says {measured.value[0]} s of {len(samples) / rate} s")
+    seconds, samples = answer.value
+    if case.change == "none" and abs(len(samples) / rate - seconds) > 0.001:
+        return Outcome("fault", f"header says {seconds} s of {len(samples) / rate} s")
     return _compare(case, samples, expected, rate)
+
+
+def _read(path: Path, rate: int) -> tuple[float, np.ndarray]:
+    seconds, _ = audio.header(path)  # never an error
+    return seconds, audio.decode(path, rate)
 
 
 def _independent(path: Path) -> tuple[int, np.ndarray | None]:
@@ -359,7 +361,7 @@ def _independent(path: Path) -> tuple[int, np.ndarray | None]:
             samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, ValueError, MemoryError, OSError):
             return RATE, None
-        return rate, samples.mean(axis=1)
+        return rate, _mono(samples)
     raw = path.with_suffix(".decoded.wav")
     command = ["ffmpeg", "-v", "quiet", "-y", "-i", path, "-map", "0:a:0", "-t", "60"]
     command += ["-c:a", "pcm_f32le", "-f", "wav", raw]
@@ -370,16 +372,21 @@ def _independent(path: Path) -> tuple[int, np.ndarray | None]:
         return RATE, None
     finally:
         raw.unlink(missing_ok=True)
-    return (rate, samples.mean(axis=1)) if len(samples) else (RATE, None)
+    return (rate, _mono(samples)) if len(samples) else (RATE, None)
+
+
+def _mono(samples: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return samples.mean(axis=1)
 
 
 def _compare(case: Case, samples: np.ndarray, expected: np.ndarray | None, rate: int) -> Outcome:
     """Say whether samples are what another reader finds, and no silent part of the good file."""
     if not len(samples) or not np.isfinite(samples).all() or np.abs(samples).max() > 1:
         return Outcome("fault", "samples that are none")
-    if expected is None:
-        return Outcome("unheard", f"{len(samples)} samples, another reader finds none")
-    lossy = case.suffix in LOSSY or case.seed in JOINED
+    lossy = case.suffix in LOSSY or case.seed in JOINED or expected is None
+    if expected is None:  # as ffmpeg of AIFF, W64 and CAF whose length is unknown
+        expected = _good(case.seed, rate)
     slack = int(0.2 * rate) if lossy else 0
     lacking = expected[len(samples) + slack :]
     if len(lacking) and np.abs(lacking).max() > 1e-3:
@@ -387,7 +394,9 @@ def _compare(case: Case, samples: np.ndarray, expected: np.ndarray | None, rate:
     if case.change == "cut" and len(samples) < SECONDS_OF_A_SOUND * rate and not _is_plain(case):
         return Outcome("fault", f"{len(samples)} samples of a file that was cut")
     if lossy:
-        wrong = max(_unlike(samples, expected, rate), _unlike(expected, samples, rate))
+        wrong = _unlike(expected, samples, rate)
+        if shutil.which("ffmpeg"):  # libsndfile reads the first only of joined sounds
+            wrong = max(wrong, _unlike(samples, expected, rate))
     else:
         common = min(len(samples), len(expected))
         error = _rms(samples[:common] - expected[:common], rate)
@@ -395,6 +404,15 @@ def _compare(case: Case, samples: np.ndarray, expected: np.ndarray | None, rate:
     if wrong > (0.5 if lossy else 0) and case.seed not in UNCHECKED:
         return Outcome("fault", f"{wrong:.0%} of it differs from what another reader finds")
     return Outcome("used", f"{len(samples)} samples, another reader finds {len(expected)}")
+
+
+@cache
+def _good(seed: str, rate: int) -> np.ndarray:
+    """Return the samples of a good file."""
+    suffix, content = seeds()[seed]
+    with tempfile.NamedTemporaryFile(suffix=f".{suffix}") as file:
+        Path(file.name).write_bytes(content)
+        return audio.decode(file.name, rate)
 
 
 def _is_plain(case: Case) -> bool:
