@@ -72,6 +72,7 @@ def test_unusable_files_are_named(tmp_path):
         "cut.mp3": (compressed[: len(compressed) // 2], "cut short"),
         "header.flac": (content[:6] + b"\1" + content[7:], "not readable audio"),
         "slow.wav": (replaced(encoded(tone(16_000), 16_000, "WAV"), 24, b"\x10\0"), "16 Hz"),
+        "no-sync.mp3": (b"\xf7" + without_xing(compressed)[1:], "not begin with an MPEG frame"),
         "frames0.wav": ((tmp_path / "frames0.wav").read_bytes(), "no samples"),
         "nan.wav": ((tmp_path / "nan.wav").read_bytes(), "non-finite"),
     }

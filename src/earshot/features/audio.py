@@ -31,7 +31,7 @@ def header(path: str | Path) -> tuple[float, int]:
         seconds, rate = 0.0, 0
         for part in containers.parts(path, check=False):
             with _opened(path, part) as file:
-                frames = _frames(file, part)
+                frames = _frames(path, file, part)
                 if frames == _UNKNOWN_LENGTH:
                     return 0.0, 0
                 seconds, rate = seconds + frames / file.samplerate, file.samplerate
@@ -104,8 +104,10 @@ def _resampled(path: str | Path, part: containers.Part, rate: int) -> Iterator[n
         yield np.clip(samples, -1, 1, out=samples)
 
 
-def _frames(file: soundfile.SoundFile, part: containers.Part) -> int:
+def _frames(path: str | Path, file: soundfile.SoundFile, part: containers.Part) -> int:
     """Return how many samples to read: as the decoder has it, unless that is an estimate."""
+    if file.subtype.startswith("MPEG") and part.frames is None:
+        raise AudioError(f"{path}: damaged, it does not begin with an MPEG frame")
     counted = part.frames or file.frames
     known = counted - containers.TRIMMED <= file.frames <= counted
     return file.frames if known else counted
@@ -120,7 +122,7 @@ def _native(
     lowest, highest = _RATES
     if not lowest <= file.samplerate <= highest:
         raise AudioError(f"{path}: its sampling rate, {file.samplerate} Hz, is not one of sound")
-    frames = left = _frames(file, part)
+    frames = left = _frames(path, file, part)
     if left == _UNKNOWN_LENGTH:
         raise AudioError(f"{path}: its header gives no possible length")
     while left:

@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 _BLOCK = 1 << 20  # bytes a look
 _ID3V1 = 128  # bytes, at the end of a file
-TRIMMED = 2 * 4095 + 529  # samples, at most: a Xing header's delay and padding, the decoder's own
+TRIMMED = 3 * 1152  # samples, at most: an encoder's delay and padding, the decoder's delay
 
 
 class ContainerError(ValueError):
