@@ -12,7 +12,7 @@ import soundfile
 from conftest import ROOT
 from test_predict import earshot
 
-from earshot import cli
+from earshot import cli, predict
 from earshot.predict import Classifier, PredictError, Student, load, softmax
 
 LABELS = ["airport", "street_traffic", "park"]
@@ -55,9 +55,12 @@ def classifier(tmp_path_factory) -> Path:
 
 
 def levels(*values: float, last: float = 1.0) -> np.ndarray:
-    """A second of each value, the last one shorter or longer."""
+    """A second of each value, the last one shorter or longer, with a faint tone over it: a
+    constant is silence.
+    """
     lengths = [16_000] * (len(values) - 1) + [int(16_000 * last)]
-    return np.repeat(np.array(values, np.float32), lengths)
+    tone = np.resize(np.array([1e-3, -1e-3], np.float32), sum(lengths))
+    return np.repeat(np.array(values, np.float32), lengths) + tone
 
 
 def expected(*means: float) -> np.ndarray:
@@ -91,6 +94,18 @@ def test_windows_cover_a_recording_of_any_length(classifier, tmp_path, samples, 
         np.testing.assert_allclose(found.windows, expected(*means), rtol=1e-3)
 
 
+@pytest.mark.parametrize("last", [0.1, 0.5, 1.0])
+def test_a_long_recording_in_blocks_is_classified_as_in_one(classifier, monkeypatch, last):
+    samples = levels(*np.linspace(-0.5, 0.5, 12), last=last)
+    whole = Classifier(classifier).classify(samples)
+    monkeypatch.setattr(predict, "_WINDOWS", 2)
+    blocks = (samples[start : start + 7000] for start in range(0, len(samples), 7000))
+    found = Classifier(classifier).classify(blocks)
+    np.testing.assert_array_equal(found.starts, whole.starts)
+    np.testing.assert_array_equal(found.windows, whole.windows)
+    assert found.seconds == whole.seconds == len(samples) / 16_000
+
+
 def test_a_file_that_takes_clips_of_one_length_sets_the_window(tmp_path):
     found = Classifier(write_classifier(tmp_path / "two.onnx", 32_000)).classify(
         levels(0.2, 0.4, 0.1, 0.3)
@@ -113,8 +128,15 @@ def test_a_file_is_loaded_as_what_it_is(classifier, tmp_path):
         Student(classifier)
     with pytest.raises(PredictError, match=r"none\.onnx: no such file"):
         load(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"labels": "airport"}, {"labels": '["park"]'}, {"sample_rate": "0"}]
+)
+def test_damaged_metadata_are_named(tmp_path, metadata):
+    path = write_classifier(tmp_path / "bad.onnx", **metadata)
     with pytest.raises(PredictError, match=r"bad\.onnx: its metadata are damaged"):
-        Classifier(write_classifier(tmp_path / "bad.onnx", labels="airport"))
+        Classifier(path).classify(levels(0.5))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +144,8 @@ def test_a_file_is_loaded_as_what_it_is(classifier, tmp_path):
     [
         (np.zeros(0, np.float32), "too short"),
         (levels(0.5, last=0.19), "too short"),
-        (levels(0.0), "silent"),
+        (np.zeros(16_000, np.float32), "silent"),
+        (np.full(16_000, 0.5, np.float32), "silent"),
         (levels(np.nan), "non-finite"),
     ],
 )

@@ -144,7 +144,7 @@ def spoil(corpus: pd.DataFrame) -> dict[str, str]:
     text.write_text("not audio, but a text")
     soundfile.write(short, noise(0.1), 16_000)
     return {
-        corrupt.stem: "not readable audio (flac decoder lost sync)",
+        corrupt.stem: "cut short, 4096 of 5120 samples",
         empty.stem: "empty file",
         silent.stem: "silent",
         text.stem: "not readable audio (Format not recognised)",
@@ -191,7 +191,7 @@ def test_too_many_bad_clips_stop_the_stage(tmp_path, small_parts):
     assert str(error.value).startswith(
         "5 of 14 clips are unusable, 35.7%; max_bad_share allows 30.0%: "
     )
-    assert "c02.flac (not readable audio" in str(error.value) and "\n" not in str(error.value)
+    assert "c02.flac (cut short" in str(error.value) and "\n" not in str(error.value)
     assert len(pd.read_csv(rejected)) == 5 and not mel.exists()
 
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from earshot import cli
+from earshot import cli, predict
 from earshot.export.int8 import quantize
 from earshot.export.onnx_file import export
 from earshot.models.bilstm import BiLSTMStudent
@@ -56,6 +56,37 @@ def test_answer_is_the_softmax_of_the_logits(model):
     assert found.option == int(expected.argmax())
     assert expected.max() > 0.334
     assert 0 < found.milliseconds < 10_000
+
+
+def test_a_long_recording_is_answered_about_piece_by_piece(model, monkeypatch):
+    student, samples = Student(model), np.concatenate([tone(2), np.zeros(64_000, "f4"), tone(3.5)])
+    pieces = [samples[:32_000], samples[96_000:]]  # seconds 2 to 6 are silent
+    answers = [student.answer(piece, QUESTION, OPTIONS).probabilities for piece in pieces]
+    whole = student.answer(samples, QUESTION, OPTIONS)
+    monkeypatch.setattr(predict, "_PIECE", 2)
+    blocks = [samples[start : start + 10_001] for start in range(0, len(samples), 10_001)]
+    found = student.answer(blocks, QUESTION, OPTIONS)
+    np.testing.assert_allclose(found.probabilities, np.mean(answers, axis=0), rtol=1e-12)
+    assert found.seconds == whole.seconds == 9.5
+    with pytest.raises(PredictError, match="the audio is silent"):
+        student.answer([np.zeros(40_000, np.float32)] * 3, QUESTION, OPTIONS)
+
+
+def test_memory_does_not_grow_with_the_recording(model, tmp_path):
+    """At 1 hour of 16 kHz the samples alone are 230 MB, the frames of the front end 1.5 GB."""
+    with soundfile.SoundFile(tmp_path / "hour.flac", "w", 16_000, 1, "PCM_16") as file:
+        for _ in range(60):
+            file.write(np.resize(tone(), 60 * 16_000))
+    code = """
+import sys, earshot.cli
+status = earshot.cli.main()
+highest = open("/proc/self/status").read().split("VmHWM:")[1].split()[0]
+print(highest, file=sys.stderr)
+raise SystemExit(status)
+"""
+    done = earshot(*asking(tmp_path / "hour.flac"), folder=model.parents[4], code=code)
+    assert done.returncode == 0 and "3600.00 s of audio" in done.stdout
+    assert int(done.stderr) < 450_000  # kB
 
 
 def test_the_order_of_options_does_not_matter(model):

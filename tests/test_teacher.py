@@ -1,5 +1,6 @@
 """The teacher: its own architecture cut in two, what is tuned, what is cached, who it is."""
 
+import json
 import shutil
 from functools import partial
 
@@ -22,11 +23,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
     AutoModel,
-    BertConfig,
     BertModel,
+    Data2VecAudioModel,
+    SEWModel,
     Wav2Vec2Config,
+    Wav2Vec2ConformerModel,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
+    WavLMModel,
 )
 
 from earshot.features.recordings import Key, Recordings
@@ -39,6 +43,7 @@ from earshot.tasks.choice import Choice
 from earshot.tasks.task import Score
 from earshot.teacher import ask, finetune, frozen, saved
 from earshot.teacher import cache as teacher_cache
+from earshot.teacher.tune import tune as tune_stage
 from earshot.training import losses
 from earshot.training.batches import Loader
 from earshot.training.loop import validate
@@ -484,22 +489,69 @@ def test_an_empty_folder_is_refused_by_name(tmp_path):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("with_preprocessor", [False, True])
-def test_another_architecture_is_refused_by_name(tmp_path, with_preprocessor):
-    config = BertConfig(
-        vocab_size=30,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
+@pytest.mark.parametrize(
+    "model", [BertModel, WavLMModel, Data2VecAudioModel, Wav2Vec2ConformerModel, SEWModel]
+)
+def test_another_family_is_refused_by_name(tmp_path, model):
+    config = model.config_class(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
-    BertModel(config).save_pretrained(tmp_path)
-    if with_preprocessor:
-        Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(
-        CheckpointError, match="BertModel is no wav2vec" if with_preprocessor else str(tmp_path)
-    ):
+    config.save_pretrained(tmp_path)  # enough: weights are not looked at
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    family = f"{tmp_path}': model_type '{config.model_type}' is no wav2vec2 or hubert"
+    with pytest.raises(CheckpointError, match=family):
         load_backbone(str(tmp_path), None)
+
+
+def nan_weight(weights: dict) -> dict:
+    return weights | {"encoder.layers.1.final_layer_norm.bias": torch.full((WIDTH,), torch.nan)}
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("preprocessor_config.json", {"sampling_rate": 8000}, "sampling_rate is 8000 Hz"),
+        ("preprocessor_config.json", {"feature_size": 80}, "it wants features of Wav2Vec2"),
+        ("config.json", {"intermediate_size": 96}, "(48, 32) in the weights, (96, 32) by config"),
+        ("config.json", {"num_hidden_layers": 2}, "num_hidden_layers=2, the weights are of 3"),
+        ("config.json", {"num_hidden_layers": 10**9}, "=1000000000, the weights are of 3"),
+        ("config.json", {"hidden_size": 1 << 20}, "in the weights, (1048576"),
+        ("config.json", {"conv_bias": True}, "lacks"),
+        ("config.json", {"quantization_config": {}}, "its weights are quantized"),
+        ("config.json", {"num_attention_heads": 5}, "embed_dim must be divisible by num_heads"),
+        ("model.safetensors", nan_weight, "final_layer_norm.bias is not finite"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, file, change, message):
+    checkpoint = tiny_checkpoint(tmp_path)
+    path = tmp_path / file
+    if callable(change):
+        save_file(change(load_file(path)), path, {"format": "pt"})
+    else:
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointError) as error:
+        load_backbone(checkpoint, None)
+    assert str(error.value).startswith(f"teacher.checkpoint={checkpoint!r}")
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_teacher_is_refused_before_a_clip_is_decoded(tmp_path):
+    checkpoint = tiny_checkpoint(tmp_path / "teacher")
+    path = tmp_path / "teacher" / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sampling_rate": 8000}))
+    absent = clips(tmp_path / "clips", SECONDS).assign(path="absent.wav")
+    with pytest.raises(CheckpointError, match="8000 Hz"):
+        tune_stage(
+            teacher_params(checkpoint),
+            "choice",
+            Recordings(absent),
+            TRAINING,
+            VALIDATION,
+            0,
+            tmp_path / "scratch",
+            tmp_path / "out",
+            lambda epoch, scores: None,
+        )
 
 
 def test_more_tuned_layers_than_layers_are_refused(tmp_path):
@@ -512,7 +564,7 @@ def test_pickled_weights_are_never_read(tmp_path):
     checkpoint = tiny_checkpoint(tmp_path)
     torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=str(tmp_path)):
+    with pytest.raises(CheckpointError, match=f"{tmp_path}': no model.safetensors in it; pickled"):
         load_backbone(checkpoint, None)
 
 

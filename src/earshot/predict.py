@@ -3,10 +3,10 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -15,6 +15,11 @@ from earshot import text
 from earshot.features import audio
 
 _ERRORS_ONLY = 3
+_PIECE = 150  # seconds of a long recording that are answered about at once
+_LONGEST_WINDOW = 600  # seconds that a file may take at once
+_WINDOWS = 60  # windows of a long recording that are classified at once
+
+Audio = np.ndarray | Iterable[np.ndarray]  # samples (N,), or blocks of them
 
 
 class PredictError(ValueError):
@@ -23,19 +28,20 @@ class PredictError(ValueError):
 
 @dataclass(frozen=True)
 class Answer:
-    """The index of the chosen option, every option's probability, and the time from samples to
-    answer.
+    """The index of the chosen option, every option's probability, the time from samples to
+    answer, and the length of the audio.
     """
 
     option: int
     probabilities: tuple[float, ...]
     milliseconds: float
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Classification:
     """Each window's probabilities `(W, C)` with the second it begins at `(W,)`, their mean `(C,)`,
-    and the time taken.
+    the time taken, and the length of the audio.
     """
 
     labels: tuple[str, ...]
@@ -43,6 +49,14 @@ class Classification:
     starts: np.ndarray
     pooled: np.ndarray
     milliseconds: float
+    seconds: float
+
+
+class _Piece(NamedTuple):
+    samples: np.ndarray  # (n,)
+    start: int  # of its first sample in the audio
+    is_last: bool
+    is_silent: bool
 
 
 class _Model:
@@ -52,12 +66,14 @@ class _Model:
     called: str
 
     def __init__(self, path: str | Path, threads: int = 1):
-        self._session = _session(path, threads)
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._path, self._session = path, _session(path, threads)
+        self.metadata = _metadata(path, self._session)
         if (task := self.metadata.get("task")) != self.task:
             raise PredictError(f"{path}: not an Earshot student for {self.called}, task={task!r}")
         try:
             self.sample_rate = int(self.metadata["sample_rate"])
+            if self.sample_rate <= 0:
+                raise ValueError(f"sample_rate={self.sample_rate}")
             features = json.loads(self.metadata["features"])
             self._limits = float(features["min_seconds"]), float(features["min_rms"])
             self._read()
@@ -69,9 +85,33 @@ class _Model:
     def _read(self) -> None:
         """Read what the metadata of the task hold besides."""
 
-    def _check(self, samples: np.ndarray) -> None:
-        if reason := audio.check(samples, self.sample_rate, *self._limits):
-            raise PredictError(f"the audio is {reason}")
+    def _run(self, output: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Return an output of the file; PredictError where a damaged file gives none."""
+        try:
+            values = self._session.run([output], inputs)[0]
+        except Exception as error:  # ONNX Runtime's errors share no other class
+            raise PredictError(f"{self._path}: cannot be run ({type(error).__name__})") from None
+        if not np.isfinite(values).all():
+            raise PredictError(f"{self._path}: its {output} are not finite")
+        return values
+
+    def _usable(self, samples: Audio, size: int) -> Iterator[_Piece]:
+        """Yield audio in pieces of `size` samples, the last of up to twice as many.
+
+        Audio below twice the size is one piece. Raises PredictError where it is too short, not
+        finite, or silent in every piece.
+        """
+        blocks = [samples] if isinstance(samples, np.ndarray) else samples
+        start, is_silent = 0, True
+        for piece, is_last in _pieces(blocks, size):
+            reason = audio.check(piece, self.sample_rate, *self._limits)
+            if reason not in (None, "silent"):
+                raise PredictError(f"the audio is {reason}")
+            is_silent = is_silent and reason == "silent"
+            if is_silent and is_last:
+                raise PredictError("the audio is silent")
+            yield _Piece(piece, start, is_last, reason == "silent")
+            start += len(piece)
 
 
 class Student(_Model):
@@ -90,14 +130,29 @@ class Student(_Model):
     def _read(self) -> None:
         self.buckets = int(self.metadata["buckets"])
 
-    def answer(self, samples: np.ndarray, question: str, options: Sequence[str]) -> Answer:
+    def answer(self, samples: Audio, question: str, options: Sequence[str]) -> Answer:
         """Choose among options for mono samples `(N,)` at `sample_rate`, in [−1, 1].
 
-        Raises PredictError for audio that is empty, too short or silent, a question or an option
-        without words, fewer than two options, and options that are the same.
+        Of five minutes or more the probabilities are means over pieces of two and a half minutes,
+        the silent ones left out. A recording given as blocks, such as those of `audio.stream`, is
+        never all in memory. Raises PredictError for audio that is empty, too short or silent, a
+        question or an option without words, fewer than two options, and options that are the same.
         """
-        begin = time.perf_counter()
-        self._check(samples)
+        question_ids, option_ids = self._asked(question, options)
+        probabilities, spent = [], 0.0
+        for piece in self._usable(samples, _PIECE * self.sample_rate):
+            seconds = (piece.start + len(piece.samples)) / self.sample_rate
+            if piece.is_silent:
+                continue
+            begin = time.perf_counter()
+            logits = self.logits(piece.samples, question_ids[None], option_ids[None])[0]
+            probabilities.append(softmax(logits))
+            spent += (time.perf_counter() - begin) * 1000
+        mean = np.mean(probabilities, axis=0)
+        return Answer(int(mean.argmax()), tuple(mean.tolist()), spent, seconds)
+
+    def _asked(self, question: str, options: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids of a question `(Lq,)` and its options `(C, Lo)`."""
         if len(options) < 2:
             raise PredictError(f"{len(options)} option given, at least 2 are needed")
         question_ids, option_ids = text.encode_item(question, options, self.buckets)
@@ -108,9 +163,7 @@ class Student(_Model):
                 raise PredictError(f"the option {option!r} has no words")
         if len(np.unique(option_ids, axis=0)) < len(options):
             raise PredictError("two of the options are the same")
-        probabilities = softmax(self.logits(samples, question_ids[None], option_ids[None])[0])
-        spent = (time.perf_counter() - begin) * 1000
-        return Answer(int(probabilities.argmax()), tuple(probabilities.tolist()), spent)
+        return question_ids, option_ids
 
     def inputs(self, items: Sequence[Any]) -> tuple[np.ndarray, ...]:
         """Return question ids `(Q, Lq)` and option ids `(Q, C, Lo)` of items with `question` and
@@ -127,7 +180,7 @@ class Student(_Model):
         Ids are those of `text.encode_item`, padded with 0; a row of zeros is an option that an item
         does not have. The audio is encoded once for all questions.
         """
-        return self._run("logits", samples, questions, options)
+        return self._run("logits", _named(samples, questions, options))
 
     def attention(
         self, samples: np.ndarray, questions: np.ndarray, options: np.ndarray
@@ -138,13 +191,13 @@ class Student(_Model):
         """
         if "attention" not in {output.name for output in self._session.get_outputs()}:
             return None
-        return self._run("attention", samples, questions, options)
+        return self._run("attention", _named(samples, questions, options))
 
-    def _run(
-        self, output: str, samples: np.ndarray, questions: np.ndarray, options: np.ndarray
-    ) -> np.ndarray:
-        inputs = {"waveform": samples, "question": questions, "options": options}
-        return self._session.run([output], inputs)[0]
+
+def _named(
+    samples: np.ndarray, questions: np.ndarray, options: np.ndarray
+) -> dict[str, np.ndarray]:
+    return {"waveform": samples, "question": questions, "options": options}
 
 
 class Classifier(_Model):
@@ -165,28 +218,39 @@ class Classifier(_Model):
         self.labels = tuple(map(str, json.loads(self.metadata["labels"])))
         fixed = self._session.get_inputs()[0].shape[0]
         self.window = fixed if isinstance(fixed, int) else self.sample_rate
+        if not 0 < self.window <= _LONGEST_WINDOW * self.sample_rate:
+            raise ValueError(f"a window of {self.window} samples")
 
-    def classify(self, samples: np.ndarray) -> Classification:
+    def classify(self, samples: Audio) -> Classification:
         """Classify mono samples `(N,)` at `sample_rate`, in [−1, 1], of any length: window by
         window, and all in all.
 
-        The last window is moved back to end with the audio; a rest too short to be judged adds
-        none. Audio shorter than one window is repeated to fill it. Raises PredictError for audio
-        that is empty, too short or silent.
+        As blocks, such as `audio.stream` yields, a long recording is never all in memory. The last
+        window is moved back to end with the audio; a rest too short to be judged adds none. Audio
+        shorter than one window is repeated to fill it. Raises PredictError for audio that is
+        empty, too short or silent.
         """
-        begin = time.perf_counter()
-        self._check(samples)
-        rest = len(samples) - self._limits[0] * self.sample_rate
-        last = max(len(samples) - self.window, 0)
-        starts = np.minimum(np.arange(max(1, math.ceil(rest / self.window))) * self.window, last)
-        padded = np.resize(samples, max(len(samples), self.window))
-        windows = softmax(
-            np.stack([self.logits(padded[start : start + self.window]) for start in starts])
-        )
-        spent = (time.perf_counter() - begin) * 1000
-        return Classification(
-            self.labels, windows, starts / self.sample_rate, windows.mean(0), spent
-        )
+        windows, starts, spent = [], [], 0.0
+        for piece in self._usable(samples, _WINDOWS * self.window):
+            begin = time.perf_counter()
+            for start in self._starts(piece):
+                padded = np.resize(piece.samples, max(len(piece.samples), self.window))
+                windows.append(softmax(self.logits(padded[start : start + self.window])))
+                starts.append((piece.start + start) / self.sample_rate)
+            spent += (time.perf_counter() - begin) * 1000
+            seconds = (piece.start + len(piece.samples)) / self.sample_rate
+        table = np.stack(windows)
+        if table.shape[1:] != (len(self.labels),):
+            shape = f"logits {table.shape[1:]} for {len(self.labels)} labels"
+            raise PredictError(f"{self._path}: its metadata are damaged ({shape})")
+        return Classification(self.labels, table, np.array(starts), table.mean(0), spent, seconds)
+
+    def _starts(self, piece: _Piece) -> np.ndarray:
+        """Return where the windows of a piece begin."""
+        length = len(piece.samples)
+        judged = length - self._limits[0] * self.sample_rate if piece.is_last else length
+        count = max(1, math.ceil(judged / self.window))
+        return np.minimum(np.arange(count) * self.window, max(length - self.window, 0))
 
     def inputs(self, items: Sequence[Any]) -> tuple[np.ndarray, ...]:
         """Return nothing: the audio is all there is."""
@@ -194,7 +258,20 @@ class Classifier(_Model):
 
     def logits(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 logits `(C,)` for the samples of one clip `(N,)`, as they are."""
-        return self._session.run(["logits"], {"waveform": samples})[0]
+        return self._run("logits", {"waveform": samples})
+
+
+def _pieces(blocks: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, bool]]:
+    """Yield pieces of `size` samples, and whether a piece is the last: it has up to twice as many,
+    or all where there are fewer.
+    """
+    waiting = np.empty(0, np.float32)
+    for block in blocks:
+        waiting = np.concatenate([waiting, block]) if len(waiting) else block
+        while len(waiting) >= 2 * size:
+            yield waiting[:size], False
+            waiting = waiting[size:]
+    yield waiting, True
 
 
 MODELS: dict[str, type[_Model]] = {model.task: model for model in (Student, Classifier)}
@@ -202,7 +279,7 @@ MODELS: dict[str, type[_Model]] = {model.task: model for model in (Student, Clas
 
 def load(path: str | Path, threads: int = 1) -> Student | Classifier:
     """Return the student that an ONNX file holds; PredictError when it is missing or is none."""
-    task = _session(path, threads).get_modelmeta().custom_metadata_map.get("task")
+    task = _metadata(path, _session(path, threads)).get("task")
     if task not in MODELS:
         raise PredictError(f"{path}: not an Earshot student, task={task!r}")
     return MODELS[task](path, threads)
@@ -215,9 +292,18 @@ def _session(path: str | Path, threads: int) -> onnxruntime.InferenceSession:
     settings.intra_op_num_threads = threads
     settings.log_severity_level = _ERRORS_ONLY
     try:
-        return onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+        providers = ["CPUExecutionProvider"]
+        # a fallback would be the same again, with a banner on standard output
+        return onnxruntime.InferenceSession(path, settings, providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no other class
         raise PredictError(f"{path}: not a readable ONNX file ({type(error).__name__})") from None
+
+
+def _metadata(path: str | Path, session: onnxruntime.InferenceSession) -> dict[str, str]:
+    try:
+        return session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError:
+        raise PredictError(f"{path}: its metadata are damaged (no UTF-8)") from None
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

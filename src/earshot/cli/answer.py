@@ -45,19 +45,18 @@ def add(commands: Any) -> None:
 def run(chosen: argparse.Namespace) -> None:
     """Print each option with its probability, the chosen one marked, and the time taken."""
     student = Student(model(chosen.model, STUDENT))
-    samples = audio.decode(chosen.clip, student.sample_rate)
+    samples = audio.stream(chosen.clip, student.sample_rate)
     try:
         result = student.answer(samples, chosen.question, chosen.options)
     except PredictError as error:
         raise PredictError(f"{chosen.clip}: {error}") from None
-    seconds = len(samples) / student.sample_rate
     if chosen.json:
         content = {
             "answer": chosen.options[result.option],
             "option": result.option,
             "options": chosen.options,
             "probabilities": result.probabilities,
-            "seconds": seconds,
+            "seconds": result.seconds,
             "milliseconds": result.milliseconds,
         }
         print(json.dumps(content, ensure_ascii=False))
@@ -67,4 +66,4 @@ def run(chosen: argparse.Namespace) -> None:
         zip(chosen.options, result.probabilities, strict=True)
     ):
         print(bar(">" if index == result.option else " ", option, width, probability))
-    print(f"answered in {result.milliseconds:.1f} ms, {seconds:.2f} s of audio")
+    print(f"answered in {result.milliseconds:.1f} ms, {result.seconds:.2f} s of audio")

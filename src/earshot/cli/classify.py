@@ -43,12 +43,11 @@ def run(chosen: argparse.Namespace) -> None:
     if chosen.top < 1:
         raise PredictError(f"--top {chosen.top}: at least 1 is needed")
     classifier = Classifier(model(chosen.model, CLASSIFIER))
-    samples = audio.decode(chosen.clip, classifier.sample_rate)
+    samples = audio.stream(chosen.clip, classifier.sample_rate)
     try:
         result = classifier.classify(samples)
     except PredictError as error:
         raise PredictError(f"{chosen.clip}: {error}") from None
-    seconds = len(samples) / classifier.sample_rate
     labels, best = result.labels, result.windows.argmax(1)
     if chosen.json:
         content = {
@@ -64,7 +63,7 @@ def run(chosen: argparse.Namespace) -> None:
                     result.starts.tolist(), best, result.windows.tolist(), strict=True
                 )
             ],
-            "seconds": seconds,
+            "seconds": result.seconds,
             "milliseconds": result.milliseconds,
         }
         print(json.dumps(content, ensure_ascii=False))
@@ -76,4 +75,4 @@ def run(chosen: argparse.Namespace) -> None:
     print()
     for start, index, row in zip(result.starts, best, result.windows, strict=True):
         print(bar(f"{start:7.2f} s", labels[index], width, row[index]))
-    print(f"classified in {result.milliseconds:.1f} ms, {seconds:.2f} s of audio")
+    print(f"classified in {result.milliseconds:.1f} ms, {result.seconds:.2f} s of audio")

@@ -1,12 +1,21 @@
 """Audio files in, samples out: any format libsndfile reads, any rate, any number of channels."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
+from earshot.features import containers
+
+_BLOCK = 1 << 22  # samples read at once, of all channels together
 _UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a stream whose header gives no length
+_FLOATS = ("FLOAT", "DOUBLE")
+_RATES = (1000, 1_000_000)  # Hz, the lowest and highest that a recording may have
+_LOUDEST = 2.0  # of float samples: mixing goes beyond 1, other scales far beyond
+_EDGE = 0.05  # seconds at either end in which filters and codecs ring
 
 
 class AudioError(ValueError):
@@ -14,71 +23,151 @@ class AudioError(ValueError):
 
 
 def header(path: str | Path) -> tuple[float, int]:
-    """Return a file's length in seconds and its rate in Hz; (0.0, 0) where its header cannot be
-    read.
+    """Return a file's length in seconds and its rate in Hz; (0.0, 0) where it cannot be read.
+
+    The length is counted where a header's number is none to rely on; nothing is decoded.
     """
     try:
-        info = soundfile.info(path)
-    except (soundfile.SoundFileError, OSError, TypeError):  # TypeError: headerless .raw
+        seconds, rate = 0.0, 0
+        for part in containers.parts(path, check=False):
+            with _opened(path, part) as file:
+                frames = _frames(path, file, part)
+                if frames == _UNKNOWN_LENGTH:
+                    return 0.0, 0
+                seconds, rate = seconds + frames / file.samplerate, file.samplerate
+        return seconds, rate
+    except (soundfile.SoundFileError, OSError, TypeError, ValueError):  # TypeError: .raw
         return 0.0, 0
-    return (
-        (0.0, 0)
-        if info.frames == _UNKNOWN_LENGTH
-        else (info.frames / info.samplerate, info.samplerate)
-    )
 
 
 def decode(path: str | Path, sample_rate: int) -> np.ndarray:
     """Return a file as mono float32 samples `(N,)` in [−1, 1] at `sample_rate` Hz: channels
     averaged, rate by soxr HQ.
 
-    Raises AudioError when the file is missing, empty, damaged, cut short, not audio, or holds
-    non-finite samples.
+    Float samples beyond 1 are scaled down to it, those beyond 2 are refused, never clipped. Raises
+    AudioError when the file is missing, empty, damaged, cut short, not audio, or holds non-finite
+    samples.
     """
-    samples, native_rate = _read(path)
-    if native_rate != sample_rate:
-        samples = soxr.resample(samples, native_rate, sample_rate, quality="HQ")
-        np.clip(samples, -1, 1, out=samples)  # band limiting overshoots
-    if len(samples) == 0:
-        raise AudioError(f"{path}: no samples")
-    return samples
+    blocks = list(stream(path, sample_rate))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-def _read(path: str | Path) -> tuple[np.ndarray, int]:
+def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
+    """Yield what `decode` returns block by block, so that memory does not grow with the file."""
     if not Path(path).is_file():
         raise AudioError(f"{path}: no such file")
     if Path(path).stat().st_size == 0:
         raise AudioError(f"{path}: empty file")
+    empty = True
     try:
-        with soundfile.SoundFile(path) as file:
-            # numpy scales these faster than libsndfile, to the same values
-            whole = file.subtype == "PCM_16"
-            samples = file.read(dtype="int16" if whole else "float32")
-            frames, native_rate = file.frames, file.samplerate
+        for part in containers.parts(path):
+            for block in _resampled(path, part, sample_rate):
+                empty = empty and len(block) == 0
+                if len(block):
+                    yield block
+    except containers.ContainerError as error:
+        raise AudioError(f"{path}: {error}") from None
     except (soundfile.SoundFileError, OSError, TypeError) as error:
+        raise AudioError(f"{path}: not readable audio ({_reason(error)})") from None
+    if empty:
+        raise AudioError(f"{path}: no samples")
+
+
+def _reason(error: Exception) -> str:
+    """Return libsndfile's reason without what comes before it."""
+    return str(error).rpartition(": ")[2].rstrip(".")
+
+
+@contextmanager
+def _opened(path: str | Path, part: containers.Part) -> Iterator[soundfile.SoundFile]:
+    if part[:3] == (0, Path(path).stat().st_size, b""):
+        with soundfile.SoundFile(path) as sound:
+            yield sound
+        return
+    with open(path, "rb") as file, soundfile.SoundFile(containers.Section(file, part)) as sound:
+        yield sound
+
+
+def _resampled(path: str | Path, part: containers.Part, rate: int) -> Iterator[np.ndarray]:
+    with _opened(path, part) as file:
+        peak = _peak(path, file, part) if file.subtype in _FLOATS else 1
+        native = _native(path, file, part)
+        if file.samplerate == rate:
+            for samples in native:
+                yield samples / peak if peak > 1 else samples
+            return
+        resampler = soxr.ResampleStream(file.samplerate, rate, 1, dtype="float32", quality="HQ")
+        for samples in native:
+            samples = resampler.resample_chunk(samples / peak if peak > 1 else samples)
+            yield np.clip(samples, -1, 1, out=samples)  # band limiting overshoots
+        samples = resampler.resample_chunk(np.empty(0, np.float32), last=True)
+        yield np.clip(samples, -1, 1, out=samples)
+
+
+def _frames(path: str | Path, file: soundfile.SoundFile, part: containers.Part) -> int:
+    """Return how many samples to read: as the decoder has it, unless that is an estimate."""
+    if file.subtype.startswith("MPEG") and part.frames is None:
+        raise AudioError(f"{path}: damaged, it does not begin with an MPEG frame")
+    counted = part.frames or file.frames
+    known = counted - containers.TRIMMED <= file.frames <= counted
+    return file.frames if known else counted
+
+
+def _native(
+    path: str | Path, file: soundfile.SoundFile, part: containers.Part
+) -> Iterator[np.ndarray]:
+    """Yield the channels' mean `(n,)`, float32, at the file's own rate, block by block."""
+    # numpy scales these faster than libsndfile, to the same values
+    whole = file.subtype == "PCM_16"
+    lowest, highest = _RATES
+    if not lowest <= file.samplerate <= highest:
+        raise AudioError(f"{path}: its sampling rate, {file.samplerate} Hz, is not one of sound")
+    frames = left = _frames(path, file, part)
+    if left == _UNKNOWN_LENGTH:
+        raise AudioError(f"{path}: its header gives no possible length")
+    while left:
+        wanted = min(left, max(1, _BLOCK // file.channels))
+        try:
+            samples = file.read(wanted, dtype="int16" if whole else "float32")
+        except soundfile.SoundFileError as error:
+            reason = f"damaged or cut short ({_reason(error)})"
+            raise AudioError(f"{path}: not readable audio, {reason}") from None
+        left -= len(samples)
+        if len(samples) < wanted:
+            raise AudioError(f"{path}: cut short, {frames - left} of {frames} samples")
+        if samples.ndim == 2:
+            with np.errstate(invalid="ignore", over="ignore"):  # refused below
+                samples = samples.mean(axis=1, dtype=np.float32)
+        if whole:
+            yield samples * np.float32(1 / 32768)
+            continue
+        if not np.isfinite(samples).all():
+            raise AudioError(f"{path}: non-finite samples")
+        yield samples if file.subtype in _FLOATS else np.clip(samples, -1, 1, out=samples)
+
+
+def _peak(path: str | Path, file: soundfile.SoundFile, part: containers.Part) -> np.float32:
+    """Return the highest float sample, 1 or more; the file is at its start again afterwards."""
+    peak = np.float32(1)
+    for samples in _native(path, file, part):
+        peak = max(peak, np.abs(samples).max())
+    file.seek(0)
+    if peak > _LOUDEST:
         raise AudioError(
-            f"{path}: not readable audio ({str(error).rpartition(': ')[2].rstrip('.')})"
-        ) from None
-    except (ValueError, MemoryError):
-        raise AudioError(f"{path}: its header gives no possible length") from None
-    if len(samples) < frames:
-        raise AudioError(f"{path}: cut short, {len(samples)} of {frames} samples")
-    if samples.ndim == 2:
-        samples = samples.mean(axis=1, dtype=np.float32)
-    if whole:
-        return samples * np.float32(1 / 32768), native_rate
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: non-finite samples")
-    return np.clip(samples, -1, 1, out=samples), native_rate
+            f"{path}: float samples reach {peak:.6g} where 1 is full scale; "
+            "divide them (16-bit values by 32768) and write the file again"
+        )
+    return peak
 
 
 def check(samples: np.ndarray, sample_rate: int, min_seconds: float, min_rms: float) -> str | None:
-    """Return why samples `(N,)` are unusable, 'too short', 'non-finite' or 'silent' (below
-    `min_rms`), or None.
+    """Return why samples `(N,)` are unusable, 'too short', 'non-finite' or 'silent' (less than
+    `min_rms` about their mean, the ends left out), or None.
     """
     if len(samples) < max(1, min_seconds * sample_rate):
         return "too short"
-    power = float(samples @ samples) / len(samples)
-    if not np.isfinite(power):
+    if not np.isfinite(samples.sum(dtype=np.float64)):
         return "non-finite"
-    return "silent" if power < min_rms**2 else None
+    edge = min(int(_EDGE * sample_rate), len(samples) // 4)
+    inner = samples[edge : len(samples) - edge]
+    return "silent" if inner.std(dtype=np.float64) < min_rms else None

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from earshot.runtime.files import atomic
+
+
+class WeightsError(ValueError):
+    """A damaged file of weights; the message is one line and names it."""
 
 
 def trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -72,5 +76,8 @@ def save_weights(path: str | Path, weights: dict[str, torch.Tensor]) -> None:
 
 
 def load_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read named tensors."""
-    return load_file(path)
+    """Read named tensors; WeightsError names a damaged file."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: damaged weights ({str(error).splitlines()[0]})") from None

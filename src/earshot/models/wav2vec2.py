@@ -3,15 +3,24 @@ layer.
 """
 
 import hashlib
+import json
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from accelerate.utils import convert_to_fp32
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    PreTrainedConfig,
+    Wav2Vec2FeatureExtractor,
+)
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
@@ -22,6 +31,9 @@ from earshot.tasks.task import Task
 
 # recognisers come without it; left to chance, it is no part of a teacher
 UNUSED = "masked_spec_embed"
+FAMILIES = ("wav2vec2", "hubert")  # model_type; their relatives compute otherwise
+SAMPLE_RATE = 16_000  # Hz
+_PART = re.compile(r"(encoder|feature_extractor|feature_projection)\.")
 
 
 class CheckpointError(ValueError):
@@ -34,38 +46,116 @@ def load_backbone(
     """Return the self-supervised encoder of a local folder or a pinned hub id, and whether it wants
     unit variance.
 
-    Files of the hub are kept in `cache`. Raises CheckpointError for a hub id without a pinned
-    commit, a checkpoint that cannot be had or lacks weights, or another architecture.
+    Files of the hub are kept in `cache`. Raises CheckpointError, whose message is one line, for a
+    hub id without a pinned commit, a checkpoint that cannot be had, another architecture or
+    sampling rate, and weights that are absent, damaged, or not those that the config describes.
     """
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         folder = hub.folder(checkpoint, revision, cache)
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        config = _config(folder)
+        unit_variance = _unit_variance(folder)
+        _compare(config, _shapes(folder))
         backbone, found = AutoModel.from_pretrained(
             folder,
+            config=config,
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
             local_files_only=True,
         )
-        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        _inspect(backbone, found)
     except hub.HubError as error:
         raise CheckpointError(f"teacher.checkpoint={checkpoint!r} {error}") from None
-    except (OSError, ValueError, SafetensorError) as error:
+    except CheckpointError as error:
+        raise CheckpointError(f"teacher.checkpoint={checkpoint!r}: {error}") from None
+    except Exception as error:  # a damaged file ends in any of transformers' errors
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"teacher.checkpoint={checkpoint!r}: {reason}") from None
+    return backbone.eval(), unit_variance
+
+
+def _config(folder: Path) -> PreTrainedConfig:
+    """Return the config of a family that can serve."""
+    path = folder / "config.json"
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name} is not readable ({type(error).__name__})") from None
+    family = content.get("model_type") if isinstance(content, dict) else None
+    if family not in FAMILIES:
+        names = " or ".join(FAMILIES)
+        raise CheckpointError(f"model_type {family!r} is no {names}, the families that can serve")
+    if "quantization_config" in content:
+        raise CheckpointError("its weights are quantized; a teacher needs them as float numbers")
+    return AutoConfig.for_model(**content)
+
+
+def _unit_variance(folder: Path) -> bool:
+    """Return whether a checkpoint wants samples of unit variance, at the rate that there is."""
+    extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+    if not isinstance(extractor, Wav2Vec2FeatureExtractor) or extractor.feature_size != 1:
+        raise CheckpointError(f"it wants features of {type(extractor).__name__}, not samples")
+    if extractor.sampling_rate != SAMPLE_RATE:
         raise CheckpointError(
-            f"teacher.checkpoint={checkpoint!r}: {str(error).splitlines()[0]}"
-        ) from None
-    if not hasattr(backbone, "feature_extractor") or not hasattr(backbone, "encoder"):
-        raise CheckpointError(
-            f"teacher.checkpoint={checkpoint!r}: {type(backbone).__name__} is no wav2vec 2.0 "
-            "or HuBERT"
+            f"its sampling_rate is {extractor.sampling_rate} Hz; teachers are given "
+            f"{SAMPLE_RATE} Hz"
         )
+    return bool(extractor.do_normalize)
+
+
+def _shapes(folder: Path) -> dict[str, list[int]]:
+    """Return the shape of each of a checkpoint's weights, by name; nothing more is read."""
+    index = folder / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if not (folder / "model.safetensors").is_file() and index.is_file():
+        names = set(json.loads(index.read_text())["weight_map"].values())
+    shapes = {}
+    for name in sorted(names):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"no {name} in it; pickled weights (.bin, .pt) are not read")
+        try:
+            with safe_open(folder / name, "pt") as file:
+                for key in file.keys():
+                    shapes[key] = file.get_slice(key).get_shape()
+        except SafetensorError as error:
+            raise CheckpointError(f"{name} is damaged ({str(error).splitlines()[0]})") from None
+    return shapes
+
+
+def _compare(config: PreTrainedConfig, shapes: dict[str, list[int]]) -> None:
+    """Raise CheckpointError where a config describes other weights than there are."""
+    bare = {key.removeprefix(f"{config.model_type}."): shape for key, shape in shapes.items()}
+    numbers = {int(key.split(".")[2]) for key in bare if key.startswith("encoder.layers.")}
+    if len(numbers) != config.num_hidden_layers:
+        raise CheckpointError(
+            f"config.json says num_hidden_layers={config.num_hidden_layers}, "
+            f"the weights are of {len(numbers)} layers"
+        )
+    with torch.device("meta"):
+        expected = AutoModel.from_config(config).state_dict()
+    for key, weight in expected.items():
+        if key in bare and list(weight.shape) != bare[key]:
+            raise CheckpointError(
+                f"{key} is {tuple(bare[key])} in the weights, {tuple(weight.shape)} by config.json"
+            )
+
+
+def _inspect(backbone: nn.Module, found: dict) -> None:
+    """Raise CheckpointError for weights that are missing, left over or not finite."""
     missing = sorted(found["missing_keys"] - {UNUSED})
     if missing:
+        raise CheckpointError(f"lacks {len(missing)} weights, {missing[0]} first")
+    prefix = f"{backbone.config.model_type}."
+    spare = sorted(key for key in found["unexpected_keys"] if _PART.match(key.removeprefix(prefix)))
+    if spare:
         raise CheckpointError(
-            f"teacher.checkpoint={checkpoint!r} lacks {len(missing)} weights, {missing[0]} first"
+            f"config.json knows no use for {len(spare)} weights, {spare[0]} first"
         )
-    return backbone.eval(), extractor.do_normalize
+    for name, weight in backbone.state_dict().items():
+        if not weight.isfinite().all():
+            raise CheckpointError(f"its weight {name} is not finite")
 
 
 class Lower(NamedTuple):
