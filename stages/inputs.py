@@ -1,4 +1,4 @@
-"""Link the files and folders that params.yaml names, so that DVC sees when their content changes."""
+"""Link the files and folders that params.yaml names, so that DVC sees edits of their content."""
 
 from declared import read, run  # isort: skip
 
