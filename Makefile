@@ -2,9 +2,9 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: repro test test-all pretrain sweep bench report readme profile plan verify lint lock lock-check
+.PHONY: .dvc/scm repro test test-all pretrain sweep bench report readme profile plan verify lint lock lock-check
 
-repro: .venv/ready
+repro: .venv/ready .dvc/scm
 	dvc repro
 	earshot table
 
@@ -48,6 +48,10 @@ lock: .venv/ready
 
 lock-check: .venv/ready  ## dvc.lock says what code and params.yaml say; needs no data
 	report=$$(dvc repro --dry --allow-missing) && ! printf '%s\n' "$$report" | grep -E '^(Running|> )'
+
+.dvc/scm: .venv/ready  # a downloaded ZIP has no Git, which DVC must be told
+	@test -e .git || dvc config --quiet --local core.no_scm true
+	@! test -e .git || ! grep -qs no_scm .dvc/config.local || dvc config --quiet --local --unset core.no_scm
 
 .venv/ready: requirements.lock pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
