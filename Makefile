@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: .dvc/scm repro test test-all pretrain sweep bench report readme profile plan verify lint lock lock-check
+.PHONY: .dvc/scm repro test test-all pretrain sweep bench report drill readme profile plan verify lint lock lock-check
 
 repro: .venv/ready .dvc/scm
 	dvc repro
@@ -39,6 +39,11 @@ verify: .venv/ready  ## whether outputs, and DVC's cache of them, are what dvc.l
 
 readme: .venv/ready
 	earshot table --write README.md README.zh-CN.md docs/results.md
+
+drill: MINUTES ?= 60
+drill: SEED ?= 1
+drill: .venv/ready  ## runs killed, files damaged; make drill MINUTES=5 SEED=2
+	PYTHONPATH=src python tests/drill/run.py --minutes $(MINUTES) --seed $(SEED)
 
 lint: .venv/ready
 	ruff check . && ruff format --check .
