@@ -2,9 +2,9 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: .dvc/scm repro test test-all pretrain sweep bench report drill readme profile plan verify lint lock lock-check
+.PHONY: .dvc/ready repro test test-all pretrain sweep bench report drill readme profile plan verify lint lock lock-check
 
-repro: .venv/ready .dvc/scm
+repro: .venv/ready .dvc/ready
 	dvc repro
 	earshot table
 
@@ -54,7 +54,8 @@ lock: .venv/ready
 lock-check: .venv/ready  ## dvc.lock says what code and params.yaml say; needs no data
 	report=$$(dvc repro --dry --allow-missing) && ! printf '%s\n' "$$report" | grep -E '^(Running|> )'
 
-.dvc/scm: .venv/ready  # a downloaded ZIP has no Git, which DVC must be told
+.dvc/ready: .venv/ready  # a kill may have torn dvc.lock; a downloaded ZIP has no Git, which DVC must be told
+	@PYTHONPATH=src python -m earshot.workbench.lockfile
 	@test -e .git || dvc config --quiet --local core.no_scm true
 	@! test -e .git || ! grep -qs no_scm .dvc/config.local || dvc config --quiet --local --unset core.no_scm
 

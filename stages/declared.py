@@ -19,6 +19,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import fcntl  # noqa: E402
 import hashlib  # noqa: E402
 import logging  # noqa: E402
+import shutil  # noqa: E402
 import socket  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
@@ -30,7 +31,7 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 
 from earshot.params import Params, parse  # noqa: E402
 from earshot.runtime.curves import Curves  # noqa: E402
-from earshot.runtime.files import sha256, write_json  # noqa: E402
+from earshot.runtime.files import atomic, sha256, write_json  # noqa: E402
 
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 logging.getLogger("earshot").setLevel(logging.INFO)  # what was chosen, and why
@@ -102,6 +103,7 @@ def run(stage: Stage, rows: str, ranks: int = 1) -> None:
     with open(scratch("locks", name), "w") as lock:
         if _is_first():
             fcntl.flock(lock, fcntl.LOCK_EX)
+            _keep_lock()
         if ranks > 1:
             _share(stage, name, timing, ranks)
         else:
@@ -110,6 +112,13 @@ def run(stage: Stage, rows: str, ranks: int = 1) -> None:
 
 def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
+
+
+def _keep_lock() -> None:
+    """Keep dvc.lock, which is whole while a stage runs; a kill tears it while DVC writes it."""
+    if Path("dvc.lock").exists():
+        with atomic(scratch("dvc.lock")) as partial:
+            shutil.copyfile("dvc.lock", partial)
 
 
 def _guarded(stage: Stage, name: str, timing: Path) -> None:

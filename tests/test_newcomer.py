@@ -49,7 +49,7 @@ def test_without_any_environment_one_line_says_what_to_type(tmp_path):
 
 
 def test_make_has_dvc_run_without_git(tmp_path):
-    for name in (".dvc", "Makefile", "params.yaml"):
+    for name in (".dvc", "Makefile", "params.yaml", "src"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     shutil.rmtree(tmp_path / ".dvc/tmp", ignore_errors=True)
@@ -59,10 +59,10 @@ def test_make_has_dvc_run_without_git(tmp_path):
     site = str(tmp_path / "site")
     own = {"PATH": path, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": site}
     for _ in range(2):
-        done = ask(tmp_path, "make", "-o", ".venv/ready", ".dvc/scm", **own)
+        done = ask(tmp_path, "make", "-o", ".venv/ready", ".dvc/ready", **own)
         assert done.returncode == 0, done.stderr
         done = ask(tmp_path, "dvc", "repro", **own)
         assert done.returncode == 0, done.stderr
     (tmp_path / ".git").mkdir()  # by and by there is Git
-    ask(tmp_path, "make", "-o", ".venv/ready", ".dvc/scm", **own)
+    ask(tmp_path, "make", "-o", ".venv/ready", ".dvc/ready", **own)
     assert "no_scm" not in (tmp_path / ".dvc/config.local").read_text()

@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ SMALL = SHRUNK | {
     "tracks.scenes.distill.seeds": 1,
 }
 MADE = (".dvc/cache", ".dvc/tmp", "data", "models", "scratch")
+KEPT = ("scratch/locks/", "scratch/dvc.")
 FULL = 100_000  # bytes of the largest file on a disk that is full
 KILLS = 20  # as many, on average, in the time of an undisturbed run
 WHOM = ("the group", "the parent alone")
@@ -39,6 +41,8 @@ SOON = 10  # seconds within which what a killed run started has ended
 
 class Pipeline:
     """A small pipeline of all tracks, and the metrics of a run of it to which nothing happened."""
+
+    targets: tuple[str, ...] = ()  # stages; all of them
 
     def __init__(self, root: Path):
         self.project = Project(root, SMALL)
@@ -62,10 +66,16 @@ class Pipeline:
         (self.root / "dvc.lock").unlink(missing_ok=True)
 
     def start(self, before: Callable[[], None] | None = None) -> subprocess.Popen:
-        """Start `dvc repro` in a process group of its own."""
+        """Start `dvc repro` in a process group of its own, after what `make repro` mends."""
+        subprocess.run(
+            [sys.executable, "-m", "earshot.workbench.lockfile"],
+            cwd=self.root,
+            env=self.project.environment,
+            check=True,
+        )
         with open(self.log, "w") as log:
             return subprocess.Popen(
-                ["dvc", "repro"],
+                ["dvc", "repro", *self.targets],
                 cwd=self.root,
                 env=self.project.environment,
                 stdin=subprocess.DEVNULL,
@@ -119,7 +129,7 @@ class Pipeline:
         ]
         for path in self.root.rglob("*"):
             name = str(path.relative_to(self.root))
-            unfinished = name.startswith("scratch/") and "locks" not in path.parts
+            unfinished = name.startswith("scratch/") and not name.startswith(KEPT)
             if ".partial" in path.name or (unfinished and path.is_file()):
                 found.append(f"{name} is left")
         return found + [f"left running: {words}" for words in self.orphans()]
