@@ -6,6 +6,7 @@ DVC writes it in place, for half a second after every stage: a kill then leaves 
 no `dvc` reads. Stages keep the last whole one in `scratch`; this brings that back.
 """
 
+import logging
 import os
 import shutil
 from functools import cache
@@ -66,6 +67,7 @@ def _is_whole(path: Path) -> bool:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s")
     done = mend(Path())
     if done:
-        print(done)
+        logging.warning(done)
