@@ -13,6 +13,8 @@ import soundfile
 from conftest import ROOT
 from test_pipeline import Project
 
+from earshot.corpora import files
+from earshot.params import TAU2022, CommonVoice, LibriSpeech, Manifest
 from earshot.runtime.inputs import NOTHING, cover, link, state
 
 TRACK = {name: f"{name}@listening" for name in ("download", "features", "fewshot", "evaluate")}
@@ -79,6 +81,40 @@ def test_unfinished_work_is_of_the_files_as_they_were(folder):
     before = state(inputs)
     os.utime("own/a.wav", ns=(1, 1))
     assert len({nothing, before, state(inputs)}) == 3
+
+
+CORPORA = [  # section, files that are there, what is watched beside the recordings
+    (
+        LibriSpeech(name="librispeech", root="c", splits={"dev": "auto"}),
+        ["c/dev/1/2/1-2-0.flac", "c/dev/1/2/1-2.trans.txt", "c/dev/3/4/3-4-0.flac", "c/train/a/b"],
+        ["c/dev"],
+    ),
+    (
+        CommonVoice(name="common_voice", root="c", language="de", splits={"dev": "test"}),
+        ["c/cv-corpus-1/de/clips/a.mp3", "c/cv-corpus-1/de/dev.tsv", "c/cv-corpus-1/de/test.tsv"],
+        ["c/cv-corpus-1/de/dev.tsv"],
+    ),
+    (
+        CommonVoice(name="common_voice", root="c/v.tar.gz", language="de", splits={"dev": "test"}),
+        ["c/v.tar.gz", "c/v/de/dev.tsv"],
+        ["c/v.tar.gz", "c/v/de/dev.tsv"],
+    ),
+    (
+        TAU2022(name="tau2022", root="c", simulated={"s1": "ir.wav"}),
+        ["c/meta.csv", "c/evaluation_setup/test.csv", "c/audio/a.wav", "ir.wav"],
+        ["c/meta.csv", "c/evaluation_setup/test.csv", "ir.wav"],
+    ),
+    (Manifest(name="manifest", path="c/own.csv"), ["c/own.csv", "c/a.wav"], ["c/own.csv"]),
+    (Manifest(name="manifest", path="c/own.csv"), [], []),
+]
+
+
+@pytest.mark.parametrize(("params", "there", "watched"), CORPORA)
+def test_a_corpus_says_what_it_reads_beside_recordings(folder, params, there, watched):
+    for name in there:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    assert [os.path.relpath(path) for path in files(params)] == watched
 
 
 @pytest.fixture(scope="module")
