@@ -206,8 +206,8 @@ def _two(pipeline: Pipeline) -> list[str]:
     first = pipeline.start()
     time.sleep(pipeline.seconds / 4)
     second = pipeline.start()
-    codes = second.wait(), first.wait()
-    return [] if codes[1] == 0 else [f"exit codes {codes}"]
+    codes = second.wait(), first.wait()  # DVC's lock may turn away either
+    return [] if 0 in codes else [f"exit codes {codes}"]
 
 
 def _past(pipeline: Pipeline) -> list[str]:
@@ -218,5 +218,5 @@ def _past(pipeline: Pipeline) -> list[str]:
     for path in pipeline.root.rglob("*"):
         if path.is_file() and not path.is_symlink() and ".dvc" not in path.parts:
             os.utime(path, (tomorrow, tomorrow))
-    shutil.rmtree(pipeline.root / "models/scenes/students")
+    (pipeline.root / "data/scenes/items.parquet").unlink()
     return [] if pipeline.run() == 0 else ["dvc repro fails"]
