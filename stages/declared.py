@@ -3,13 +3,18 @@
 Stages import it before anything else.
 """
 
+import multiprocessing
 import os
 import sys
 from pathlib import Path
 
 from earshot.runtime.orphans import die_with_parent
 
-die_with_parent()  # before the imports, which take seconds
+# Before the imports, which take seconds. Who began this process is known beforehand: an orphan is
+# adopted by process 1, or by whoever else adopts here, and cannot tell by itself.
+_begun_by = multiprocessing.parent_process()
+_dvc = os.environ.pop("EARSHOT_PARENT", None)  # set by stages/run
+die_with_parent(_begun_by.pid if _begun_by else int(_dvc) if _dvc else None)
 
 # The same numbers whatever the machine: one thread a process, as many processes as cores.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

@@ -36,7 +36,7 @@ KEPT = ("scratch/locks/", "scratch/dvc.")
 FULL = 100_000  # bytes of the largest file on a disk that is full
 KILLS = 20  # as many, on average, in the time of an undisturbed run
 WHOM = ("the group", "the parent alone")
-SOON = 10  # seconds within which what a killed run started has ended
+SOON = 30  # seconds within which what a killed run started has ended
 
 
 class Pipeline:
