@@ -4,9 +4,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # A worker a core; the tests of a file stay together, for what they share is made once a file.
 PYTEST := pytest -n auto --dist loadfile
 
-.PHONY: repro test test-all pretrain sweep bench report readme profile plan verify lint lock lock-check
+.PHONY: .dvc/ready repro test test-all pretrain sweep bench report drill readme profile plan verify lint lock lock-check
 
-repro: .venv/ready
+repro: .venv/ready .dvc/ready
 	dvc repro
 	earshot table
 
@@ -42,6 +42,11 @@ verify: .venv/ready  ## whether outputs, and DVC's cache of them, are what dvc.l
 readme: .venv/ready
 	earshot table --write README.md README.zh-CN.md docs/results.md
 
+drill: MINUTES ?= 60
+drill: SEED ?= 1
+drill: .venv/ready  ## runs killed, files damaged; make drill MINUTES=5 SEED=2
+	PYTHONPATH=src python tests/drill/run.py --minutes $(MINUTES) --seed $(SEED)
+
 lint: .venv/ready
 	ruff check . && ruff format --check .
 
@@ -50,6 +55,11 @@ lock: .venv/ready
 
 lock-check: .venv/ready  ## dvc.lock says what code and params.yaml say; needs no data
 	report=$$(dvc repro --dry --allow-missing) && ! printf '%s\n' "$$report" | grep -E '^(Running|> )'
+
+.dvc/ready: .venv/ready  # a kill may have torn dvc.lock; a downloaded ZIP has no Git, which DVC must be told
+	@PYTHONPATH=src python -m earshot.workbench.lockfile
+	@test -e .git || dvc config --quiet --local core.no_scm true
+	@! test -e .git || ! grep -qs no_scm .dvc/config.local || dvc config --quiet --local --unset core.no_scm
 
 .venv/ready: requirements.lock pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv

@@ -9,6 +9,7 @@ import torch
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
+from earshot.runtime.inputs import state
 from earshot.tables import items, signals
 from earshot.tables.manifest import read_manifest
 from earshot.teacher import cache as teacher_cache
@@ -26,7 +27,8 @@ def cache(key: str) -> None:
     recordings = Recordings(read_manifest(manifest), views, seed)
     identity = signals.identity(folder)
     whole = signals.key(asked, identity, params.model_dump(), recordings.views)
-    unfinished = scratch(track, "cache", key, digest(whole, manifest, views, seed))
+    given = state(Path(f"data/{track}/inputs"))
+    unfinished = scratch(track, "cache", key, digest(whole, manifest, views, seed, given))
     ask = Asker(tuned, read(f"tracks.{track}.task"), folder, recordings, params)
     teacher_cache.write(unfinished, ask, identity, asked, recordings.views, params, engine)
     if accelerator.is_main():

@@ -3,13 +3,18 @@
 Stages import it before anything else.
 """
 
+import multiprocessing
 import os
 import sys
 from pathlib import Path
 
 from earshot.runtime.orphans import die_with_parent
 
-die_with_parent()  # before the imports, which take seconds
+# Before the imports, which take seconds. Who began this process is known beforehand: an orphan is
+# adopted by process 1, or by whoever else adopts here, and cannot tell by itself.
+_begun_by = multiprocessing.parent_process()
+_dvc = os.environ.pop("EARSHOT_PARENT", None)  # set by stages/run
+die_with_parent(_begun_by.pid if _begun_by else int(_dvc) if _dvc else None)
 
 # The same numbers whatever the machine: one thread a process, as many processes as cores.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -19,6 +24,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import fcntl  # noqa: E402
 import hashlib  # noqa: E402
 import logging  # noqa: E402
+import shutil  # noqa: E402
 import socket  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
@@ -30,7 +36,7 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 
 from earshot.params import Params, parse  # noqa: E402
 from earshot.runtime.curves import Curves  # noqa: E402
-from earshot.runtime.files import sha256, write_json  # noqa: E402
+from earshot.runtime.files import atomic, sha256, write_json  # noqa: E402
 
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 logging.getLogger("earshot").setLevel(logging.INFO)  # what was chosen, and why
@@ -102,6 +108,7 @@ def run(stage: Stage, rows: str, ranks: int = 1) -> None:
     with open(scratch("locks", name), "w") as lock:
         if _is_first():
             fcntl.flock(lock, fcntl.LOCK_EX)
+            _keep_lock()
         if ranks > 1:
             _share(stage, name, timing, ranks)
         else:
@@ -110,6 +117,13 @@ def run(stage: Stage, rows: str, ranks: int = 1) -> None:
 
 def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
+
+
+def _keep_lock() -> None:
+    """Keep dvc.lock, which is whole while a stage runs; a kill tears it while DVC writes it."""
+    if Path("dvc.lock").exists():
+        with atomic(scratch("dvc.lock")) as partial:
+            shutil.copyfile("dvc.lock", partial)
 
 
 def _guarded(stage: Stage, name: str, timing: Path) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from earshot.features import responses
 from earshot.features.extract import extract
+from earshot.runtime.inputs import state
 from earshot.tables.manifest import read_manifest
 
 
 def features(track: str) -> None:
     params, views = read(f"tracks.{track}.features"), read(f"tracks.{track}.views")
     path, seed = Path(f"data/{track}/manifest.parquet"), read("seed")
+    given = state(Path(f"data/{track}/inputs"))
     recorded = responses.measured(views.responses) if views.count and views.responses else ()
     extract(
         read_manifest(path),
@@ -23,7 +25,7 @@ def features(track: str) -> None:
         out=Path(f"data/{track}/mel.parquet"),
         rejected=Path(f"metrics/{track}/rejected.csv"),
         engine=read("engine"),
-        scratch=scratch(track, "features", digest(path, params, views, seed, *recorded)),
+        scratch=scratch(track, "features", digest(path, params, views, seed, given, *recorded)),
     )
 
 

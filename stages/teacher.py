@@ -9,6 +9,7 @@ import torch
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
+from earshot.runtime.inputs import state
 from earshot.tables import items
 from earshot.tables.manifest import read_manifest
 from earshot.teacher.tune import tune
@@ -21,7 +22,9 @@ def teacher(key: str) -> dict[str, float]:
     task, views = read(f"tracks.{track}.task"), read(f"tracks.{track}.views")
     table = Path(f"data/{track}/items.parquet")
     manifest = Path(f"data/{track}/manifest.parquet")
-    unfinished = scratch(track, "teacher", key, digest(table, manifest, params, views, seed))
+    given = state(Path(f"data/{track}/inputs"))
+    made_of = digest(table, manifest, params, views, seed, given)
+    unfinished = scratch(track, "teacher", key, made_of)
     seconds = tune(
         params,
         task,

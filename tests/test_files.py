@@ -2,10 +2,16 @@
 
 import hashlib
 import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
 
 import pytest
 
-from earshot.runtime.files import atomic, sha256, write_json
+from earshot.runtime.files import atomic, atomic_folder, sha256, write_json
+from earshot.runtime.orphans import die_with_parent
 
 
 def test_a_file_appears_whole_in_a_folder_made_for_it(tmp_path):
@@ -65,3 +71,67 @@ def test_sha256_is_the_known_one(tmp_path):
     )
     (tmp_path / "large").write_bytes(b"x" * 3_000_001)
     assert sha256(tmp_path / "large") == hashlib.sha256(b"x" * 3_000_001).hexdigest()
+
+
+def test_a_folder_appears_whole_and_what_killed_runs_left_goes(tmp_path):
+    target = tmp_path / "new/folder"
+    left = tmp_path / "new/.folder.partial-1"
+    left.mkdir(parents=True)
+    (left / "half").touch()
+    with pytest.raises(KeyError), atomic_folder(target) as partial:
+        (partial / "file").touch()
+        raise KeyError
+    assert list((tmp_path / "new").iterdir()) == []
+    with atomic_folder(target) as partial:
+        (partial / "file").write_text("whole")
+        assert not target.exists() and partial.parent == target.parent
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["folder"]
+    assert (target / "file").read_text() == "whole"
+
+
+def _stay(parent: int | None) -> None:
+    die_with_parent(parent)
+    time.sleep(600)
+
+
+def _start(given: bool, send) -> None:
+    """Start a process that would stay, and be gone by a kill."""
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=_stay, args=(os.getpid() if given else None,))
+    child.start()
+    send.send(child.pid)
+    time.sleep(600)
+
+
+def _is_running(pid: int) -> bool:
+    """Return whether a process is there and no zombie, which nobody may wait for here."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+@pytest.mark.parametrize("given", [False, True])
+def test_a_process_ends_with_its_parent_however_that_ends(given):
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+    parent = context.Process(target=_start, args=(given, send))
+    parent.start()
+    child = receive.recv()
+    assert _is_running(child)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join()
+    end = time.monotonic() + 30
+    while _is_running(child) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not _is_running(child)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_process_whose_parent_is_gone_already_ends_at_once():
+    late = multiprocessing.get_context("fork").Process(target=_stay, args=(2**22 + 1,))
+    late.start()
+    late.join(30)
+    assert late.exitcode == 1

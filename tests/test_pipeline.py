@@ -326,7 +326,7 @@ def test_no_stage_opens_files_that_it_does_not_declare(project):
             for path in opened
             if not any(path == one or path.startswith(f"{one}/") for one in declared)
         ] == [], stage
-        assert opened or stage.startswith("download@"), stage
+        assert opened or stage.startswith(("inputs@", "download@")), stage
 
 
 def test_no_time_stands_in_the_deterministic_metrics(project):
@@ -552,6 +552,7 @@ def rejected(project: Project) -> dict[str, str]:
 
 def test_unusable_recordings_are_listed_and_the_rest_goes_on(own):
     assert ran(own.dvc("repro", "features@listening")) == {
+        "inputs@listening",
         "download@listening",
         "features@listening",
     }

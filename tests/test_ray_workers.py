@@ -10,7 +10,7 @@ from test_signals import CLIPS, SECONDS, Setting, contents
 
 from earshot.features import extract
 from earshot.params import Features, Views
-from earshot.runtime import parallel
+from earshot.runtime import parallel, ray_workers
 from earshot.runtime.ray_workers import EngineError
 from earshot.teacher import cache
 from earshot.teacher.ask import Asker
@@ -24,6 +24,34 @@ def test_without_ray_one_line_says_what_to_install(monkeypatch):
         list(parallel.run(str, [1], "numbers", engine="ray"))
     assert "\n" not in str(error.value)
     assert list(parallel.run(str, [], "numbers", engine="ray")) == []
+
+
+def test_a_space_in_the_interpreters_path_is_named(two_workers, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setattr(sys, "executable", "/home/a b/.venv/bin/python")
+    with pytest.raises(EngineError, match=r"with a space, '/home/a b/.venv/bin/python'; move"):
+        list(parallel.run(str, [1], "numbers", engine="ray"))
+
+
+@pytest.mark.slow
+def test_a_worker_that_never_begins_is_named(two_workers, monkeypatch):
+    monkeypatch.setattr(ray_workers, "PATIENCE", 0.001)
+    with pytest.raises(EngineError, match=r"no worker began within 0.001 seconds"):
+        list(parallel.run(str, [1], "numbers", engine="ray"))
+
+
+def test_a_cluster_that_wants_a_token_is_named(monkeypatch):
+    ray = pytest.importorskip("ray")
+    wanted = ray.exceptions.AuthenticationError("Token authentication is enabled\nbut no token")
+
+    def refuse(**settings):
+        raise wanted
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    with pytest.raises(EngineError, match="Token authentication is enabled.*RAY_AUTH_TOKEN") as why:
+        list(parallel.run(str, [1], "numbers", engine="ray"))
+    assert "\n" not in str(why.value)
 
 
 def fail(number: int) -> int:

@@ -12,7 +12,8 @@ def add(commands: Any) -> None:
         help="read every output again, and its copy in DVC's cache",
         description="Hash every output that dvc.lock records, in the workspace and in DVC's cache, "
         "and open files of known kinds to their end. What is missing, changed, extra or rotten is "
-        "named, with the command that mends it; the exit status is then 1.",
+        "named, with the command that mends it, and so is what you handed in and edited since a "
+        "stage read it; the exit status is then 1.",
     )
     command.add_argument(
         "stages",
@@ -29,6 +30,7 @@ def run(chosen: argparse.Namespace) -> int:
     from earshot.workbench import integrity
 
     report = integrity.verify(*integrity.recorded(wanted=chosen.stages))
+    report.faults += integrity.edited(wanted=chosen.stages)
     if chosen.json:
         print(json.dumps(report.as_json(), ensure_ascii=False))
         return int(bool(report.faults))

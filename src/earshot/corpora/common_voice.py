@@ -64,6 +64,19 @@ def build(params: CommonVoice, folder: Path, seed: int) -> Iterator[Clip]:
         )
 
 
+def files(params: CommonVoice) -> list[Path]:
+    """Return the tarball, if it is one, and the tables of the splits."""
+    root = Path(params.root)
+    archive = [root] if root.is_file() else []
+    folder = root.with_name(root.name.removesuffix(".tar.gz")) if archive else root
+    places = _places(folder, params.language)
+    return archive + [place / f"{name}.tsv" for place in places for name in params.splits]
+
+
+def _places(root: Path, language: str) -> list[Path]:
+    return [root, root / language, *sorted(root.glob(f"cv-corpus-*/{language}"))]
+
+
 def _release(root: Path, language: str) -> Path:
     """Return the folder in which the language's `clips` lie, the tarball unpacked."""
     if root.name.endswith(".tar.gz") and root.is_file():
@@ -72,8 +85,7 @@ def _release(root: Path, language: str) -> Path:
         root = folder
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder or .tar.gz (common_voice root)")
-    places = [root, root / language, *sorted(root.glob(f"cv-corpus-*/{language}"))]
-    for place in places:
+    for place in _places(root, language):
         if (place / "clips").is_dir():
             return place
     raise CorpusError(

@@ -44,6 +44,11 @@ def build(params: Manifest, folder: Path, seed: int) -> Iterator[Clip]:
         yield clip
 
 
+def files(params: Manifest) -> list[Path]:
+    """Return the table."""
+    return [Path(params.path)]
+
+
 def _clip(row: dict[str, str | None], folder: Path, where: str) -> Clip:
     for column in REQUIRED:
         if row[column] is None:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from earshot.corpora import archives
 from earshot.features import audio
 from earshot.params import LibriSpeech
+from earshot.runtime.inputs import cover
 from earshot.tables.manifest import Clip, CorpusError
 
 
@@ -57,6 +58,18 @@ def build(params: LibriSpeech, folder: Path, seed: int) -> Iterator[Clip]:
             text=transcripts[file.parent].get(file.stem),
             passage=f"{speaker}-{chapter}",
         )
+
+
+def files(params: LibriSpeech) -> list[Path]:
+    """Return what holds the transcripts and the list of recordings: the root, or file by file where
+    most of it is something else.
+    """
+    root = Path(params.root)
+    prefixes = {PurePosixPath(prefix).parts: prefix for prefix in params.splits}
+    inside = [file for suffix in ("flac", "txt") for file in root.glob(f"*/*/*/*.{suffix}")]
+    chosen = [file for file in inside if _split(file.relative_to(root).parts, prefixes)]
+    table = [Path(params.download.table)] if params.download and params.download.table else []
+    return cover(chosen) + table
 
 
 def deal(speakers: set[str], shares: dict[str, float], seed: int) -> dict[str, str]:

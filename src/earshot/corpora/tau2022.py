@@ -57,6 +57,15 @@ def build(params: TAU2022, folder: Path, seed: int) -> Iterator[Clip]:
         yield from _simulated(params, table, devices, root, folder, set(meta.index))
 
 
+def files(params: TAU2022) -> list[Path]:
+    """Return the table of clips, the lists, and the responses of simulated devices."""
+    root = Path(params.root)
+    lists = [*sorted(root.glob("*.csv")), *sorted((root / "evaluation_setup").glob("*.csv"))]
+    table = [Path(params.download.table)] if params.download and params.download.table else []
+    responses = [Path(file) for file in params.simulated.values()]
+    return [*dict.fromkeys([root / params.meta, *lists]), *table, *responses]
+
+
 def validation_locations(
     train: pd.DataFrame, share: float, seed: int, origin: str | Path
 ) -> set[str]:

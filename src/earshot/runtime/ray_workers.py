@@ -8,6 +8,7 @@ makers, shows no dashboard and, without a cluster, talks to this machine alone.
 import logging
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ STORE = 128 << 20  # bytes of shared memory: only paths and short answers pass t
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 # on Linux too: without it Ray uses this machine's address
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+PATIENCE = 300  # seconds until the first worker
+TOKEN = "a cluster that wants a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or ~/.ray/auth_token"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -65,8 +68,13 @@ def run(
         import ray
     except ModuleNotFoundError:
         raise EngineError("engine=ray: Ray is not installed; pip install 'earshot[ray]'") from None
+    local = "RAY_ADDRESS" not in os.environ
+    if local:
+        _check_path(sys.executable, ray.__file__)
     try:
         _connect(ray)
+        if local:
+            _await_worker(ray)
         yield from _results(ray, function, tasks, what, unit, gpu)
     finally:
         ray.shutdown()
@@ -88,8 +96,34 @@ def _connect(ray: Any) -> None:
         ray.init(
             **cluster, runtime_env={"env_vars": shared}, logging_level="ERROR", log_to_driver=False
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise EngineError(f"engine=ray: {str(error).splitlines()[0]}") from None
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        hint = f"; {TOKEN}" if "RAY_ADDRESS" in os.environ else ""
+        raise EngineError(f"engine=ray: {str(error).splitlines()[0]}{hint}") from None
+
+
+def _check_path(*paths: str) -> None:
+    """Refuse paths that Ray's command line for a worker, split at spaces, would not survive."""
+    for path in paths:
+        if " " in path:
+            raise EngineError(
+                f"engine=ray: Ray starts no worker from a path with a space, {path!r}; move the "
+                "environment, or set engine: local"
+            )
+
+
+def _begin() -> None:
+    """Do nothing: a worker that can is there."""
+
+
+def _await_worker(ray: Any) -> None:
+    """Raise EngineError where no worker of this machine's begins: Ray would wait for ever."""
+    try:
+        ray.get(ray.remote(num_cpus=1)(_begin).remote(), timeout=PATIENCE)
+    except ray.exceptions.GetTimeoutError:
+        raise EngineError(
+            f"engine=ray: no worker began within {PATIENCE} seconds; what they said is under "
+            "/tmp/ray/session_latest/logs; set engine: local"
+        ) from None
 
 
 def _results(

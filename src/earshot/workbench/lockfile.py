@@ -1,5 +1,14 @@
-"""dvc.lock: what every stage depended on and made when it last ran."""
+"""dvc.lock: what every stage depended on and made when it last ran.
 
+    python -m earshot.workbench.lockfile
+
+DVC writes it in place, for half a second after every stage: a kill then leaves a part of it, which
+no `dvc` reads. Stages keep the last whole one in `scratch`; this brings that back.
+"""
+
+import logging
+import os
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,6 +16,7 @@ from typing import Any
 import yaml
 
 NAME = "dvc.lock"
+KEPT = Path("scratch") / NAME  # as `stages/declared.py` copies it
 
 
 def stages(root: Path) -> dict[str, dict[str, Any]]:
@@ -25,3 +35,39 @@ def _read(path: Path, changed: int) -> dict[str, dict[str, Any]]:
     """Read a lock as of `changed`, its time: it is long, and asked for again and again."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return (yaml.load(path.read_text(), loader) or {}).get("stages") or {}
+
+
+def mend(root: Path) -> str | None:
+    """Replace a torn dvc.lock by the last whole one, or by none; return what was done, if anything.
+
+    Without any, DVC's run cache still has what stages made.
+    """
+    path, kept = root / NAME, root / KEPT
+    if not path.exists() or _is_whole(path):
+        return None
+    torn = kept.with_suffix(".torn")
+    torn.parent.mkdir(exist_ok=True)
+    os.replace(path, torn)
+    if not _is_whole(kept):
+        return f"{NAME} was torn by a kill and is now {torn.relative_to(root)}"
+    shutil.copyfile(kept, path)
+    return f"{NAME} was torn by a kill; the last whole one is back"
+
+
+def _is_whole(path: Path) -> bool:
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        COMPILED_LOCKFILE_SCHEMA(yaml.load(path.read_bytes(), loader))
+    except (OSError, yaml.YAMLError, Invalid):
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s")
+    done = mend(Path())
+    if done:
+        logging.warning(done)

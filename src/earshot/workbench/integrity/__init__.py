@@ -5,6 +5,7 @@ that is read-only. Here every byte is read again, and files of known kinds are o
 readers would.
 """
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from earshot.workbench.integrity.hashes import (
     read_listing,
 )
 
+INPUTS = "data/*/inputs/*"
 STATUS = ("status", "--porcelain", "--untracked-files=all", "--")
 
 
@@ -99,6 +101,42 @@ def recorded(root: Path = Path(), wanted: Sequence[str] = ()) -> tuple[list[Outp
     return sorted(found, key=lambda output: (output.stage, output.path)), cache
 
 
+def edited(root: Path = Path(), wanted: Sequence[str] = ()) -> list[Fault]:
+    """Return what a user handed in (`data/<track>/inputs`) and a stage has not read as it is now.
+
+    `wanted` names stages, as for `recorded`. Content counts; DVC hashes what has another time.
+    """
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        return [
+            _edit(root, stage.addressing, dependency.def_path, state)
+            for stage in repo.index.stages
+            if not wanted or any(_matches(stage.addressing, pattern) for pattern in wanted)
+            for dependency in stage.deps
+            if fnmatchcase(dependency.def_path, INPUTS) and dependency.hash_info
+            if (state := _state(dependency))
+        ]
+
+
+def _state(dependency: Any) -> str | None:
+    try:
+        return next(iter(dependency.workspace_status().values()), None)
+    except OSError:  # a link to what is gone
+        return "missing"
+
+
+def _edit(root: Path, stage: str, path: str, state: str) -> Fault:
+    gone = state in ("missing", "deleted")
+    link = root / path
+    target = os.readlink(link) if link.is_symlink() else path
+    named = os.path.relpath(link.parent / target, root) if target != path else path
+    mend = f"dvc repro {_quoted(stage)}"
+    if gone:
+        return Fault("missing", named, stage, f"{path} stands for it; bring it back", mend)
+    return Fault("changed", named, stage, f"edited since this stage read it, as {path}", mend)
+
+
 def _matches(stage: str, pattern: str) -> bool:
     return pattern in (stage, stage.split("@")[0]) or fnmatchcase(stage, pattern)
 
@@ -124,7 +162,7 @@ class Checked:
     def whole(self) -> bool:
         """Whether the workspace has what was recorded."""
         if self.output.md5.endswith(FOLDER):
-            return bool(self.found) and folder_md5(self.found) == self.output.md5
+            return folder_md5(self.found) == self.output.md5  # of an empty one too
         return self.found == self.expected
 
     @property
