@@ -6,6 +6,8 @@ exactly one of them. Whoever does not listen is therefore right once in C times,
 regularities the options have.
 """
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,10 +16,11 @@ from math import log, log2
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from earshot.items.passages import Passage, words
 from earshot.params import FewShot
+from earshot.runtime import yaml_file
+from earshot.runtime.yaml_file import YamlError
 from earshot.tables.items import UNKNOWN, Item, ItemError
 
 ASKED = {
@@ -30,6 +33,7 @@ ASKED = {
     "inference": ("Which sentence comes next?", "What follows from this?"),
 }
 KEYWORDS = 3
+_KINDS = {str: "text", list: "list"}
 LOOK_AHEAD = 200  # how far a set may reach for options of similar length and frequency
 
 
@@ -278,22 +282,25 @@ def authored(path: str | Path) -> list[Item]:
     """Read hand-written items from YAML: a list of id, skill, utterances, question, options, answer
     (from 0), role.
 
+    Every scalar is the text that stands there: `yes`, `7:30`, `1.50` and `~` may be options.
     `role` is `fewshot` unless given. Raises ItemError naming file and entry for an unknown, missing
     or mistyped field.
     """
     try:
-        entries = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ItemError(f"{path}: {' '.join(str(error).split())}") from None
+        entries = yaml_file.read(path, as_text=True)
+    except YamlError as error:
+        raise ItemError(str(error)) from None
+    except OSError as error:
+        raise ItemError(f"{path}: {error}") from None
     if not isinstance(entries, list):
         raise ItemError(f"{path}: expected a list of items")
-    kinds: dict[str, type | tuple[type, ...]] = {
+    kinds = {
         "id": str,
         "skill": str,
         "question": str,
         "utterances": list,
         "options": list,
-        "answer": int,
+        "answer": str,
     }
     items: list[Item] = []
     for number, entry in enumerate(entries):
@@ -304,16 +311,21 @@ def authored(path: str | Path) -> list[Item]:
             )
         entry = {"role": "fewshot"} | entry
         for field, kind in (kinds | {"role": str}).items():
-            if not isinstance(entry[field], kind) or isinstance(entry[field], bool):
-                raise ItemError(f"{name}: {field}={entry[field]!r} is no {kind.__name__}")
-        utterances, options = (
-            tuple(map(str, entry["utterances"])),
-            tuple(map(str, entry["options"])),
-        )
-        passage = utterances[0] if utterances else ""
-        items.append(
-            Item(**(entry | {"utterances": utterances, "options": options, "passage": passage}))
-        )
+            if not isinstance(entry[field], kind):
+                raise ItemError(f"{name}: {field}={entry[field]!r} is no {_KINDS[kind]}")
+            if kind is list and (other := [one for one in entry[field] if type(one) is not str]):
+                raise ItemError(f"{name}: {field}: {other[0]!r} is no text; put it into quotes")
+        if not re.fullmatch("-?[0-9]+", entry["answer"]):
+            answer = f"answer={entry['answer']!r}"
+            raise ItemError(f"{name}: {answer} is no place of an option, counted from 0")
+        utterances = tuple(unicodedata.normalize("NFC", one) for one in entry["utterances"])
+        read = {
+            "answer": int(entry["answer"]),
+            "options": tuple(entry["options"]),
+            "passage": utterances[0] if utterances else "",
+            "utterances": utterances,
+        }
+        items.append(Item(**(entry | read)))
     return items
 
 

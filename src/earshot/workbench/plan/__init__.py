@@ -12,9 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
-
 from earshot.params import Params, parse
+from earshot.runtime import yaml_file
 from earshot.runtime.files import write_json
 from earshot.workbench.plan import pipeline, storage, work
 
@@ -149,7 +148,7 @@ def _last_run(params: Params) -> Params:
     """Return the parameters of the last run, as dvc.lock has them; `params` where it has none."""
     content = params.model_dump()
     try:
-        stages = yaml.safe_load(Path("dvc.lock").read_text())["stages"].values()
+        stages = yaml_file.read("dvc.lock")["stages"].values()
         for stage in stages:
             for path, value in stage.get("params", {}).get("params.yaml", {}).items():
                 *parents, last = path.split(".")
@@ -158,7 +157,7 @@ def _last_run(params: Params) -> Params:
                     place = place[parent]
                 place[last] = value
         return parse(content)
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError, KeyError, TypeError):
         return params
 
 
