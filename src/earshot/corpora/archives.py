@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from earshot.corpora import transcripts
 from earshot.corpora.fetch import Remote, fetch
 from earshot.corpora.unpack import unpack
 from earshot.params import TAU2022, LibriSpeech
@@ -318,9 +319,8 @@ def _check_utterances(folder: Path, archive: Archive) -> bool:
     """Return True for what is no folder of LibriSpeech; CorpusError where one lacks utterances."""
     found = {file.stem for file in folder.glob("*/*/*.flac")}
     listed: set[str] = set()
-    for transcripts in folder.glob("*/*/*.trans.txt"):
-        lines = transcripts.read_text(encoding="utf-8").splitlines()
-        listed |= {line.split(" ")[0] for line in lines if line.strip()}
+    for path in folder.glob(f"*/*/*{transcripts.SUFFIX}"):
+        listed |= set(transcripts.read(path))
     remedy = "remove the folder to have it fetched, or take"
     remedy += f" {folder.name!r} out of download.parts to use it as it is"
     if absent := sorted(listed - found):

@@ -87,6 +87,10 @@ def read_text(path: str | Path) -> str:
     Raises TextError naming file and line for bytes in another encoding, and OSError.
     """
     raw, named = Path(path).read_bytes(), encoding(path)
+    if named.startswith("utf-8") and b"\0" in raw:
+        line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
+        reason = "a NUL: no text, or UTF-16 without its mark; save the file as UTF-8"
+        raise TextError(f"{path}: line {line}: {reason}")
     try:
         text = raw.decode(named)
     except UnicodeDecodeError as error:
@@ -94,8 +98,4 @@ def read_text(path: str | Path) -> str:
         remedy = "save the file as UTF-8 (iconv -f LATIN1 -t UTF-8, where it is Latin-1)"
         byte = f"byte 0x{raw[error.start]:02x} is not {named.removesuffix('-sig').upper()}"
         raise TextError(f"{path}: line {line}: {byte}; {remedy}") from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        reason = "a NUL: no text, or UTF-16 without its mark; save the file as UTF-8"
-        raise TextError(f"{path}: line {line}: {reason}")
     return text.replace("\r\n", "\n").replace("\r", "\n")
