@@ -25,11 +25,15 @@ class PredictError(ValueError):
 class Answer:
     """The index of the chosen option, every option's probability, and the time from samples to
     answer.
+
+    `tied` are the indexes of the options that are as probable as the chosen one, itself included,
+    or that read like it; none where it is alone.
     """
 
     option: int
     probabilities: tuple[float, ...]
     milliseconds: float
+    tied: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,36 +93,54 @@ class Student(_Model):
 
     def _read(self) -> None:
         self.buckets = int(self.metadata["buckets"])
+        # files from before there were versions have the first
+        self.text_version = int(self.metadata.get("text_version", 1))
+        if self.text_version not in text.VERSIONS:
+            raise ValueError(f"text_version={self.text_version} is none of {text.VERSIONS}")
 
     def answer(self, samples: np.ndarray, question: str, options: Sequence[str]) -> Answer:
         """Choose among options for mono samples `(N,)` at `sample_rate`, in [−1, 1].
 
         Raises PredictError for audio that is empty, too short or silent, a question or an option
-        without words, fewer than two options, and options that are the same.
+        without words, fewer than two options, and options that are the same. Options that are not
+        the same, but read alike to the student, are tied.
         """
         begin = time.perf_counter()
         self._check(samples)
         if len(options) < 2:
             raise PredictError(f"{len(options)} option given, at least 2 are needed")
-        question_ids, option_ids = text.encode_item(question, options, self.buckets)
+        reader = {"buckets": self.buckets, "version": self.text_version}
+        question_ids, option_ids = text.encode_item(question, options, **reader)
         if question_ids[0] == text.PADDING:
             raise PredictError(f"the question {question!r} has no words")
         for option, ids in zip(options, option_ids, strict=True):
             if ids[0] == text.PADDING:
                 raise PredictError(f"the option {option!r} has no words")
-        if len(np.unique(option_ids, axis=0)) < len(options):
-            raise PredictError("two of the options are the same")
+        for group in text.same(options):
+            names = " and ".join(repr(options[place]) for place in group)
+            raise PredictError(f"two of the options are the same, {names}")
         probabilities = softmax(self.logits(samples, question_ids[None], option_ids[None])[0])
+        best = int(probabilities.argmax())
+        tied = set(np.flatnonzero(probabilities == probabilities[best]).tolist())
+        for group in text.alike(options, **reader):
+            if best in group:  # the order of words alone makes them differ, by rounding
+                tied |= set(group)
         spent = (time.perf_counter() - begin) * 1000
-        return Answer(int(probabilities.argmax()), tuple(probabilities.tolist()), spent)
+        return Answer(
+            option=min(tied),
+            probabilities=tuple(probabilities.tolist()),
+            milliseconds=spent,
+            tied=tuple(sorted(tied)) if len(tied) > 1 else (),
+        )
 
     def inputs(self, items: Sequence[Any]) -> tuple[np.ndarray, ...]:
         """Return question ids `(Q, Lq)` and option ids `(Q, C, Lo)` of items with `question` and
         equally many `options`, as `logits` takes them.
         """
-        questions = [text.encode(item.question, self.buckets, "question") for item in items]
+        reader = {"buckets": self.buckets, "version": self.text_version}
+        questions = [text.encode(item.question, space="question", **reader) for item in items]
         options = [
-            text.encode(one, self.buckets, "option") for item in items for one in item.options
+            text.encode(one, space="option", **reader) for item in items for one in item.options
         ]
         padded = text.pad(options)
         return text.pad(questions), padded.reshape(len(items), -1, padded.shape[1])

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -144,6 +145,17 @@ def _ids(text: str, buckets: int, space: str, version: int) -> np.ndarray:
     return ids
 
 
+def same(texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """Return the places of texts that have the same words in the same order, group by group.
+
+    Of a text without words its folded form counts.
+
+    >>> same(["A cat!", "the cat", "a  cat"])
+    [(0, 2)]
+    """
+    return groups([words(text) or folded(text) for text in texts])
+
+
 def alike(
     texts: Sequence[str], buckets: int = _UNHASHED, version: int = VERSION
 ) -> list[tuple[int, ...]]:
@@ -155,15 +167,24 @@ def alike(
     >>> alike(["from here to there", "nowhere", "from there to here"])
     [(0, 2)]
     """
-    places: dict[tuple[tuple[int, int], ...], list[int]] = {}
-    for place, text in enumerate(texts):
-        places.setdefault(_shares(text, buckets, version), []).append(place)
+    return groups([reading(text, buckets, version) for text in texts])
+
+
+def groups(keys: Sequence[Any]) -> list[tuple[int, ...]]:
+    """Return the places of equal keys, group by group; a key that stands once is in none."""
+    places: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(repr(key), []).append(place)
     return [tuple(group) for group in places.values() if len(group) > 1]
 
 
 @lru_cache(1 << 16)
-def _shares(text: str, buckets: int, version: int) -> tuple[tuple[int, int], ...]:
-    """Return a text's ids with their shares in the mean, as the smallest whole numbers."""
+def reading(
+    text: str, buckets: int = _UNHASHED, version: int = VERSION
+) -> tuple[tuple[int, int], ...]:
+    """Return a text's ids with their shares in the mean, as the smallest whole numbers: all that a
+    model knows of it.
+    """
     ids, counts = np.unique(_ids(text, buckets, "option", version), return_counts=True)
     counts = counts // math.gcd(*counts.tolist())
     return tuple(zip(ids.tolist(), counts.tolist(), strict=True))

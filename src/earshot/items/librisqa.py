@@ -19,6 +19,7 @@ import pandas as pd
 
 from earshot.params import FewShot
 from earshot.tables.items import UNKNOWN, Item, ItemError
+from earshot.text import alike, words
 
 FILES = {"train": "LibriSQA-PartII-train.json", "test": "LibriSQA-PartII-test.json"}
 FIELDS = ("speech_path", "question_and_option", "answer")
@@ -147,9 +148,7 @@ def _question(id: str, entry: Any) -> Question:
     if parts is None:
         raise ItemError(f"question_and_option={asked!r} has no options A to D")
     text, *options = (" ".join(part.split()) for part in parts)
-    if not all(re.search(r"\w", option) for option in options) or len(
-        {o.lower() for o in options}
-    ) < len(options):
+    if not all(map(words, options)) or alike(options):
         raise ItemError(f"question_and_option={asked!r} has an option without words, or one twice")
     letter = re.fullmatch(r"\(?([A-D])(?:[.):\s].*)?", answer.strip(), re.DOTALL)
     if letter is None:

@@ -22,6 +22,7 @@ from earshot.params import FewShot
 from earshot.runtime import yaml_file
 from earshot.runtime.yaml_file import YamlError
 from earshot.tables.items import UNKNOWN, Item, ItemError
+from earshot.text import reading, same
 
 ASKED = {
     "detail": (
@@ -113,7 +114,7 @@ def option_sets(
 
 
 def _compatible(skill: str, a: Candidate, b: Candidate) -> bool:
-    return a.text.lower() != b.text.lower() and not (
+    return reading(a.text) != reading(b.text) and not (
         _true_of(skill, a.text, b.passage) or _true_of(skill, b.text, a.passage)
     )
 
@@ -224,9 +225,9 @@ def _matched(
 ) -> list[str]:
     """Return the `size` distractors most like the answer; none when there are too few."""
     allowed = {
-        c.text: c
+        reading(c.text): c
         for c in bank
-        if c.text.lower() != answer.text.lower() and not _true_of(skill, c.text, passage)
+        if reading(c.text) != reading(answer.text) and not _true_of(skill, c.text, passage)
     }
     frequency = max((c.frequency for c in bank if c.text == answer.text), default=answer.frequency)
     target = Candidate(answer.passage, answer.text, frequency).likeness
@@ -271,11 +272,17 @@ def ask_pool(
 
 
 def option_bank(items: Iterable[Item], skills: Iterable[str]) -> dict[str, list[str]]:
-    """Return the distinct options of labelled items, by skill, sorted."""
+    """Return the distinct options of labelled items, by skill, sorted; of the same words, one."""
     bank: dict[str, set[str]] = {skill: set() for skill in skills}
     for item in items:
         bank[item.skill] |= set(item.options)
-    return {skill: sorted(texts) for skill, texts in bank.items()}
+    return {skill: _distinct(sorted(texts)) for skill, texts in bank.items()}
+
+
+def _distinct(texts: list[str]) -> list[str]:
+    """Return texts without those that have the same words as one before."""
+    again = {place for group in same(texts) for place in group[1:]}
+    return [text for place, text in enumerate(texts) if place not in again]
 
 
 def authored(path: str | Path) -> list[Item]:

@@ -8,8 +8,12 @@ from earshot.params.section import Count, Positive, Section, Weight
 
 
 class Text(Section):
-    """The hashed text encoder of questions and options."""
+    """The hashed text encoder of questions and options; `version` says what a word is.
 
+    1 reads letters and digits alone, 2 their marks, signs and numbers too.
+    """
+
+    version: Literal[1, 2] = 2
     buckets: Annotated[int, Field(ge=16)] = 4096
     dim: Count = 64
 
