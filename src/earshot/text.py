@@ -98,11 +98,16 @@ def words(text: str, version: int = VERSION) -> list[str]:
     >>> words("It’s −3.5°C, isn't it?")
     ["it's", '-3.5°c', "isn't", 'it']
     """
+    return list(_words(text, version))
+
+
+@lru_cache(1 << 16)  # options stand in many items
+def _words(text: str, version: int) -> tuple[str, ...]:
     if version == 1:
-        return re.findall(r"[\w']+", text.lower())
+        return tuple(re.findall(r"[\w']+", text.lower()))
     lower = canonical(canonical(text).lower().replace("i\u0307", "i"))  # the Turkish İ
     kinds = "".join(map(_kind, lower))
-    return [lower[found.start() : found.end()] for found in _TOKEN.finditer(kinds)]
+    return tuple(lower[found.start() : found.end()] for found in _TOKEN.finditer(kinds))
 
 
 @cache

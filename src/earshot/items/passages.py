@@ -2,12 +2,12 @@
 next.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+from earshot.items.languages import words
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,17 @@ class Passage:
     utterances: tuple[str, ...]
     texts: tuple[str, ...] | None
     next: str | None
+    language: str | None = None
 
     @property
     def text(self) -> str:
         """The text of the audio; empty where it is unknown."""
         return " ".join(self.texts or ())
+
+    @property
+    def words(self) -> list[str]:
+        """The content words of the text, each once, in order of appearance."""
+        return words(self.text, self.language)
 
     def part(self, start: int, stop: int) -> "Passage":
         """Return the passage restricted to some of its utterances; what follows it is then
@@ -42,13 +48,8 @@ class Passage:
             self.utterances[start:stop],
             texts,
             self.next,
+            self.language,
         )
-
-
-def words(text: str) -> list[str]:
-    """Return the content words of a text, in lower case, each once, in order of appearance."""
-    found = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())
-    return list(dict.fromkeys(w for w in found if len(w) > 2 and w not in ENGLISH_STOP_WORDS))
 
 
 def passages(manifest: pd.DataFrame, accepted: Iterable[str], seconds: float) -> list[Passage]:
@@ -82,6 +83,7 @@ def passages(manifest: pd.DataFrame, accepted: Iterable[str], seconds: float) ->
                     utterances=tuple(kept["id"]),
                     texts=tuple(kept["text"]) if transcribed else None,
                     next=str(taken["text"].iloc[-1]) if withheld else None,
+                    language=taken["language"].iloc[0] if "language" in taken else None,
                 )
             )
     return cut

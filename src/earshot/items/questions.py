@@ -17,12 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from earshot.items.passages import Passage, words
+from earshot.items import languages
+from earshot.items.languages import words
+from earshot.items.passages import Passage
 from earshot.params import FewShot
 from earshot.runtime import yaml_file
 from earshot.runtime.yaml_file import YamlError
 from earshot.tables.items import UNKNOWN, Item, ItemError
-from earshot.text import reading, same
+from earshot.text import canonical, reading, same
 
 ASKED = {
     "detail": (
@@ -57,9 +59,9 @@ def _true_of(skill: str, text: str, passage: Passage) -> bool:
     distractor.
     """
     if skill == "detail":
-        return text in words(passage.text)
+        return text in passage.words
     if skill == "main_idea":
-        return len(set(words(text)) & set(words(passage.text))) > 1
+        return len(set(words(text, passage.language)) & set(passage.words)) > 1
     return passage.next is not None and text.lower() == passage.next.lower()
 
 
@@ -67,17 +69,19 @@ def candidates(
     skill: str, passages: Sequence[Passage], details: int, rng: np.random.Generator
 ) -> list[Candidate]:
     """Return the answers that transcribed passages offer for a skill."""
-    spread = Counter(word for passage in passages for word in words(passage.text))
+    if skill == "inference":  # whole sentences: no word needs to be found
+        return [Candidate(passage, passage.next) for passage in passages if passage.next]
+    spread = Counter(word for passage in passages for word in passage.words)
     found: list[Candidate] = []
     for passage in passages:
-        spoken = words(passage.text)
+        spoken = passage.words
         if skill == "detail" and spoken:
             picked = rng.choice(spoken, size=min(details, len(spoken)), replace=False)
             found += [Candidate(passage, str(word), spread[str(word)]) for word in picked]
         elif skill == "main_idea" and len(spoken) >= KEYWORDS:
             # tf-idf with the term frequency of the passage; ties fall to a random order, not to one
             # part of the sentence
-            text = passage.text.lower()
+            text = canonical(passage.text).lower()
             weight = {
                 word: text.count(word) * log((1 + len(passages)) / spread[word]) for word in spoken
             }
@@ -86,8 +90,6 @@ def candidates(
             found.append(
                 Candidate(passage, ", ".join(word for word in spoken if word in best), rarest)
             )
-        elif skill == "inference" and passage.next:
-            found.append(Candidate(passage, passage.next))
     return found
 
 
@@ -114,8 +116,11 @@ def option_sets(
 
 
 def _compatible(skill: str, a: Candidate, b: Candidate) -> bool:
-    return reading(a.text) != reading(b.text) and not (
-        _true_of(skill, a.text, b.passage) or _true_of(skill, b.text, a.passage)
+    one_language = a.passage.language == b.passage.language
+    return (
+        one_language
+        and reading(a.text) != reading(b.text)
+        and not (_true_of(skill, a.text, b.passage) or _true_of(skill, b.text, a.passage))
     )
 
 
@@ -155,8 +160,10 @@ def generate(
     """Return items of every skill about transcribed passages, in balanced option sets and balanced
     answer positions.
 
-    Each round asks all passages again, with other answers and other options beside them.
+    Each round asks all passages again, with other answers and other options beside them. Raises
+    ItemError for a language whose words cannot be told apart.
     """
+    _check_languages(passages, params)
     items: list[Item] = []
     numbers, positions = Counter[tuple[str, str]](), count()
     for skill in params.skills * rounds:
@@ -181,6 +188,17 @@ def generate(
     return items
 
 
+def _check_languages(passages: Sequence[Passage], params: FewShot) -> None:
+    """Raise ItemError unless there are words to ask for, where words are asked for."""
+    if set(params.skills) == {"inference"}:
+        return
+    texts: dict[str | None, list[str]] = {}
+    for passage in passages:
+        texts.setdefault(passage.language, []).append(passage.text)
+    for language, of_language in texts.items():
+        languages.check(of_language, language)
+
+
 def few_shot(passages: Sequence[Passage], params: FewShot, rng: np.random.Generator) -> list[Item]:
     """Return the labelled set, one question a passage, and the same questions on the passages'
     other segments.
@@ -194,6 +212,7 @@ def few_shot(passages: Sequence[Passage], params: FewShot, rng: np.random.Genera
             f"fewshot.questions={params.questions} must be at most the transcribed few-shot "
             f"passages, {len(passages)}"
         )
+    _check_languages(passages, params)
     items: list[Item] = []
     chosen = [passages[i] for i in sorted(rng.permutation(len(passages))[: params.questions])]
     for number, passage in enumerate(chosen):
@@ -227,7 +246,9 @@ def _matched(
     allowed = {
         reading(c.text): c
         for c in bank
-        if reading(c.text) != reading(answer.text) and not _true_of(skill, c.text, passage)
+        if c.passage.language == passage.language
+        and reading(c.text) != reading(answer.text)
+        and not _true_of(skill, c.text, passage)
     }
     frequency = max((c.frequency for c in bank if c.text == answer.text), default=answer.frequency)
     target = Candidate(answer.passage, answer.text, frequency).likeness
@@ -355,8 +376,10 @@ def build(by_split: Callable[[str], list[Passage]], params: FewShot, seed: int) 
         items += few_shot(transcribed("fewshot"), params, rng("fewshot"))
     bank = option_bank([item for item in items if item.role == "teacher"], params.skills)
     if not any(bank.values()):
-        raise ItemError(
-            "no labelled teacher items: the corpus has no transcribed passages in split 'teacher'"
-        )
+        count = len(transcribed("teacher"))
+        reason = "the corpus has no transcribed passages in split 'teacher'"
+        if count:
+            reason = f"too little is said in the {count} transcribed passages of split 'teacher'"
+        raise ItemError(f"no labelled teacher items: {reason}")
     items += ask_pool(by_split("pool"), bank, params, rng("pool"))
     return sorted(items, key=lambda item: item.id)

@@ -111,7 +111,7 @@ def record(params: Params) -> int:
             kind = stage.partition("@")[0]
             rate = max(0.0, seconds - START) / amount.units, amount.size
             found.setdefault(kind, {}).setdefault(amount.task, []).append(rate)
-    table = json.loads(REFERENCE.read_text()) if REFERENCE.is_file() else {}
+    table = json.loads(REFERENCE.read_text(encoding="utf-8")) if REFERENCE.is_file() else {}
     for kind, tasks in found.items():
         for task, rates in tasks.items():
             seconds = median(rate for rate, _ in rates)
@@ -138,7 +138,9 @@ def _recorded(stage: str, track: str) -> float | None:
     """Return the seconds of a stage's last run here, None where it never ran."""
     try:
         return float(
-            json.loads(Path(f"metrics/{track}/timing/{stage}.json").read_text())["seconds"]
+            json.loads(Path(f"metrics/{track}/timing/{stage}.json").read_text(encoding="utf-8"))[
+                "seconds"
+            ]
         )
     except (OSError, ValueError, KeyError):
         return None
@@ -186,7 +188,7 @@ def _estimate(
     if recorded is not None and before and before.units:
         rate, size, spread = max(0.0, recorded - START) / before.units, before.size, LIKELY
     else:
-        table = json.loads(REFERENCE.read_text())
+        table = json.loads(REFERENCE.read_text(encoding="utf-8"))
         row = table.get(stage.partition("@")[0], {}).get(amount.task)
         if row is None:
             return None, 1.0

@@ -99,7 +99,7 @@ def _track(root: Path, folder: Path) -> Track:
             return {}
         sources.append(str(path.relative_to(root)))
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path}: not JSON ({error})") from None
 

@@ -46,7 +46,7 @@ def render(
     ]
     return environment.get_template("page.html").render(
         t=words,
-        style=Markup(colours() + (_HERE / "style.css").read_text()),
+        style=Markup(colours() + (_HERE / "style.css").read_text(encoding="utf-8")),
         tracks=[_track(track, words, content) for track in tracks],
         hardest=hard,
         params=text,
