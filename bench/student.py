@@ -33,7 +33,7 @@ def _teacher(samples: np.ndarray, config: Wav2Vec2Config) -> Callable[[], None]:
     with TemporaryDirectory() as folder:
         params = random_teacher(Path(folder), config)
         model = Teacher(params, TASK).eval()
-    question, options = encode_item(*QUESTION, params.text.buckets)
+    question, options = encode_item(*QUESTION, params.text.buckets, params.text.version)
 
     @torch.inference_mode()
     def respond() -> None:
@@ -46,7 +46,7 @@ def _teacher(samples: np.ndarray, config: Wav2Vec2Config) -> Callable[[], None]:
 
 def _students(samples: np.ndarray, params: BiLSTM) -> tuple[dict[str, Callable[[], object]], float]:
     """Return the three forms of a student, and the megabytes of its int8 file."""
-    question, options = encode_item(*QUESTION, params.text.buckets)
+    question, options = encode_item(*QUESTION, params.text.buckets, params.text.version)
     student = BiLSTMStudent(params, PARAMS.n_mels, TASK).eval()
 
     @torch.inference_mode()

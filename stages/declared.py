@@ -31,10 +31,10 @@ from collections.abc import Callable  # noqa: E402
 from functools import cache  # noqa: E402
 from typing import Any  # noqa: E402
 
-import yaml  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 from earshot.params import Params, parse  # noqa: E402
+from earshot.runtime import yaml_file  # noqa: E402
 from earshot.runtime.curves import Curves  # noqa: E402
 from earshot.runtime.files import atomic, sha256, write_json  # noqa: E402
 
@@ -47,8 +47,7 @@ KNOWN = (ValueError, KeyError, FloatingPointError, OSError)
 
 @cache
 def _params() -> Params:
-    with open("params.yaml") as file:
-        return parse(yaml.safe_load(file))
+    return parse(yaml_file.read("params.yaml"))
 
 
 def read(key: str) -> Any:

@@ -361,10 +361,10 @@ def test_an_archive_of_something_else_is_named(librispeech, server, packed, tmp_
     [
         ("dev: {bytes: 1}", r"'dev' is not one of train-clean-100, .*librisqa-test"),
         ("dev-clean: {sha256: x}", "dev-clean: may have md5 and bytes, nothing else"),
-        ("dev-clean: {md5: 12}", r"dev-clean: md5=12 is not 32 hexadecimal digits"),
-        ("dev-clean: {bytes: -1}", r"dev-clean: bytes=-1 is no number of bytes"),
+        ("dev-clean: {md5: 12}", r"dev-clean: md5='12' is not 32 hexadecimal digits"),
+        ("dev-clean: {bytes: -1}", r"dev-clean: bytes='-1' is no number of bytes"),
         ("[dev-clean]", "expected {part: {md5, bytes}}"),
-        ("a: [", "while parsing"),
+        ("a: [", "line 1: expected"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(librispeech, tmp_path, content, message):

@@ -201,7 +201,7 @@ FAULTS = {
     ),
     "blank": (
         lambda r: tabulate(r / "dev.tsv", [*DEV, ("", 9, "x")]),
-        r"en/dev\.tsv: row 2: client_id is blank",
+        r"en/dev\.tsv: line 3, row 2: client_id is blank",
     ),
     "binary": (
         lambda r: (r / "dev.tsv").write_bytes(b"\xff\xfe\x00"),

@@ -76,7 +76,17 @@ def test_minutes_count_every_clip_of_a_role_once():
         ({"options": (), "answer": 0}, "fewer than two options"),
         ({"options": ("red", "  ", "green")}, "an option without words"),
         ({"options": ("red", "blue", "?!")}, "an option without words"),
-        ({"options": ("red", "blue", "Red ")}, "duplicate option"),
+        ({"options": ("red", "blue", "Red ")}, "duplicate option: 'red' and 'Red '"),
+        ({"options": ("a", "Ａ", "b")}, "duplicate option: 'a' and 'Ａ'"),
+        (
+            {"options": ("from here to there", "by ship", "from there to here")},
+            "options that read alike to a model, 'from here to there' and 'from there to here'; "
+            "word one otherwise",
+        ),
+        (
+            {"options": ("ha", "ha ha", "oh")},
+            "options that read alike to a model, 'ha' and 'ha ha'; word one otherwise",
+        ),
         ({"answer": 3}, "answer 3 is out of range 0–2"),
         ({"answer": -1}, "not labelled"),
         ({"role": "pool", "answer": -2}, "answer -2 is out of range 0–2"),
@@ -97,3 +107,15 @@ def test_a_transcript_is_a_label_and_needs_no_options(tmp_path):
     assert spoken.labelled and not unknown.labelled
     items.write([spoken, unknown], tmp_path / "items.parquet")
     assert items.read(tmp_path / "items.parquet") == [spoken, unknown]
+
+
+def test_what_signs_and_marks_tell_apart_is_no_duplicate():
+    for options in (("-5", "5", "15"), ("C", "C++", "C#"), ("की", "का", "के"), ("3.5", "5.3", "35")):
+        check_options([replace(GOOD, options=options)], SKILLS)
+        check_options([replace(GOOD, options=options, skill=CLASS_SKILL)], (CLASS_SKILL,))
+
+
+def test_a_question_whose_answer_is_unknown_may_have_options_that_read_alike():
+    options = ("one, two", "two, one", "six")
+    check_options([replace(POOL, options=options)], SKILLS)
+    check_options([replace(GOOD, options=options, skill=CLASS_SKILL)], (CLASS_SKILL,))

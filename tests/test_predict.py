@@ -18,6 +18,7 @@ from earshot.export.onnx_file import export
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.params import BiLSTM, Features, Text
 from earshot.predict import PredictError, Student
+from earshot.tables.items import Item
 from earshot.tasks.choice import Choice
 from earshot.text import encode_item
 
@@ -116,6 +117,36 @@ def test_what_cannot_be_answered(model, samples, question, options, message):
         Student(model).answer(samples, question, options)
 
 
+def test_options_that_read_alike_are_a_tie(model):
+    options = ["by ship", "from London to Paris", "from Paris to London"]
+    found = Student(model).answer(tone(), QUESTION, options)
+    alone = Student(model).answer(tone(), QUESTION, options[:2])
+    assert found.probabilities[1] == pytest.approx(found.probabilities[2])
+    assert (found.option, found.tied) == ((1, (1, 2)) if alone.option == 1 else (0, ()))
+    turned = Student(model).answer(tone(), QUESTION, [options[1], options[2]])
+    assert (turned.option, turned.tied) == (0, (0, 1))
+    assert alone.tied == ()
+
+
+def test_a_file_keeps_the_version_of_the_text_encoder_it_was_trained_with(model, tmp_path):
+    old = onnx.load(model)
+    named = {prop.key: prop.value for prop in old.metadata_props}
+    assert named.pop("text_version") == "2" and Student(model).text_version == 2
+    onnx.helper.set_model_props(old, named)
+    onnx.save(old, tmp_path / "old.onnx")
+    student = Student(tmp_path / "old.onnx")
+    question, options = encode_item(QUESTION, ["-5", "की"], student.buckets, 1)
+    item = Item("q", "test", "detail", "p", ("u",), QUESTION, ("-5", "की"), 0)
+    found = student.inputs([item])
+    assert found[0].tolist() == [question.tolist()] and found[1].tolist() == [options.tolist()]
+    signs = student.answer(tone(), QUESTION, ["-5", "5"])  # the first version reads no signs
+    assert signs.tied == (0, 1)
+    onnx.helper.set_model_props(old, named | {"text_version": "3"})
+    onnx.save(old, tmp_path / "new.onnx")
+    with pytest.raises(PredictError, match=r"new\.onnx: .*text_version=3 is none of \(1, 2\)"):
+        Student(tmp_path / "new.onnx")
+
+
 def test_files_that_are_no_student(model, tmp_path):
     (tmp_path / "text.onnx").write_text("hello")
     (tmp_path / "cut.onnx").write_bytes(model.read_bytes()[:20_000])
@@ -207,6 +238,44 @@ def test_any_format_and_rate(model, clips, name, capsys):
     assert found["options"] == OPTIONS
     assert found["seconds"] == pytest.approx(1.5, abs=0.1)
     assert found["milliseconds"] > 0
+
+
+def test_a_tie_is_named(model, clips, capsys):
+    tied = ["from here to there", "from there to here"]
+    asked = ["answer", str(clips / "plain.wav"), "--model", str(model), "--question", QUESTION]
+    asked += [part for option in tied for part in ("--option", option)]
+    assert cli.main(asked) == 0
+    *marks, line, _ = capsys.readouterr().out.splitlines()
+    assert [mark[0] for mark in marks] == [">", ">"]
+    expected = "a tie: 'from here to there' and 'from there to here' are equally probable"
+    assert line == f"{expected} to this student"
+    assert cli.main([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["tied"], found["answer"]) == (tied, tied[0])
+
+
+def test_a_word_in_another_encoding_is_named(model, clips, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([*asking(clips / "plain.wav"), "--option", "caf\udce9"])
+    assert "argument --option: 'caf\\udce9' is not in utf-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_terminal_gets_the_answer(model, clips, encoding):
+    asked = ["answer", str(clips / "plain.wav"), "--question", "哪个", "--json"]
+    asked += ["--option", "水−火", "--option", "😀", "--model", str(model)]
+    done = subprocess.run(
+        [sys.executable, "-m", "earshot.cli", *asked],
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+    )
+    assert json.loads(done.stdout.decode(encoding))["options"] == ["水−火", "😀"], done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "earshot.cli", *[part for part in asked if part != "--json"]],
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_bar_on_a_terminal_only(model, clips, capsys, monkeypatch):

@@ -450,12 +450,13 @@ def test_authored_items_are_read(tmp_path):
             "item 1: needs exactly the fields id, skill, question",
         ),
         ("What?", "item 1: needs exactly the fields id, skill, question"),
-        (ENTRY | {"answer": "1"}, "item q1: answer='1' is no int"),
-        (ENTRY | {"answer": True}, "item q1: answer=True is no int"),
+        (ENTRY | {"answer": "b"}, "item q1: answer='b' is no place of an option"),
+        (ENTRY | {"answer": True}, "item q1: answer='true' is no place of an option"),
+        (ENTRY | {"answer": 1.0}, "item q1: answer='1.0' is no place of an option"),
         (ENTRY | {"options": "leave"}, "item q1: options='leave' is no list"),
-        (ENTRY | {"question": None}, "item q1: question=None is no str"),
-        (ENTRY | {"id": 5}, "item 5: id=5 is no str"),
-        (ENTRY | {"role": ["test"]}, "item q1: role=['test'] is no str"),
+        (ENTRY | {"question": ["a"]}, "item q1: question=['a'] is no text"),
+        (ENTRY | {"role": ["test"]}, "item q1: role=['test'] is no text"),
+        (ENTRY | {"options": [{"a": "b"}, "c"]}, "item q1: options: {'a': 'b'} is no text"),
     ],
 )
 def test_an_entry_that_cannot_be_used_is_named_with_its_file(tmp_path, entry, fault):
@@ -493,6 +494,25 @@ def test_the_pool_is_not_asked_with_options_that_name_others(tmp_path, by_split,
     made = questions.build(by_split.__getitem__, params, 0)
     asked = {option for item in made if item.role == "pool" for option in item.options}
     assert asked == {"a lantern", "a ladder"}
+
+
+WRITTEN = """
+- id: 007
+  skill: detail
+  utterances: [0123, 2026-11-29]
+  question: 1.50
+  options: [yes, No, 7:30, 0123, 1.50, ~, null, 1_000, 0x1F, 5e-05, 2026-11-29, .inf]
+  answer: 01
+"""
+
+
+def test_every_scalar_is_the_text_that_stands_there(tmp_path):
+    (tmp_path / "questions.yaml").write_text(WRITTEN)
+    (item,) = questions.authored(tmp_path / "questions.yaml")
+    options = "yes No 7:30 0123 1.50 ~ null 1_000 0x1F 5e-05 2026-11-29 .inf".split()
+    expected = ("007", ("0123", "2026-11-29"), "1.50", tuple(options), 1)
+    found = (item.id, item.utterances, item.question, item.options, item.answer)
+    assert found == expected
 
 
 def test_authored_roles_replace_generated_ones(tmp_path, by_split, fewshot_params):

@@ -407,7 +407,7 @@ FAULTS = {
     ),
     "blank": (
         lambda t: edit(t / "meta.csv", "\tbus\t", "\t\t"),
-        r"meta\.csv: row 1: scene_label is blank",
+        r"meta\.csv: line 2, row 1: scene_label is blank",
     ),
     "twice": (
         lambda t: rewrite(t / "meta.csv", lambda rows: [*rows, rows[1]]),

@@ -30,12 +30,16 @@ class PredictError(ValueError):
 class Answer:
     """The index of the chosen option, every option's probability, the time from samples to
     answer, and the length of the audio.
+
+    `tied` are the indexes of the options that are as probable as the chosen one, itself included,
+    or that read like it; none where it is alone.
     """
 
     option: int
     probabilities: tuple[float, ...]
     milliseconds: float
     seconds: float
+    tied: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,11 @@ class Student(_Model):
 
     def _read(self) -> None:
         self.buckets = int(self.metadata["buckets"])
+        # files from before there were versions have the first
+        self.text_version = int(self.metadata.get("text_version", 1))
+        if self.text_version not in text.VERSIONS:
+            raise ValueError(f"text_version={self.text_version} is none of {text.VERSIONS}")
+        self._reader = {"buckets": self.buckets, "version": self.text_version}
 
     def answer(self, samples: Audio, question: str, options: Sequence[str]) -> Answer:
         """Choose among options for mono samples `(N,)` at `sample_rate`, in [−1, 1].
@@ -137,6 +146,7 @@ class Student(_Model):
         the silent ones left out. A recording given as blocks, such as those of `audio.stream`, is
         never all in memory. Raises PredictError for audio that is empty, too short or silent, a
         question or an option without words, fewer than two options, and options that are the same.
+        Options that are not the same, but read alike to the student, are tied.
         """
         question_ids, option_ids = self._asked(question, options)
         probabilities, spent = [], 0.0
@@ -149,27 +159,39 @@ class Student(_Model):
             probabilities.append(softmax(logits))
             spent += (time.perf_counter() - begin) * 1000
         mean = np.mean(probabilities, axis=0)
-        return Answer(int(mean.argmax()), tuple(mean.tolist()), spent, seconds)
+        tied = self._tied(options, mean)
+        several = tuple(tied) if len(tied) > 1 else ()
+        return Answer(tied[0], tuple(mean.tolist()), spent, seconds, several)
 
     def _asked(self, question: str, options: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return ids of a question `(Lq,)` and its options `(C, Lo)`."""
         if len(options) < 2:
             raise PredictError(f"{len(options)} option given, at least 2 are needed")
-        question_ids, option_ids = text.encode_item(question, options, self.buckets)
+        question_ids, option_ids = text.encode_item(question, options, **self._reader)
         if question_ids[0] == text.PADDING:
             raise PredictError(f"the question {question!r} has no words")
         for option, ids in zip(options, option_ids, strict=True):
             if ids[0] == text.PADDING:
                 raise PredictError(f"the option {option!r} has no words")
-        if len(np.unique(option_ids, axis=0)) < len(options):
-            raise PredictError("two of the options are the same")
+        for group in text.same(options):
+            names = " and ".join(repr(options[place]) for place in group)
+            raise PredictError(f"two of the options are the same, {names}")
         return question_ids, option_ids
+
+    def _tied(self, options: Sequence[str], probabilities: np.ndarray) -> list[int]:
+        """Return the places of the best option and of all that are no worse, or read like it."""
+        best = int(probabilities.argmax())
+        tied = set(np.flatnonzero(probabilities == probabilities[best]).tolist())
+        for group in text.alike(options, **self._reader):
+            if best in group:  # the order of words alone makes them differ, by rounding
+                tied |= set(group)
+        return sorted(tied)
 
     def inputs(self, items: Sequence[Any]) -> tuple[np.ndarray, ...]:
         """Return question ids `(Q, Lq)` and option ids `(Q, C, Lo)` of items with `question` and
         `options`, as `logits` takes them: of an item with fewer options the last rows are zeros.
         """
-        encoded = [text.encode_item(item.question, item.options, self.buckets) for item in items]
+        encoded = [text.encode_item(item.question, item.options, **self._reader) for item in items]
         questions = text.pad([question for question, _ in encoded])
         return questions, text.pad_options([options for _, options in encoded])
 

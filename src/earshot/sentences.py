@@ -8,6 +8,8 @@ import re
 import unicodedata
 from collections.abc import Container
 
+from earshot.text import folded
+
 # How many words a letter stands for where no spaces are written between words, by script.
 _UNSPACED = {
     1 / 2: re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"),  # Han
@@ -15,12 +17,6 @@ _UNSPACED = {
     1 / 5: re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"),  # Thai, Lao, Burmese, Khmer
 }
 _MANY = 3  # words: fewer may be said by anybody
-
-
-def folded(text: str) -> str:
-    """Return a text in small letters and in one form: full-width letters and accents composed."""
-    small = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFKC", small)
 
 
 def words(text: str) -> list[str]:

@@ -3,6 +3,8 @@
 """
 
 import argparse
+import codecs
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,11 +21,19 @@ from earshot.cli import (
     verify,
 )
 
+# What a terminal that is not UTF-8 may lack, in ASCII.
+_PLAIN = {"–": "-", "—": "-", "−": "-", "→": "->", "…": "...", "±": "+-", "≥": ">=", "≤": "<="}
 COMMANDS = (answer, classify, table, compare, report, sweep, search, profile, plan, verify)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; return what it returns, or 2 after one line on standard error."""
+    """Run one subcommand; return what it returns, or 2 after one line on standard error.
+
+    With EARSHOT_TRACEBACK in the environment an error is raised instead.
+    """
+    codecs.register_error("earshot.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="earshot.plain")
     parser = argparse.ArgumentParser(
         prog="earshot", description="Small students of large speech models."
     )
@@ -36,5 +46,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError) as error:
+        if os.environ.get("EARSHOT_TRACEBACK"):
+            raise
         print(f"earshot: {error}", file=sys.stderr)
         return 2
+    except Exception as error:  # no fault of the input's that is known
+        if os.environ.get("EARSHOT_TRACEBACK"):
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        print(f"earshot: {reason} (EARSHOT_TRACEBACK=1 shows where)", file=sys.stderr)
+        return 2
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Spell characters that a terminal cannot show."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    spelled = [_PLAIN.get(one, ascii(one)[1:-1]) for one in lacking]
+    return "".join(spelled), error.end

@@ -1,11 +1,10 @@
 """`earshot answer`: a multiple-choice question about a recording."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from earshot.cli.shared import bar, model
+from earshot.cli.shared import bar, model, print_json, words
 from earshot.features import audio
 from earshot.predict import PredictError, Student
 
@@ -29,10 +28,11 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("clip", help="recording: wav, flac, ogg, mp3, …")
-    command.add_argument("--question", required=True)
+    command.add_argument("--question", required=True, type=words)
     command.add_argument(
         "--option",
         required=True,
+        type=words,
         action="append",
         dest="options",
         help="once per option, 2 or more",
@@ -50,20 +50,25 @@ def run(chosen: argparse.Namespace) -> None:
         result = student.answer(samples, chosen.question, chosen.options)
     except PredictError as error:
         raise PredictError(f"{chosen.clip}: {error}") from None
+    tied = [chosen.options[index] for index in result.tied]
     if chosen.json:
         content = {
             "answer": chosen.options[result.option],
             "option": result.option,
             "options": chosen.options,
+            "tied": tied,
             "probabilities": result.probabilities,
             "seconds": result.seconds,
             "milliseconds": result.milliseconds,
         }
-        print(json.dumps(content, ensure_ascii=False))
+        print_json(content)
         return
     width = max(map(len, chosen.options))
     for index, (option, probability) in enumerate(
         zip(chosen.options, result.probabilities, strict=True)
     ):
-        print(bar(">" if index == result.option else " ", option, width, probability))
+        best = index == result.option or index in result.tied
+        print(bar(">" if best else " ", option, width, probability))
+    if tied:
+        print(f"a tie: {' and '.join(map(repr, tied))} are equally probable to this student")
     print(f"answered in {result.milliseconds:.1f} ms, {result.seconds:.2f} s of audio")

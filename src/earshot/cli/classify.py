@@ -1,13 +1,12 @@
 """`earshot classify`: what kind of place a recording was made in."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from earshot.cli.shared import bar, model
+from earshot.cli.shared import bar, model, print_json
 from earshot.features import audio
 from earshot.predict import Classifier, PredictError
 
@@ -66,7 +65,7 @@ def run(chosen: argparse.Namespace) -> None:
             "seconds": result.seconds,
             "milliseconds": result.milliseconds,
         }
-        print(json.dumps(content, ensure_ascii=False))
+        print_json(content)
         return
     ranked = np.argsort(-result.pooled, kind="stable")[: chosen.top]
     width = max(map(len, labels))

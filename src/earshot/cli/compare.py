@@ -3,10 +3,11 @@ gate.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from earshot.cli.shared import print_json
 
 _FAILED = 1
 
@@ -57,7 +58,7 @@ def run(chosen: argparse.Namespace) -> int:
     head = comparison.commit(here, names[1]) if len(names) > 1 else comparison.working_tree(here)
     found = comparison.compare(base, head, "params.yaml")
     if chosen.format == "json":
-        print(json.dumps(report(found), ensure_ascii=False, allow_nan=False))
+        print_json(report(found))
     else:
         print(render(found), end="")
     if not chosen.gate:

@@ -29,14 +29,13 @@ def task(section: str, name: str) -> tuple[Any, Any]:
 
     ValueError for a name that Git would not take, and where there is nothing to run.
     """
-    import yaml
-
     from earshot.params import parse
+    from earshot.runtime import yaml_file
     from earshot.workbench.experiments import task
 
     if not re.fullmatch(r"\w[\w-]*", name):
         raise ValueError(f"--name {name}: letters, digits, _ and - only")
-    content = yaml.safe_load(Path("params.yaml").read_text())
+    content = yaml_file.read("params.yaml")
     params, root = parse(content), Path().resolve()
     return params, task.make(root, root / FOLDER / name, section, params, content)
 

@@ -1,10 +1,9 @@
 """`earshot plan`: what a run would fetch, fill and take."""
 
 import argparse
-import json
 from typing import Any
 
-from earshot.cli.shared import parameters
+from earshot.cli.shared import parameters, print_json
 
 
 def add(commands: Any) -> None:
@@ -34,4 +33,7 @@ def run(chosen: argparse.Namespace) -> None:
         return
     tracks = [chosen.track] if chosen.track else list(params.tracks)
     made = plan.make(params, tracks)
-    print(json.dumps(made.as_json(), ensure_ascii=False) if chosen.json else plan.render(made))
+    if chosen.json:
+        print_json(made.as_json())
+    else:
+        print(plan.render(made))

@@ -1,7 +1,6 @@
 """`earshot search`: Optuna looks for a recipe's best parameters, every trial a DVC experiment."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from earshot.cli import experiments
@@ -51,13 +50,12 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _apply(task: Any, best: Any) -> None:
-    import yaml
-
+    from earshot.runtime import yaml_file
     from earshot.workbench.comparison.changes import changes
     from earshot.workbench.experiments import report, search
 
     search.apply(task, best)
-    after = yaml.safe_load(Path("params.yaml").read_text())
+    after = yaml_file.read("params.yaml")
     print(f"applied {best.name}: validation accuracy {report.percent(best.scores)}%")
     changed = changes(task.content, after).changed
     lines = [f"{key}: {old} → {new}" for key, (old, new) in changed.items()]

@@ -1,8 +1,9 @@
 """`earshot verify`: whether outputs and DVC's cache are still what dvc.lock records."""
 
 import argparse
-import json
 from typing import Any
+
+from earshot.cli.shared import print_json
 
 
 def add(commands: Any) -> None:
@@ -32,7 +33,7 @@ def run(chosen: argparse.Namespace) -> int:
     report = integrity.verify(*integrity.recorded(wanted=chosen.stages))
     report.faults += integrity.edited(wanted=chosen.stages)
     if chosen.json:
-        print(json.dumps(report.as_json(), ensure_ascii=False))
+        print_json(report.as_json())
         return int(bool(report.faults))
     for fault in report.faults:
         print(f"{fault.kind:10} {fault.path}")

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from earshot.corpora import transcripts
 from earshot.corpora.fetch import Remote, fetch
 from earshot.corpora.unpack import unpack
 from earshot.params import TAU2022, LibriSpeech
+from earshot.runtime import yaml_file
+from earshot.runtime.yaml_file import YamlError
 from earshot.tables.manifest import CorpusError
 
 ARCHIVES = "archives"  # the folder in a corpus' root where archives wait to be unpacked
@@ -31,6 +33,7 @@ LIBRISQA = (
 # Bytes unpacked for each byte of an archive: gzip gains nothing on FLAC, and TAU's 230,350 clips of
 # 132,344 bytes are 1.11 times their zips.
 GROWTH = 1.12
+NULLS = ("", "~", "null")  # a checksum that is not known
 
 
 @dataclass(frozen=True)
@@ -225,9 +228,12 @@ def _table(built_in: Mapping[str, Archive], path: str | None) -> dict[str, Archi
     if path is None:
         return table
     try:
-        entries = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CorpusError(f"{path}: {' '.join(str(error).split())}") from None
+        # As text: a checksum of digits, or like 12e34…, is no number.
+        entries = yaml_file.read(path, as_text=True)
+    except YamlError as error:
+        raise CorpusError(str(error)) from None
+    except OSError as error:
+        raise CorpusError(f"{path}: {error}") from None
     if not isinstance(entries, dict):
         raise CorpusError(f"{path}: expected {{part: {{md5, bytes}}}}")
     for part, entry in entries.items():
@@ -235,14 +241,13 @@ def _table(built_in: Mapping[str, Archive], path: str | None) -> dict[str, Archi
             raise CorpusError(f"{path}: {part!r} is not one of {', '.join(table)}")
         if not isinstance(entry, dict) or set(entry) - {"md5", "bytes"}:
             raise CorpusError(f"{path}: {part}: may have md5 and bytes, nothing else")
-        md5, size = entry.get("md5"), entry.get("bytes")
+        given = {key: value for key, value in entry.items() if value not in NULLS}
+        md5, size = given.get("md5"), given.get("bytes")
         if md5 is not None and not (isinstance(md5, str) and re.fullmatch("[0-9a-f]{32}", md5)):
-            raise CorpusError(
-                f"{path}: {part}: md5={md5!r} is not 32 hexadecimal digits (quote it)"
-            )
-        if size is not None and (type(size) is not int or size < 0):
+            raise CorpusError(f"{path}: {part}: md5={md5!r} is not 32 hexadecimal digits")
+        if size is not None and not (isinstance(size, str) and re.fullmatch("[0-9]+", size)):
             raise CorpusError(f"{path}: {part}: bytes={size!r} is no number of bytes")
-        table[part] = replace(table[part], md5=md5, bytes=size, count=None)
+        table[part] = replace(table[part], md5=md5, bytes=size and int(size), count=None)
     return table
 
 
@@ -314,9 +319,8 @@ def _check_utterances(folder: Path, archive: Archive) -> bool:
     """Return True for what is no folder of LibriSpeech; CorpusError where one lacks utterances."""
     found = {file.stem for file in folder.glob("*/*/*.flac")}
     listed: set[str] = set()
-    for transcripts in folder.glob("*/*/*.trans.txt"):
-        lines = transcripts.read_text(encoding="utf-8").splitlines()
-        listed |= {line.split(" ")[0] for line in lines if line.strip()}
+    for path in folder.glob(f"*/*/*{transcripts.SUFFIX}"):
+        listed |= set(transcripts.read(path))
     remedy = "remove the folder to have it fetched, or take"
     remedy += f" {folder.name!r} out of download.parts to use it as it is"
     if absent := sorted(listed - found):

@@ -6,7 +6,6 @@ login; what is read is the folder or the tarball (`cv-corpus-VERSION/LANGUAGE/â€
 obtained.
 """
 
-import csv
 import logging
 import os
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from earshot.corpora import delimited
 from earshot.corpora.librispeech import deal
 from earshot.corpora.unpack import unpack
 from earshot.features import audio
@@ -95,31 +95,7 @@ def _release(root: Path, language: str) -> Path:
 
 def _read(path: Path, language: str) -> pd.DataFrame:
     """Return a table's COLUMNS; quotation marks are part of the sentences."""
-    try:
-        table = pd.read_csv(
-            path,
-            sep="\t",
-            dtype=str,
-            quoting=csv.QUOTE_NONE,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-        )
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise CorpusError(
-            f"{path}: not a tab-separated table ({str(error).splitlines()[0]})"
-        ) from None
-    if absent := [column for column in COLUMNS if column not in table]:
-        raise CorpusError(
-            f"{path}: missing column {', '.join(absent)} (columns are separated by tabs)"
-        )
-    for column in COLUMNS:
-        table[column] = table[column].str.strip()
-        if (blank := table[column] == "").any():
-            raise CorpusError(
-                f"{path}: row {int(blank.to_numpy().argmax()) + 1}: {column} is blank"
-            )
+    table = delimited.read(path, COLUMNS, ("locale",))
     for other in set(table.get("locale", ())) - {language}:
         raise CorpusError(f"{path}: locale {other!r} is not language={language!r}")
     paths = table["path"]  # the first releases leave .mp3 out

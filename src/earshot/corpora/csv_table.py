@@ -7,6 +7,7 @@ labelled share that holds the clip (5, 10, 25, 50 or 100, in percent).
 """
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -14,8 +15,10 @@ from typing import Any, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from earshot.corpora.delimited import check_header
 from earshot.features import audio
 from earshot.params import Manifest, Split
+from earshot.runtime.files import read_text
 from earshot.tables.manifest import Clip, CorpusError
 
 REQUIRED = ("path", "speaker", "split")
@@ -31,15 +34,16 @@ def build(params: Manifest, folder: Path, seed: int) -> Iterator[Clip]:
     """
     table = Path(params.path)
     columns, rows = _read(table)
-    absent = [column for column in REQUIRED if column not in columns]
-    if absent or not {"text", "label"} & set(columns):
-        raise CorpusError(f"{table}: missing column {', '.join(absent) or 'text or label'}")
+    check_header(table, columns, REQUIRED, ",")
+    if not {"text", "label"} & set(columns):
+        raise CorpusError(f"{table}: missing column text or label")
     seen: dict[str, int] = {}
-    for number, row in enumerate(rows, 1):
-        clip = _clip(row, table.parent, f"{table}: row {number}")
+    for number, (line, row) in enumerate(rows, 1):
+        where = f"{table}: line {line}, row {number}" if line else f"{table}: row {number}"
+        clip = _clip(row, table.parent, where)
         if clip.id in seen:
             other = f"that of row {seen[clip.id]} (add a column id)"
-            raise CorpusError(f"{table}: row {number}: id {clip.id!r} is {other}")
+            raise CorpusError(f"{where}: id {clip.id!r} is {other}")
         seen[clip.id] = number
         yield clip
 
@@ -84,24 +88,44 @@ def _clip(row: dict[str, str | None], folder: Path, where: str) -> Clip:
     )
 
 
-def _read(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
-    """Return column names, and rows of stripped strings, None where blank."""
+def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str | None]]]]:
+    """Return column names, and rows of stripped strings, None where blank, each with its line.
+
+    The line is 0 in a Parquet table, which has none.
+    """
     try:
         if path.suffix.lower() == ".parquet":
             table = pq.read_table(path)
-            columns, rows = table.column_names, table.to_pylist()
+            columns = table.column_names
+            rows = [(0, list(row.values())) for row in table.to_pylist()]
         else:
-            with open(path, newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file, strict=True)
-                columns, rows = list(reader.fieldnames or ()), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
-        raise CorpusError(f"{path}: not a readable CSV or Parquet table ({error})") from None
-    for number, row in enumerate(rows, 1):
-        if None in row:
-            raise CorpusError(
-                f"{path}: row {number}: more fields than columns; quote a text that has commas"
-            )
-    return columns, [{column: _value(row[column]) for column in columns} for row in rows]
+            columns, rows = _csv(path)
+    except (OSError, UnicodeError, csv.Error, pa.ArrowInvalid) as error:
+        reason = " ".join(str(error).removeprefix(f"{path}: ").split())
+        raise CorpusError(f"{path}: not a readable CSV or Parquet table ({reason})") from None
+    fields = [(line, [_value(field) for field in row]) for line, row in rows]
+    return columns, [(line, dict(zip(columns, row, strict=True))) for line, row in fields]
+
+
+def _csv(path: Path) -> tuple[list[str], list[tuple[int, list[str | None]]]]:
+    """Return the header and the rows of a CSV file; fields that a row lacks are None."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    columns = [name.strip() for name in next(reader, [])]
+    rows: list[tuple[int, list[str | None]]] = []
+    line = reader.line_num + 1
+    try:
+        for row in reader:
+            if any(field.strip() for field in row[len(columns) :]):
+                where = f"{path}: line {line}, row {len(rows) + 1}"
+                remedy = "quote a text that has commas"
+                raise CorpusError(f"{where}: more fields than columns; {remedy}")
+            lacking = [None] * (len(columns) - len(row))
+            if row:
+                rows.append((line, [*row[: len(columns)], *lacking]))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise csv.Error(f"line {line}: {error}; close the quotation") from None
+    return columns, rows
 
 
 def _value(value: Any) -> str | None:

@@ -5,14 +5,19 @@ Panayotov et al., "LibriSpeech: an ASR corpus based on public domain audio books
 """
 
 import hashlib
+import logging
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from earshot.corpora import archives
+from earshot.corpora import transcripts as chapters
 from earshot.features import audio
 from earshot.params import LibriSpeech
 from earshot.runtime.inputs import cover
 from earshot.tables.manifest import Clip, CorpusError
+
+_log = logging.getLogger(__name__)
 
 
 def build(params: LibriSpeech, folder: Path, seed: int) -> Iterator[Clip]:
@@ -21,8 +26,9 @@ def build(params: LibriSpeech, folder: Path, seed: int) -> Iterator[Clip]:
 
     The parts of `params.download` are brought to the root first. Speakers under `auto` are dealt to
     splits, by `seed`, in the shares of `params.auto`. An utterance without a transcript has no
-    text. Raises CorpusError when the folder is missing, or a prefix matches nothing, and what
-    `archives.provide` raises.
+    text; of a chapter with transcripts that is logged, and so are texts without a file. Raises
+    CorpusError when the folder is missing, or a prefix matches nothing, and what `archives.provide`
+    and `transcripts.read` raise.
     """
     if params.download:
         archives.provide(params)
@@ -48,14 +54,17 @@ def build(params: LibriSpeech, folder: Path, seed: int) -> Iterator[Clip]:
         if split is None:
             continue
         if file.parent not in transcripts:
-            transcripts[file.parent] = _transcripts(file.parent / f"{speaker}-{chapter}.trans.txt")
+            path = file.parent / f"{speaker}-{chapter}{chapters.SUFFIX}"
+            transcripts[file.parent] = chapters.read(path)
+            _compare(path, transcripts[file.parent])
+        text = transcripts[file.parent].get(unicodedata.normalize("NFC", file.stem))
         yield Clip(
             file.stem,
             str(file),
             *audio.header(file),
             speaker=speaker,
             split=dealt[speaker] if split == "auto" else split,
-            text=transcripts[file.parent].get(file.stem),
+            text=text or None,
             passage=f"{speaker}-{chapter}",
         )
 
@@ -96,9 +105,11 @@ def _split(parts: tuple[str, ...], prefixes: dict[tuple[str, ...], str]) -> str 
     return prefixes[max(matching, key=len)] if matching else None
 
 
-def _transcripts(path: Path) -> dict[str, str]:
-    """Read lines `id TEXT`, lower-cased; no file, no transcripts."""
-    if not path.exists():
-        return {}
-    lines = (line.partition(" ") for line in path.read_text(encoding="utf-8").splitlines())
-    return {id: text.strip().lower() for id, _, text in lines if text.strip()}
+def _compare(path: Path, texts: dict[str, str]) -> None:
+    """Log which utterances of a transcribed chapter have no text, and which texts no utterance."""
+    spoken = {unicodedata.normalize("NFC", file.stem) for file in path.parent.glob("*.flac")}
+    written = {id for id, text in texts.items() if text}
+    for ids, what in ((spoken - written, "no text of"), (written - spoken, "no recording of")):
+        if texts and ids:
+            first = ", ".join(sorted(ids)[:3])
+            _log.warning("%s: %s %d utterance(s): %s", path, what, len(ids), first)

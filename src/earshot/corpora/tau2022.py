@@ -6,6 +6,7 @@ Clips of the training list are split `pool`, but for those of some locations, wh
 dealt out. Clips that no list names are left out.
 """
 
+import csv
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from earshot.corpora import archives
+from earshot.corpora import archives, delimited
 from earshot.features import audio, responses
 from earshot.params import TAU2022
 from earshot.runtime import parallel
@@ -99,21 +100,7 @@ def _deal(
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise CorpusError(
-            f"{path}: not a tab-separated table ({str(error).splitlines()[0]})"
-        ) from None
-    if absent := [column for column in columns if column not in table]:
-        raise CorpusError(
-            f"{path}: missing column {', '.join(absent)} (columns are separated by tabs)"
-        )
-    for column in columns:
-        if (blank := table[column].isna()).any():
-            raise CorpusError(f"{path}: row {int(np.argmax(blank)) + 1}: {column} is blank")
+    table = delimited.read(path, columns, COLUMNS, csv.QUOTE_MINIMAL)
     if (twice := table["filename"].duplicated()).any():
         raise CorpusError(f"{path}: {table['filename'][twice].iloc[0]!r} is listed twice")
     return table
@@ -166,7 +153,7 @@ def _listed(path: Path, meta: pd.DataFrame) -> pd.DataFrame:
             problem = (
                 "conflicts with" if labels[first] in set(meta["scene_label"]) else "is unknown;"
             )
-            name = table["filename"][first]
+            name = table["filename"].iloc[first]
             other = f"{known[first]!r} in the table of clips"
             raise CorpusError(f"{path}: {name!r}: label {labels[first]!r} {problem} {other}")
     return rows

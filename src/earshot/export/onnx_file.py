@@ -95,8 +95,8 @@ def export(
 
     The file is in float, but for a student of `fake_quant.prepare`, whose file is int8 in QDQ form.
     Its metadata hold task, sample_rate, the parameters of features and student as JSON, and
-    `metadata`; beside these buckets where options are read, and else labels as JSON. Raises
-    ExportError when there is not one label for each class.
+    `metadata`; beside these buckets and text_version where options are read, and else labels as
+    JSON. Raises ExportError when there is not one label for each class.
     """
     student = fake_quant.folded_student(student) if isinstance(student, ConvStudent) else student
     form = FORMS[type(student.head)]
@@ -108,6 +108,7 @@ def export(
     }
     if form.task == OPTIONS.task:
         described["buckets"] = str(student_params.text.buckets)
+        described["text_version"] = str(student_params.text.version)
     elif len(labels) != len(student.head.weight):
         raise ExportError(
             f"{path}: {len(labels)} labels for a student of {len(student.head.weight)} classes"

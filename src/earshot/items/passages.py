@@ -2,13 +2,13 @@
 next.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 
 import pandas as pd
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+from earshot.items.languages import words
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,17 @@ class Passage:
     utterances: tuple[str, ...]
     texts: tuple[str, ...] | None
     next: str | None
+    language: str | None = None
 
     @property
     def text(self) -> str:
         """The text of the audio; empty where it is unknown."""
         return " ".join(self.texts or ())
+
+    @property
+    def words(self) -> list[str]:
+        """The content words of the text, each once, in order of appearance."""
+        return words(self.text, self.language)
 
     def part(self, start: int, stop: int) -> "Passage":
         """Return the passage restricted to some of its utterances.
@@ -39,19 +45,13 @@ class Passage:
         if self.texts is None:
             return replace(self, utterances=self.utterances[start:stop])
         texts, rest = self.texts[start:stop], self.texts[stop:]
-        new = set(words(" ".join(rest))) - set(words(" ".join(texts)))
+        new = set(words(" ".join(rest), self.language)) - set(words(" ".join(texts), self.language))
         return replace(
             self,
             utterances=self.utterances[start:stop],
             texts=texts,
             next=rest[0] if new else self.next,
         )
-
-
-def words(text: str) -> list[str]:
-    """Return the content words of a text, in lower case, each once, in order of appearance."""
-    found = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())
-    return list(dict.fromkeys(w for w in found if len(w) > 2 and w not in ENGLISH_STOP_WORDS))
 
 
 def passages(manifest: pd.DataFrame, accepted: Iterable[str], seconds: float) -> list[Passage]:
@@ -79,6 +79,7 @@ def passages(manifest: pd.DataFrame, accepted: Iterable[str], seconds: float) ->
                     utterances=tuple(kept["id"]),
                     texts=tuple(kept["text"]) if transcribed else None,
                     next=str(taken["text"].iloc[-1]) if withheld else None,
+                    language=taken["language"].iloc[0] if "language" in taken else None,
                 )
             )
     return cut

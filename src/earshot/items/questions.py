@@ -6,6 +6,8 @@ exactly one of them. Whoever does not listen is therefore right once in C times,
 regularities the options have.
 """
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +17,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import yaml
 
-from earshot.items.passages import Passage, words
+from earshot.items import languages
+from earshot.items.languages import words
+from earshot.items.passages import Passage
 from earshot.items.references import names_others
 from earshot.params import FewShot
+from earshot.runtime import yaml_file
+from earshot.runtime.yaml_file import YamlError
 from earshot.tables.items import UNKNOWN, Item, ItemError
+from earshot.text import canonical, reading, same
 
 ASKED = {
     "detail": (
@@ -34,6 +40,7 @@ ASKED = {
 NEEDED = ("teacher", "pool", "fewshot", "validation", "test")
 _FILL = f"the pipeline needs recordings in {', '.join(NEEDED[:-1])} and {NEEDED[-1]}"
 KEYWORDS = 3
+_KINDS = {str: "text", list: "list"}
 LOOK_AHEAD = 200  # how far a set may reach for options of similar length and frequency
 
 
@@ -56,9 +63,9 @@ def _true_of(skill: str, text: str, passage: Passage) -> bool:
     distractor.
     """
     if skill == "detail":
-        return text in words(passage.text)
+        return text in passage.words
     if skill == "main_idea":
-        return len(set(words(text)) & set(words(passage.text))) > 1
+        return len(set(words(text, passage.language)) & set(passage.words)) > 1
     return passage.next is not None and text.lower() == passage.next.lower()
 
 
@@ -66,17 +73,19 @@ def candidates(
     skill: str, passages: Sequence[Passage], details: int, rng: np.random.Generator
 ) -> list[Candidate]:
     """Return the answers that transcribed passages offer for a skill."""
-    spread = Counter(word for passage in passages for word in words(passage.text))
+    if skill == "inference":  # whole sentences: no word needs to be found
+        return [Candidate(passage, passage.next) for passage in passages if passage.next]
+    spread = Counter(word for passage in passages for word in passage.words)
     found: list[Candidate] = []
     for passage in passages:
-        spoken = words(passage.text)
+        spoken = passage.words
         if skill == "detail" and spoken:
             picked = rng.choice(spoken, size=min(details, len(spoken)), replace=False)
             found += [Candidate(passage, str(word), spread[str(word)]) for word in picked]
         elif skill == "main_idea" and len(spoken) >= KEYWORDS:
             # tf-idf with the term frequency of the passage; ties fall to a random order, not to one
             # part of the sentence
-            text = passage.text.lower()
+            text = canonical(passage.text).lower()
             weight = {
                 word: text.count(word) * log((1 + len(passages)) / spread[word]) for word in spoken
             }
@@ -85,8 +94,6 @@ def candidates(
             found.append(
                 Candidate(passage, ", ".join(word for word in spoken if word in best), rarest)
             )
-        elif skill == "inference" and passage.next:
-            found.append(Candidate(passage, passage.next))
     return found
 
 
@@ -113,8 +120,11 @@ def option_sets(
 
 
 def _compatible(skill: str, a: Candidate, b: Candidate) -> bool:
-    return a.text.lower() != b.text.lower() and not (
-        _true_of(skill, a.text, b.passage) or _true_of(skill, b.text, a.passage)
+    one_language = a.passage.language == b.passage.language
+    return (
+        one_language
+        and reading(a.text) != reading(b.text)
+        and not (_true_of(skill, a.text, b.passage) or _true_of(skill, b.text, a.passage))
     )
 
 
@@ -154,8 +164,10 @@ def generate(
     """Return items of every skill about transcribed passages, in balanced option sets and balanced
     answer positions.
 
-    Each round asks all passages again, with other answers and other options beside them.
+    Each round asks all passages again, with other answers and other options beside them. Raises
+    ItemError for a language whose words cannot be told apart.
     """
+    _check_languages(passages, params)
     items: list[Item] = []
     numbers, positions = Counter[tuple[str, str]](), count()
     for skill in params.skills * rounds:
@@ -180,6 +192,17 @@ def generate(
     return items
 
 
+def _check_languages(passages: Sequence[Passage], params: FewShot) -> None:
+    """Raise ItemError unless there are words to ask for, where words are asked for."""
+    if set(params.skills) == {"inference"}:
+        return
+    texts: dict[str | None, list[str]] = {}
+    for passage in passages:
+        texts.setdefault(passage.language, []).append(passage.text)
+    for language, of_language in texts.items():
+        languages.check(of_language, language)
+
+
 def few_shot(passages: Sequence[Passage], params: FewShot, rng: np.random.Generator) -> list[Item]:
     """Return the labelled set, one question a passage, and the same questions on the passages'
     other segments.
@@ -193,6 +216,7 @@ def few_shot(passages: Sequence[Passage], params: FewShot, rng: np.random.Genera
             f"fewshot.questions={params.questions} must be at most the transcribed few-shot "
             f"passages, {len(passages)}"
         )
+    _check_languages(passages, params)
     items: list[Item] = []
     chosen = [passages[i] for i in sorted(rng.permutation(len(passages))[: params.questions])]
     for number, passage in enumerate(chosen):
@@ -226,9 +250,11 @@ def _matched(
 ) -> list[str]:
     """Return the `size` distractors most like the answer; none when there are too few."""
     allowed = {
-        c.text: c
+        reading(c.text): c
         for c in bank
-        if c.text.lower() != answer.text.lower() and not _true_of(skill, c.text, passage)
+        if c.passage.language == passage.language
+        and reading(c.text) != reading(answer.text)
+        and not _true_of(skill, c.text, passage)
     }
     frequency = max((c.frequency for c in bank if c.text == answer.text), default=answer.frequency)
     target = Candidate(answer.passage, answer.text, frequency).likeness
@@ -273,34 +299,45 @@ def ask_pool(
 
 
 def option_bank(items: Iterable[Item], skills: Iterable[str]) -> dict[str, list[str]]:
-    """Return the distinct options of labelled items, by skill, sorted; none that names others."""
+    """Return the distinct options of labelled items, by skill, sorted: of the same words one, and
+    none that names others.
+    """
     bank: dict[str, set[str]] = {skill: set() for skill in skills}
     for item in items:
         if item.skill in bank:
             bank[item.skill] |= {option for option in item.options if not names_others(option)}
-    return {skill: sorted(texts) for skill, texts in bank.items()}
+    return {skill: _distinct(sorted(texts)) for skill, texts in bank.items()}
+
+
+def _distinct(texts: list[str]) -> list[str]:
+    """Return texts without those that have the same words as one before."""
+    again = {place for group in same(texts) for place in group[1:]}
+    return [text for place, text in enumerate(texts) if place not in again]
 
 
 def authored(path: str | Path) -> list[Item]:
     """Read hand-written items from YAML: a list of id, skill, utterances, question, options, answer
     (from 0), role.
 
+    Every scalar is the text that stands there: `yes`, `7:30`, `1.50` and `~` may be options.
     `role` is `fewshot` unless given. Raises ItemError naming file and entry for an unknown, missing
     or mistyped field.
     """
     try:
-        entries = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ItemError(f"{path}: {' '.join(str(error).split())}") from None
+        entries = yaml_file.read(path, as_text=True)
+    except YamlError as error:
+        raise ItemError(str(error)) from None
+    except OSError as error:
+        raise ItemError(f"{path}: {error}") from None
     if not isinstance(entries, list):
         raise ItemError(f"{path}: expected a list of items")
-    kinds: dict[str, type | tuple[type, ...]] = {
+    kinds = {
         "id": str,
         "skill": str,
         "question": str,
         "utterances": list,
         "options": list,
-        "answer": int,
+        "answer": str,
     }
     items: list[Item] = []
     for number, entry in enumerate(entries):
@@ -311,16 +348,21 @@ def authored(path: str | Path) -> list[Item]:
             )
         entry = {"role": "fewshot"} | entry
         for field, kind in (kinds | {"role": str}).items():
-            if not isinstance(entry[field], kind) or isinstance(entry[field], bool):
-                raise ItemError(f"{name}: {field}={entry[field]!r} is no {kind.__name__}")
-        utterances, options = (
-            tuple(map(str, entry["utterances"])),
-            tuple(map(str, entry["options"])),
-        )
-        passage = utterances[0] if utterances else ""
-        items.append(
-            Item(**(entry | {"utterances": utterances, "options": options, "passage": passage}))
-        )
+            if not isinstance(entry[field], kind):
+                raise ItemError(f"{name}: {field}={entry[field]!r} is no {_KINDS[kind]}")
+            if kind is list and (other := [one for one in entry[field] if type(one) is not str]):
+                raise ItemError(f"{name}: {field}: {other[0]!r} is no text; put it into quotes")
+        if not re.fullmatch("-?[0-9]+", entry["answer"]):
+            answer = f"answer={entry['answer']!r}"
+            raise ItemError(f"{name}: {answer} is no place of an option, counted from 0")
+        utterances = tuple(unicodedata.normalize("NFC", one) for one in entry["utterances"])
+        read = {
+            "answer": int(entry["answer"]),
+            "options": tuple(entry["options"]),
+            "passage": utterances[0] if utterances else "",
+            "utterances": utterances,
+        }
+        items.append(Item(**(entry | read)))
     return items
 
 
@@ -356,9 +398,11 @@ def build(
         items += few_shot(transcribed("fewshot"), params, rng("fewshot"))
     bank = option_bank([item for item in items if item.role == "teacher"], params.skills)
     if not any(bank.values()):
-        raise ItemError(
-            "no labelled teacher items: the corpus has no transcribed passages in split 'teacher'"
-        )
+        count = len(transcribed("teacher"))
+        reason = "the corpus has no transcribed passages in split 'teacher'"
+        if count:
+            reason = f"too little is said in the {count} transcribed passages of split 'teacher'"
+        raise ItemError(f"no labelled teacher items: {reason}")
     items += ask_pool(by_split("pool"), bank, params, rng("pool"))
     for role in NEEDED:
         if not any(item.role == role for item in items):

@@ -270,6 +270,8 @@ def parse(content: dict[str, Any]) -> Params:
 def _line(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"] if part not in _KINDS)
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "bool_type":
+        message += ", true or false"
     if error["type"] == "missing":
         return f"params.yaml: {key} is missing"
     if error["type"] == "extra_forbidden":

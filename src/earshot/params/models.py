@@ -10,9 +10,11 @@ from earshot.params.section import Count, Positive, Section, Weight
 class Text(Section):
     """How questions and options are read, by hashed words, and what they ask of the frames.
 
-    `pool`: the mean of all frames, eq. (3), or a mean weighted by what is asked.
+    `version` says what a word is: 1 reads letters and digits alone, 2 their marks, signs and
+    numbers too. `pool`: the mean of all frames, eq. (3), or a mean weighted by what is asked.
     """
 
+    version: Literal[1, 2] = 2
     buckets: Annotated[int, Field(ge=16)] = 4096
     dim: Count = 64
     pool: Literal["mean", "attend"] = "mean"

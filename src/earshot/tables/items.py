@@ -1,8 +1,8 @@
 """Items: what is asked about which audio. One Parquet table serves every stage after `fewshot`."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from earshot import text
 from earshot.runtime.files import atomic
 
 UNKNOWN = -1
@@ -93,20 +94,39 @@ def check_options(items: Sequence[Item], skills: Sequence[str]) -> None:
     """
     for item in items:
         count = len(item.options)
-        distinct = {option.strip().lower() for option in item.options}
+        same, alike = _indistinct(item.skill, item.options, item.answer != UNKNOWN)
         _raise_first(
             item,
             {
                 f"skill {item.skill!r} is not one of {', '.join(skills)}": item.skill not in skills,
                 "no question": not item.question.strip() and item.skill != CLASS_SKILL,
                 "fewer than two options": count < 2,
-                "an option without words": not all(re.search(r"\w", one) for one in item.options),
-                "duplicate option": len(distinct) < count,
+                "an option without words": not all(map(text.words, item.options)),
+                f"duplicate option: {same}": bool(same),
+                f"options that read alike to a model, {alike}; word one otherwise": bool(alike),
                 f"answer {item.answer} is out of range 0–{count - 1}": (
                     item.answer != UNKNOWN and not 0 <= item.answer < count
                 ),
             },
         )
+
+
+@lru_cache(1 << 12)  # scenes have the same options, all of them
+def _indistinct(skill: str, options: tuple[str, ...], known: bool) -> tuple[str, str]:
+    """Return which options are the same, and which read alike to a model, in words; "" if none.
+
+    Classes are not read, and of a question whose answer is not known no option is right or wrong.
+    """
+    if skill == CLASS_SKILL:
+        same = text.groups([text.canonical(option).strip().lower() for option in options])
+    else:
+        same = text.same(options)
+    alike = text.alike(options) if known and skill != CLASS_SKILL else []
+    return _named(options, same), _named(options, alike)
+
+
+def _named(options: Sequence[str], groups: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(repr(options[place]) for place in groups[0]) if groups else ""
 
 
 def _raise_first(item: Item, faults: dict[str, bool]) -> None:

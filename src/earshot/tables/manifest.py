@@ -1,5 +1,6 @@
 """The manifest: whatever the corpus, a row per clip in one Parquet table."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,17 +65,27 @@ class Clip:
 def write_manifest(clips: Iterable[Clip], path: str | Path) -> int:
     """Write clips as one atomic Parquet file and return their number; CorpusError when none, or an
     id twice.
+
+    Texts are written in Unicode's composed form, so that equal ids, labels and names are equal;
+    paths stay as they are on disk.
     """
     rows: dict[str, dict[str, Any]] = {}
     for clip in clips:
-        if clip.id in rows:
-            raise CorpusError(f"duplicate id {clip.id!r}: {rows[clip.id]['path']} and {clip.path}")
-        rows[clip.id] = asdict(clip)
+        row = {name: _composed(name, value) for name, value in asdict(clip).items()}
+        if row["id"] in rows:
+            other = f"{rows[row['id']]['path']} and {clip.path}"
+            raise CorpusError(f"duplicate id {row['id']!r}: {other}")
+        rows[row["id"]] = row
     if not rows:
         raise CorpusError("the corpus is empty: no clip was found")
     with atomic(path) as partial_file:
         pq.write_table(pa.Table.from_pylist(list(rows.values()), schema=SCHEMA), partial_file)
     return len(rows)
+
+
+def _composed(name: str, value: Any) -> Any:
+    is_text = isinstance(value, str) and name != "path"
+    return unicodedata.normalize("NFC", value) if is_text else value
 
 
 def read_manifest(path: str | Path) -> pd.DataFrame:

@@ -37,8 +37,9 @@ class Choice(OneOfSeveral):
 
         Options that an item lacks are padding.
         """
+        buckets, version = self.text.buckets, self.text.version
         encoded = [
-            reader.encode_item(item.question, item.options, self.text.buckets) for item in items
+            reader.encode_item(item.question, item.options, buckets, version) for item in items
         ]
         questions = reader.pad([question for question, _ in encoded])  # (N, Lq)
         options = reader.pad_options([options for _, options in encoded])  # (N, C, Lo)

@@ -24,6 +24,8 @@ def save(teacher: Teacher, task: Task, params: TeacherParams, folder: Path) -> N
         "tuned_layers": params.tuned_layers,
         "labels": list(task.labels),
     }
+    if params.text:
+        identity["text_version"] = params.text.version
     write_json(folder / "identity.json", identity)
 
 
@@ -36,7 +38,9 @@ def load(
     checkpoint is not the one that was tuned.
     """
     identity = json.loads((folder / "identity.json").read_text())
-    task = TASKS[kind](params.text, identity["labels"])
+    # a teacher reads as it was tuned; files from before there were versions have the first
+    known = {"version": identity.get("text_version", 1)}
+    task = TASKS[kind](params.text and params.text.model_copy(update=known), identity["labels"])
     teacher = Teacher(params, task, scratch)
     if identity["frozen_sha256"] != teacher.frozen_hash():
         raise CheckpointError(f"{params.checkpoint}: not the checkpoint that {folder} was tuned on")

@@ -34,7 +34,7 @@ def dependencies(root: Path, stage: str) -> list[dict[str, Any]]:
 def _read(path: Path, changed: int) -> dict[str, dict[str, Any]]:
     """Read a lock as of `changed`, its time: it is long, and asked for again and again."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return (yaml.load(path.read_text(), loader) or {}).get("stages") or {}
+    return (yaml.load(path.read_text(encoding="utf-8"), loader) or {}).get("stages") or {}
 
 
 def mend(root: Path) -> str | None:

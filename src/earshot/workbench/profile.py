@@ -12,7 +12,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from earshot.params import ParameterError, parse
-from earshot.runtime.files import atomic
+from earshot.runtime import yaml_file
+from earshot.runtime.files import atomic, read_text
 
 BASE = "embedded"
 KIND = ("name", "source")  # the keys that tell one kind of section from another
@@ -37,11 +38,11 @@ def apply(profile: Path, params: Path) -> list[str]:
             f"{', '.join(available(profile.parent)) or 'none'}"
         )
     yaml = _yaml()
-    content = yaml.load(params.read_text())
+    content = _load(yaml, params)
     before = dict(_leaves(content))
     for layer in dict.fromkeys([profile.with_name(f"{BASE}.yaml"), profile]):
         if layer.is_file():
-            _merge(content, yaml.load(layer.read_text()), "")
+            _merge(content, _load(yaml, layer), "")
     plain = _plain(content)
     parse(plain)
     after = dict(_leaves(plain))
@@ -65,6 +66,14 @@ def _yaml() -> YAML:
         type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     return yaml
+
+
+def _load(yaml: YAML, path: Path) -> Any:
+    """Return what a file holds, comments and all; YamlError says where it is no YAML."""
+    content = yaml_file.read(path)
+    if not isinstance(content, dict):
+        raise ParameterError(f"{path}: {type(content).__name__}, not a mapping of parameters")
+    return yaml.load(read_text(path))
 
 
 def _merge(into: Any, values: Mapping[str, Any], prefix: str) -> None:

@@ -155,8 +155,8 @@ def load(track: str, seconds: float, root: Path = Path()) -> Results:
     Times lie outside Git in `metrics/{track}/timing/`; models without any have none.
     """
     folder = root / "metrics" / track
-    quality = json.loads((folder / "quality.json").read_text())
-    cost = json.loads((folder / "cost.json").read_text())
+    quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
+    cost = json.loads((folder / "cost.json").read_text(encoding="utf-8"))
     times = _times(folder / "timing", track)
     gains = quality.pop("gain", {})
     models = {
@@ -170,7 +170,7 @@ def _times(folder: Path, track: str) -> dict[str, Scores]:
     times: dict[str, Scores] = {}
     for path in sorted(folder.glob("*@*.json")):
         stage, key = path.stem.split("@")
-        timing = json.loads(path.read_text())
+        timing = json.loads(path.read_text(encoding="utf-8"))
         if "train_minutes" in timing:
             model = "teacher" if stage == "teacher" else key.removeprefix(f"{track}-")
             times.setdefault(model, {})["train_minutes"] = timing["train_minutes"]
@@ -252,7 +252,7 @@ def renew(page: Path, results: dict[str, Results], only: str | None = None) -> N
     ValueError where there is no part, or one without an end.
     """
     language = "zh" if ".zh" in page.name else "en"
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     parts = len(MARKED.findall(text))
     if not parts or parts != len(BEGINS.findall(text)):
         wanted = "<!-- results:TRACK:begin --> … <!-- results:TRACK:end -->"

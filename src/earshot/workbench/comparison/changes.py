@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from earshot.runtime import yaml_file
 from earshot.workbench.comparison.figures import leaves
 from earshot.workbench.comparison.snapshot import Snapshot
 
@@ -23,12 +22,7 @@ def load(side: Snapshot, path: str) -> dict[str, Any]:
     YAML mapping.
     """
     text = side.read(path)
-    try:
-        content = yaml.safe_load(text or "")
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where else ""
-        raise ValueError(f"{path} ({side.name}) is not YAML{line}") from None
+    content = yaml_file.parse(text or "", f"{path} ({side.name})")
     if content is not None and not isinstance(content, dict):
         raise ValueError(f"{path} ({side.name}) is {type(content).__name__}, not a mapping")
     return content or {}

@@ -166,7 +166,7 @@ class Pool:
         reference = f"refs/exps/{head[:2]}/{head[2:]}/{one.trial.name}"
         fetch = ("git", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
         try:
-            scores = json.loads((one.clone / self.task.scores).read_text())
+            scores = json.loads((one.clone / self.task.scores).read_text(encoding="utf-8"))
             command(*fetch, str(one.clone), f"+{reference}:{reference}", cwd=root)
             commit = command("git", "rev-parse", reference, cwd=root).strip()
         except (OSError, CommandError, ValueError) as error:

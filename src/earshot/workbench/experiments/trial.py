@@ -49,7 +49,7 @@ class Outcome:
     def read(cls, folder: Path, name: str) -> "Outcome | None":
         """Return what was written about a trial; None when nothing was that can be read."""
         try:
-            return cls(**json.loads((folder / f"{name}.json").read_text()))
+            return cls(**json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 

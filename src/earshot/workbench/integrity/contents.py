@@ -58,7 +58,7 @@ def _store(path: Path) -> None:
 def _signals(path: Path) -> None:
     from earshot.runtime.files import sha256
 
-    for signal, checksum in json.loads(path.read_text())["signals"].items():
+    for signal, checksum in json.loads(path.read_text(encoding="utf-8"))["signals"].items():
         store = path.with_name(f"{signal}.parquet")
         if not store.is_file():
             raise ValueError(f"{store.name} is missing")
@@ -86,7 +86,7 @@ def _onnx(path: Path) -> None:
 
 
 def _json(path: Path) -> None:
-    if not all(map(math.isfinite, _floats(json.loads(path.read_text())))):
+    if not all(map(math.isfinite, _floats(json.loads(path.read_text(encoding="utf-8"))))):
         raise ValueError("a number in it is not finite")
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
-
 from earshot.params import Params, parse
+from earshot.runtime import yaml_file
 from earshot.runtime.files import write_json
 from earshot.workbench.plan import pipeline, storage, work
 
@@ -112,7 +111,7 @@ def record(params: Params) -> int:
             kind = stage.partition("@")[0]
             rate = max(0.0, seconds - START) / amount.units, amount.size
             found.setdefault(kind, {}).setdefault(amount.task, []).append(rate)
-    table = json.loads(REFERENCE.read_text()) if REFERENCE.is_file() else {}
+    table = json.loads(REFERENCE.read_text(encoding="utf-8")) if REFERENCE.is_file() else {}
     for kind, tasks in found.items():
         for task, rates in tasks.items():
             seconds = median(rate for rate, _ in rates)
@@ -139,7 +138,9 @@ def _recorded(stage: str, track: str) -> float | None:
     """Return the seconds of a stage's last run here, None where it never ran."""
     try:
         return float(
-            json.loads(Path(f"metrics/{track}/timing/{stage}.json").read_text())["seconds"]
+            json.loads(Path(f"metrics/{track}/timing/{stage}.json").read_text(encoding="utf-8"))[
+                "seconds"
+            ]
         )
     except (OSError, ValueError, KeyError):
         return None
@@ -149,7 +150,7 @@ def _last_run(params: Params) -> Params:
     """Return the parameters of the last run, as dvc.lock has them; `params` where it has none."""
     content = params.model_dump()
     try:
-        stages = yaml.safe_load(Path("dvc.lock").read_text())["stages"].values()
+        stages = yaml_file.read("dvc.lock")["stages"].values()
         for stage in stages:
             for path, value in stage.get("params", {}).get("params.yaml", {}).items():
                 *parents, last = path.split(".")
@@ -158,7 +159,7 @@ def _last_run(params: Params) -> Params:
                     place = place[parent]
                 place[last] = value
         return parse(content)
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError, KeyError, TypeError):
         return params
 
 
@@ -187,7 +188,7 @@ def _estimate(
     if recorded is not None and before and before.units:
         rate, size, spread = max(0.0, recorded - START) / before.units, before.size, LIKELY
     else:
-        table = json.loads(REFERENCE.read_text())
+        table = json.loads(REFERENCE.read_text(encoding="utf-8"))
         row = table.get(stage.partition("@")[0], {}).get(amount.task)
         if row is None:
             return None, 1.0

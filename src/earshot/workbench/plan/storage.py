@@ -94,5 +94,5 @@ def width(checkpoint: str) -> int:
     """Return the width of an encoder's layers: its configuration's, or as its name says."""
     config = Path(checkpoint, "config.json")
     if config.is_file():
-        return int(json.loads(config.read_text())["hidden_size"])
+        return int(json.loads(config.read_text(encoding="utf-8"))["hidden_size"])
     return next((wide for size, wide in WIDE.items() if f"-{size}" in checkpoint), WIDE["base"])

@@ -5,9 +5,8 @@ charts as SVG.
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from earshot.evaluation.figures import WIDE, svg
+from earshot.runtime import yaml_file
 from earshot.runtime.files import atomic
 from earshot.runtime.progress import track as progress
 from earshot.workbench.report import blocks, data, hardest, page
@@ -27,7 +26,7 @@ def write(
     no results, or a page exceeds 5 MB.
     """
     tracks = data.read(root)
-    content = yaml.safe_load(params.read_text()) if params.is_file() else {}
+    content = yaml_file.read(params) if params.is_file() else {}
     several = len(languages) > 1
     files = {language: out.with_stem(out.stem + ENDS[language] * several) for language in languages}
     hard = {

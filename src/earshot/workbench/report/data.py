@@ -99,7 +99,7 @@ def _track(root: Path, folder: Path) -> Track:
             return {}
         sources.append(str(path.relative_to(root)))
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path}: not JSON ({error})") from None
 
@@ -118,9 +118,15 @@ def _track(root: Path, folder: Path) -> Track:
     }
     tables = {}
     for path in sorted((root / "plots" / name / "test").glob("*.csv")):
-        tables[path.stem] = pd.read_csv(path, dtype={"actual": str, "predicted": str})
+        tables[path.stem] = _table(path)
         sources.append(str(path.relative_to(root)))
     return Track(name, quality, cost, validation, tables, tuple(sources))
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """Return a table as it was written: a class may be called None, and a device NA."""
+    labels = {"actual": str, "predicted": str}
+    return pd.read_csv(path, dtype=labels, keep_default_na=False, na_values=[""])
 
 
 def hashes(tracks: list[Track], root: Path, params: Path) -> Iterator[tuple[str, str]]:

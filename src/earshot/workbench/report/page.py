@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
 from markupsafe import Markup
 
 from earshot.evaluation.charts import percent
 from earshot.evaluation.figures import NARROW, WIDE, colours, svg
+from earshot.runtime import yaml_file
+from earshot.runtime.files import read_text
 from earshot.workbench.report import blocks, data, hardest, provenance
 from earshot.workbench.report.data import Track
 from earshot.workbench.report.texts import TEXTS
@@ -38,14 +39,14 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent}
-    text = params.read_text() if params.is_file() else ""
-    content = yaml.safe_load(text) or {}
+    text = read_text(params) if params.is_file() else ""
+    content = yaml_file.parse(text, str(params)) or {}
     outputs = [
         (out.path, blocks.size(out.bytes), out.files, out.md5) for out in provenance.outputs(root)
     ]
     return environment.get_template("page.html").render(
         t=words,
-        style=Markup(colours() + (_HERE / "style.css").read_text()),
+        style=Markup(colours() + (_HERE / "style.css").read_text(encoding="utf-8")),
         tracks=[_track(track, words, content) for track in tracks],
         hardest=hard,
         params=text,

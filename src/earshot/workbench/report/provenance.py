@@ -25,7 +25,7 @@ def outputs(root: Path) -> list[Output]:
     path = root / "dvc.lock"
     if not path.is_file():
         return []
-    stages = yaml.load(path.read_text(), _LOADER).get("stages") or {}
+    stages = yaml.load(path.read_text(encoding="utf-8"), _LOADER).get("stages") or {}
     return [
         Output(out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
         for stage in stages.values()
