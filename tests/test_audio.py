@@ -262,7 +262,7 @@ def test_float_samples_a_little_above_full_scale_keep_their_shape(tmp_path):
 def test_a_stream_is_what_decode_returns(tmp_path, rate, monkeypatch):
     soundfile.write(tmp_path / "a.flac", np.tile(tone(rate, 3)[:, None], 2), rate)
     whole = audio.decode(tmp_path / "a.flac", 16_000)
-    monkeypatch.setattr(audio, "_BLOCK", 10_000)
+    monkeypatch.setattr(audio.files, "_BLOCK", 10_000)
     blocks = list(audio.stream(tmp_path / "a.flac", 16_000))
     assert max(map(len, blocks)) <= 5000
     np.testing.assert_array_equal(np.concatenate(blocks), whole)

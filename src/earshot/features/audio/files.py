@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from earshot.features import containers
+from earshot.features.audio import containers
 
 _BLOCK = 1 << 22  # samples read at once, of all channels together
 _UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a stream whose header gives no length

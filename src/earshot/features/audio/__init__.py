@@ -1,0 +1,5 @@
+"""Audio files in, samples out: any format libsndfile reads, to its end."""
+
+from earshot.features.audio.files import AudioError, check, decode, header, stream
+
+__all__ = ["AudioError", "check", "decode", "header", "stream"]
