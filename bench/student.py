@@ -18,6 +18,7 @@ from earshot.export.int8 import quantize
 from earshot.export.onnx_file import export
 from earshot.features.log_mel import log_mel
 from earshot.models.bilstm import BiLSTMStudent
+from earshot.models.heads import encode
 from earshot.models.wav2vec2 import Teacher
 from earshot.params import BiLSTM, Features
 from earshot.predict import Student
@@ -25,6 +26,7 @@ from earshot.text import encode_item
 
 SIZES = {"embedded": {"hidden": 96, "stack": 4}, "paper": {"hidden": 512, "stack": 1}}
 PARAMS = Features()
+PASSAGE = torch.tensor([0])  # what the only item is about
 QUESTION = ("What did Mary buy?", ("a bike", "a lamp", "a coat"))
 TEACHER = "teacher"
 
@@ -38,8 +40,8 @@ def _teacher(samples: np.ndarray, config: Wav2Vec2Config) -> Callable[[], None]:
     @torch.inference_mode()
     def respond() -> None:
         hidden = model.lower(samples).states[-1]
-        pooled = model.pool(hidden[None], torch.tensor([len(hidden)]))
-        model.head(pooled, torch.from_numpy(question)[None], torch.from_numpy(options)[None])
+        encoded = encode(model, hidden[None], torch.tensor([len(hidden)]), PASSAGE)
+        model.head(encoded, torch.from_numpy(question)[None], torch.from_numpy(options)[None])
 
     return respond
 
@@ -52,8 +54,8 @@ def _students(samples: np.ndarray, params: BiLSTM) -> tuple[dict[str, Callable[[
     @torch.inference_mode()
     def in_torch() -> None:
         mel = torch.from_numpy(log_mel(samples, PARAMS))[None]
-        pooled = student.pool(mel, torch.tensor([mel.shape[1]]))
-        student.head(pooled, torch.from_numpy(question)[None], torch.from_numpy(options)[None])
+        encoded = encode(student, mel, torch.tensor([mel.shape[1]]), PASSAGE)
+        student.head(encoded, torch.from_numpy(question)[None], torch.from_numpy(options)[None])
 
     with TemporaryDirectory() as folder:
         float_path, int8_path = Path(folder, "float.onnx"), Path(folder, "int8.onnx")

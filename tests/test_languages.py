@@ -103,6 +103,6 @@ def test_transcripts_of_which_nothing_can_be_asked_are_not_called_absent(tmp_pat
     written = "[{id: q, skill: detail, utterances: [u], question: Q, options: [a, b], answer: 0}]"
     (tmp_path / "few.yaml").write_text(written)
     params = FewShot(skills=["detail"], source="authored", authored=str(tmp_path / "few.yaml"))
-    said = {"teacher": told("en", "It is on.", "He was not.")}
+    spoken = told("en", "It is on.", "He was not.")
     with pytest.raises(ItemError, match="in the 2 transcribed passages of split 'teacher'"):
-        questions.build(lambda split: said.get(split, []), params, 1)
+        questions.build(lambda split: spoken, params, 1)

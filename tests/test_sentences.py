@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from earshot.sentences import compared
+from earshot.text.sentences import compared
 
 FRENCH = "Le café était fermé hier soir après la fête"
 SAME = {

@@ -18,8 +18,8 @@ from earshot.corpora.librispeech import deal
 from earshot.corpora.unpack import unpack
 from earshot.features import audio
 from earshot.params import CommonVoice
-from earshot.sentences import compared
 from earshot.tables.manifest import Clip, CorpusError
+from earshot.text.sentences import compared
 
 COLUMNS = ("client_id", "path", "sentence")
 # A clip that several tables list belongs to the first of these; the held-out splits also keep their

@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from earshot.items.audio_blind import AudioBlind
-from earshot.sentences import compared
 from earshot.tables.items import Item, ItemError
+from earshot.text.sentences import compared
 
 SEEN_IN_TRAINING = ("teacher", "pool", "fewshot", "validation")
 _PROBE = 4096  # bytes of a file's middle: most files of one length differ there

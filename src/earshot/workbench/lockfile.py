@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from earshot.runtime.files import atomic
+
 NAME = "dvc.lock"
 KEPT = Path("scratch") / NAME  # as `stages/declared.py` copies it
 
@@ -50,7 +52,8 @@ def mend(root: Path) -> str | None:
     os.replace(path, torn)
     if not _is_whole(kept):
         return f"{NAME} was torn by a kill and is now {torn.relative_to(root)}"
-    shutil.copyfile(kept, path)
+    with atomic(path) as partial:
+        shutil.copyfile(kept, partial)
     return f"{NAME} was torn by a kill; the last whole one is back"
 
 
