@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tests/drill"))
-
-import texts
+from drill import sounds, texts
+from drill.case import Case
 
 
 @pytest.mark.slow
@@ -19,7 +17,7 @@ def test_a_small_drill_finds_nothing():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     found = json.loads(done.stdout)["files"]
     assert found["faults"] == [] and done.returncode == 0, done.stderr
-    assert found["files"] >= 120 and set(texts.seeds()) <= set(found["outcomes"])
+    assert found["files"] >= 120 and set(texts.seeds() | sounds.seeds()) <= set(found["outcomes"])
 
 
 def test_a_case_is_the_same_for_its_seed_and_good_files_come_first():
@@ -46,6 +44,11 @@ def test_what_a_reader_does_is_judged(tmp_path: Path, monkeypatch, read, outcome
         return place / "table.csv", lambda: read(place / "table.csv"), lambda content: content
 
     monkeypatch.setitem(texts._PRODUCT, "table", product)
-    case = texts.Case(0, "table", "csv", "none", b"content")
+    case = Case(0, "table", "csv", "none", b"content")
     assert texts.check(case, tmp_path).state == outcome
     assert list(tmp_path.iterdir()) == []
+
+
+def test_good_sound_files_are_used(tmp_path):
+    found = [(case, sounds.check(case, tmp_path)) for case in sounds.cases(1, len(sounds.seeds()))]
+    assert [case.name for case, outcome in found if outcome.state != "used"] == []

@@ -8,25 +8,26 @@ same moments for the same seed on a machine as fast.
 """
 
 import argparse
-import importlib.util
 import json
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-KINDS = ("texts", "sounds")  # modules with `cases(seed, count)` and `check(case, folder)`
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from drill import kills, sounds, texts
+
+KINDS = (texts, sounds)  # each with `cases(seed, count)` and `check(case, folder)`
 SLICE = 200  # cases of a kind before the other's turn
 
 
-def files(kinds: list[ModuleType], seed: int, until: float, most: int) -> Iterator[Any]:
+def files(kinds: Sequence[ModuleType], seed: int, until: float, most: int) -> Iterator[Any]:
     """Yield (module, case, outcome) in turns until the time is over, or `most` of each kind."""
     with tempfile.TemporaryDirectory() as folder:
         for turn in count():
@@ -39,7 +40,7 @@ def files(kinds: list[ModuleType], seed: int, until: float, most: int) -> Iterat
                 return
 
 
-def drill_files(kinds: list[ModuleType], seed: int, until: float, most: int) -> dict[str, Any]:
+def drill_files(kinds: Sequence[ModuleType], seed: int, until: float, most: int) -> dict[str, Any]:
     """Return counts by kind of file and outcome, and each fault in a line."""
     counts: dict[str, Counter] = defaultdict(Counter)
     faults = []
@@ -54,8 +55,6 @@ def drill_files(kinds: list[ModuleType], seed: int, until: float, most: int) -> 
 
 def drill_runs(seed: int, until: float) -> dict[str, Any]:
     """Return counts by what was killed, or happened else, and each fault in a line."""
-    import kills
-
     counts: Counter = Counter()
     faults = []
     with tempfile.TemporaryDirectory() as folder:
@@ -78,13 +77,12 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10**9, help="at most so many of each kind")
     parser.add_argument("--only", choices=("runs", "files"), help="leave the other half out")
     chosen = parser.parse_args()
-    found = [importlib.import_module(name) for name in KINDS if importlib.util.find_spec(name)]
     result: dict[str, Any] = {"seed": chosen.seed}
     share = 60 * chosen.minutes / (1 if chosen.only else 2)
     if chosen.only != "files":
         result["runs"] = drill_runs(chosen.seed, time.monotonic() + share)
     if chosen.only != "runs":
-        result["files"] = drill_files(found, chosen.seed, time.monotonic() + share, chosen.files)
+        result["files"] = drill_files(KINDS, chosen.seed, time.monotonic() + share, chosen.files)
     print(json.dumps(result, indent=1))
     raise SystemExit(any(part["faults"] for part in result.values() if isinstance(part, dict)))
 

@@ -1,27 +1,19 @@
 """Damaged sound files, teachers and students, and what the product may do with them.
 
-    python tests/drill/sounds.py --seed 1 --count 1000
-
 A case is a good file that was changed. The product must use it rightly, as an independent reader
 does (ffmpeg; without it libsndfile, NumPy, ONNX's reference), or refuse it by name; within 10
 seconds and 1 GB, without a traceback.
 """
 
-import argparse
 import io
 import json
-import multiprocessing
-import resource
 import shutil
 import struct
 import subprocess
-import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -29,12 +21,12 @@ import onnx.reference
 import scipy.signal
 import soundfile
 import torch
+from drill.case import HUGE, Answer, Case, Change, Outcome, changed, limited
 
 from earshot import predict
 from earshot.features import audio
 from earshot.models import checkpoint, wav2vec2
 
-SECONDS, BYTES = 10, 1 << 30  # limits of one case
 RATE = 16_000
 SECONDS_OF_A_SOUND = 1.5
 LOSSY = ("mp3", "ogg", "opus", "mpeg.wav")  # whose readers conceal damage, each in its way
@@ -42,28 +34,6 @@ JOINED = ("flacjoined",)  # ffmpeg loses a frame where one ends
 UNCHECKED = ("adpcm",)  # of damage within it any reader makes noise, each its own
 BLOCK, SHIFT = 0.05, 0.3  # seconds that are compared at once, and how far apart they may be
 HEADER = 256  # bytes at the start of a file that are changed more often
-HUGE = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF)
-
-
-class Case(NamedTuple):
-    """A changed file: the seed it was, its suffix, how it was changed, and its bytes."""
-
-    number: int
-    seed: str
-    suffix: str
-    change: str
-    content: bytes
-
-    @property
-    def name(self) -> str:
-        return f"{self.number:05d}-{self.seed}-{self.change}"
-
-
-class Outcome(NamedTuple):
-    """What became of a case: `used`, `refused`, or a `fault` and in words which."""
-
-    state: str
-    text: str
 
 
 # Good files
@@ -242,7 +212,7 @@ def _twice(content: bytes, rng: np.random.Generator) -> bytes:
     return content + content
 
 
-CHANGES: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
+CHANGES: dict[str, Change] = {
     "flip": _flip,
     "cut": _cut,
     "hole": _hole,
@@ -258,58 +228,10 @@ CHANGES: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
 
 def cases(seed: int, count: int) -> Iterator[Case]:
     """Yield `count` cases, the same for a seed; the first are the good files as they are."""
-    good = list(seeds().items())
-    for number in range(count):
-        name, (suffix, content) = good[number % len(good)]
-        if number < len(good):
-            yield Case(number, name, suffix, "none", content)
-            continue
-        rng = np.random.default_rng([seed, number])
-        change = list(CHANGES)[rng.integers(len(CHANGES))]
-        yield Case(number, name, suffix, change, CHANGES[change](content, rng))
+    return changed(seeds(), CHANGES, seed, count)
 
 
 # What the product does with a file, and what an independent reader finds in it
-
-
-class Answer(NamedTuple):
-    """What a child process found: `used` with arrays, `refused` or `fault` with a text."""
-
-    state: str
-    value: Any
-
-
-def _limited(function: Callable[[], Any], named: tuple[type[Exception], ...]) -> Answer:
-    """Run a function in a process of its own, within the limits."""
-    context = multiprocessing.get_context("fork")
-    receive, send = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(function, named, send), daemon=True)
-    child.start()
-    send.close()
-    try:
-        answer = receive.recv() if receive.poll(SECONDS) else None
-    except EOFError:
-        child.join(SECONDS)
-        return Answer("fault", f"the process died, exit code {child.exitcode}")
-    finally:
-        child.kill()
-        child.join()
-    return answer or Answer("fault", f"more than {SECONDS} seconds")
-
-
-def _child(function: Callable[[], Any], named: tuple[type[Exception], ...], send: Any) -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    try:
-        answer = Answer("used", function())
-    except named as error:
-        answer = Answer("refused", str(error))
-    except MemoryError:
-        answer = Answer("fault", "more than 1 GB")
-    except BaseException as error:
-        answer = Answer("fault", f"{type(error).__name__}: {error}")
-    send.send(answer)
 
 
 def check(case: Case, folder: Path) -> Outcome:
@@ -336,7 +258,7 @@ def _check_sound(case: Case, folder: Path) -> Outcome:
     path = folder / f"{case.name}.{case.suffix}"
     path.write_bytes(case.content)
     rate, expected = _independent(path)
-    answer = _limited(partial(_read, path, rate), (audio.AudioError,))
+    answer = limited(partial(_read, path, rate), (audio.AudioError,))
     outcome = _verdict(answer, path)
     path.unlink()
     if outcome is not None:
@@ -453,9 +375,9 @@ def _check_teacher(case: Case, folder: Path) -> Outcome:
         (place / name).write_bytes(content)
     try:
         load = partial(_weights_of_a_teacher, place)
-        answer = _limited(load, (wav2vec2.CheckpointError,))
+        answer = limited(load, (wav2vec2.CheckpointError,))
         weights = place / "model.safetensors"
-        plain = _limited(partial(_weights, weights), (checkpoint.WeightsError,))
+        plain = limited(partial(_weights, weights), (checkpoint.WeightsError,))
     finally:
         shutil.rmtree(place)
     outcome = _verdict(plain, weights)
@@ -496,7 +418,7 @@ def _safetensors(content: bytes) -> dict[str, np.ndarray]:
 def _check_student(case: Case, folder: Path) -> Outcome:
     path = folder / f"{case.name}.onnx"
     path.write_bytes(case.content)
-    answer = _limited(partial(_classify, path), (predict.PredictError,))
+    answer = limited(partial(_classify, path), (predict.PredictError,))
     outcome = _verdict(answer, path)
     path.unlink()
     if outcome is not None:
@@ -504,7 +426,7 @@ def _check_student(case: Case, folder: Path) -> Outcome:
     probabilities = answer.value
     if not np.isfinite(probabilities).all() or abs(probabilities.sum() - 1) > 1e-6:
         return Outcome("fault", f"probabilities {probabilities}")
-    expected = _limited(partial(_reference, case.content), ())
+    expected = limited(partial(_reference, case.content), ())
     if expected.state == "used" and len(expected.value) != len(probabilities):
         return Outcome("fault", f"{len(probabilities)} classes of {len(expected.value)}")
     if expected.state == "used" and np.abs(expected.value - probabilities).max() > 1e-3:
@@ -522,33 +444,3 @@ def _classify(path: Path) -> np.ndarray:
 def _reference(content: bytes) -> np.ndarray:
     session = onnx.reference.ReferenceEvaluator(onnx.load_from_string(content))
     return predict.softmax(session.run(None, {"waveform": _sound(seconds=1)})[0])
-
-
-def main() -> None:
-    """Run a number of cases; print counts as JSON, and each fault."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--only", help="only seeds whose name begins so")
-    parser.add_argument("--keep", type=Path, help="folder for the files at fault")
-    chosen = parser.parse_args()
-    counts: dict[str, Counter] = {}
-    faults = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for case in cases(chosen.seed, chosen.count):
-            if chosen.only and not case.seed.startswith(chosen.only):
-                continue
-            outcome = check(case, Path(folder))
-            counts.setdefault(case.seed, Counter())[outcome.state] += 1
-            if outcome.state == "fault" or (case.change == "none" and outcome.state != "used"):
-                faults += 1
-                print(f"{case.name}: {outcome.state}: {outcome.text}", file=sys.stderr)
-                if chosen.keep:
-                    chosen.keep.mkdir(parents=True, exist_ok=True)
-                    (chosen.keep / f"{case.name}.{case.suffix}").write_bytes(case.content)
-    print(json.dumps(counts, indent=1))
-    raise SystemExit(faults > 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,9 +7,7 @@ seconds and 1 GB, without a traceback.
 
 import csv
 import io
-import multiprocessing
 import os
-import resource
 import shutil
 import struct
 import sys
@@ -20,12 +18,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import soundfile
+from drill.case import HUGE, Case, Change, Outcome, changed, limited
 from ruamel.yaml import YAML
 
 from earshot.corpora import common_voice, csv_table, librispeech, tau2022, unpack
@@ -33,32 +32,9 @@ from earshot.items import questions
 from earshot.params import TAU2022, CommonVoice, LibriSpeech, Manifest, parse
 
 ROOT = Path(__file__).parents[2]
-SECONDS, BYTES = 10, 1 << 30  # limits of one case
 KNOWN = (ValueError, KeyError, FloatingPointError, OSError)  # what a stage turns into one line
-HUGE = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF)
 SPLITS = ("teacher", "pool", "fewshot", "validation", "test")
 DEVICES = ("a", "b", "s1")
-
-
-class Case(NamedTuple):
-    """A changed file: the seed it was, its suffix, how it was changed, and its bytes."""
-
-    number: int
-    seed: str
-    suffix: str
-    change: str
-    content: bytes
-
-    @property
-    def name(self) -> str:
-        return f"{self.number:05d}-{self.seed}-{self.change}"
-
-
-class Outcome(NamedTuple):
-    """What became of a case: `used`, `refused`, or a `fault` and in words which."""
-
-    state: str
-    text: str
 
 
 # Good files
@@ -254,7 +230,7 @@ def _encoding(content: bytes, rng: np.random.Generator) -> bytes:
     return text.encode(("utf-8-sig", "utf-16", "latin-1", "utf-8")[rng.integers(4)])
 
 
-CHANGES: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
+CHANGES: dict[str, Change] = {
     "flip": _flip,
     "cut": _cut,
     "hole": _hole,
@@ -270,58 +246,10 @@ CHANGES: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
 
 def cases(seed: int, count: int) -> Iterator[Case]:
     """Yield `count` cases, the same for a seed; the first are the good files as they are."""
-    good = list(seeds().items())
-    for number in range(count):
-        name, (suffix, content) = good[number % len(good)]
-        if number < len(good):
-            yield Case(number, name, suffix, "none", content)
-            continue
-        rng = np.random.default_rng([seed, number])
-        change = list(CHANGES)[rng.integers(len(CHANGES))]
-        yield Case(number, name, suffix, change, CHANGES[change](content, rng))
+    return changed(seeds(), CHANGES, seed, count)
 
 
 # What the product does with a file, and what an independent reader finds in it
-
-
-class Answer(NamedTuple):
-    """What a child process found: `used` with a value, `refused` or `fault` with a text."""
-
-    state: str
-    value: Any
-
-
-def _limited(function: Callable[[], Any]) -> Answer:
-    """Run a function in a process of its own, within the limits."""
-    context = multiprocessing.get_context("fork")
-    receive, send = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(function, send), daemon=True)
-    child.start()
-    send.close()
-    try:
-        answer = receive.recv() if receive.poll(SECONDS) else None
-    except EOFError:
-        child.join(SECONDS)
-        return Answer("fault", f"the process died, exit code {child.exitcode}")
-    finally:
-        child.kill()
-        child.join()
-    return answer or Answer("fault", f"more than {SECONDS} seconds")
-
-
-def _child(function: Callable[[], Any], send: Any) -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    try:
-        answer = Answer("used", function())
-    except MemoryError:
-        answer = Answer("fault", "more than 1 GB")
-    except KNOWN as error:
-        answer = Answer("refused", str(error))
-    except BaseException as error:
-        answer = Answer("fault", f"{type(error).__name__}: {error}")
-    send.send(answer)
 
 
 def check(case: Case, folder: Path) -> Outcome:
@@ -331,7 +259,7 @@ def check(case: Case, folder: Path) -> Outcome:
     try:
         path, use, expect = _PRODUCT[case.seed](place)
         path.write_bytes(case.content)
-        answer = _limited(use)
+        answer = limited(use, KNOWN)
         if answer.state == "fault":
             return Outcome("fault", answer.value)
         if answer.state == "refused":
