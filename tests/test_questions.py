@@ -13,6 +13,7 @@ import yaml
 from conftest import ROOT
 
 from earshot.items import questions
+from earshot.items.authored import authored
 from earshot.items.passages import Passage, passages, words
 from earshot.params import FewShot
 from earshot.tables import items
@@ -421,7 +422,7 @@ ENTRY = {
 def authored(tmp_path, *entries) -> list[items.Item]:
     path = tmp_path / "questions.yaml"
     path.write_text(yaml.safe_dump(list(entries)))
-    return questions.authored(path)
+    return authored(path)
 
 
 def test_authored_items_are_read(tmp_path):
@@ -471,18 +472,18 @@ def test_an_entry_that_cannot_be_used_is_named_with_its_file(tmp_path, entry, fa
 def test_a_file_that_is_no_list_of_items_is_named(tmp_path, content):
     (tmp_path / "questions.yaml").write_text(content)
     with pytest.raises(ItemError, match=r"^[^\n]*questions\.yaml: [^\n]+$"):
-        questions.authored(tmp_path / "questions.yaml")
+        authored(tmp_path / "questions.yaml")
 
 
 def test_an_absent_file_is_named(tmp_path):
     with pytest.raises(ItemError, match=r"absent\.yaml"):
-        questions.authored(tmp_path / "absent.yaml")
+        authored(tmp_path / "absent.yaml")
 
 
 def test_bytes_that_are_no_text_are_named(tmp_path):
     (tmp_path / "questions.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(ItemError, match=r"questions\.yaml"):
-        questions.authored(tmp_path / "questions.yaml")
+        authored(tmp_path / "questions.yaml")
 
 
 def test_the_pool_is_not_asked_with_options_that_name_others(tmp_path, by_split, fewshot_params):
@@ -508,7 +509,7 @@ WRITTEN = """
 
 def test_every_scalar_is_the_text_that_stands_there(tmp_path):
     (tmp_path / "questions.yaml").write_text(WRITTEN)
-    (item,) = questions.authored(tmp_path / "questions.yaml")
+    (item,) = authored(tmp_path / "questions.yaml")
     options = "yes No 7:30 0123 1.50 ~ null 1_000 0x1F 5e-05 2026-11-29 .inf".split()
     expected = ("007", ("0123", "2026-11-29"), "1.50", tuple(options), 1)
     found = (item.id, item.utterances, item.question, item.options, item.answer)

@@ -28,7 +28,7 @@ from drill.case import HUGE, Case, Change, Outcome, changed, limited
 from ruamel.yaml import YAML
 
 from earshot.corpora import common_voice, csv_table, librispeech, tau2022, unpack
-from earshot.items import questions
+from earshot.items.authored import authored
 from earshot.params import TAU2022, CommonVoice, LibriSpeech, Manifest, parse
 
 ROOT = Path(__file__).parents[2]
@@ -403,7 +403,7 @@ def _authored(place: Path) -> Product:
 
 
 def _asked(path: Path) -> list[tuple]:
-    items = questions.authored(path)
+    items = authored(path)
     return [
         (i.id, i.question, tuple(map(_plain, i.options)), i.utterances, i.answer, i.role)
         for i in items

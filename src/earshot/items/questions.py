@@ -1,30 +1,25 @@
-"""Multiple-choice items about passages: generated from transcripts, asked of unlabelled audio, or
-authored by hand.
+"""Multiple-choice items about passages: generated from transcripts, or asked of unlabelled audio.
 
 Generated items come in sets: C passages share the same C options, and each option is the answer of
 exactly one of them. Whoever does not listen is therefore right once in C times, whatever
 regularities the options have.
 """
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from math import log, log2
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
 from earshot.items import languages
+from earshot.items.authored import authored
 from earshot.items.languages import words
 from earshot.items.passages import Passage
 from earshot.items.references import names_others
 from earshot.params import FewShot
-from earshot.runtime import yaml_file
-from earshot.runtime.yaml_file import YamlError
 from earshot.tables.items import UNKNOWN, Item, ItemError
 from earshot.text import canonical, reading, same
 
@@ -40,7 +35,6 @@ ASKED = {
 NEEDED = ("teacher", "pool", "fewshot", "validation", "test")
 _FILL = f"the pipeline needs recordings in {', '.join(NEEDED[:-1])} and {NEEDED[-1]}"
 KEYWORDS = 3
-_KINDS = {str: "text", list: "list"}
 LOOK_AHEAD = 200  # how far a set may reach for options of similar length and frequency
 
 
@@ -313,57 +307,6 @@ def _distinct(texts: list[str]) -> list[str]:
     """Return texts without those that have the same words as one before."""
     again = {place for group in same(texts) for place in group[1:]}
     return [text for place, text in enumerate(texts) if place not in again]
-
-
-def authored(path: str | Path) -> list[Item]:
-    """Read hand-written items from YAML: a list of id, skill, utterances, question, options, answer
-    (from 0), role.
-
-    Every scalar is the text that stands there: `yes`, `7:30`, `1.50` and `~` may be options.
-    `role` is `fewshot` unless given. Raises ItemError naming file and entry for an unknown, missing
-    or mistyped field.
-    """
-    try:
-        entries = yaml_file.read(path, as_text=True)
-    except YamlError as error:
-        raise ItemError(str(error)) from None
-    except OSError as error:
-        raise ItemError(f"{path}: {error}") from None
-    if not isinstance(entries, list):
-        raise ItemError(f"{path}: expected a list of items")
-    kinds = {
-        "id": str,
-        "skill": str,
-        "question": str,
-        "utterances": list,
-        "options": list,
-        "answer": str,
-    }
-    items: list[Item] = []
-    for number, entry in enumerate(entries):
-        name = f"{path}: item {entry.get('id', number) if isinstance(entry, dict) else number}"
-        if not isinstance(entry, dict) or set(entry) - {"role"} != set(kinds):
-            raise ItemError(
-                f"{name}: needs exactly the fields {', '.join(kinds)} and may have role"
-            )
-        entry = {"role": "fewshot"} | entry
-        for field, kind in (kinds | {"role": str}).items():
-            if not isinstance(entry[field], kind):
-                raise ItemError(f"{name}: {field}={entry[field]!r} is no {_KINDS[kind]}")
-            if kind is list and (other := [one for one in entry[field] if type(one) is not str]):
-                raise ItemError(f"{name}: {field}: {other[0]!r} is no text; put it into quotes")
-        if not re.fullmatch("-?[0-9]+", entry["answer"]):
-            answer = f"answer={entry['answer']!r}"
-            raise ItemError(f"{name}: {answer} is no place of an option, counted from 0")
-        utterances = tuple(unicodedata.normalize("NFC", one) for one in entry["utterances"])
-        read = {
-            "answer": int(entry["answer"]),
-            "options": tuple(entry["options"]),
-            "passage": utterances[0] if utterances else "",
-            "utterances": utterances,
-        }
-        items.append(Item(**(entry | read)))
-    return items
 
 
 def build(

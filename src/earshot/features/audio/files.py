@@ -9,6 +9,7 @@ import soundfile
 import soxr
 
 from earshot.features.audio import containers
+from earshot.features.audio.part import TRIMMED, ContainerError, Part, Section
 
 _BLOCK = 1 << 22  # samples read at once, of all channels together
 _UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a stream whose header gives no length
@@ -65,7 +66,7 @@ def stream(path: str | Path, sample_rate: int) -> Iterator[np.ndarray]:
                 empty = empty and len(block) == 0
                 if len(block):
                     yield block
-    except containers.ContainerError as error:
+    except ContainerError as error:
         raise AudioError(f"{path}: {error}") from None
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise AudioError(f"{path}: not readable audio ({_reason(error)})") from None
@@ -79,16 +80,16 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _opened(path: str | Path, part: containers.Part) -> Iterator[soundfile.SoundFile]:
+def _opened(path: str | Path, part: Part) -> Iterator[soundfile.SoundFile]:
     if part[:3] == (0, Path(path).stat().st_size, b""):
         with soundfile.SoundFile(path) as sound:
             yield sound
         return
-    with open(path, "rb") as file, soundfile.SoundFile(containers.Section(file, part)) as sound:
+    with open(path, "rb") as file, soundfile.SoundFile(Section(file, part)) as sound:
         yield sound
 
 
-def _resampled(path: str | Path, part: containers.Part, rate: int) -> Iterator[np.ndarray]:
+def _resampled(path: str | Path, part: Part, rate: int) -> Iterator[np.ndarray]:
     with _opened(path, part) as file:
         peak = _peak(path, file, part) if file.subtype in _FLOATS else 1
         native = _native(path, file, part)
@@ -104,18 +105,16 @@ def _resampled(path: str | Path, part: containers.Part, rate: int) -> Iterator[n
         yield np.clip(samples, -1, 1, out=samples)
 
 
-def _frames(path: str | Path, file: soundfile.SoundFile, part: containers.Part) -> int:
+def _frames(path: str | Path, file: soundfile.SoundFile, part: Part) -> int:
     """Return how many samples to read: as the decoder has it, unless that is an estimate."""
     if file.subtype.startswith("MPEG") and part.frames is None:
         raise AudioError(f"{path}: damaged, it does not begin with an MPEG frame")
     counted = part.frames or file.frames
-    known = counted - containers.TRIMMED <= file.frames <= counted
+    known = counted - TRIMMED <= file.frames <= counted
     return file.frames if known else counted
 
 
-def _native(
-    path: str | Path, file: soundfile.SoundFile, part: containers.Part
-) -> Iterator[np.ndarray]:
+def _native(path: str | Path, file: soundfile.SoundFile, part: Part) -> Iterator[np.ndarray]:
     """Yield the channels' mean `(n,)`, float32, at the file's own rate, block by block."""
     # numpy scales these faster than libsndfile, to the same values
     whole = file.subtype == "PCM_16"
@@ -146,7 +145,7 @@ def _native(
         yield samples if file.subtype in _FLOATS else np.clip(samples, -1, 1, out=samples)
 
 
-def _peak(path: str | Path, file: soundfile.SoundFile, part: containers.Part) -> np.float32:
+def _peak(path: str | Path, file: soundfile.SoundFile, part: Part) -> np.float32:
     """Return the highest float sample, 1 or more; the file is at its start again afterwards."""
     peak = np.float32(1)
     for samples in _native(path, file, part):
