@@ -378,6 +378,7 @@ def test_a_seed_decides_the_items(by_split, fewshot_params, built):
 SCRIPT = """
 import hashlib
 from earshot.items import questions
+from earshot.items.authored import authored
 from earshot.params import FewShot
 from earshot.items.passages import Passage
 lines = ["Anna lost a kettle", "Peter found the lamp", "Clara sold her mirror"]
@@ -419,7 +420,7 @@ ENTRY = {
 }
 
 
-def authored(tmp_path, *entries) -> list[items.Item]:
+def written(tmp_path, *entries) -> list[items.Item]:
     path = tmp_path / "questions.yaml"
     path.write_text(yaml.safe_dump(list(entries)))
     return authored(path)
@@ -462,7 +463,7 @@ def test_authored_items_are_read(tmp_path):
 )
 def test_an_entry_that_cannot_be_used_is_named_with_its_file(tmp_path, entry, fault):
     with pytest.raises(ItemError) as raised:
-        authored(tmp_path, ENTRY | {"id": "q0"}, entry)
+        written(tmp_path, ENTRY | {"id": "q0"}, entry)
     assert str(raised.value).startswith(
         f"{tmp_path / 'questions.yaml'}: {fault}"
     ) and "\n" not in str(raised.value)
