@@ -427,7 +427,7 @@ def written(tmp_path, *entries) -> list[items.Item]:
 
 
 def test_authored_items_are_read(tmp_path):
-    first, second = authored(
+    first, second = written(
         tmp_path, ENTRY, ENTRY | {"id": "q2", "role": "test", "options": [1, 2]}
     )
     options = ("leave", "stay", "sing")
