@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from earshot.evaluation import costs, metrics, plots, submission
-from earshot.evaluation.ask import int8_answers, quantized, shipped, student_answers
+from earshot.evaluation import costs, metrics, plots, robustness, submission
+from earshot.evaluation.ask import file_answers, quantized, shipped, student_answers
 from earshot.evaluation.kinds import SCORES
 from earshot.features.recordings import Recordings
 from earshot.params import text_of
@@ -43,7 +43,7 @@ def evaluate(track: str) -> dict[str, Any]:
     key = only_teacher(track)
     tuned, folder = read(f"teachers.{key}"), models / f"teachers/{key}"
     recordings = Recordings(manifest)
-    teacher, task = load(tuned, kind, folder)
+    teacher, task = listener = load(tuned, kind, folder)
     answers = {"teacher": [teacher_answers(teacher, task, recordings, asked)]}
     cost, latency = costs.teacher_costs("teacher", teacher, task, test[0], params)
     if tuned.control:
@@ -59,7 +59,7 @@ def evaluate(track: str) -> dict[str, Any]:
         answers[recipe] = student_answers(student, task, mel, asked, floats)
         for form in quantized(onnx):
             files = [onnx / f"seed-{number}.{form}.onnx" for number in range(seeds)]
-            answers[f"{recipe}_{form}"] = int8_answers(files, asked, manifest)
+            answers[f"{recipe}_{form}"] = file_answers(files, asked, manifest)
         bill = costs.student_costs(
             recipe, student, task, features, floats[0], onnx, test[0], params
         )
@@ -74,6 +74,13 @@ def evaluate(track: str) -> dict[str, Any]:
     write_json(f"metrics/{track}/cost.json", cost)
     best, number = shipped(validation)
     of_best = answers[f"{best}_int8"][number]
+    clean = {"teacher": answers["teacher"][0], best: answers[best][number], f"{best}_int8": of_best}
+    onnx = models / f"onnx/{track}-{best}/seed-{number}"
+    files = {best: onnx.with_suffix(".float.onnx"), f"{best}_int8": onnx.with_suffix(".int8.onnx")}
+    some = robustness.some(test, params.robustness_passages, seed)
+    changed = robustness.answers(*listener, files, some, manifest, seed)
+    standing = robustness.table(clean, changed, some, params.resamples, seed)
+    write_json(f"metrics/{track}/robustness.json", standing)
     submission.write_answers(models / "answers.csv", test, manifest, of_best)
     answer_table.write(models / "answers.parquet", test, answers)
     plotted = Path(f"plots/{track}/test")

@@ -93,7 +93,7 @@ def test_no_question_is_asked_with_options_of_another(files):
 @pytest.mark.parametrize(("form", "within"), [("float", 1e-5), ("int8", 0.02)])
 def test_a_file_answers_a_set_as_it_answers_each_question(files, form, within):
     path = files / f"{form}.onnx"
-    (answers,) = ask.int8_answers([path], ITEMS, manifest(files))
+    (answers,) = ask.file_answers([path], ITEMS, manifest(files))
     one = predict.load(path)
     for item in ITEMS:
         samples, _ = soundfile.read(files / f"{item.utterances[0]}.wav", dtype="float32")
@@ -110,7 +110,7 @@ def test_float_students_and_files_agree(student, files):
     }
     loader = Loader(ITEMS, Frames(clips), Choice(Text(buckets=BUCKETS, dim=6)), 4)
     by_torch = predict_items(student, loader.task, loader)
-    (by_file,) = ask.int8_answers([files / "float.onnx"], ITEMS, manifest(files))
+    (by_file,) = ask.file_answers([files / "float.onnx"], ITEMS, manifest(files))
     for item in ITEMS:
         assert by_torch[item.id] == pytest.approx(by_file[item.id], abs=1e-3)
 

@@ -26,13 +26,24 @@ class PredictError(ValueError):
     """A file that is no student, or a question that cannot be answered; the message is one line."""
 
 
+class Attention(NamedTuple):
+    """How each option weighed the frames of a piece of audio: `weights` `(C, T)`, sums of 1, spread
+    evenly from second `begin` to second `end`.
+    """
+
+    begin: float
+    end: float
+    weights: np.ndarray
+
+
 @dataclass(frozen=True)
 class Answer:
     """The index of the chosen option, every option's probability, the time from samples to
     answer, and the length of the audio.
 
     `tied` are the indexes of the options that are as probable as the chosen one, itself included,
-    or that read like it; none where it is alone.
+    or that read like it; none where it is alone. `silence` are the seconds left out at the
+    beginning and at the end. `attention` has an entry a piece, none where all frames count alike.
     """
 
     option: int
@@ -40,6 +51,8 @@ class Answer:
     milliseconds: float
     seconds: float
     tied: tuple[int, ...] = ()
+    silence: tuple[float, float] = (0.0, 0.0)
+    attention: tuple[Attention, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,14 +102,15 @@ class _Model:
     def _read(self) -> None:
         """Read what the metadata of the task hold besides."""
 
-    def _run(self, output: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Return an output of the file; PredictError where a damaged file gives none."""
+    def _run(self, outputs: Sequence[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Return outputs of the file; PredictError where a damaged file gives none."""
         try:
-            values = self._session.run([output], inputs)[0]
+            values = self._session.run(list(outputs), inputs)
         except Exception as error:  # ONNX Runtime's errors share no other class
             raise PredictError(f"{self._path}: cannot be run ({type(error).__name__})") from None
-        if not np.isfinite(values).all():
-            raise PredictError(f"{self._path}: its {output} are not finite")
+        for output, value in zip(outputs, values, strict=True):
+            if not np.isfinite(value).all():
+                raise PredictError(f"{self._path}: its {output} are not finite")
         return values
 
     def _usable(self, samples: Audio, size: int) -> Iterator[_Piece]:
@@ -137,31 +151,41 @@ class Student(_Model):
         self.text_version = int(self.metadata.get("text_version", 1))
         if self.text_version not in text.VERSIONS:
             raise ValueError(f"text_version={self.text_version} is none of {text.VERSIONS}")
+        outputs = {output.name for output in self._session.get_outputs()}
+        self._outputs = [name for name in ("logits", "attention") if name in outputs]
         self._reader = {"buckets": self.buckets, "version": self.text_version}
 
     def answer(self, samples: Audio, question: str, options: Sequence[str]) -> Answer:
         """Choose among options for mono samples `(N,)` at `sample_rate`, in [−1, 1].
 
-        Of five minutes or more the probabilities are means over pieces of two and a half minutes,
-        the silent ones left out. A recording given as blocks, such as those of `audio.stream`, is
+        Silence at the ends is left out. Of five minutes or more the probabilities are means over
+        pieces of two and a half minutes, the silent ones left out. A recording given as blocks, such as those of `audio.stream`, is
         never all in memory. Raises PredictError for audio that is empty, too short or silent, a
         question or an option without words, fewer than two options, and options that are the same.
         Options that are not the same, but read alike to the student, are tied.
         """
-        question_ids, option_ids = self._asked(question, options)
-        probabilities, spent = [], 0.0
+        ids = [each[None] for each in self._asked(question, options)]
+        probabilities, attention, sounds, spent = [], [], [], 0.0
         for piece in self._usable(samples, _PIECE * self.sample_rate):
             seconds = (piece.start + len(piece.samples)) / self.sample_rate
             if piece.is_silent:
                 continue
-            begin = time.perf_counter()
-            logits = self.logits(piece.samples, question_ids[None], option_ids[None])[0]
-            probabilities.append(softmax(logits))
-            spent += (time.perf_counter() - begin) * 1000
+            first, last = audio.audible(piece.samples, self.sample_rate)
+            place = (piece.start + np.array([first, last])) / self.sample_rate
+            begun = time.perf_counter()
+            logits, *weights = self._run(
+                self._outputs, _named(piece.samples[first:last], *ids)
+            )  # (1, C), [(1, C, T)]
+            spent += (time.perf_counter() - begun) * 1000
+            sounds.append(place.tolist())
+            probabilities.append(softmax(logits[0]))
+            attention += [Attention(*sounds[-1], each[0]) for each in weights]
         mean = np.mean(probabilities, axis=0)
         tied = self._tied(options, mean)
         several = tuple(tied) if len(tied) > 1 else ()
-        return Answer(tied[0], tuple(mean.tolist()), spent, seconds, several)
+        silence = sounds[0][0], seconds - sounds[-1][1]
+        choice = tied[0], tuple(mean.tolist()), spent, seconds, several
+        return Answer(*choice, silence, tuple(attention))
 
     def _asked(self, question: str, options: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return ids of a question `(Lq,)` and its options `(C, Lo)`."""
@@ -202,7 +226,7 @@ class Student(_Model):
         Ids are those of `text.encode_item`, padded with 0; a row of zeros is an option that an item
         does not have. The audio is encoded once for all questions.
         """
-        return self._run("logits", _named(samples, questions, options))
+        return self._run(["logits"], _named(samples, questions, options))[0]
 
     def attention(
         self, samples: np.ndarray, questions: np.ndarray, options: np.ndarray
@@ -211,9 +235,9 @@ class Student(_Model):
 
         None for a student that takes the mean of all frames. Arguments are those of `logits`.
         """
-        if "attention" not in {output.name for output in self._session.get_outputs()}:
+        if "attention" not in self._outputs:
             return None
-        return self._run("attention", _named(samples, questions, options))
+        return self._run(["attention"], _named(samples, questions, options))[0]
 
 
 def _named(
@@ -280,7 +304,7 @@ class Classifier(_Model):
 
     def logits(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 logits `(C,)` for the samples of one clip `(N,)`, as they are."""
-        return self._run("logits", {"waveform": samples})
+        return self._run(["logits"], {"waveform": samples})[0]
 
 
 def _pieces(blocks: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, bool]]:

@@ -6,9 +6,11 @@ from typing import Any
 
 from earshot.cli.shared import bar, model, print_json, words
 from earshot.features import audio
-from earshot.predict import PredictError, Student
+from earshot.predict import Attention, PredictError, Student
 
 STUDENT = Path("models/listening/onnx/listening-kd_pool/student.int8.onnx")
+LITTLE = 0.1  # seconds of silence that are not worth a word
+DIGITS = 4
 EXAMPLE = """example:
   earshot answer clip.wav --question "What did Mary buy?" \\
       --option "a bike" --option "a lamp" --option "a coat"
@@ -59,6 +61,8 @@ def run(chosen: argparse.Namespace) -> None:
             "tied": tied,
             "probabilities": result.probabilities,
             "seconds": result.seconds,
+            "silence": result.silence,
+            "attention": [_attention(one) for one in result.attention],
             "milliseconds": result.milliseconds,
         }
         print_json(content)
@@ -72,3 +76,12 @@ def run(chosen: argparse.Namespace) -> None:
     if tied:
         print(f"a tie: {' and '.join(map(repr, tied))} are equally probable to this student")
     print(f"answered in {result.milliseconds:.1f} ms, {result.seconds:.2f} s of audio")
+    if max(result.silence) >= LITTLE:
+        before, after = result.silence
+        print(f"left out as silence: {before:.2f} s at the beginning, {after:.2f} s at the end")
+
+
+def _attention(one: Attention) -> dict[str, Any]:
+    """Return a piece's attention as JSON: a row of weights per option."""
+    weights = one.weights.astype(float).round(DIGITS).tolist()
+    return {"begin": one.begin, "end": one.end, "weights": weights}

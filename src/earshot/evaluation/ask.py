@@ -1,6 +1,4 @@
-"""The models of a track answer items: teachers and float students by torch, int8 files as
-shipped.
-"""
+"""The models of a track answer items: float students by torch, ONNX files as shipped."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +9,7 @@ import pandas as pd
 
 from earshot import predict
 from earshot.evaluation.metrics import Answers
-from earshot.features.recordings import Recordings
+from earshot.features.recordings import Change, Recordings
 from earshot.models.students import load_student
 from earshot.params import Student
 from earshot.runtime.progress import track, workers
@@ -33,14 +31,19 @@ def student_answers(
     return [predict_items(student, task, loader) for student in students]
 
 
-def int8_answers(
-    files: Sequence[Path], items: Sequence[Item], manifest: pd.DataFrame
+def file_answers(
+    files: Sequence[Path],
+    items: Sequence[Item],
+    manifest: pd.DataFrame,
+    seed: int = 0,
+    change: Change | None = None,
 ) -> list[Answers]:
-    """Return the answers of one recipe's int8 files, seed by seed, from waveforms, as on a
-    device.
+    """Return the answers of ONNX files of one recipe, file by file, from waveforms, as on a
+    device; `change` happens to the recordings before.
     """
     students = [predict.load(path) for path in files]
-    recordings = Recordings(manifest, sample_rate=students[0].sample_rate)
+    rate = students[0].sample_rate
+    recordings = Recordings(manifest, seed=seed, sample_rate=rate, change=change)
     answers: list[Answers] = [{} for _ in students]
     passages = by_audio(items)
 
@@ -53,7 +56,7 @@ def int8_answers(
     # Threads do, as ONNX Runtime leaves the GIL while it computes.
     with ThreadPoolExecutor(workers()) as pool:
         asked = pool.map(ask, passages.items())
-        results = track(asked, "int8 answers", total=len(passages), unit="passage")
+        results = track(asked, "answers of files", total=len(passages), unit="passage")
         for about, of_students in zip(passages.values(), results, strict=True):
             for of_student, probabilities in zip(answers, of_students, strict=True):
                 rows = zip(about, probabilities, strict=True)

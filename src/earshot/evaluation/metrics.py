@@ -153,6 +153,18 @@ def score(
     return scores
 
 
+def accuracy_interval(
+    probabilities: np.ndarray,
+    answers: np.ndarray,
+    clusters: np.ndarray,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Return the accuracy of one model alone, with its interval."""
+    tables = confusions(probabilities, answers, clusters)
+    return _interval("accuracy", tables, _accuracy, resamples, seed)
+
+
 def paired_gain(
     a: np.ndarray,
     b: np.ndarray,

@@ -110,7 +110,7 @@ def _write_part(params: Features, views: Views, seed: int, task: tuple[Path, lis
                 reasons[clip.id] = reason
                 continue
             for view in clip.views:
-                through = device_views.through_device(
+                through = device_views.in_view(
                     samples, clip.id, view, params.sample_rate, views, seed
                 )
                 yield clip.id, view, log_mel(through, params)

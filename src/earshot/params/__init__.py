@@ -23,7 +23,6 @@ from earshot.params.data import (
     SyntheticScenes,
     SyntheticSpeech,
     TAU2022Download,
-    Views,
 )
 from earshot.params.experiments import Guard, Range, Search, Sweep
 from earshot.params.models import (
@@ -54,6 +53,7 @@ from earshot.params.recipes import (
     Terms,
 )
 from earshot.params.section import Count, Positive, Section, Split
+from earshot.params.views import Conditions, Views
 
 
 class ParameterError(ValueError):
@@ -88,7 +88,8 @@ class Evaluate(Section):
     """Recipes compared, the gains printed (`a_vs_b`), and how intervals and latency are measured.
 
     A student above `limits` fails the stage; null switches the gate off. MACs and latency are of
-    one clip of `reference_seconds`.
+    one clip of `reference_seconds`. How the shipped student stands noise, rooms and the like is
+    measured on `robustness_passages` of the test; null takes all.
     """
 
     recipes: list[str] = Field(min_length=1)
@@ -96,6 +97,7 @@ class Evaluate(Section):
     resamples: Annotated[int, Field(ge=100)] = 2000
     latency_clips: Count = 20
     reference_seconds: Positive = 10.0
+    robustness_passages: Count | None = None
     limits: Limits | None = None
 
 

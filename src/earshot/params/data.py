@@ -1,4 +1,4 @@
-"""The audio, and how much of it is labelled: corpora, features, views, items."""
+"""The audio, and how much of it is labelled: corpora, features, items."""
 
 from typing import Annotated, Literal
 
@@ -190,19 +190,6 @@ class Features(Section):
                 f"sample_rate/2={self.sample_rate / 2}"
             )
         return self
-
-
-class Views(Section):
-    """ADIR: numbered versions of training clips as other devices would have recorded them; version
-    0 is the clip itself.
-
-    Responses are the recordings in the folder `responses`, or parametric ones when it is null. Only
-    clips of `devices` get views; null means all.
-    """
-
-    count: Annotated[int, Field(ge=0)] = 0
-    responses: str | None = None
-    devices: list[str] | None = None
 
 
 class Pool(Section):

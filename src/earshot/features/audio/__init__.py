@@ -1,5 +1,5 @@
 """Audio files in, samples out: any format libsndfile reads, to its end."""
 
-from earshot.features.audio.files import AudioError, check, decode, header, stream
+from earshot.features.audio.files import AudioError, audible, check, decode, header, stream
 
-__all__ = ["AudioError", "check", "decode", "header", "stream"]
+__all__ = ["AudioError", "audible", "check", "decode", "header", "stream"]

@@ -17,6 +17,8 @@ _FLOATS = ("FLOAT", "DOUBLE")
 _RATES = (1000, 1_000_000)  # Hz, the lowest and highest that a recording may have
 _LOUDEST = 2.0  # of float samples: mixing goes beyond 1, other scales far beyond
 _EDGE = 0.05  # seconds at either end in which filters and codecs ring
+_STEP = 0.01  # seconds whose loudness is one
+_MARGIN = 0.1  # seconds left around the sound when silence is cut off
 
 
 class AudioError(ValueError):
@@ -170,3 +172,19 @@ def check(samples: np.ndarray, sample_rate: int, min_seconds: float, min_rms: fl
     edge = min(int(_EDGE * sample_rate), len(samples) // 4)
     inner = samples[edge : len(samples) - edge]
     return "silent" if inner.std(dtype=np.float64) < min_rms else None
+
+
+def audible(samples: np.ndarray, sample_rate: int, silence_db: float = 40.0) -> tuple[int, int]:
+    """Return where the sound begins and where it ends in samples `(N,)`.
+
+    Silence at the ends is what is `silence_db` below the loudest hundredth of a second; a tenth of
+    a second of it is kept.
+    """
+    size = max(1, round(_STEP * sample_rate))
+    steps = np.pad(samples, (0, -len(samples) % size)).reshape(-1, size)
+    power = np.square(steps, dtype=np.float64).mean(1)
+    loud = np.flatnonzero(power > power.max(initial=0.0) * 10 ** (-silence_db / 10))
+    if not len(loud):
+        return 0, len(samples)
+    margin = round(_MARGIN * sample_rate)
+    return max(0, loud[0] * size - margin), min(len(samples), (loud[-1] + 1) * size + margin)
