@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT
-from test_pipeline import Project
+from repository import Project
 
 from earshot.corpora import files
 from earshot.params import TAU2022, CommonVoice, LibriSpeech, Manifest

@@ -22,6 +22,7 @@ import pytest
 import soundfile
 import yaml
 from conftest import ROOT
+from repository import SHRUNK, Project, ran
 
 from earshot.tables import answers, items
 from earshot.tables.sequences import Store
@@ -43,135 +44,6 @@ BAD = {
     "notes": "notes.wav",
     "silent": "silent.wav",
 }
-SHRUNK = {
-    "tracks.listening.corpus.passages": {
-        "teacher": 60,
-        "pool": 60,
-        "fewshot": 10,
-        "validation": 20,
-        "test": 60,
-    },
-    "tracks.listening.corpus.fewshot_retellings": 4,
-    "tracks.listening.fewshot.teacher_rounds": 1,
-    "teachers.listening.epochs": 2,
-    "tracks.listening.cache.part": 8,
-    "tracks.listening.student.hidden": 32,
-    "tracks.listening.distill.seeds": 2,
-    "tracks.listening.quantize.agreement_items": 6,
-    "tracks.listening.evaluate.resamples": 200,
-    "tracks.listening.evaluate.latency_clips": 2,
-    "recipes.listening-hard.epochs": 2,
-    "recipes.listening-kd.epochs": 2,
-    "recipes.listening-kd_pool.epochs": 3,
-    "tracks.scenes.corpus.segments": {"train": 4, "test": 2},
-    "tracks.scenes.corpus.clips": {"train": 3, "test": 1},
-    "tracks.scenes.corpus.validation_share": 0.25,
-    "tracks.scenes.fewshot.share": 50,
-    "teachers.scenes.epochs": 2,
-    "tracks.scenes.cache.part": 8,
-    "tracks.scenes.distill.seeds": 2,
-    "tracks.scenes.quantize.agreement_items": 6,
-    "tracks.scenes.evaluate.resamples": 200,
-    "tracks.scenes.evaluate.latency_clips": 2,
-    "recipes.scenes-hard.epochs": 2,
-    "recipes.scenes-kd.epochs": 2,
-    "recipes.scenes-layered.epochs": 3,
-    "recipes.scenes-layered.terms.front.alone": 1,
-    "recipes.scenes-layered.qat.epochs": 2,
-    "recipes.scenes-layered_plain.epochs": 2,
-    "recipes.scenes-layered_plain.terms.front.alone": 1,
-}
-
-
-class Project:
-    """A copy of the repository, committed, with some parameters changed."""
-
-    def __init__(self, root: Path, parameters: dict[str, object]):
-        self.root = root
-        own = {
-            "DVC_NO_ANALYTICS": "1",
-            "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        own["PYTHONPATH"] = "src"
-        names = {
-            f"GIT_{who}_{what}": "test@example.org"
-            for who in ("AUTHOR", "COMMITTER")
-            for what in ("NAME", "EMAIL")
-        }
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = (
-            {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-            | own
-            | names
-            | {"PATH": path}
-        )
-        listed = subprocess.check_output(
-            ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, text=True
-        )
-        for name in filter(None, listed.split("\0")):
-            # which DVC makes
-            if (ROOT / name).is_file() and not name.startswith(("data/", "models/")):
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, root / name)
-        for key, value in parameters.items():
-            self.set(key, value)
-        self.git("init", "--quiet")
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", "start")
-
-    def run(self, *command: str) -> str:
-        """Run a command; return what it printed on both streams."""
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
-        return done.stdout
-
-    def git(self, *arguments: str) -> str:
-        return self.run("git", *arguments)
-
-    def dvc(self, *arguments: str) -> str:
-        return self.run("dvc", *arguments)
-
-    def earshot(self, *arguments: str) -> str:
-        return self.run(sys.executable, "-m", "earshot.cli", *arguments)
-
-    def json(self, *arguments: str) -> dict:
-        """Return what a dvc command prints as JSON, warnings left out."""
-        return json.loads(
-            subprocess.check_output(["dvc", *arguments], cwd=self.root, env=self.environment)
-        )
-
-    def set(self, key: str, value: object) -> None:
-        """Change a parameter in params.yaml."""
-        content = yaml.safe_load((self.root / "params.yaml").read_text())
-        *path, last = key.split(".")
-        part = content
-        for name in path:
-            part = part[name]
-        part[last] = value
-        (self.root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-
-    def restore(self) -> None:
-        """Go back to what is committed."""
-        self.git("reset", "--quiet", "--hard")
-        self.dvc("checkout", "--quiet", "--force")
-
-    def quality(self, track: str = "listening") -> bytes:
-        return (self.root / f"metrics/{track}/quality.json").read_bytes()
-
-
-def ran(output: str) -> set[str]:
-    """Return the stages that `dvc repro` says it ran (or would run)."""
-    return {
-        line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")
-    }
 
 
 def bytes_under(*paths: Path) -> dict[str, str]:
@@ -516,32 +388,27 @@ def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
 # one's own recordings, some of them unusable
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory) -> Project:
+@pytest.fixture
+def own(tmp_path) -> Project:
     """A project on a user's table of twelve good recordings and four that cannot be used."""
-    root = tmp_path_factory.mktemp("own")
-    clips = root / "recordings"
+    clips = tmp_path / "recordings"
     clips.mkdir()
     rng = np.random.default_rng(0)
     rows = []
-    for number in range(12):
-        soundfile.write(clips / f"good{number}.flac", rng.normal(0, 0.1, 8000), 16_000)
-        rows.append(
-            (f"good{number}.flac", f"voice{number % 3}", "teacher", f"words number {number}")
-        )
+    for n in range(12):
+        soundfile.write(clips / f"good{n}.flac", rng.normal(0, 0.1, 8000), 16_000)
+        rows.append((f"good{n}.flac", f"voice{n % 3}", "teacher", f"words number {n}"))
     whole = (clips / "good0.flac").read_bytes()
     (clips / "corrupt.flac").write_bytes(whole[:60] + rng.bytes(len(whole) // 2))
     (clips / "empty.wav").write_bytes(b"")
     (clips / "notes.wav").write_text("Buy milk.\n")
     soundfile.write(clips / "silent.wav", np.zeros(16_000), 16_000)
     rows += [(name, "voice9", "teacher", "words") for name in BAD.values()]
-    pd.DataFrame(rows, columns=["path", "speaker", "split", "text"]).to_csv(
-        clips / "clips.csv", index=False
-    )
+    table = pd.DataFrame(rows, columns=["path", "speaker", "split", "text"])
+    table.to_csv(clips / "clips.csv", index=False)
     corpus = {"name": "manifest", "path": "recordings/clips.csv"}
-    return Project(
-        root, {"tracks.listening.corpus": corpus, "tracks.listening.features.max_bad_share": 0.25}
-    )
+    share = "tracks.listening.features.max_bad_share"
+    return Project(tmp_path, {"tracks.listening.corpus": corpus, share: 0.24})
 
 
 def rejected(project: Project) -> dict[str, str]:
@@ -550,35 +417,18 @@ def rejected(project: Project) -> dict[str, str]:
     return {id: Path(path).name for id, path in zip(table["id"], table["path"], strict=True)}
 
 
-def test_unusable_recordings_are_listed_and_the_rest_goes_on(own):
-    assert ran(own.dvc("repro", "features@listening")) == {
-        "inputs@listening",
-        "download@listening",
-        "features@listening",
-    }
+def test_too_many_unusable_recordings_stop_a_run_that_else_goes_on_without_them(own):
+    command, mel = ["dvc", "repro", "features@listening"], own.root / "data/listening/mel.parquet"
+    failed = subprocess.run(
+        command, cwd=own.root, env=own.environment, capture_output=True, text=True
+    )
+    printed = failed.stdout + failed.stderr
+    assert failed.returncode != 0 and "Traceback" not in printed
+    (line,) = (one for one in printed.splitlines() if one.startswith("features@listening: "))
+    assert "4 of 16 clips are unusable, 25.0%; max_bad_share allows 24.0%" in line
+    assert "corrupt.flac" in line and rejected(own) == BAD and not mel.exists()
+
+    own.set("tracks.listening.features.max_bad_share", 0.25)
+    assert "features@listening" in ran(own.run(*command))
     assert rejected(own) == BAD
-    assert {id for id, _ in Store(own.root / "data/listening/mel.parquet")} == {
-        f"good{i}" for i in range(12)
-    }
-
-
-def test_too_many_unusable_recordings_stop_the_stage_with_one_line(own):
-    own.set("tracks.listening.features.max_bad_share", 0.24)
-    done = subprocess.run(
-        ["dvc", "repro", "features@listening"],
-        cwd=own.root,
-        env=own.environment,
-        capture_output=True,
-        text=True,
-    )
-    said = [
-        line
-        for line in (done.stdout + done.stderr).splitlines()
-        if line.startswith("features@listening: ")
-    ]
-    assert done.returncode != 0 and len(said) == 1 and "Traceback" not in done.stdout + done.stderr
-    assert (
-        "4 of 16 clips are unusable, 25.0%; max_bad_share allows 24.0%" in said[0]
-        and "corrupt.flac" in said[0]
-    )
-    assert rejected(own) == BAD and not (own.root / "data/listening/mel.parquet").exists()
+    assert {id for id, _ in Store(mel)} == {f"good{n}" for n in range(12)}

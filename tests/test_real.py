@@ -8,10 +8,10 @@ import json
 import pytest
 import yaml
 from conftest import ROOT
+from repository import SHRUNK, Project, ran
 from server import Server
 from test_archives import tarball, tree, zipped
 from test_hub import Hub, checkpoints  # noqa: F401 (a fixture)
-from test_pipeline import SHRUNK, Project, ran
 
 from earshot.corpora import CORPORA
 from earshot.params import SyntheticScenes, SyntheticSpeech
