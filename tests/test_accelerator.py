@@ -29,25 +29,22 @@ from learning import (
     tiny_checkpoint,
 )
 from safetensors.torch import load_file
+from students import bilstm, recurrent
 from torch import nn
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
-from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.wav2vec2 import Teacher
-from earshot.params import BiLSTM
 from earshot.teacher import ask, auxiliary, frozen
 from earshot.training.batches import Loader
 from earshot.training.loop import Trainer, predict, validate
 from earshot.training.output import run
 
-STUDENT = BiLSTM(name="bilstm", hidden=6, stack=2, text=TEXT)
 SECONDS = {"u0": 0.3, "u1": 0.41, "u2": 0.3, "u3": 0.3, "u4": 0.28, "u5": 0.41}
 
 
-def student() -> BiLSTMStudent:
-    torch.manual_seed(5)
-    return BiLSTMStudent(STUDENT, 4, TASK)
+def student() -> nn.Module:
+    return bilstm(recurrent(hidden=6, stack=2, text=TEXT), 4, seed=5)
 
 
 def hard_labels(output, batch) -> dict[str, torch.Tensor]:

@@ -60,18 +60,13 @@ def tree(root: Path, clips: list[Clip], subsets: dict[str, set[str]] = SUBSETS) 
     """Lay spoken clips out as LibriSpeech does: FLAC by subset, speaker and chapter, with
     transcripts.
     """
-    speakers = {
-        name: str(100 + number)
-        for number, name in enumerate(sorted({clip.speaker for clip in clips}))
-    }
-    chapters = {
-        name: str(9000 + number)
-        for number, name in enumerate(sorted({clip.passage for clip in clips}))
-    }
+    speakers = sorted({clip.speaker for clip in clips})
+    chapters = sorted({clip.passage for clip in clips})
     counts: dict[Path, int] = {}
     for clip in clips:
         subset = next(name for name, splits in subsets.items() if clip.split in splits)
-        speaker, chapter = speakers[clip.speaker], chapters[clip.passage]
+        speaker = str(100 + speakers.index(clip.speaker))
+        chapter = str(9000 + chapters.index(clip.passage))
         folder = root / subset / speaker / chapter
         folder.mkdir(parents=True, exist_ok=True)
         id = f"{speaker}-{chapter}-{counts.setdefault(folder, 0):04d}"
@@ -238,9 +233,8 @@ def test_a_folder_of_the_users_is_used(librispeech, speech, server, tmp_path):
     corpus = librispeech()
     assert [part.there for part in archives.plan(corpus)] == [False, True, False]
     assert clips(corpus) == clips(elsewhere(corpus, speech))
-    assert {request.path for request in server.log} == {
-        f"/librispeech/{part}.tar.gz" for part in SUBSETS
-    } - {"/librispeech/dev-clean.tar.gz"}
+    asked = {request.path for request in server.log}
+    assert asked == {f"/librispeech/{part}.tar.gz" for part in ("train-clean-5", "test-clean")}
 
 
 def test_a_folder_that_lacks_utterances_is_named(librispeech, tmp_path, server):
@@ -248,16 +242,12 @@ def test_a_folder_that_lacks_utterances_is_named(librispeech, tmp_path, server):
     chapter.mkdir(parents=True)
     soundfile.write(chapter / "1-2-0000.flac", [0.1] * 1600, 16_000)
     (chapter / "1-2.trans.txt").write_text("1-2-0000 YES\n1-2-0001 NO\n")
-    with pytest.raises(
-        CorpusError,
-        match=r"root/dev-clean: 1-2-0001\.flac is missing \(1 of 2 such\); remove the folder",
-    ):
+    line = r"root/dev-clean: 1-2-0001\.flac is missing \(1 of 2 such\); remove the folder"
+    with pytest.raises(CorpusError, match=line):
         clips(librispeech(["dev-clean"]))
     (chapter / "1-2.trans.txt").unlink()
-    with pytest.raises(
-        CorpusError,
-        match=r"root/dev-clean: 1 utterances, not 2703; remove .* take 'dev-clean' out of",
-    ):
+    line = "root/dev-clean: 1 utterances, not 2703; remove .* take 'dev-clean' out of"
+    with pytest.raises(CorpusError, match=line):
         clips(librispeech(["dev-clean"], table=None))
     assert server.log == []
     assert len(clips(librispeech(["dev-clean"]))) == 1  # nothing is known of it
@@ -270,14 +260,6 @@ def test_unpacking_that_was_interrupted_is_finished(librispeech, speech, server,
     next((root / ".unpacked").glob("*.json")).unlink()
     next(root.glob("dev-clean/*/*/*.flac")).unlink()
     assert clips(corpus) == found and len(server.log) == 1
-
-
-def test_a_folder_that_was_taken_away_is_fetched_again(librispeech, server, tmp_path):
-    corpus = librispeech(["dev-clean"])
-    found = clips(corpus)
-    (tmp_path / "root/dev-clean").rename(tmp_path / "away")
-    assert not archives.plan(corpus)[0].there
-    assert clips(corpus) == found and len(server.log) == 2
 
 
 def test_librisqa_comes_beside_the_speech(librispeech, packed, tmp_path):
@@ -294,25 +276,17 @@ def test_librisqa_comes_beside_the_speech(librispeech, packed, tmp_path):
 def test_tau_comes_as_it_lies(tau, scenes, server, tmp_path, keep):
     corpus = tau(keep_archives=keep)
     found = clips(corpus)
-    assert found == clips(elsewhere(corpus, scenes)) and {clip.subset for clip in found} > {
-        5,
-        50,
-        100,
-    }
+    assert found == clips(elsewhere(corpus, scenes))
+    assert {clip.subset for clip in found} > {5, 50, 100}
     assert len(server.log) == 23 and clips(corpus) == found and len(server.log) == 23
     assert len(list((tmp_path / "root/archives").glob("*.zip"))) == (17 if keep else 0)
     assert all(part.there for part in archives.plan(corpus)) and len(archives.plan(corpus)) == 23
 
 
 def test_a_whole_tau_of_the_users_is_used(tau, scenes, server, tmp_path):
-    for name in (
-        "audio",
-        "evaluation_setup",
-        "meta.csv",
-        "README.md",
-        *(f"split{n}.csv" for n in (5, 10, 25, 50, 100)),
-    ):
-        (tmp_path / "root").mkdir(exist_ok=True)
+    lists = (f"split{n}.csv" for n in (5, 10, 25, 50, 100))
+    (tmp_path / "root").mkdir()
+    for name in ("audio", "evaluation_setup", "meta.csv", "README.md", *lists):
         (tmp_path / "root" / name).symlink_to(scenes / name)
     corpus = tau(parts=["doc", "meta", "audio", "subsets"])
     assert [part.name for part in archives.plan(corpus) if not part.there] == ["test.csv"]
@@ -323,21 +297,13 @@ def test_a_whole_tau_of_the_users_is_used(tau, scenes, server, tmp_path):
 def test_a_list_with_too_few_rows_is_named(tau, tmp_path, server):
     (tmp_path / "root").mkdir()
     (tmp_path / "root/split5.csv").write_text("filename\nx.wav\n")
-    with pytest.raises(
-        CorpusError, match=r"root/split5\.csv: 1 rows, not 6980; remove it to have it fetched"
-    ):
+    line = r"root/split5\.csv: 1 rows, not 6980; remove it to have it fetched"
+    with pytest.raises(CorpusError, match=line):
         clips(tau(parts=["split5.csv"], table=None))
     assert server.log == []
 
 
 # faults
-
-
-def test_a_wrong_checksum_is_named(librispeech, packed, tmp_path):
-    table = checksums(tmp_path / "wrong.yaml", packed["librispeech"], dev_clean="0" * 32)
-    with pytest.raises(FetchError, match=rf"archives/dev-clean\.tar\.gz: .*{'0' * 32}"):
-        clips(librispeech(["dev-clean"], table=table))
-    assert not (tmp_path / "root/dev-clean").exists()
 
 
 def test_the_built_in_checksum_guards_against_other_files(librispeech, server):
@@ -349,10 +315,8 @@ def test_an_archive_of_something_else_is_named(librispeech, server, packed, tmp_
     body = packed["librispeech"]["test-clean"][1]
     server.files["/librispeech/dev-clean.tar.gz"] = body
     table = checksums(tmp_path / "other.yaml", {"dev-clean": ("", body)})
-    with pytest.raises(
-        CorpusError,
-        match=r"dev-clean\.tar\.gz: brought no 'dev-clean' to .*root \(download part 'dev-clean'\)",
-    ):
+    line = r"dev-clean\.tar\.gz: brought no 'dev-clean' to .*root \(download part 'dev-clean'\)"
+    with pytest.raises(CorpusError, match=line):
         clips(librispeech(["dev-clean"], table=table))
 
 
@@ -374,26 +338,21 @@ def test_a_table_that_cannot_be_used_is_named(librispeech, tmp_path, content, me
     assert "\n" not in str(error.value)
 
 
-def test_parts_that_do_not_exist_are_named(content):
-    for track, corpus, told in (
-        (
-            "listening",
-            {"name": "librispeech", "splits": {"dev-clean": "test"}},
-            "'train-clean-100', .* or 'librisqa-test'",
-        ),
+@pytest.mark.parametrize(
+    ("track", "corpus", "told"),
+    [
+        ("listening", {"name": "librispeech", "splits": {"dev-clean": "test"}}, "'librisqa-test'"),
         ("scenes", {"name": "tau2022"}, "'doc', 'meta', 'audio', .* or 'test.csv'"),
+    ],
+)
+def test_parts_that_do_not_exist_are_named(content, track, corpus, told):
+    for parts, fault in (
+        (["dev"], rf"parts\.0='dev': .*{told}"),
+        ([], r"parts=\[\]: .*at least 1"),
     ):
-        content["tracks"][track]["corpus"] = corpus | {"root": "x", "download": {"parts": ["dev"]}}
-        with pytest.raises(
-            ParameterError, match=rf"tracks\.{track}\.corpus\.download\.parts\.0='dev': .*{told}"
-        ):
+        content["tracks"][track]["corpus"] = corpus | {"root": "x", "download": {"parts": parts}}
+        with pytest.raises(ParameterError, match=rf"tracks\.{track}\.corpus\.download\.{fault}"):
             parse(content)
-        content["tracks"][track]["corpus"]["download"]["parts"] = []
-        with pytest.raises(
-            ParameterError, match=rf"tracks\.{track}\.corpus\.download\.parts=\[\]: .*at least 1"
-        ):
-            parse(content)
-        del content["tracks"][track]["corpus"]["download"]
 
 
 # the stage
@@ -405,11 +364,8 @@ def test_the_stage_fetches_what_the_parameters_say(librispeech, speech, server, 
     content["tracks"]["listening"]["fewshot"]["questions"] = 1
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     command = [sys.executable, str(ROOT / "stages/download.py"), "listening"]
-    settings = {
-        "cwd": tmp_path,
-        "env": os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        "timeout": 120,
-    }
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    settings = {"cwd": tmp_path, "env": environment, "timeout": 120}
     for _ in range(2):
         subprocess.run(command, check=True, **settings)
     assert len(server.log) == 3
@@ -433,13 +389,10 @@ def test_every_part_has_addresses_and_what_is_published_of_it(name, download):
     allowed = get_args(get_args(download.model_fields["parts"].annotation)[0])
     assert set(allowed) == set(table) | (set(archives.GROUPS) if name == "tau2022" else set())
     for part, archive in table.items():
-        assert archive.urls and all(
-            re.match(r"https://[^ ]+/", url) and archive.name in url for url in archive.urls
-        )
-        assert (
-            archive.md5 is None if archive.plain else re.fullmatch("[0-9a-f]{32}", archive.md5)
-        ), part
-        assert archive.size > 0, part
+        for url in archive.urls:
+            assert re.match(r"https://[^ ]+/", url) and archive.name in url
+        assert re.fullmatch("[0-9a-f]{32}", archive.md5 or "") or archive.plain, part
+        assert archive.urls and archive.size > 0, part
     sums = [archive.md5 for archive in table.values() if archive.md5]
     assert len(set(sums)) == len(sums)
     if name == "tau2022":
@@ -457,12 +410,10 @@ def test_what_unpacking_needs():
     first, second = (archives.LIBRISPEECH_PARTS[part].bytes for part in ("dev-clean", "test-clean"))
     grown = pytest.approx
     assert need(True, "dev-clean", "test-clean") == grown(1.12 * (first + second), abs=2)
-    assert need(False, "dev-clean", "test-clean") == grown(
-        1.12 * second + 0.12 * (first + second), abs=2
-    )
-    assert need(True, "dev-clean-2") == grown(
-        2.12 * 126_000_000, abs=2
-    )  # its size is not known exactly
+    unpacked = 1.12 * second + 0.12 * (first + second)
+    assert need(False, "dev-clean", "test-clean") == grown(unpacked, abs=2)
+    # its size is not known exactly
+    assert need(True, "dev-clean-2") == grown(2.12 * 126_000_000, abs=2)
     assert need(True, "librisqa-test") == 2_600_000
 
 

@@ -8,13 +8,11 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from students import cp_mobile, mobilenet, numbered
+from students import bilstm, cp_mobile, mobilenet, numbered, recurrent
 from torch import nn
 
 from earshot.evaluation import counters
 from earshot.export import size
-from earshot.models.bilstm import BiLSTMStudent
-from earshot.params import BiLSTM
 
 
 def test_parameters_count_frozen_and_shared_weights_once_and_no_buffers():
@@ -107,7 +105,7 @@ def test_what_a_part_does_itself_is_not_what_its_parts_do():
 def test_a_students_layers_add_up(kind):
     frames = torch.zeros(1, 51, 40), torch.tensor([51])
     if kind == "bilstm":
-        model = BiLSTMStudent(BiLSTM(name="bilstm", hidden=8), 40, numbered(10))
+        model = bilstm(recurrent(), 40, numbered(10))
     else:
         model = {"mobilenet": mobilenet, "cp_mobile": cp_mobile}[kind]()
     rows = counters.layers(model, *frames, call=lambda *inputs: model.head(model.pool(*inputs)))

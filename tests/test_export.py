@@ -10,6 +10,7 @@ import pytest
 import soxr
 import torch
 from onnx import helper
+from students import bilstm, recurrent
 
 from earshot.export.agreement import Clip, agreement
 from earshot.export.front_end import FRONT_END
@@ -20,22 +21,10 @@ from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.heads import ABSENT, encode
 from earshot.params import BiLSTM, Features, Text
 from earshot.predict import Student
-from earshot.tasks.choice import Choice
 from earshot.text import encode_item, pad
 
 TEXT = Text(buckets=64, dim=6)
 FEATURES = Features()
-
-
-def student(
-    stack: int = 4, layers: int = 2, hidden: int = 8, n_mels: int = 40, pool: str = "mean"
-) -> tuple[BiLSTMStudent, BiLSTM]:
-    text = TEXT.model_copy(update={"pool": pool})
-    params = BiLSTM(
-        name="bilstm", hidden=hidden, stack=stack, layers=layers, dropout=0.5, text=text
-    )
-    torch.manual_seed(3)
-    return BiLSTMStudent(params, n_mels, Choice(params.text)).eval(), params
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:
@@ -64,8 +53,11 @@ def by_torch(
     return model.head(encoded, torch.from_numpy(questions), torch.from_numpy(options)).numpy()
 
 
-def exported(folder, features: Features = FEATURES, name: str = "float.onnx", **shape):
-    model, params = student(**shape)
+def exported(
+    folder, features: Features = FEATURES, name: str = "float.onnx", pool: str = "mean", **shape
+):
+    params = recurrent(dropout=0.5, text=TEXT.model_copy(update={"pool": pool}), **shape)
+    model = bilstm(params, features.n_mels)
     export(model, features, params, folder / name, {"recipe": "kd"})
     return model, folder / name
 
@@ -117,7 +109,7 @@ def test_float_file_computes_what_pytorch_does(tmp_path, pool, stack, samples):
     ],
 )
 def test_every_feature_setting_is_in_the_file(tmp_path, features):
-    model, path = exported(tmp_path, features, n_mels=features.n_mels)
+    model, path = exported(tmp_path, features)
     clip, (questions, options) = noise(7_001), items()
     np.testing.assert_allclose(
         Student(path).logits(clip, questions, options),

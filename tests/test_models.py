@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from students import numbered
+from students import bilstm, numbered, recurrent
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -18,26 +18,16 @@ from earshot.models.heads import (
     OptionHead,
     masked_mean,
 )
-from earshot.params import BiLSTM, Text
+from earshot.params import Text
 from earshot.tasks.choice import Choice
 from earshot.text import PADDING, encode_item
 
 TEXT = Text(buckets=256, dim=8)
 
 
-def student(
-    stack: int = 1, layers: int = 2, hidden: int = 12, n_mels: int = 5, **changes
-) -> BiLSTMStudent:
-    torch.manual_seed(0)
-    params = BiLSTM(
-        name="bilstm",
-        hidden=hidden,
-        layers=layers,
-        stack=stack,
-        text=changes.pop("text", TEXT),
-        **changes,
-    )
-    return BiLSTMStudent(params, n_mels, Choice(params.text)).eval()
+def student(stack: int = 1, layers: int = 2, n_mels: int = 5, **changes) -> BiLSTMStudent:
+    known = {"hidden": 12, "stack": stack, "layers": layers, "text": TEXT}
+    return bilstm(recurrent(**known | changes), n_mels, seed=0)
 
 
 def mels(*lengths: int, width: int = 5) -> list[torch.Tensor]:
@@ -182,8 +172,7 @@ def test_a_head_reads_options_or_has_fixed_classes():
     attending = TEXT.model_copy(update={"pool": "attend"})
     assert isinstance(Choice(attending).head(6), AttentiveHead)
     assert isinstance(numbered(10).head(6), ClassHead)
-    params = BiLSTM(name="bilstm", hidden=4)
-    assert BiLSTMStudent(params, 5, numbered(10)).head.weight.shape == (10, 8)
+    assert bilstm(recurrent(hidden=4), 5, numbered(10)).head.weight.shape == (10, 8)
 
 
 @pytest.mark.parametrize("stack", [1, 4])
@@ -232,10 +221,6 @@ def test_question_options_and_audio_all_matter(pool):
     other = Encoded(other.pooled[1:], [other.layers[0][1:]], other.real[1:], other.passage[:1])
     questions, ids = asked("what did Mary buy", "a bike", "lamps")
     logits = reader(passage, questions, ids)
-    assert not torch.allclose(
-        reader(passage, asked("what did Mary lose", "x")[0], ids), logits, atol=1e-4
-    )
-    assert not torch.allclose(
-        reader(passage, questions, asked("x", "a bike", "coats")[1]), logits, atol=1e-4
-    )
-    assert not torch.allclose(reader(other, questions, ids), logits, atol=1e-4)
+    lost, coats = asked("what did Mary lose", "x")[0], asked("x", "a bike", "coats")[1]
+    for changed in ((passage, lost, ids), (passage, questions, coats), (other, questions, ids)):
+        assert not torch.allclose(reader(*changed), logits, atol=1e-4)

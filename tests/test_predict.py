@@ -10,16 +10,14 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-import torch
+from students import opinionated, recurrent
 
 from earshot import cli, predict
 from earshot.export.int8 import quantize
 from earshot.export.onnx_file import export
-from earshot.models.bilstm import BiLSTMStudent
-from earshot.params import BiLSTM, Features, Text
+from earshot.params import Features
 from earshot.predict import PredictError, Student
 from earshot.tables.items import Item
-from earshot.tasks.choice import Choice
 from earshot.text import encode_item
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -32,11 +30,8 @@ def model(tmp_path_factory) -> Path:
     it.
     """
     root = tmp_path_factory.mktemp("project")
-    params = BiLSTM(name="bilstm", hidden=8, stack=4, text=Text(buckets=64, dim=6))
-    torch.manual_seed(3)
-    student = BiLSTMStudent(params, 40, Choice(params.text))
-    student.head.embed[2].weight.data *= 60
-    export(student, Features(), params, root / "float.onnx", {})
+    params = recurrent()
+    export(opinionated(params), Features(), params, root / "float.onnx", {})
     quantize(root / "float.onnx", root / cli.answer.STUDENT)
     return root / cli.answer.STUDENT
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 from learning import ABOUT_EIGHT, TASK, TEXT, copied, eight_sequences, item, same
+from students import bilstm, recurrent
 from torch import nn
 
 from earshot.models import checkpoint
-from earshot.models.bilstm import BiLSTMStudent
-from earshot.params import BiLSTM
 from earshot.tasks.classes import Classes
 from earshot.tasks.task import Score
 from earshot.training import losses
@@ -34,11 +33,8 @@ def items():
     return ABOUT_EIGHT.copy()
 
 
-def student(dropout: float = 0.3) -> BiLSTMStudent:
-    torch.manual_seed(4)
-    return BiLSTMStudent(
-        BiLSTM(name="bilstm", hidden=6, stack=2, dropout=dropout, text=TEXT), 4, TASK
-    )
+def student(dropout: float = 0.3) -> nn.Module:
+    return bilstm(recurrent(hidden=6, stack=2, dropout=dropout, text=TEXT), 4, TASK, seed=4)
 
 
 class CrossEntropy(nn.Module):
