@@ -17,6 +17,7 @@ from learning import (
     copied,
     item,
     noise,
+    noting,
     same,
     teacher_params,
     tiny_checkpoint,
@@ -77,18 +78,9 @@ def random_teacher(checkpoint: str, **changes) -> Teacher:
 
 def tune(model, params, states, scratch, seed=3) -> list[dict[str, float]]:
     history = []
-    finetune.fine_tune(
-        model,
-        TASK,
-        params,
-        states,
-        TRAINING,
-        VALIDATION,
-        seed,
-        scratch,
-        lambda _, scores: history.append(scores),
-    )
-    return history
+    data = (states, TRAINING, VALIDATION)
+    finetune.fine_tune(model, TASK, params, *data, seed, scratch, noting(history))
+    return [scores for _, scores in history]
 
 
 # the encoder, cut in two
@@ -235,18 +227,9 @@ def test_training_from_cached_states_is_training_that_recomputes_them(
 
     def tuned(name: str, states) -> tuple[dict[str, torch.Tensor], list[float]]:
         model, seen = random_teacher(checkpoint).double(), []
-        finetune.fine_tune(
-            model,
-            TASK,
-            params,
-            states,
-            training,
-            VALIDATION,
-            3,
-            tmp_path / name,
-            lambda _, scores: seen.append(scores["loss"]),
-        )
-        return copied(model), seen
+        data = (states, training, VALIDATION)
+        finetune.fine_tune(model, TASK, params, *data, 3, tmp_path / name, noting(seen))
+        return copied(model), [scores["loss"] for _, scores in seen]
 
     fresh = random_teacher(checkpoint)
     exact_states = InMemory(fresh, recordings)
@@ -348,10 +331,8 @@ def test_a_saved_teacher_loads_and_answers_the_same(tmp_path, recordings, style)
     )
     tune(model, params, states, tmp_path / "scratch")
     saved.save(model, TASK, params, tmp_path / "saved")
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [
-        "identity.json",
-        "tuned.safetensors",
-    ]
+    files = sorted(path.name for path in (tmp_path / "saved").iterdir())
+    assert files == ["identity.json", "tuned.safetensors"]
     torch.manual_seed(1234)
     loaded = saved.load(params, "choice", tmp_path / "saved")[0]
     assert not any(module.training for module in loaded.modules())
@@ -466,17 +447,9 @@ def test_a_teacher_is_refused_before_a_clip_is_decoded(tmp_path):
     preprocessor(sampling_rate=8000)(tmp_path / "teacher")
     absent = clips(tmp_path / "clips", SECONDS).assign(path="absent.wav")
     with pytest.raises(CheckpointError, match="8000 Hz"):
-        tune_stage(
-            teacher_params(checkpoint),
-            "choice",
-            Recordings(absent),
-            TRAINING,
-            VALIDATION,
-            0,
-            tmp_path / "scratch",
-            tmp_path / "out",
-            lambda epoch, scores: None,
-        )
+        data = (Recordings(absent), TRAINING, VALIDATION)
+        folders = (tmp_path / "scratch", tmp_path / "out")
+        tune_stage(teacher_params(checkpoint), "choice", *data, 0, *folders, noting([]))
 
 
 def test_more_tuned_layers_than_layers_are_refused(tmp_path):
@@ -520,18 +493,9 @@ def test_the_full_size_teacher_takes_the_same_path(tmp_path):
     states = frozen.store_states(model, recordings, items, tmp_path / "lower.parquet")
     assert (states.width, states.frames("u0"), states.metadata["layer"]) == (768, 49, 10)
     history = []
-    finetune.fine_tune(
-        model,
-        task,
-        params,
-        states,
-        items,
-        items,
-        0,
-        tmp_path / "scratch",
-        lambda _, scores: history.append(scores),
-    )
-    assert len(history) == 1 and np.isfinite(history[0]["loss"])
+    data = (states, items, items)
+    finetune.fine_tune(model, task, params, *data, 0, tmp_path / "scratch", noting(history))
+    assert len(history) == 1 and np.isfinite(history[0][1]["loss"])
     shutil.rmtree(tmp_path / "scratch")
     saved.save(model, task, params, tmp_path / "teacher")
     tuned = copied(model)
