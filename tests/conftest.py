@@ -58,12 +58,8 @@ def zipf() -> Callable[..., list[Passage]]:
         share = 1 / np.arange(1, 601)
 
         def say() -> str:
-            return (
-                " ".join(
-                    rng.choice(vocabulary, size=rng.integers(5, 12), p=share / share.sum())
-                ).capitalize()
-                + "."
-            )
+            chosen = rng.choice(vocabulary, size=rng.integers(5, 12), p=share / share.sum())
+            return f"{' '.join(chosen).capitalize()}."
 
         return [
             Passage(

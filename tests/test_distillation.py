@@ -115,29 +115,6 @@ def test_a_batch_gets_the_signals_of_its_own_items(world):
     assert seen == len(asked)
 
 
-def test_students_of_a_seed_start_alike_whatever_the_recipe(world, tmp_path, monkeypatch):
-    begun = []
-    monkeypatch.setattr(
-        Distillation, "fit", lambda _, student, *__: begun.append(copied(student)) or 0.0
-    )
-    for number, (terms, epochs, data, seed) in enumerate(
-        [(HARD, 3, ["fewshot"], 0), (PAPER, 1, ["fewshot", "pool"], 0), (HARD, 3, ["fewshot"], 1)]
-    ):
-        torch.manual_seed(100 + number)
-        world.distill(recipe(terms, epochs, *data), tmp_path, seed)
-    assert same(begun[0], begun[1])
-    assert not same(begun[0], begun[2])
-
-
-def test_the_same_seed_ends_in_the_same_student_another_in_another(world, tmp_path):
-    students = [
-        world.distill(recipe(PAPER, 2), tmp_path / str(n), seed) for n, seed in enumerate((0, 0, 1))
-    ]
-    assert same(copied(students[0]), copied(students[1]))
-    assert not same(copied(students[0]), copied(students[2]))
-    assert not students[0].training
-
-
 def test_hard_labels_need_nothing_of_the_teacher(world, tmp_path, monkeypatch):
     first = world.distill(recipe(HARD, 2), tmp_path / "first")
     taught = world.distill(recipe(PAPER, 2), tmp_path / "kd")
@@ -148,22 +125,6 @@ def test_hard_labels_need_nothing_of_the_teacher(world, tmp_path, monkeypatch):
 
     monkeypatch.setattr(type(world.cache), "__getitem__", refuse)
     assert same(copied(world.distill(recipe(HARD, 2), tmp_path / "hard")), copied(first))
-
-
-def test_a_killed_distillation_ends_the_same(world, tmp_path):
-    expected, history = [], []
-    straight = world.distill(recipe(PAPER, 5), tmp_path / "straight", on_epoch=noting(expected))
-
-    def kill(epoch, _):
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        world.distill(recipe(PAPER, 5), tmp_path / "killed", on_epoch=kill)
-    resumed = world.distill(recipe(PAPER, 5), tmp_path / "killed", on_epoch=noting(history))
-    assert same(copied(resumed), copied(straight))
-    assert history == expected
-    assert set(history[0][1]) == {*("ce", "kd", "feature", "loss", "validation", "validation_loss")}
 
 
 def test_a_teacher_asked_about_the_pool_teaches_what_few_labels_cannot(

@@ -62,8 +62,8 @@ def test_named_commands_and_targets_exist():
     commands = {path.stem for path in (ROOT / "src/earshot/cli").glob("*.py")}
     for name in MARKDOWN:
         text = (ROOT / name).read_text()
-        assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets, name
-        assert set(re.findall(r"`earshot ([a-z]+)", text)) <= commands, name
+        assert set(re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text, re.M)) <= targets, name
+        assert set(re.findall(r"(?:^|`|\$ )earshot ([a-z]+)", text, re.M)) <= commands, name
 
 
 # the examples of docs/extending.md

@@ -75,19 +75,10 @@ def test_score_by_hand():
     assert scores["accuracy"] == pytest.approx(4 / 6)
     # passages hold 2, 2, 0 right of 2: all ends are shares of 3 draws
     assert (scores["accuracy_low"], scores["accuracy_high"]) == (0, 1)
-    assert scores["skill"]["detail"] == {
-        "accuracy": 1,
-        "accuracy_low": 1,
-        "accuracy_high": 1,
-        "items": 3,
-    }
+    ends = ("accuracy", "accuracy_low", "accuracy_high")
+    assert scores["skill"]["detail"] == dict.fromkeys(ends, 1) | {"items": 3}
     assert scores["skill"]["main_idea"]["accuracy"] == 0.5
-    assert scores["skill"]["inference"] == {
-        "accuracy": 0,
-        "accuracy_low": 0,
-        "accuracy_high": 0,
-        "items": 1,
-    }
+    assert scores["skill"]["inference"] == dict.fromkeys(ends, 0) | {"items": 1}
     assert (scores["seeds"], scores["items"]) == (1, 6)
 
 

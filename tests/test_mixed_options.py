@@ -16,13 +16,10 @@ from earshot.evaluation import ask, choice, metrics, plots
 from earshot.evaluation.validation import VALIDATION
 from earshot.export.int8 import quantize
 from earshot.export.onnx_file import export
-from earshot.features.log_mel import log_mel
 from earshot.params import Evaluate, Features, Text
 from earshot.tables.items import Item
 from earshot.tasks.choice import Choice
 from earshot.text import encode, encode_item
-from earshot.training.batches import Loader
-from earshot.training.loop import predict as predict_items
 from earshot.workbench.report import data as report
 
 BUCKETS = 4096
@@ -36,13 +33,6 @@ ITEMS = [
     Item(id, "test", "detail", f"p{n // 3}", (f"u{n // 3}",), f"What is it, {id}?", options, n % 2)
     for n, (id, options) in enumerate(OPTIONS.items())
 ]
-
-
-class Frames(dict):
-    """Log-mel frames by clip and view."""
-
-    def frames(self, id: str) -> int:
-        return len(self[id, 0])
 
 
 STUDENT = recurrent(text=Text(buckets=BUCKETS, dim=6))
@@ -92,18 +82,6 @@ def test_a_file_answers_a_set_as_it_answers_each_question(files, form, within):
         alone = predict.softmax(one.logits(samples, question[None], options[None])[0])
         assert answers[item.id] == pytest.approx(alone, abs=within)
         assert len(alone) == len(item.options) and np.ptp(alone) > 1e-3
-
-
-def test_float_students_and_files_agree(files):
-    clips = {
-        (f"u{n}", 0): log_mel(soundfile.read(files / f"u{n}.wav", dtype="float32")[0], Features())
-        for n in range(2)
-    }
-    loader = Loader(ITEMS, Frames(clips), Choice(STUDENT.text), 4)
-    by_torch = predict_items(opinionated(STUDENT), loader.task, loader)
-    (by_file,) = ask.int8_answers([files / "float.onnx"], ITEMS, manifest(files))
-    for item in ITEMS:
-        assert by_torch[item.id] == pytest.approx(by_file[item.id], abs=1e-3)
 
 
 def answering(right: set[str]) -> dict[str, np.ndarray]:

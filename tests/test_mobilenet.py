@@ -108,13 +108,8 @@ def test_blocks_are_joined_where_shapes_agree(inputs, outputs, stride, pooled, j
     assert found.shape == (2, outputs, 6 // stride[0], 4 // stride[1])
     nn.init.zeros_(block.project.conv.weight)
     rest = block(maps, None)
-    expected = (
-        torch.zeros_like(rest)
-        if not joined
-        else MeanAround(stride)(maps, None)
-        if shortcut
-        else maps
-    )
+    expected = MeanAround(stride)(maps, None) if shortcut else maps
+    expected = expected if joined else torch.zeros_like(rest)
     assert torch.allclose(rest, expected, atol=1e-6)
 
 
@@ -157,12 +152,8 @@ def test_what_the_stages_say():
     model = mobilenet(widths=[12, 20, 28], blocks=[2, 1, 1], stem=8)
     pooled, stages = model.encode(*mels(51, 51))
     assert pooled.shape == (2, 28) and model.width == 28
-    assert [tuple(stage.shape) for stage in stages] == [
-        (2, 26, 8 * 20),
-        (2, 26, 12),
-        (2, 13, 20),
-        (2, 7, 28),
-    ]
+    shapes = [(2, 26, 8 * 20), (2, 26, 12), (2, 13, 20), (2, 7, 28)]
+    assert [tuple(stage.shape) for stage in stages] == shapes
     assert torch.allclose(stages[-1].mean(1), pooled, atol=1e-6)
     assert torch.equal(model.pool(*mels(51, 51)), pooled)
     assert torch.equal(model(*mels(51, 51)), model.head(pooled))
@@ -240,12 +231,8 @@ def test_cp_mobile_is_the_baseline():
     frames = torch.zeros(1, 65, 256), torch.tensor([65])
     pooled, stages = model.encode(*frames)
     assert pooled.shape == (1, 104)
-    assert [tuple(stage.shape) for stage in stages] == [
-        (1, 17, 32 * 64),
-        (1, 17, 32),
-        (1, 17, 56),
-        (1, 17, 104),
-    ]
+    shapes = [(1, 17, 32 * 64), (1, 17, 32), (1, 17, 56), (1, 17, 104)]
+    assert [tuple(stage.shape) for stage in stages] == shapes
     # the third halves frequency
     blocks = 2 * 1088 * (2048 + 576 + 2048) + (1088 * 2048 + 544 * 576 + 544 * 2048)
     blocks += (

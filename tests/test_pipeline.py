@@ -38,12 +38,7 @@ TABLES = {
     "reliability": {"confidence", "accuracy", "count"},
     "curves": {"epoch", "validation", "model", "seed"},
 }
-BAD = {
-    "corrupt": "corrupt.flac",
-    "empty": "empty.wav",
-    "notes": "notes.wav",
-    "silent": "silent.wav",
-}
+BAD = {name: f"{name}.wav" for name in ("empty", "notes", "silent")} | {"corrupt": "corrupt.flac"}
 
 
 def bytes_under(*paths: Path) -> dict[str, str]:
@@ -89,19 +84,10 @@ def test_metrics_are_complete_finite_and_without_lists(project):
     models = {"teacher", "audio_blind", *RECIPES, *(f"{recipe}_int8" for recipe in RECIPES)}
     assert set(quality) == models | {"gain"}
     for name in models:
-        assert {
-            "accuracy",
-            "accuracy_low",
-            "accuracy_high",
-            "macro_f1",
-            "ece",
-            "skill",
-            "wording",
-        } <= set(quality[name])
-        assert (
-            set(quality[name]["wording"]) == {"seen", "unseen"}
-            and "accuracy" in quality[name]["paper_protocol"]
-        )
+        scores = {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "ece", "skill"}
+        assert scores <= set(quality[name])
+        assert set(quality[name]["wording"]) == {"seen", "unseen"}
+        assert "accuracy" in quality[name]["paper_protocol"]
         assert quality[name]["items"] > 150
     assert {"kd_vs_hard", "kd_pool_vs_hard", "kd_pool_int8_vs_kd_pool"} <= set(quality["gain"])
     cost = json.loads((project.root / "metrics/listening/cost.json").read_text())
@@ -118,23 +104,12 @@ def test_metrics_are_complete_finite_and_without_lists(project):
 def test_the_scenes_are_scored_by_device_and_fit_their_device(project):
     quality = json.loads(project.quality("scenes"))
     students = {"hard", "kd", "layered", "layered_plain"}
-    models = {
-        "teacher",
-        "teacher_scratch",
-        *students,
-        *(f"{name}_int8" for name in students),
-        "layered_ptq",
-    }
+    models = {"teacher", "teacher_scratch", "layered_ptq"}
+    models |= students | {f"{name}_int8" for name in students}
     assert set(quality) == models | {"gain"}
     for name in models:
-        assert {
-            "accuracy",
-            "accuracy_low",
-            "nll",
-            "device_drop",
-            "device_drop_low",
-            "class",
-        } <= set(quality[name])
+        scores = {"accuracy", "accuracy_low", "nll", "device_drop", "device_drop_low", "class"}
+        assert scores <= set(quality[name])
         assert set(quality[name]["device"]) == {"a", "b", "c", "s1", "s2", "s3", "s4", "s5", "s6"}
         assert quality[name]["items"] == 10 * 2 * 9
     cost = json.loads((project.root / "metrics/scenes/cost.json").read_text())
@@ -193,11 +168,8 @@ def test_no_stage_opens_files_that_it_does_not_declare(project):
         noted = json.loads((project.root / OPENED / f"{stage}.json").read_text())
         opened = [path for path in noted if not re.match("metrics/[^/]+/timing/", path)]
         declared = [one["path"] for part in ("deps", "outs") for one in entry.get(part, [])]
-        assert [
-            path
-            for path in opened
-            if not any(path == one or path.startswith(f"{one}/") for one in declared)
-        ] == [], stage
+        known = tuple(f"{one}/" for one in declared)
+        assert [path for path in opened if not f"{path}/".startswith(known)] == [], stage
         assert opened or stage.startswith(("inputs@", "download@")), stage
 
 
@@ -300,13 +272,8 @@ def test_a_sweep_trains_students_elsewhere_and_compares_them_on_validation_items
         one["state"] for one in found
     } == {"done"}
     for one in found:
-        assert (
-            0
-            <= one["validation_accuracy_low"]
-            <= one["validation_accuracy"]
-            <= one["validation_accuracy_high"]
-            <= 1
-        )
+        low, middle, high = (one[f"validation_accuracy{end}"] for end in ("_low", "", "_high"))
+        assert 0 <= low <= middle <= high <= 1
         (reference,) = project.git(
             "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{one['experiment']}"
         ).split()

@@ -148,9 +148,8 @@ def test_files_that_are_no_student(model, tmp_path):
     other = onnx.load(model)
     onnx.helper.set_model_props(other, {})
     onnx.save(other, tmp_path / "bare.onnx")
-    onnx.helper.set_model_props(
-        other, {"task": "choice", "sample_rate": "16000", "buckets": "many"}
-    )
+    damaged = {"task": "choice", "sample_rate": "16000", "buckets": "many"}
+    onnx.helper.set_model_props(other, damaged)
     onnx.save(other, tmp_path / "damaged.onnx")
     messages = {
         "absent": "no such file",
@@ -177,13 +176,8 @@ def earshot(
 
 
 def asking(clip: Path) -> list[str]:
-    return [
-        "answer",
-        str(clip),
-        "--question",
-        QUESTION,
-        *[part for o in OPTIONS for part in ("--option", o)],
-    ]
+    options = [part for option in OPTIONS for part in ("--option", option)]
+    return ["answer", str(clip), "--question", QUESTION, *options]
 
 
 @pytest.fixture(scope="module")
@@ -257,19 +251,13 @@ def test_a_word_in_another_encoding_is_named(model, clips, capsys):
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_terminal_gets_the_answer(model, clips, encoding):
-    asked = ["answer", str(clips / "plain.wav"), "--question", "哪个", "--json"]
+    asked = ["answer", str(clips / "plain.wav"), "--question", "哪个"]
     asked += ["--option", "水−火", "--option", "😀", "--model", str(model)]
-    done = subprocess.run(
-        [sys.executable, "-m", "earshot.cli", *asked],
-        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-    )
+    command = [sys.executable, "-m", "earshot.cli", *asked]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(SOURCE)}
+    done = subprocess.run([*command, "--json"], env=environment, capture_output=True)
     assert json.loads(done.stdout.decode(encoding))["options"] == ["水−火", "😀"], done.stderr
-    done = subprocess.run(
-        [sys.executable, "-m", "earshot.cli", *[part for part in asked if part != "--json"]],
-        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-    )
+    done = subprocess.run(command, env=environment, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -280,10 +268,8 @@ def test_bar_on_a_terminal_only(model, clips, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     cli.main(arguments)
     shares = Student(model).answer(tone(), QUESTION, OPTIONS).probabilities
-    assert [line.count("#") for line in capsys.readouterr().out.splitlines()] == [
-        *(round(30 * p) for p in shares),
-        0,
-    ]
+    bars = [line.count("#") for line in capsys.readouterr().out.splitlines()]
+    assert bars == [*(round(30 * share) for share in shares), 0]
 
 
 @pytest.mark.parametrize(

@@ -134,11 +134,8 @@ def count_lower(setting: Setting, monkeypatch) -> list[int]:
 def test_they_are_what_the_teacher_makes_of_every_item_and_view(setting, folder):
     """Against the teacher run clip by clip, without batch, store or cache."""
     signals, teacher = setting.read(folder), setting.teacher
-    asked = (
-        [(one, view) for one in setting.items for view in setting.recordings.views[one.id]]
-        if (setting.items is CLIPS)
-        else [(one, 0) for one in setting.items]
-    )
+    views = setting.recordings.views
+    asked = [(one, view) for one in setting.items for view in views.get(one.id, [0])]
     for one, view in asked:
         lower = [teacher.lower(setting.recordings[u, view]) for u in one.utterances]
         states = torch.cat([each.states[-1] for each in lower])[None].half().float()
