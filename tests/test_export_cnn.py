@@ -200,47 +200,39 @@ def test_a_float_file_is_refused(files):
         check(files["mobilenet"][2])
 
 
-def test_a_weight_in_float_is_refused(files, tmp_path):
-    def dequantize(graph):
-        node = next(node for node in graph.node if node.output[0] == "stage_1_0_depth_weight")
-        levels, scale = (
-            next(t for t in graph.initializer if t.name == name) for name in node.input[:2]
-        )
-        graph.node.remove(node)
-        array = numpy_helper.to_array(levels) * numpy_helper.to_array(scale)[:, None, None, None]
-        graph.initializer.append(numpy_helper.from_array(array, "stage_1_0_depth_weight"))
-
-    path = rewritten(files["mobilenet"][3], tmp_path / "spoilt.onnx", dequantize)
-    with pytest.raises(
-        QuantizationError, match=r"spoilt\.onnx: not int8, stored in float: stage_1_0_depth_weight$"
-    ):
-        check(path)
+def store_a_weight_in_float(graph) -> None:
+    node = next(node for node in graph.node if node.output[0] == "stage_1_0_depth_weight")
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    levels, scale = (arrays[name] for name in node.input[:2])
+    graph.node.remove(node)
+    weight = numpy_helper.from_array(levels * scale[:, None, None, None], "stage_1_0_depth_weight")
+    graph.initializer.append(weight)
 
 
-def test_a_value_that_is_not_rounded_is_refused(files, tmp_path):
+def leave_a_value_unrounded(graph) -> None:
     """The weights are int8, but the runtime computes in float all the same."""
-
-    def pass_by(graph):
-        node = next(node for node in graph.node if "stage_1_0_expand_rounded" in node.input)
-        node.input[0] = "stage_1_0_expand"
-
-    path = rewritten(files["mobilenet"][3], tmp_path / "spoilt.onnx", pass_by)
-    with pytest.raises(
-        QuantizationError, match=r"spoilt\.onnx: not int8, left in float: .*stage_1_0_depth"
-    ):
-        check(path)
+    node = next(node for node in graph.node if "stage_1_0_expand_rounded" in node.input)
+    node.input[0] = "stage_1_0_expand"
 
 
-def test_an_operator_in_float_is_refused(files, tmp_path):
-    def insert(graph):
-        place, node = next((n, node) for n, node in enumerate(graph.node) if node.name == "pooled")
-        graph.node.insert(
-            place, onnx.helper.make_node("Sigmoid", [node.input[0]], ["bent"], "bent")
-        )
-        node.input[0] = "bent"
+def insert_an_operator(graph) -> None:
+    place, node = next((n, node) for n, node in enumerate(graph.node) if node.name == "pooled")
+    bent = onnx.helper.make_node("Sigmoid", [node.input[0]], ["bent"], "bent")
+    graph.node.insert(place, bent)
+    node.input[0] = "bent"
 
-    path = rewritten(files["mobilenet"][3], tmp_path / "spoilt.onnx", insert)
-    with pytest.raises(QuantizationError, match=r"spoilt\.onnx: not int8, left in float: .*bent"):
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (store_a_weight_in_float, "stored in float: stage_1_0_depth_weight$"),
+        (leave_a_value_unrounded, "left in float: .*stage_1_0_depth"),
+        (insert_an_operator, "left in float: .*bent"),
+    ],
+)
+def test_what_is_computed_in_float_is_refused(files, tmp_path, spoil, fault):
+    path = rewritten(files["mobilenet"][3], tmp_path / "spoilt.onnx", spoil)
+    with pytest.raises(QuantizationError, match=rf"spoilt\.onnx: not int8, {fault}"):
         check(path)
 
 

@@ -97,16 +97,6 @@ def test_silence_at_both_ends_changes_no_other_frame():
     assert np.abs(log_mel.log_mel(np.concatenate([half, clip, half]), Features())[:40]).min() > 0.1
 
 
-def test_import_leaves_torch_alone():
-    code = (
-        "import sys, earshot.features.extract, earshot.corpora.synthetic.speech; "
-        "sys.exit('torch' in sys.modules)"
-    )
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(SOURCE)}
-    )
-
-
 def make_corpus(folder: Path, clips: int) -> pd.DataFrame:
     for number in range(clips):
         soundfile.write(folder / f"c{number:02d}.flac", noise(0.3 + 0.01 * number, number), 16_000)

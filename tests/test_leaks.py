@@ -69,11 +69,6 @@ def test_a_shared_location_is_named_and_unknown_ones_are_not_shared(role):
         check_splits(asked(), clips(**places | {role: {"location": "lyon-test"}}))
 
 
-def test_a_device_may_be_in_training_and_test_or_in_the_test_alone():
-    check_splits(asked(), clips(teacher={"device": "a"}, test={"device": "a"}))
-    check_splits(asked(), clips(teacher={"device": "a"}, test={"device": "s4"}))
-
-
 @pytest.mark.parametrize("role", ["teacher", "pool", "fewshot", "validation"])
 def test_a_shared_utterance_is_named(role):
     line = r"^leak: 1 utterance\(s\) are in training and test: u-test$"
@@ -125,10 +120,6 @@ def test_the_first_of_many_are_named():
     line = r"^leak: 9 speaker\(s\) are in training and test: s0, s1, s2$"
     with pytest.raises(ItemError, match=line):
         check_splits([item for item in both if item.role in ("teacher", "test")], many)
-
-
-def test_the_embedded_corpus_does_not_leak(manifest, told, fewshot_params):
-    check_splits(questions.build(told, fewshot_params, 1), manifest)
 
 
 # answers without listening

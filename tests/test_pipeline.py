@@ -201,13 +201,6 @@ def test_metrics_and_plots_are_shown(project):
     assert "errors" not in project.json("plots", "show", "--json", "--out", "scratch/plots")
 
 
-def test_a_temperature_concerns_its_recipe_alone(project):
-    project.set(TEMPERATURE, 5.0)
-    assert ran(project.dvc("repro", "--dry")) == {"distill@listening-kd"}
-    project.restore()
-    assert ran(project.dvc("repro", "--dry")) == set()
-
-
 def test_a_track_runs_without_the_other(project):
     project.set("tracks.scenes.fewshot.share", 100)
     project.set("tracks.listening.fewshot.teacher_rounds", 2)

@@ -16,7 +16,6 @@ import torch
 from learning import (
     CLASSES,
     LAYERS,
-    SCENES,
     TASK,
     WIDTH,
     clips,
@@ -324,7 +323,3 @@ def test_parts_of_another_teacher_are_never_taken_over(tmp_path):
     other.write(tmp_path / "cache")
     other.write(tmp_path / "fresh")
     assert contents(tmp_path / "cache") == contents(tmp_path / "fresh")
-
-
-def test_classes_are_those_of_the_items():
-    assert CLASSES.labels == SCENES == CLIPS[0].options
