@@ -116,6 +116,10 @@ class Project:
             subprocess.check_output(["dvc", *arguments], cwd=self.root, env=self.environment)
         )
 
+    def load(self, name: str) -> dict:
+        """Return what a JSON file holds."""
+        return json.loads((self.root / name).read_text())
+
     def set(self, key: str, value: object) -> None:
         """Change a parameter in params.yaml."""
         content = yaml.safe_load((self.root / "params.yaml").read_text())

@@ -1,5 +1,7 @@
 """Simulated 8-bit arithmetic: folding, rounding by hand, ranges, gradients, files."""
 
+from functools import partial
+
 import pytest
 import torch
 from students import bilstm, cp_mobile, learning, mels, mobilenet, numbered, recurrent
@@ -180,13 +182,13 @@ def test_padding_changes_nothing_when_rounded_either(make):
 @BOTH
 def test_every_value_between_layers_is_a_level_of_its_range(make):
     model, seen = calibrated(make), {}
+
+    def note(name, part, inputs, output):
+        seen[name] = (part, inputs[0], output)
+
     for name, part in model.named_modules():
         if isinstance(part, FoldedConv):
-            part.register_forward_hook(
-                lambda part, inputs, output, name=name: seen.update(
-                    {name: (part, inputs[0], output)}
-                )
-            )
+            part.register_forward_hook(partial(note, name))
     model.pool(*mels(51))
     assert len(seen) == sum(isinstance(part, ConvNorm) for part in make().modules())
     for name, (part, maps, output) in seen.items():

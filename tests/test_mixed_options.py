@@ -56,11 +56,8 @@ def manifest(folder: Path) -> pd.DataFrame:
 
 
 def test_no_question_is_asked_with_options_of_another(files):
-    known = {
-        tuple(encode(option, BUCKETS, "option")): option
-        for some in OPTIONS.values()
-        for option in some
-    }
+    every = [option for some in OPTIONS.values() for option in some]
+    known = {tuple(encode(option, BUCKETS, "option")): option for option in every}
     by_task = Choice(Text(buckets=BUCKETS, dim=6)).inputs(ITEMS)["options"].numpy()
     _, by_file = predict.load(files / "float.onnx").inputs(ITEMS)
     np.testing.assert_array_equal(by_file, by_task)

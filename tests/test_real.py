@@ -3,7 +3,6 @@ server plays the hosts.
 """
 
 import hashlib
-import json
 
 import pytest
 import yaml
@@ -31,24 +30,13 @@ SCENES = SyntheticScenes(
     validation_share=0.25,
 )
 SPLITS = {"train-clean-5": {"teacher", "pool", "fewshot", "validation"}, "dev-clean-2": {"test"}}
-PINNED = {
-    teacher["checkpoint"]: (kind, teacher["revision"])
-    for profile, track, kind in (("mini", "listening", "wav2vec2"), ("paper", "scenes", "hubert"))
-    for teacher in [
-        yaml.safe_load((ROOT / f"profiles/{profile}.yaml").read_text())["teachers"][track]
-    ]
-}
-KEPT = (
-    "teacher.epochs",
-    "cache",
-    "distill.seeds",
-    "quantize",
-    "evaluate",
-    "epochs",
-    "terms",
-    "qat",
-    "student.hidden",
+MINI, PAPER = (
+    yaml.safe_load((ROOT / f"profiles/{name}.yaml").read_text())["teachers"]
+    for name in ("mini", "paper")
 )
+TEACHERS = {"wav2vec2": MINI["listening"], "hubert": PAPER["scenes"]}
+PINNED = {one["checkpoint"]: (kind, one["revision"]) for kind, one in TEACHERS.items()}
+KEPT = "epochs cache distill.seeds quantize evaluate terms qat student.hidden".split()
 
 
 @pytest.fixture(scope="module")
@@ -128,16 +116,12 @@ def project(tmp_path_factory, served, hosts, hub) -> Project:
 
 def test_from_nothing_to_metrics(project, served, hosts, hub):
     project.dvc("repro")
-    for track, models in {
-        "listening": {"teacher", "hard", "kd_pool_int8"},
-        "scenes": {"teacher", "layered_int8"},
-    }.items():
-        assert models <= set(json.loads(project.quality(track)))
-    teacher = project.root / "models/scenes/teachers/scenes"
-    identity = json.loads((teacher / "identity.json").read_text())
-    assert (
-        identity["checkpoint"] == "facebook/hubert-base-ls960" and len(identity["revision"]) == 40
-    )
+    listening, scenes = {"teacher", "hard", "kd_pool_int8"}, {"teacher", "layered_int8"}
+    assert listening <= set(project.load("metrics/listening/quality.json"))
+    assert scenes <= set(project.load("metrics/scenes/quality.json"))
+    identity = project.load("models/scenes/teachers/scenes/identity.json")
+    assert identity["checkpoint"] == "facebook/hubert-base-ls960"
+    assert len(identity["revision"]) == 40
     for name, content in served.items():
         assert hosts.sent(f"/{name}") == len(content), name  # once, and nothing twice
 
