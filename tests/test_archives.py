@@ -2,14 +2,10 @@
 loaders look.
 """
 
-import hashlib
-import io
 import os
 import re
 import subprocess
 import sys
-import tarfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +15,7 @@ import pytest
 import soundfile
 import yaml
 from conftest import ROOT
+from served import Part, checksums, scene_parts, speech_parts, tree
 from server import Server
 
 from earshot.corpora import CORPORA, archives
@@ -37,7 +34,6 @@ from earshot.params import (
 )
 from earshot.tables.manifest import Clip, CorpusError, read_manifest
 
-TAU_NAME = "TAU-urban-acoustic-scenes-2022-mobile-development"
 SPEECH = SyntheticSpeech(
     name="synthetic_speech",
     passages={"teacher": 3, "pool": 2, "fewshot": 1, "validation": 1, "test": 2},
@@ -56,46 +52,12 @@ SUBSETS = {
 # what is served
 
 
-def tree(root: Path, clips: list[Clip], subsets: dict[str, set[str]] = SUBSETS) -> None:
-    """Lay spoken clips out as LibriSpeech does: FLAC by subset, speaker and chapter, with
-    transcripts.
-    """
-    speakers = sorted({clip.speaker for clip in clips})
-    chapters = sorted({clip.passage for clip in clips})
-    counts: dict[Path, int] = {}
-    for clip in clips:
-        subset = next(name for name, splits in subsets.items() if clip.split in splits)
-        speaker = str(100 + speakers.index(clip.speaker))
-        chapter = str(9000 + chapters.index(clip.passage))
-        folder = root / subset / speaker / chapter
-        folder.mkdir(parents=True, exist_ok=True)
-        id = f"{speaker}-{chapter}-{counts.setdefault(folder, 0):04d}"
-        counts[folder] += 1
-        soundfile.write(folder / f"{id}.flac", *soundfile.read(clip.path, dtype="int16"))
-        with open(folder / f"{speaker}-{chapter}.trans.txt", "a") as transcripts:
-            transcripts.write(f"{id} {clip.text.upper()}\n")
-
-
-def tarball(folder: Path, prefix: str) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        tar.add(folder, prefix)
-    return packed.getvalue()
-
-
-def zipped(root: Path, files: list[Path]) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files:
-            archive.write(file, f"{TAU_NAME}/{file.relative_to(root)}")
-    return packed.getvalue()
-
-
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory) -> Path:
     """The embedded speech in LibriSpeech's layout."""
     root = tmp_path_factory.mktemp("speech") / "LibriSpeech"
-    tree(root, list(CORPORA["synthetic_speech"](SPEECH, tmp_path_factory.mktemp("made"), 1)))
+    made = CORPORA["synthetic_speech"](SPEECH, tmp_path_factory.mktemp("made"), 1)
+    tree(root, list(made), SUBSETS)
     return root
 
 
@@ -109,57 +71,25 @@ def scenes(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def packed(speech, scenes) -> dict[str, dict[str, tuple[str, bytes]]]:
-    """Name and content of each part's file, by corpus."""
-    clips = sorted((scenes / "audio").iterdir())
-    meta = [scenes / "meta.csv", *(scenes / "evaluation_setup").iterdir()]
-    zips = {"doc": [scenes / "README.md"], "meta": meta} | {
-        f"audio.{n + 1}": clips[n::16] for n in range(16)
-    }
+def packed(speech, scenes) -> dict[str, dict[str, Part]]:
+    """Each part's file, by corpus."""
     question = {
         "speech_path": "a/1-2-0003.flac",
         "question_and_option": "Who? A. a B. b C. c D. d",
         "answer": "A",
     }
-    return {
-        "librispeech": {
-            part: (f"{part}.tar.gz", tarball(speech / part, f"LibriSpeech/{part}"))
-            for part in SUBSETS
-        }
-        | {"librisqa-test": ("LibriSQA-PartII-test.json", yaml.safe_dump([question]).encode())},
-        "tau2022": {
-            part: (f"{TAU_NAME}.{part}.zip", zipped(scenes, files)) for part, files in zips.items()
-        }
-        | {
-            file.name: (file.name, file.read_bytes())
-            for file in scenes.glob("*.csv")
-            if file.name != "meta.csv"
-        },
-    }
+    librisqa = ("LibriSQA-PartII-test.json", yaml.safe_dump([question]).encode())
+    spoken = speech_parts(speech) | {"librisqa-test": librisqa}
+    return {"librispeech": spoken, "tau2022": scene_parts(scenes)}
 
 
 @pytest.fixture
 def server(packed):
-    files = {
-        f"/{corpus}/{name}": body
-        for corpus, parts in packed.items()
-        for name, body in parts.values()
-    }
+    files = {}
+    for corpus, parts in packed.items():
+        files |= {f"/{corpus}/{name}": body for name, body in parts.values()}
     with Server(files) as server:
         yield server
-
-
-def checksums(path: Path, parts: dict[str, tuple[str, bytes]], **wrong: str) -> str:
-    """Write the MD5 and size of what is served, or a wrong MD5."""
-    entries = {
-        part: {
-            "md5": wrong.get(part.replace("-", "_"), hashlib.md5(body).hexdigest()),
-            "bytes": len(body),
-        }
-        for part, (_, body) in parts.items()
-    }
-    path.write_text(yaml.safe_dump(entries))
-    return str(path)
 
 
 @pytest.fixture
