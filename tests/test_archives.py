@@ -2,19 +2,17 @@
 loaders look.
 """
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import soundfile
 import yaml
-from conftest import ROOT
+from conftest import ROOT, python
 from served import Part, checksums, scene_parts, speech_parts, tree
 from server import Server
 
@@ -293,17 +291,15 @@ def test_the_stage_fetches_what_the_parameters_say(librispeech, speech, server, 
     content["tracks"]["listening"]["corpus"] = corpus.model_dump()
     content["tracks"]["listening"]["fewshot"]["questions"] = 1
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    command = [sys.executable, str(ROOT / "stages/download.py"), "listening"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    settings = {"cwd": tmp_path, "env": environment, "timeout": 120}
+    stage = partial(python, ROOT / "stages/download.py", "listening", folder=tmp_path)
     for _ in range(2):
-        subprocess.run(command, check=True, **settings)
+        assert stage().returncode == 0
     assert len(server.log) == 3
     table = read_manifest(tmp_path / "data/listening/manifest.parquet")
     assert table["id"].tolist() == [clip.id for clip in clips(elsewhere(corpus, speech))]
     (tmp_path / "table.yaml").write_text(f"dev-clean: {{md5: '{'0' * 32}'}}")
     (tmp_path / "root/dev-clean").rename(tmp_path / "away")
-    failed = subprocess.run(command, capture_output=True, text=True, **settings)
+    failed = stage()
     assert failed.returncode == 1 and len(failed.stderr.strip().splitlines()) == 1
     assert re.match(r"download@listening: \S+dev-clean\.tar\.gz: ", failed.stderr)
 

@@ -1,8 +1,5 @@
 """Corpora and their manifest."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from conftest import python
 
 from earshot.corpora import CORPORA, librispeech
 from earshot.corpora.synthetic import speech, world
@@ -21,7 +19,6 @@ from earshot.tables.manifest import SCHEMA, Clip, CorpusError, read_manifest
 from earshot.tables.manifest import write_manifest as write
 
 RECORDINGS = Path(__file__).parents[2] / "shared/data/LibriSpeech"
-SOURCE = Path(__file__).parents[1] / "src"
 
 
 def clip(id: str, **changes) -> Clip:
@@ -150,11 +147,8 @@ from earshot.corpora.synthetic.espeak import Voice, speak
 text = "Julia went to the harbor on a snowy day and painted a guitar."
 print(sha256(speak(text, Voice("en-gb-x-gbcwmd+Andrea", 151, 61)).tobytes()).hexdigest())
 """
-    hashes = set()
-    for number in range(4):
-        environment = os.environ | {"PYTHONPATH": str(SOURCE), "PADDING": "x" * 1000 * number}
-        hashes.add(subprocess.check_output([sys.executable, "-c", code], env=environment))
-    assert len(hashes) == 1
+    hashes = {python("-c", code, PADDING="x" * 1000 * number).stdout for number in range(4)}
+    assert len(hashes) == 1 and "" not in hashes
 
 
 # LibriSpeech

@@ -7,12 +7,11 @@ import ast
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, python
 from pipeline_graph import imports, parameters_read, paths, stages
 
 STAGES = stages()
@@ -130,8 +129,7 @@ def test_what_comes_before_training_loads_no_torch():
     path = f"{ROOT / 'src'}{os.pathsep}{ROOT / 'stages'}"
     lazy = "earshot.corpora.synthetic.speech, earshot.pretraining.clips"
     script = f"import sys, download, features, fewshot, {lazy}; sys.exit('torch' in sys.modules)"
-    environment = os.environ | {"PYTHONPATH": path}
-    assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == 0
+    assert python("-c", script, PYTHONPATH=path).returncode == 0
 
 
 def test_stages_run_over_sections_with_text_for_keys(content):

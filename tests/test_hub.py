@@ -2,14 +2,11 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import python
 from learning import copied, same, tiny_checkpoint
 from server import Fault, Handler, Server
 
@@ -188,11 +185,8 @@ print(hub.folder("someone/hubert", "{COMMIT}", sys.argv[1]))
 try: hub.folder("someone/hubert", "{COMMIT}", sys.argv[2])
 except hub.HubError as error: print(error)
 """
-    settings = {variable: "1", "HF_ENDPOINT": server.url(), "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-c", code, tmp_path / "full", tmp_path / "empty"]
-    done = subprocess.run(
-        command, env=os.environ | settings, capture_output=True, text=True, check=True
-    )
+    settings = {variable: "1", "HF_ENDPOINT": server.url()}
+    done = python("-c", code, tmp_path / "full", tmp_path / "empty", **settings)
     found, error = done.stdout.splitlines()
     assert Path(found, NEEDED[2]).is_file() and len(server.log) == asked
     assert error.startswith("is not in the cache, and the environment forbids the network")

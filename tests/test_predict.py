@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+from conftest import ROOT, python
 from students import opinionated, recurrent
 
 from earshot import cli, predict
@@ -20,7 +21,6 @@ from earshot.predict import PredictError, Student
 from earshot.tables.items import Item
 from earshot.text import encode_item
 
-SOURCE = Path(__file__).parents[1] / "src"
 QUESTION, OPTIONS = "What did Mary buy?", ["a bike", "a very long coat", "lamps"]
 
 
@@ -168,11 +168,7 @@ def earshot(
     folder: Path,
     code: str = "import earshot.cli as c; raise SystemExit(c.main())",
 ):
-    environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60
-    )
+    return python("-c", code, *arguments, folder=folder)
 
 
 def asking(clip: Path) -> list[str]:
@@ -254,7 +250,7 @@ def test_any_terminal_gets_the_answer(model, clips, encoding):
     asked = ["answer", str(clips / "plain.wav"), "--question", "哪个"]
     asked += ["--option", "水−火", "--option", "😀", "--model", str(model)]
     command = [sys.executable, "-m", "earshot.cli", *asked]
-    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(SOURCE)}
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run([*command, "--json"], env=environment, capture_output=True)
     assert json.loads(done.stdout.decode(encoding))["options"] == ["水−火", "😀"], done.stderr
     done = subprocess.run(command, env=environment, capture_output=True)

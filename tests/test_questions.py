@@ -1,8 +1,6 @@
 """Passages, and the questions made about them, asked of the pool, or written by hand."""
 
 import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -10,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import python
 
 from earshot.items import questions
 from earshot.items.authored import authored
@@ -380,10 +378,7 @@ def test_the_hash_seed_of_python_does_not_matter():
     here: dict[str, str] = {}
     exec(SCRIPT, here)
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": seed}
-    there = subprocess.check_output(
-        [sys.executable, "-c", f"{SCRIPT}print(found)"], env=environment, text=True
-    )
+    there = python("-c", f"{SCRIPT}print(found)", PYTHONHASHSEED=seed).stdout
     assert there.strip() == here["found"] and int(there.split()[0]) > 150
 
 
