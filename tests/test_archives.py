@@ -190,6 +190,14 @@ def test_unpacking_that_was_interrupted_is_finished(librispeech, speech, server,
     assert clips(corpus) == found and len(server.log) == 1
 
 
+def test_a_folder_that_was_taken_away_is_fetched_again(librispeech, server, tmp_path):
+    corpus = librispeech(["dev-clean"])
+    found = clips(corpus)
+    (tmp_path / "root/dev-clean").rename(tmp_path / "away")
+    assert not archives.plan(corpus)[0].there
+    assert clips(corpus) == found and len(server.log) == 2
+
+
 def test_librisqa_comes_beside_the_speech(librispeech, packed, tmp_path):
     corpus = librispeech(["dev-clean", "librisqa-test"])
     assert clips(corpus) and archives.plan(corpus)[1].there
