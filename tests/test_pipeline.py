@@ -38,7 +38,7 @@ TABLES = {
     "reliability": {"confidence", "accuracy", "count"},
     "curves": {"epoch", "validation", "model", "seed"},
 }
-BAD = {name: f"{name}.wav" for name in ("empty", "notes", "silent")} | {"corrupt": "corrupt.flac"}
+BAD = {"corrupt": "corrupt.flac"} | {name: f"{name}.wav" for name in ("empty", "notes", "silent")}
 
 
 def bytes_under(*paths: Path) -> dict[str, str]:
