@@ -1,5 +1,8 @@
-"""Made-up corpora that several tests share: texts only, no audio."""
+"""What many tests share: Python on the library, and made-up corpora of texts alone."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,15 @@ from earshot.params import FewShot
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"teacher": 150, "pool": 40, "fewshot": 10, "validation": 60, "test": 150}
+
+
+def python(
+    *arguments: str | Path, folder: Path = ROOT, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python on the library in a process of its own; return how that ended."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | settings
+    own = {"cwd": folder, "env": environment, "timeout": 120}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **own)
 
 
 @pytest.fixture
@@ -58,12 +70,8 @@ def zipf() -> Callable[..., list[Passage]]:
         share = 1 / np.arange(1, 601)
 
         def say() -> str:
-            return (
-                " ".join(
-                    rng.choice(vocabulary, size=rng.integers(5, 12), p=share / share.sum())
-                ).capitalize()
-                + "."
-            )
+            chosen = rng.choice(vocabulary, size=rng.integers(5, 12), p=share / share.sum())
+            return f"{' '.join(chosen).capitalize()}."
 
         return [
             Passage(

@@ -2,7 +2,7 @@
 hand.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,19 +49,10 @@ STYLES = {  # style: (config, model, what differs from wav2vec 2.0 base)
 
 
 def item(id: str, utterances: Sequence[str], answer: int = 0, **changes) -> Item:
-    fields = {
-        "role": "teacher",
-        "question": "what did they buy",
-        "options": ("a bike", "two lamps", "rain boots"),
-    }
-    return Item(
-        id=id,
-        skill="detail",
-        passage=utterances[0],
-        utterances=tuple(utterances),
-        answer=answer,
-        **fields | changes,
-    )
+    options = ("a bike", "two lamps", "rain boots")
+    fields = {"role": "teacher", "question": "what did they buy", "options": options}
+    about = {"passage": utterances[0], "utterances": tuple(utterances)}
+    return Item(id=id, skill="detail", answer=answer, **about, **fields | changes)
 
 
 def scene(id: str, answer: int, role: str = "fewshot", *more: str) -> Item:
@@ -119,16 +110,8 @@ def tiny_checkpoint(
 ) -> str:
     """Save a random encoder of three layers and width 32, without dropout; return its folder."""
     config, model, differs = STYLES[style]
-    quiet = dict.fromkeys(
-        (
-            "hidden_dropout",
-            "attention_dropout",
-            "activation_dropout",
-            "feat_proj_dropout",
-            "layerdrop",
-        ),
-        0.0,
-    )
+    dropouts = (f"{place}_dropout" for place in ("hidden", "attention", "activation", "feat_proj"))
+    quiet = dict.fromkeys((*dropouts, "layerdrop"), 0.0)
     shape = {
         "hidden_size": WIDTH,
         "num_hidden_layers": LAYERS,
@@ -150,17 +133,8 @@ def tiny_checkpoint(
 
 
 def teacher_params(checkpoint: str, **changes) -> Teacher:
-    return Teacher(
-        **{
-            "track": "any",
-            "checkpoint": checkpoint,
-            "tuned_layers": 2,
-            "epochs": 3,
-            "batch": 2,
-            "text": TEXT,
-        }
-        | changes
-    )
+    known = {"tuned_layers": 2, "epochs": 3, "batch": 2, "text": TEXT}
+    return Teacher(**{"track": "any", "checkpoint": checkpoint} | known | changes)
 
 
 def mel_store(path: Path, sequences: Mapping[str | Key, np.ndarray]) -> store.Store:
@@ -239,13 +213,8 @@ class SceneWorld:
                     layers = right * np.arange(1, LAYERS + 1)[:, None] + rng.normal(
                         0, 0.3, (LAYERS, len(SCENES))
                     )
-                    maps = [
-                        attention(
-                            torch.from_numpy((heard @ one).cumsum(0))[None],
-                            torch.tensor([len(heard)]),
-                        )
-                        for one in turn
-                    ]
+                    turned = [torch.from_numpy((heard @ one).cumsum(0))[None] for one in turn]
+                    maps = [attention(frames, torch.tensor([len(heard)])) for frames in turned]
                     said[clip.id, view] = {
                         "logits": (2 * layers[-1])[:, None],
                         "hidden": heard.mean(0)[None],
@@ -270,6 +239,11 @@ def forbid_teacher(monkeypatch) -> None:
     monkeypatch.setattr(teacher_model, "load_backbone", refuse)
     for name in ("__init__", "lower", "encode", "pool"):
         monkeypatch.setattr(teacher_model.Teacher, name, refuse)
+
+
+def noting(seen: list) -> Callable[..., None]:
+    """Return what keeps all it is called with, as `on_epoch`."""
+    return lambda *each: seen.append(each)
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

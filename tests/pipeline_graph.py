@@ -19,6 +19,11 @@ def stages() -> dict[str, dict]:
     }
 
 
+def paths(entries: list) -> set[str]:
+    """Return the paths of a list of deps, outs, metrics or plots, options left out."""
+    return {path for entry in entries for path in (entry if isinstance(entry, dict) else [entry])}
+
+
 def _module_file(module: str) -> Path | None:
     base = SOURCE / Path(*module.split("."))
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.exists()), None)

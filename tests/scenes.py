@@ -68,6 +68,6 @@ def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def certain(answers: np.ndarray, options: int, top: float = 0.8) -> np.ndarray:
+def certain(answers: np.ndarray, options: int = 3, top: float = 0.8) -> np.ndarray:
     """Probabilities `(…, C)` with `top` on each answer and the rest shared."""
     return np.where(np.eye(options)[np.asarray(answers)] == 1, top, (1 - top) / (options - 1))

@@ -1,17 +1,40 @@
-"""Small convolutional students and frames for them."""
+"""Small students and frames for them."""
 
 import torch
 from torch import nn
 
+from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.mobilenet import MobileNetStudent
-from earshot.params import CPMobile, MobileNet
+from earshot.params import BiLSTM, CPMobile, MobileNet, Text
+from earshot.tasks.choice import Choice
 from earshot.tasks.classes import Classes
+from earshot.tasks.task import Task
 
 
 def numbered(classes: int) -> Classes:
     """A task of so many classes."""
     return Classes(None, [f"class{n}" for n in range(classes)])
+
+
+def recurrent(**changes) -> BiLSTM:
+    known = {"hidden": 8, "stack": 4, "text": Text(buckets=64, dim=6)}
+    return BiLSTM(name="bilstm", **known | changes)
+
+
+def bilstm(
+    params: BiLSTM, n_mels: int = 40, task: Task | None = None, seed: int = 3
+) -> BiLSTMStudent:
+    """A student of random weights, of choices if not told otherwise."""
+    torch.manual_seed(seed)
+    return BiLSTMStudent(params, n_mels, task or Choice(params.text)).eval()
+
+
+def opinionated(params: BiLSTM) -> BiLSTMStudent:
+    """One whose random opinions are strong."""
+    student = bilstm(params)
+    student.head.embed[2].weight.data *= 60
+    return student
 
 
 def mobilenet(n_mels: int = 40, classes: int = 10, **changes) -> MobileNetStudent:

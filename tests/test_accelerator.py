@@ -29,25 +29,25 @@ from learning import (
     tiny_checkpoint,
 )
 from safetensors.torch import load_file
+from students import bilstm, recurrent
 from torch import nn
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
-from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.wav2vec2 import Teacher
-from earshot.params import BiLSTM
 from earshot.teacher import ask, auxiliary, frozen
 from earshot.training.batches import Loader
 from earshot.training.loop import Trainer, predict, validate
 from earshot.training.output import run
 
-STUDENT = BiLSTM(name="bilstm", hidden=6, stack=2, text=TEXT)
+SOME_LABELLED = [
+    replace(asked, answer=-1) if n % 4 == 1 else asked for n, asked in enumerate(ABOUT_EIGHT)
+]
 SECONDS = {"u0": 0.3, "u1": 0.41, "u2": 0.3, "u3": 0.3, "u4": 0.28, "u5": 0.41}
 
 
-def student() -> BiLSTMStudent:
-    torch.manual_seed(5)
-    return BiLSTMStudent(STUDENT, 4, TASK)
+def student() -> nn.Module:
+    return bilstm(recurrent(hidden=6, stack=2, text=TEXT), 4, seed=5)
 
 
 def hard_labels(output, batch) -> dict[str, torch.Tensor]:
@@ -56,11 +56,8 @@ def hard_labels(output, batch) -> dict[str, torch.Tensor]:
 
 def train(folder: Path, epochs: int = 3) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train on the eight items, some of them without label, in the processes there are."""
-    items = [
-        replace(asked, answer=-1) if n % 4 == 1 else asked for n, asked in enumerate(ABOUT_EIGHT)
-    ]
     name = folder / f"sequences-{os.environ.get('RANK', '')}.parquet"
-    loader = Loader(items, eight_sequences(name), TASK, 3)
+    loader = Loader(SOME_LABELLED, eight_sequences(name), TASK, 3)
     # one batch: of two processes, one has nothing to score
     held_out = Loader(ABOUT_EIGHT, eight_sequences(name), TASK, 8)
     model, history = student(), []
@@ -101,11 +98,8 @@ def bf16(monkeypatch):
 
 def test_on_a_cpu_nothing_is_cast_or_moved():
     engine = accelerator.engine()
-    assert (
-        accelerator.device() == torch.device("cpu")
-        and engine.mixed_precision == "no"
-        and not accelerator.on_gpu()
-    )
+    assert accelerator.device() == torch.device("cpu") and not accelerator.on_gpu()
+    assert engine.mixed_precision == "no"
     assert accelerator.processes() == 1 and accelerator.rank() == 0 and accelerator.is_main()
     thing = torch.ones(2)
     assert accelerator.put(thing, torch.device("cpu")) is thing
@@ -154,25 +148,23 @@ def test_clips_of_one_length_are_heard_together_as_alone(tmp_path, monkeypatch):
     alone = list(frozen.frozen_states(model, recordings, keys, whole=True))
     monkeypatch.setattr(accelerator, "on_gpu", lambda: True)
     sizes, together = [], model.lower_together
-    monkeypatch.setattr(
-        model,
-        "lower_together",
-        lambda some: sizes.append(len(some)) or together(some),
-        raising=False,
-    )
+
+    def noted(some):
+        sizes.append(len(some))
+        return together(some)
+
+    monkeypatch.setattr(model, "lower_together", noted, raising=False)
     heard = list(frozen.frozen_states(model, recordings, keys, whole=True))
     assert sorted(sizes) == [1, 2, 3]
     assert [key for key, _ in heard] == [key for key, _ in alone] == keys
     for (_, one), (_, other) in zip(heard, alone, strict=True):
         assert torch.allclose(one.front, other.front, atol=1e-5)
-        assert all(
-            torch.allclose(a, b, atol=1e-4) for a, b in zip(one.states, other.states, strict=True)
-        )
+        for state, its in zip(one.states, other.states, strict=True):
+            assert torch.allclose(state, its, atol=1e-4)
     monkeypatch.setattr(frozen, "TOGETHER", 9600)
     sizes.clear()
-    assert [key for key, _ in frozen.frozen_states(model, recordings, keys)] == keys and sorted(
-        sizes
-    ) == [1, 1, 1, 1, 2]
+    assert [key for key, _ in frozen.frozen_states(model, recordings, keys)] == keys
+    assert sorted(sizes) == [1, 1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("track", ["listening", "scenes"])
@@ -191,27 +183,17 @@ def test_a_trained_teacher_hears_nearly_the_same_in_bfloat16(track, request):
 
 
 def test_shares_of_a_batch_make_up_the_whole(tmp_path):
-    items = [
-        replace(asked, answer=-1) if n % 4 == 1 else asked for n, asked in enumerate(ABOUT_EIGHT)
-    ]
-    loader = Loader(items, eight_sequences(tmp_path / "mel.parquet"), TASK, 3)
+    loader = Loader(SOME_LABELLED, eight_sequences(tmp_path / "mel.parquet"), TASK, 3)
     for parts in (2, 5):
-        for batches in zip(
-            loader.shuffled(1, 2),
-            *(loader.shuffled(1, 2, p, parts) for p in range(parts)),
-            strict=True,
-        ):
-            whole, *shared = batches
+        each = [loader.shuffled(1, 2, part, parts) for part in range(parts)]
+        for whole, *shared in zip(loader.shuffled(1, 2), *each, strict=True):
             counted = [batch for batch in shared if batch.share.items]
-            assert sorted(i.id for batch in counted for i in batch.items) == sorted(
-                i.id for i in whole.items
-            )
+            held = [one.id for batch in counted for one in batch.items]
+            assert sorted(held) == sorted(one.id for one in whole.items)
             assert len(counted) == min(parts, len(whole.sequences))
             for name in ("items", "labelled", "frames"):
-                assert sum(getattr(batch.share, name) for batch in shared) in (
-                    pytest.approx(parts),
-                    0,
-                )
+                total = sum(getattr(batch.share, name) for batch in shared)
+                assert total in (pytest.approx(parts), 0)
             means = [_loss(batch) for batch in shared]
             assert np.mean(means) == pytest.approx(_loss(whole), rel=1e-5)
 
@@ -228,16 +210,9 @@ def _in_two(function: str, folder: Path) -> None:
     """Run `function(folder)` of this module in two processes that know of each other."""
     module = "test_accelerator"
     code = f"import sys, {module} as t; t.{function}(t.Path(sys.argv[1]))"
-    shared = {
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-    }
-    shared |= {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_PORT": str(20_000 + os.getpid() % 20_000),
-    }
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20_000 + os.getpid() % 20_000)}
+    shared = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"} | address
+    shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     started = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(folder)],
@@ -293,9 +268,8 @@ TWO = [item(f"t{n}", [f"u{n % 6}"], n % 3) for n in range(12)]
 def _hear(folder: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(7)
-    model = Teacher(
-        teacher_params(str(folder / "encoder"), text=None, auxiliary=True), CLASSES
-    ).eval()
+    params = teacher_params(str(folder / "encoder"), text=None, auxiliary=True)
+    model = Teacher(params, CLASSES).eval()
     recordings = Recordings(clips(folder / f"clips-{os.environ.get('RANK', '')}", SECONDS))
     name = f"{accelerator.processes()}"
     ask.BATCH = auxiliary.BATCH = 2
@@ -311,9 +285,8 @@ def test_two_processes_hear_what_one_does(tmp_path, monkeypatch):
     tiny_checkpoint(tmp_path / "encoder")
     _hear(tmp_path)
     _in_two("_hear", tmp_path)
-    assert (tmp_path / "lower-1.parquet").read_bytes() == (
-        tmp_path / "lower-2.parquet"
-    ).read_bytes()
+    one, two = ((tmp_path / f"lower-{number}.parquet").read_bytes() for number in (1, 2))
+    assert one == two
     assert not list(tmp_path.glob("lower-2.?.parquet"))
     alone, *both = (
         torch.load(tmp_path / name, weights_only=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from learning import ABOUT_EIGHT, CLASSES, TASK, eight_sequences, item, mel_store, scene
-from test_training import student
+from students import bilstm, recurrent
 
 from earshot.models.heads import ABSENT
 from earshot.training.batches import Loader, collate
@@ -42,70 +42,43 @@ def test_a_batch_holds_each_passage_once_and_all_its_items(mel, items):
 
 
 def test_batching_changes_no_logit(mel, items):
-    model = student().eval()
-    whole = {
-        i.id: row
-        for b in Loader(items, mel, TASK, 8)
-        for i, row in zip(b.items, run(model, TASK, b)[1].logits["answers"], strict=True)
-    }
-    for batch in Loader(items, mel, TASK, 1):
-        for asked, row in zip(
-            batch.items, run(model, TASK, batch)[1].logits["answers"], strict=True
-        ):
-            assert torch.allclose(row, whole[asked.id][: len(row)], atol=1e-6)
+    model = bilstm(recurrent(text=TASK.text), 4)
+
+    def answers(size: int) -> list[tuple[str, torch.Tensor]]:
+        batches = list(Loader(items, mel, TASK, size))
+        rows = [row for batch in batches for row in run(model, TASK, batch)[1].logits["answers"]]
+        ids = [asked.id for batch in batches for asked in batch.items]
+        return list(zip(ids, rows, strict=True))
+
+    whole = dict(answers(8))
+    for id, row in answers(1):
+        assert torch.allclose(row, whole[id][: len(row)], atol=1e-6)
     assert whole["two"][2] == ABSENT
 
 
 def test_an_epoch_is_every_item_once_in_an_order_of_its_own(mel, items):
     loader = Loader(items, mel, TASK, 3)
     assert len(loader) == 3  # eight passages
-    orders = {
-        key: [asked.id for batch in loader.shuffled(*key) for asked in batch.items]
-        for key in ((0, 0), (0, 1), (1, 0))
-    }
-    for order in orders.values():
-        assert sorted(order) == sorted(asked.id for asked in items)
-    assert (
-        len(
-            {
-                tuple(asked.id for batch in loader.shuffled(0, e) for asked in batch.items)
-                for e in range(20)
-            }
-        )
-        > 1
-    )
-    again = [
-        asked.id for batch in Loader(items, mel, TASK, 3).shuffled(1, 0) for asked in batch.items
-    ]
-    assert again == orders[1, 0]
+
+    def order(loader: Loader, seed: int, epoch: int) -> list[str]:
+        return [asked.id for batch in loader.shuffled(seed, epoch) for asked in batch.items]
+
+    orders = [order(loader, 0, epoch) for epoch in range(20)]
+    for one in orders:
+        assert sorted(one) == sorted(asked.id for asked in items)
+    assert len(set(map(tuple, orders))) > 1
+    assert order(Loader(items, mel, TASK, 3), 1, 0) == order(loader, 1, 0) != orders[0]
     assert [batch.lengths.tolist() for batch in loader] == [[6, 9, 12], [15, 18, 21], [24, 33]]
 
 
 def test_training_hears_one_of_the_views_held_each_epoch_scoring_the_clip_itself(tmp_path):
-    held = [
-        ("u0", 0),
-        ("u0", 1),
-        ("u0", 2),
-        ("u1", 0),
-        ("u2", 0),
-        ("u2", 1),
-        ("u2", 2),
-        ("u3", 0),
-        ("u3", 2),
-        ("u3", 5),
-    ]
-    store = mel_store(
-        tmp_path / "views.parquet",
-        {key: np.full((4, 2), n, np.float16) for n, key in enumerate(held)},
-    )
+    views = {"u0": (0, 1, 2), "u1": (0,), "u2": (0, 1, 2), "u3": (0, 2, 5)}
+    held = [(id, view) for id, some in views.items() for view in some]
     number = {key: n for n, key in enumerate(held)}
-    asked = [
-        item("a", ["u0"]),
-        item("b", ["u1"]),
-        item("c", ["u2", "u3"]),
-        item("d", ["u2", "u3"]),
-        item("e", ["u3"]),
-    ]
+    frames = {key: np.full((4, 2), n, np.float16) for key, n in number.items()}
+    store = mel_store(tmp_path / "views.parquet", frames)
+    about = (["u0"], ["u1"], ["u2", "u3"], ["u2", "u3"], ["u3"])
+    asked = [item(f"i{n}", utterances) for n, utterances in enumerate(about)]
     # views all utterances have
     expected = {("u0",): {0, 1, 2}, ("u1",): {0}, ("u2", "u3"): {0, 2}, ("u3",): {0, 2, 5}}
 
@@ -129,9 +102,8 @@ def test_training_hears_one_of_the_views_held_each_epoch_scoring_the_clip_itself
     assert [heard(loader.shuffled(1, epoch)) for epoch in range(60)] != epochs
     clean = dict.fromkeys(expected, 0)
     assert heard(loader) == clean
-    assert all(
-        heard(Loader(asked, store, TASK, 2).shuffled(0, epoch)) == clean for epoch in range(20)
-    )
+    without = Loader(asked, store, TASK, 2)
+    assert all(heard(without.shuffled(0, epoch)) == clean for epoch in range(20))
 
 
 def test_without_options_to_read_a_batch_has_none(mel):

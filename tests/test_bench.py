@@ -1,6 +1,7 @@
 """Every bench runs, on tiny inputs, and says what it should; how fast is not asked here."""
 
 import math
+from functools import partial
 from importlib import import_module
 
 import pytest
@@ -9,13 +10,8 @@ from transformers import Wav2Vec2Config
 from bench import run
 from bench.rounds import Result, Row, Spread, Target, interleave, rows
 
-TINY = Wav2Vec2Config(
-    hidden_size=32,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=16,
-    conv_dim=(8,) * 7,
-)
+SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+TINY = Wav2Vec2Config(**SHAPE, intermediate_size=16, conv_dim=(8,) * 7)
 SIZES = {"embedded": {"hidden": 4, "stack": 4}, "paper": {"hidden": 8, "stack": 1}}
 INPUTS = {
     "features": {"clips": 1},
@@ -30,27 +26,19 @@ CONTENDERS = {
     "features": ["earshot", "librosa", "torchaudio", "kaldi-native-fbank", "decoding alone"],
     "teacher": ["bare loop", "teacher cache"],
     "reading": [
-        "bytes, 1-MB blocks",
-        "store, in order",
-        "store, shuffled",
+        *("bytes, 1-MB blocks", "store, in order", "store, shuffled"),
         "teacher cache, opened and checked",
     ],
     "epoch": ["CE", "CE + KD + features"],
-    "student": [
-        "teacher",
-        *(f"{size}, {form}" for size in ("embedded", "paper") for form in FORMS),
-    ],
-    "memory": ["features, 0.003 h", "features, 0.006 h", "cache, 0.003 h", "cache, 0.006 h"],
+    "student": ["teacher", *(f"{size}, {form}" for size in SIZES for form in FORMS)],
+    "memory": [f"{part}, {hours} h" for part in ("features", "cache") for hours in (0.003, 0.006)],
 }
 TARGETS = {"features": 1, "teacher": 1, "reading": 0, "epoch": 1, "student": 4, "memory": 4}
 
 
-SLOW = [
-    pytest.param(name, marks=pytest.mark.slow) if name == "memory" else name for name in run.BENCHES
-]
-
-
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "memory")) for n in run.BENCHES]
+)
 def test_bench_measures_every_contender(name):
     result = import_module(f"bench.{name}").measure(rounds=1, **INPUTS[name])
     assert list(result.rows) == CONTENDERS[name]
@@ -65,13 +53,12 @@ def test_bench_measures_every_contender(name):
 
 def test_contenders_take_turns_and_the_first_round_is_not_counted():
     calls = []
-    spent = interleave({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2, "turns")
+    contenders = {name: partial(calls.append, name) for name in "ab"}
+    spent = interleave(contenders, 2, "turns")
     assert "".join(calls) == "ababab"
     assert {name: len(each) for name, each in spent.items()} == {"a": 2, "b": 2}
     calls.clear()
-    interleave(
-        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 1, "turns", warm=True
-    )
+    interleave(contenders, 1, "turns", warm=True)
     assert "".join(calls) == "aabbaabb"
 
 

@@ -12,6 +12,7 @@ from learning import (
     clips,
     copied,
     noise,
+    noting,
     same,
     scene,
     teacher_params,
@@ -51,27 +52,17 @@ def test_a_teacher_of_classes_learns_from_all_views_and_answers_the_same_when_lo
 ):
     checkpoint = tiny_checkpoint(tmp_path / "encoder")
     params = teacher_params(checkpoint, **CLASSES, epochs=25, learning_rate=5e-3)
-    model, history = class_teacher(checkpoint), []
+    model = class_teacher(checkpoint)
     states = frozen.store_states(model, heard_again, CLIPS, tmp_path / "lower.parquet")
-    assert sorted(states) == [
-        (id, view) for id in SECONDS if id != "u5" for view in heard_again.views[id]
-    ]
-    assert len(states) == 5 + 2 * 3
+    expected = [(id, view) for id in SECONDS if id != "u5" for view in heard_again.views[id]]
+    assert sorted(states) == expected and len(states) == 5 + 2 * 3
     for key in states:
-        assert np.array_equal(
-            states[key], model.lower(heard_again[key]).states[-1].numpy().astype(np.float16)
-        )
-    finetune.fine_tune(
-        model,
-        TASK,
-        params,
-        states,
-        CLIPS,
-        CLIPS,
-        3,
-        tmp_path / "scratch",
-        lambda _, scores: history.append(scores),
-    )
+        lower = model.lower(heard_again[key]).states[-1].numpy()
+        assert np.array_equal(states[key], lower.astype(np.float16))
+    seen = []
+    data = (states, CLIPS, CLIPS)
+    finetune.fine_tune(model, TASK, params, *data, 3, tmp_path / "scratch", noting(seen))
+    history = [scores for _, scores in seen]
     assert min(scores["loss"] for scores in history) < 0.5 * history[0]["loss"]
     assert max(scores["validation"] for scores in history) >= 0.8
     fit_auxiliary(model, TASK, heard_again, CLIPS)
@@ -79,10 +70,9 @@ def test_a_teacher_of_classes_learns_from_all_views_and_answers_the_same_when_lo
     loaded, _ = saved.load(params, "classes", tmp_path / "saved")
     assert same(copied(loaded), copied(model))
     found, expected = (ask.answers(one, TASK, heard_again, CLIPS) for one in (loaded, model.eval()))
-    assert all(
-        np.array_equal(found[clip.id], expected[clip.id]) and found[clip.id].shape == (3,)
-        for clip in CLIPS
-    )
+    for clip in CLIPS:
+        assert np.array_equal(found[clip.id], expected[clip.id])
+        assert found[clip.id].shape == (3,)
     kept = TASK.score_all(found, CLIPS).value
     assert kept in (max(s["validation"] for s in history), history[-1]["validation"])
     other = tmp_path / "other"
@@ -147,17 +137,14 @@ def test_the_control_is_the_same_teacher_with_random_weights(tmp_path):
     assert same(copied(control), copied(again))
     weights, drawn, another = copied(pretrained), copied(control), copied(other)
     assert weights.keys() == drawn.keys()
-    matrices = [
-        name for name, tensor in weights.items() if name.endswith(".weight") and tensor.dim() > 1
-    ]
+    named = [name for name in weights if name.endswith(".weight")]
+    matrices = [name for name in named if weights[name].dim() > 1]
     assert len(matrices) > 7 + 6 * LAYERS
     for name in matrices:
-        assert not torch.equal(weights[name], drawn[name]) and not torch.equal(
-            another[name], drawn[name]
-        ), name
-    assert not torch.equal(
-        control.lower(noise(1)).states[-1], pretrained.lower(noise(1)).states[-1]
-    )
+        assert not torch.equal(weights[name], drawn[name]), name
+        assert not torch.equal(another[name], drawn[name]), name
+    one, other = (model.lower(noise(1)).states[-1] for model in (control, pretrained))
+    assert not torch.equal(one, other)
     assert not any(module.training for module in control.backbone.modules())
 
     saved.save(control, TASK, params, tmp_path / "control")

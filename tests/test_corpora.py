@@ -1,8 +1,5 @@
 """Corpora and their manifest."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from conftest import python
 
 from earshot.corpora import CORPORA, librispeech
 from earshot.corpora.synthetic import speech, world
@@ -21,16 +19,11 @@ from earshot.tables.manifest import SCHEMA, Clip, CorpusError, read_manifest
 from earshot.tables.manifest import write_manifest as write
 
 RECORDINGS = Path(__file__).parents[2] / "shared/data/LibriSpeech"
-SOURCE = Path(__file__).parents[1] / "src"
 
 
 def clip(id: str, **changes) -> Clip:
-    return Clip(
-        **(
-            {"id": id, "path": f"{id}.flac", "seconds": 1.0, "sample_rate": 16_000, "speaker": "s"}
-            | changes
-        )
-    )
+    known = {"path": f"{id}.flac", "seconds": 1.0, "sample_rate": 16_000, "speaker": "s"}
+    return Clip(id=id, **known | changes)
 
 
 def record(path: Path, seconds: float = 0.5) -> Path:
@@ -88,13 +81,6 @@ def scripts():
     }
 
 
-def test_script_is_decided_by_its_seed(scripts):
-    assert list(speech.script("test", 300, 1, seed=3)) == scripts["test"]
-    assert list(speech.script("test", 300, 1, seed=4)) != scripts["test"]
-    ids = [u.id for script in scripts.values() for u in script]
-    assert len(set(ids)) == len(ids)
-
-
 def test_speakers_and_passages_are_disjoint(scripts):
     groups = [["teacher", "pool", "pretrain"], ["fewshot"], ["validation"], ["test"]]
     speakers = [{u.speaker for split in group for u in scripts[split]} for group in groups]
@@ -143,16 +129,10 @@ def test_speech_has_the_same_bytes_on_every_run(tmp_path, monkeypatch):
 
 def test_speech_is_what_its_manifest_says(tmp_path):
     clips, _ = build(tmp_path / "speech")
-    assert Counter(c.split for c in clips) == {
-        "teacher": 6,
-        "pool": 3,
-        "fewshot": 6,
-        "validation": 4,
-        "test": 6,
-    }
-    assert {c.path for c in clips} == {
-        str(p) for p in (tmp_path / "speech").rglob("*") if p.is_file()
-    }
+    expected = {"teacher": 6, "pool": 3, "fewshot": 6, "validation": 4, "test": 6}
+    assert Counter(c.split for c in clips) == expected
+    files = {str(path) for path in (tmp_path / "speech").rglob("*") if path.is_file()}
+    assert {c.path for c in clips} == files
     for c in clips:
         info = soundfile.info(c.path)
         assert (info.samplerate, info.subtype, info.channels) == (c.sample_rate, "PCM_16", 1)
@@ -167,15 +147,8 @@ from earshot.corpora.synthetic.espeak import Voice, speak
 text = "Julia went to the harbor on a snowy day and painted a guitar."
 print(sha256(speak(text, Voice("en-gb-x-gbcwmd+Andrea", 151, 61)).tobytes()).hexdigest())
 """
-    hashes = set()
-    for number in range(4):
-        environment = os.environ | {"PYTHONPATH": str(SOURCE), "PADDING": "x" * 1000 * number}
-        hashes.add(
-            subprocess.run(
-                [sys.executable, "-c", code], check=True, env=environment, capture_output=True
-            ).stdout
-        )
-    assert len(hashes) == 1
+    hashes = {python("-c", code, PADDING="x" * 1000 * number).stdout for number in range(4)}
+    assert len(hashes) == 1 and "" not in hashes
 
 
 # LibriSpeech
@@ -202,26 +175,12 @@ def test_librispeech_tree(tree):
     clips = librispeech_clips(
         tree, {"dev": "test", "dev/1/11": "validation", "dev/1": "fewshot", "train": "pool"}
     )
-    assert [(c.id, c.split) for c in clips] == [
-        ("1-10-0000", "fewshot"),
-        ("1-10-0001", "fewshot"),
-        ("1-11-0000", "validation"),
-        ("1-11-0001", "validation"),
-        ("2-20-0000", "test"),
-        ("2-20-0001", "test"),
-        ("4-40-0000", "pool"),
-        ("4-40-0001", "pool"),
-    ]
-    assert clips[0] == Clip(
-        "1-10-0000",
-        str(tree / "dev/1/10/1-10-0000.flac"),
-        0.5,
-        16_000,
-        "1",
-        "fewshot",
-        "hello there",
-        "1-10",
-    )
+    chapters = {"1-10": "fewshot", "1-11": "validation", "2-20": "test", "4-40": "pool"}
+    expected = [(f"{name}-000{n}", split) for name, split in chapters.items() for n in range(2)]
+    assert [(c.id, c.split) for c in clips] == expected
+    path = str(tree / "dev/1/10/1-10-0000.flac")
+    known = ("1-10-0000", path, 0.5, 16_000, "1", "fewshot", "hello there", "1-10")
+    assert clips[0] == Clip(*known)
     assert all(c.text is None for c in clips[1:])
 
 
@@ -278,13 +237,14 @@ def test_librispeech_recordings(tmp_path):
 COLUMNS = "path,speaker,split,text,label"
 
 
+def table_clips(path: Path) -> list[Clip]:
+    params = Manifest(name="manifest", path=str(path))
+    return list(CORPORA["manifest"](params, Path("unused"), 1))
+
+
 def own_clips(folder: Path, *lines: str, columns: str = COLUMNS) -> list[Clip]:
     (folder / "mine.csv").write_text("\n".join([columns, *lines]) + "\n", encoding="utf-8-sig")
-    return list(
-        CORPORA["manifest"](
-            Manifest(name="manifest", path=str(folder / "mine.csv")), Path("unused"), 1
-        )
-    )
+    return table_clips(folder / "mine.csv")
 
 
 def test_own_csv(tmp_path):
@@ -308,17 +268,9 @@ def test_own_parquet_with_every_column(tmp_path):
     row = {"path": "x.wav", "speaker": 7, "split": "test", "text": "hi", "id": 12, "passage": "p"}
     row |= {"language": "en", "device": "a", "location": "hall"}
     pd.DataFrame([row]).to_parquet(tmp_path / "mine.parquet")
-    (c,) = CORPORA["manifest"](
-        Manifest(name="manifest", path=str(tmp_path / "mine.parquet")), Path("unused"), 1
-    )
-    assert (c.id, c.speaker, c.passage, c.language, c.device, c.location) == (
-        "12",
-        "7",
-        "p",
-        "en",
-        "a",
-        "hall",
-    )
+    (c,) = table_clips(tmp_path / "mine.parquet")
+    found = (c.id, c.speaker, c.passage, c.language, c.device, c.location)
+    assert found == ("12", "7", "p", "en", "a", "hall")
 
 
 def test_own_labelled_training_clips(tmp_path):
@@ -331,11 +283,9 @@ def test_own_labelled_training_clips(tmp_path):
     one, two, three = own_clips(tmp_path, *lines, columns=columns)
     assert (one.label, one.device, one.location, one.subset) == ("park", "a", "oslo-1", 10)
     assert (two.split, two.label, two.subset, three.subset) == ("pool", "bus", None, None)
-    pd.read_csv(tmp_path / "mine.csv").to_parquet(
-        tmp_path / "mine.parquet"
-    )  # 10 beside blanks is 10.0 there
-    params = Manifest(name="manifest", path=str(tmp_path / "mine.parquet"))
-    assert list(CORPORA["manifest"](params, Path("unused"), 1)) == [one, two, three]
+    # 10 beside blanks is 10.0 there
+    pd.read_csv(tmp_path / "mine.csv").to_parquet(tmp_path / "mine.parquet")
+    assert table_clips(tmp_path / "mine.parquet") == [one, two, three]
     with pytest.raises(CorpusError, match="row 1: subset '15' is not one of 5, 10, 25, 50, 100"):
         own_clips(tmp_path, "a.wav,ann,pool,park,a,oslo-1,15", columns=columns)
 
@@ -343,27 +293,20 @@ def test_own_labelled_training_clips(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (
-            "a.wav,ann,dev,hi,",
-            "row 1: split 'dev' is not one of teacher, pool, fewshot, validation, test",
-        ),
+        ("a.wav,ann,dev,hi,", "row 1: split 'dev' is not one of teacher, pool, fewshot, valid"),
         ("a.wav,ann,test,hi,park", "row 1: both text and label"),
         ("a.wav,ann,test, ,", "row 1: neither text nor label"),
         ("a.wav,,test,hi,", "row 1: speaker is blank"),
         (",ann,test,hi,", "row 1: path is blank"),
         ("a.wav", "row 1: speaker is blank"),
-        ("a.wav,ann,test,hi,,there", "row 1: more fields than columns"),
         ("a.wav,ann,test,hi,\nb/a.wav,ann,test,ho,", "row 2: id 'a' is that of row 1"),
     ],
 )
 def test_own_table_errors(tmp_path, line, message):
     with pytest.raises(CorpusError) as error:
         own_clips(tmp_path, line)
-    assert (
-        message in str(error.value)
-        and "mine.csv" in str(error.value)
-        and "\n" not in str(error.value)
-    )
+    found = str(error.value)
+    assert message in found and "mine.csv" in found and "\n" not in found
 
 
 def test_own_table_needs_its_columns(tmp_path):
@@ -372,8 +315,4 @@ def test_own_table_needs_its_columns(tmp_path):
     with pytest.raises(CorpusError, match="missing column text or label"):
         own_clips(tmp_path, "a.wav,ann,test", columns="path,speaker,split")
     with pytest.raises(CorpusError, match="not a readable CSV or Parquet"):
-        list(
-            CORPORA["manifest"](
-                Manifest(name="manifest", path=str(tmp_path / "absent.csv")), Path("unused"), 1
-            )
-        )
+        table_clips(tmp_path / "absent.csv")

@@ -2,9 +2,7 @@
 metrics.
 """
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +13,7 @@ import soundfile
 import yaml
 from conftest import ROOT
 from dvc.utils.hydra import apply_overrides
+from repository import copy, environment
 
 from earshot.params import parse
 
@@ -63,8 +62,8 @@ def test_named_commands_and_targets_exist():
     commands = {path.stem for path in (ROOT / "src/earshot/cli").glob("*.py")}
     for name in MARKDOWN:
         text = (ROOT / name).read_text()
-        assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets, name
-        assert set(re.findall(r"`earshot ([a-z]+)", text)) <= commands, name
+        assert set(re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text, re.M)) <= targets, name
+        assert set(re.findall(r"(?:^|`|\$ )earshot ([a-z]+)", text, re.M)) <= commands, name
 
 
 # the examples of docs/extending.md
@@ -74,28 +73,9 @@ class Copy:
     """A copy of the repository's files, without results."""
 
     def __init__(self, root: Path):
-        self.root = root
-        listed = subprocess.check_output(
-            ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, text=True
-        )
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file() and name.startswith(
-                ("src/", "stages/", ".dvc/", "dvc.yaml", "params.yaml")
-            ):
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, root / name)
+        self.root, self.environment = root, environment(root)
+        copy(root, "src/", "stages/", ".dvc/", "dvc.yaml", "params.yaml")
         (root / "data").mkdir()
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("GIT_")
-        }
-        self.environment |= {
-            "PATH": path,
-            "PYTHONPATH": "src",
-            "DVC_NO_ANALYTICS": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        self.environment["DVC_SITE_CACHE_DIR"] = str(root / ".dvc/tmp/site")
         self.run("git init --quiet")
 
     def run(self, command: str, stdin: str | None = None) -> str:
@@ -137,7 +117,7 @@ def section(name: str) -> str:
 
 @pytest.mark.slow
 def test_a_corpus_and_its_track_are_added_as_described(tmp_path: Path):
-    copy = Copy(tmp_path)
+    own = Copy(tmp_path)
     rng = np.random.default_rng(0)
     for label in ("street", "office"):
         for place in ("bonn", "rome", "oslo", "york"):
@@ -145,15 +125,15 @@ def test_a_corpus_and_its_track_are_added_as_described(tmp_path: Path):
             for number in range(4):
                 path = tmp_path / "recordings" / label / place / f"{number:04}.wav"
                 soundfile.write(path, rng.normal(0, 0.1, 16_000), 16_000)
-    copy.follow(section("A corpus"))
-    printed = copy.follow(section("A track"))
+    own.follow(section("A corpus"))
+    printed = own.follow(section("A track"))
     assert "Running stage 'fewshot@office'" in printed and "quantize@office-kd\n" in printed
     assert (tmp_path / "data/office/items.parquet").is_file()
 
 
 def test_a_loss_term_is_added_as_described(tmp_path: Path):
-    copy = Copy(tmp_path)
-    copy.follow(section("A loss term"))
+    own = Copy(tmp_path)
+    own.follow(section("A loss term"))
     used = """
 from types import SimpleNamespace as Some
 import torch
@@ -165,7 +145,7 @@ term = TERMS["cosine"](None, Setting(None, Some(width=2), batch, [2], None, 0))
 term.project = nn.Identity()
 print(term(Some(pooled=torch.tensor([[5.0, 0.0], [2.0, 0.0]])), batch).item())
 """
-    assert float(copy.run(f"{sys.executable} -", used)) == pytest.approx(0.5)
+    assert float(own.run(f"{sys.executable} -", used)) == pytest.approx(0.5)
 
 
 # the ablations of README and of docs/experiments.md
@@ -191,17 +171,17 @@ def test_ablations_run_as_written(tmp_path: Path):
     assert english == chinese and set(english) == found
     assert "recipes.scenes-layered.terms.layered.layers=[4,5,6]" in found and len(found) >= 6
     each = [one for one in sorted(found) if not re.search(r"=\d+,", one)]  # not those of a queue
-    copy, first = Copy(tmp_path), (ROOT / "params.yaml").read_text()
+    own, first = Copy(tmp_path), (ROOT / "params.yaml").read_text()
     for override in each:
         (tmp_path / "params.yaml").write_text(first)
         apply_overrides(tmp_path / "params.yaml", [override])
         changed = yaml.safe_load((tmp_path / "params.yaml").read_text())
         assert parse(changed) != parse(yaml.safe_load(first)), override
     (tmp_path / "params.yaml").write_text(first)
-    copy.run("git add --all")
-    copy.run("git -c user.name=test -c user.email=test@example.org commit --quiet -m start")
+    own.run("git add --all")
+    own.run("git commit --quiet -m start")
     given = " ".join(f"-S '{one}'" for one in each)
-    printed = copy.run(f"dvc exp run --dry --single-item --force {given} distill@scenes-layered")
+    printed = own.run(f"dvc exp run --dry --single-item --force {given} distill@scenes-layered")
     assert "Running stage 'distill@scenes-layered'" in printed
 
 

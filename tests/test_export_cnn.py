@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
-from students import cp_mobile, mobilenet, numbered
+from students import bilstm, cp_mobile, mobilenet, numbered, recurrent
 from torch import nn
 
 from earshot import predict
@@ -22,9 +22,8 @@ from earshot.export.int8 import QuantizationError, check, quantize
 from earshot.export.onnx_file import ExportError, export, save
 from earshot.features.log_mel import log_mel
 from earshot.models import fake_quant
-from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.fake_quant import RangeError
-from earshot.params import BiLSTM, CPMobile, Features, MobileNet
+from earshot.params import CPMobile, Features, MobileNet
 
 FEATURES = Features(n_fft=1024, win_length=1024, hop_length=320, norm="none")
 LABELS = [f"scene {number}" for number in range(10)]
@@ -84,14 +83,8 @@ def test_float_file_computes_what_pytorch_does(files, kind, samples):
 @BOTH
 def test_int8_file_computes_what_was_simulated(files, kind):
     model, rounded, float_path, int8_path = files[kind]
-    found = agreement(
-        model,
-        FEATURES,
-        float_path,
-        int8_path,
-        [Clip(noise(number), ()) for number in range(40)],
-        rounded,
-    )
+    clips = [Clip(noise(number), ()) for number in range(40)]
+    found = agreement(model, FEATURES, float_path, int8_path, clips, rounded)
     assert found["float_max_difference"] < 1e-4 and found["float_same_answers"] == 1
     assert found["simulated_same_answers"] == 1
     assert 0 < found["int8_mean_difference"] < found["int8_max_difference"]
@@ -162,25 +155,18 @@ def test_signature_and_metadata(files, kind):
 def test_same_weights_same_bytes(files, tmp_path):
     model, rounded, *paths = files["mobilenet"]
     for student, path in zip((model, rounded), paths, strict=True):
-        export(
-            student,
-            FEATURES,
-            PARAMS["mobilenet"],
-            tmp_path / "again.onnx",
-            {"recipe": "kd"},
-            LABELS,
-        )
-        assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()
-    assert len(list(tmp_path.iterdir())) == 1
+        again = tmp_path / "again.onnx"
+        export(student, FEATURES, PARAMS["mobilenet"], again, {"recipe": "kd"}, LABELS)
+        assert again.read_bytes() == path.read_bytes()
+    assert list(tmp_path.iterdir()) == [again]
 
 
 @BOTH
 def test_the_network_is_counted_without_its_front_end(files, kind):
     _, rounded, float_path, int8_path = files[kind]
-    outputs = sum(
-        part.weight.shape[0] for part in rounded.modules() if hasattr(part, "input_range")
-    )
-    weights = sum(part.weight.numel() for part in rounded.modules() if hasattr(part, "input_range"))
+    tables = [part.weight for part in rounded.modules() if hasattr(part, "input_range")]
+    outputs = sum(table.shape[0] for table in tables)
+    weights = sum(table.numel() for table in tables)
     ranges = sum(isinstance(part, fake_quant.Rounded) for part in rounded.modules())
     count, stored = size.network_parameters(int8_path)
     norm = 82 if kind == "mobilenet" else 0  # a factor and an offset for each of 40 bands, λ and ε
@@ -209,54 +195,44 @@ def replace(graph, name: str, array: np.ndarray) -> None:
 
 
 def test_a_float_file_is_refused(files):
-    with pytest.raises(
-        QuantizationError,
-        match=r"mobilenet\.float\.onnx: not int8, stored in float: stem_0_weight, ",
-    ):
+    line = r"mobilenet\.float\.onnx: not int8, stored in float: stem_0_weight, "
+    with pytest.raises(QuantizationError, match=line):
         check(files["mobilenet"][2])
 
 
-def test_a_weight_in_float_is_refused(files, tmp_path):
-    def dequantize(graph):
-        node = next(node for node in graph.node if node.output[0] == "stage_1_0_depth_weight")
-        levels, scale = (
-            next(t for t in graph.initializer if t.name == name) for name in node.input[:2]
-        )
-        graph.node.remove(node)
-        array = numpy_helper.to_array(levels) * numpy_helper.to_array(scale)[:, None, None, None]
-        graph.initializer.append(numpy_helper.from_array(array, "stage_1_0_depth_weight"))
-
-    path = rewritten(files["mobilenet"][3], tmp_path / "spoilt.onnx", dequantize)
-    with pytest.raises(
-        QuantizationError, match=r"spoilt\.onnx: not int8, stored in float: stage_1_0_depth_weight$"
-    ):
-        check(path)
+def store_a_weight_in_float(graph) -> None:
+    node = next(node for node in graph.node if node.output[0] == "stage_1_0_depth_weight")
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    levels, scale = (arrays[name] for name in node.input[:2])
+    graph.node.remove(node)
+    weight = numpy_helper.from_array(levels * scale[:, None, None, None], "stage_1_0_depth_weight")
+    graph.initializer.append(weight)
 
 
-def test_a_value_that_is_not_rounded_is_refused(files, tmp_path):
+def leave_a_value_unrounded(graph) -> None:
     """The weights are int8, but the runtime computes in float all the same."""
-
-    def pass_by(graph):
-        node = next(node for node in graph.node if "stage_1_0_expand_rounded" in node.input)
-        node.input[0] = "stage_1_0_expand"
-
-    path = rewritten(files["mobilenet"][3], tmp_path / "spoilt.onnx", pass_by)
-    with pytest.raises(
-        QuantizationError, match=r"spoilt\.onnx: not int8, left in float: .*stage_1_0_depth"
-    ):
-        check(path)
+    node = next(node for node in graph.node if "stage_1_0_expand_rounded" in node.input)
+    node.input[0] = "stage_1_0_expand"
 
 
-def test_an_operator_in_float_is_refused(files, tmp_path):
-    def insert(graph):
-        place, node = next((n, node) for n, node in enumerate(graph.node) if node.name == "pooled")
-        graph.node.insert(
-            place, onnx.helper.make_node("Sigmoid", [node.input[0]], ["bent"], "bent")
-        )
-        node.input[0] = "bent"
+def insert_an_operator(graph) -> None:
+    place, node = next((n, node) for n, node in enumerate(graph.node) if node.name == "pooled")
+    bent = onnx.helper.make_node("Sigmoid", [node.input[0]], ["bent"], "bent")
+    graph.node.insert(place, bent)
+    node.input[0] = "bent"
 
-    path = rewritten(files["mobilenet"][3], tmp_path / "spoilt.onnx", insert)
-    with pytest.raises(QuantizationError, match=r"spoilt\.onnx: not int8, left in float: .*bent"):
+
+@pytest.mark.parametrize(
+    ("spoil", "fault"),
+    [
+        (store_a_weight_in_float, "stored in float: stage_1_0_depth_weight$"),
+        (leave_a_value_unrounded, "left in float: .*stage_1_0_depth"),
+        (insert_an_operator, "left in float: .*bent"),
+    ],
+)
+def test_what_is_computed_in_float_is_refused(files, tmp_path, spoil, fault):
+    path = rewritten(files["mobilenet"][3], tmp_path / "spoilt.onnx", spoil)
+    with pytest.raises(QuantizationError, match=rf"spoilt\.onnx: not int8, {fault}"):
         check(path)
 
 
@@ -283,30 +259,20 @@ def test_a_changed_weight_does_not_agree(files, tmp_path):
 
     path = rewritten(int8_path, tmp_path / "spoilt.onnx", forget)
     check(path)
-    assert (
-        agreement(model, FEATURES, float_path, path, [Clip(noise(), ())], rounded)[
-            "simulated_max_difference"
-        ]
-        > 0.05
-    )
+    found = agreement(model, FEATURES, float_path, path, [Clip(noise(), ())], rounded)
+    assert found["simulated_max_difference"] > 0.05
 
 
 def test_students_that_cannot_be_written_are_refused(tmp_path):
+    known = (FEATURES, PARAMS["mobilenet"], tmp_path / "x.onnx", {})
     with pytest.raises(ExportError, match=r"x\.onnx: 2 labels for a student of 10 classes"):
-        export(mobilenet(), FEATURES, PARAMS["mobilenet"], tmp_path / "x.onnx", {}, ["a", "b"])
+        export(mobilenet(), *known, ["a", "b"])
     with pytest.raises(RangeError, match="never set"):
-        export(
-            fake_quant.prepare(mobilenet()),
-            FEATURES,
-            PARAMS["mobilenet"],
-            tmp_path / "x.onnx",
-            {},
-            LABELS,
-        )
+        export(fake_quant.prepare(mobilenet()), *known, LABELS)
     model = simulated(mobilenet())
     model.stem[0].bias.data[3] = 1e9
     with pytest.raises(RangeError, match="stem_0: its bias does not fit 32 bits"):
-        export(model, FEATURES, PARAMS["mobilenet"], tmp_path / "x.onnx", {}, LABELS)
+        export(model, *known, LABELS)
     assert not list(tmp_path.iterdir())
 
 
@@ -318,9 +284,8 @@ def test_exporting_trains_nothing(tmp_path):
 
 
 def test_a_recurrent_student_may_have_fixed_classes_too(tmp_path):
-    torch.manual_seed(3)
-    params = BiLSTM(name="bilstm", hidden=8)
-    model = BiLSTMStudent(params, 40, numbered(10)).eval()
+    params = recurrent()
+    model = bilstm(params, 40, numbered(10))
     export(model, FEATURES, params, tmp_path / "float.onnx", {}, LABELS)
     clip = noise(4, 9_000)
     with torch.inference_mode():

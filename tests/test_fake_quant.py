@@ -1,12 +1,13 @@
 """Simulated 8-bit arithmetic: folding, rounding by hand, ranges, gradients, files."""
 
+from functools import partial
+
 import pytest
 import torch
-from students import cp_mobile, learning, mels, mobilenet, numbered
+from students import bilstm, cp_mobile, learning, mels, mobilenet, numbered, recurrent
 from torch import nn
 
 from earshot.models import checkpoint, fake_quant
-from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.blocks import ConvNorm
 from earshot.models.fake_quant import (
     FoldedConv,
@@ -19,7 +20,7 @@ from earshot.models.fake_quant import (
     rounded_bias,
     rounded_weight,
 )
-from earshot.params import BiLSTM, CPMobile, MobileNet
+from earshot.params import CPMobile, MobileNet
 
 BOTH = pytest.mark.parametrize("make", [mobilenet, cp_mobile])
 
@@ -50,10 +51,8 @@ def test_folding_changes_nothing(make):
 def test_a_batch_norm_is_folded_by_hand():
     unit = ConvNorm(1, 2, 0.1, kernel=1).eval()
     unit.conv.weight.data = torch.tensor([2.0, 3])[:, None, None, None]
-    unit.norm.running_mean, unit.norm.running_var = (
-        torch.tensor([1.0, 2]),
-        torch.tensor([4.0, 9]) - unit.norm.eps,
-    )
+    unit.norm.running_mean = torch.tensor([1.0, 2])
+    unit.norm.running_var = torch.tensor([4.0, 9]) - unit.norm.eps
     unit.norm.weight.data, unit.norm.bias.data = torch.tensor([1.0, 6]), torch.tensor([0.5, 0])
     folded = FoldedConv(unit, None)
     assert folded.weight.flatten().tolist() == pytest.approx([1, 6])  # 2 · 1/2 and 3 · 6/3
@@ -133,19 +132,19 @@ def test_behind_an_activation_clipping_to_the_range_is_the_activation(ceiling, h
 def test_ranges_move_in_training_alone_and_not_when_frozen():
     model, (mel, lengths) = calibrated(), mels(51, 51)
     assert all(part.batches == 1 for part in rounded(model).values())
-    before = {name: (part.low.item(), part.high.item()) for name, part in rounded(model).items()}
+
+    def ranges() -> list[tuple[float, float]]:
+        return [(part.low.item(), part.high.item()) for part in rounded(model).values()]
+
+    before = ranges()
     model.pool(5 * mel, lengths)
     freeze(model.train())
     model.pool(5 * mel, lengths)
-    assert {
-        name: (part.low.item(), part.high.item()) for name, part in rounded(model).items()
-    } == before
+    assert ranges() == before
     freeze(model, False)
     model.pool(5 * mel, lengths)
     assert all(part.batches == 2 for part in rounded(model).values())
-    assert {
-        name: (part.low.item(), part.high.item()) for name, part in rounded(model).items()
-    } != before
+    assert ranges() != before
 
 
 def test_calibration_is_the_mean_of_the_batches_extremes():
@@ -183,13 +182,13 @@ def test_padding_changes_nothing_when_rounded_either(make):
 @BOTH
 def test_every_value_between_layers_is_a_level_of_its_range(make):
     model, seen = calibrated(make), {}
+
+    def note(name, part, inputs, output):
+        seen[name] = (part, inputs[0], output)
+
     for name, part in model.named_modules():
         if isinstance(part, FoldedConv):
-            part.register_forward_hook(
-                lambda part, inputs, output, name=name: seen.update(
-                    {name: (part, inputs[0], output)}
-                )
-            )
+            part.register_forward_hook(partial(note, name))
     model.pool(*mels(51))
     assert len(seen) == sum(isinstance(part, ConvNorm) for part in make().modules())
     for name, (part, maps, output) in seen.items():
@@ -238,14 +237,9 @@ def test_ranges_that_were_never_set_are_refused(tmp_path):
 
 
 def test_which_students_have_fixed_ranges():
-    assert (
-        fake_quant.is_static(mobilenet())
-        and fake_quant.is_static(cp_mobile())
-        and fake_quant.is_static(calibrated())
-    )
-    assert not fake_quant.is_static(
-        BiLSTMStudent(BiLSTM(name="bilstm", hidden=4), 40, numbered(10))
-    )
+    for student in (mobilenet(), cp_mobile(), calibrated()):
+        assert fake_quant.is_static(student)
+    assert not fake_quant.is_static(bilstm(recurrent()))
 
 
 def test_a_prepared_student_is_its_own_folded_form():

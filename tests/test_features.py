@@ -18,7 +18,6 @@ from earshot.features import audio, extract, log_mel, views
 from earshot.params import Features, Views
 from earshot.tables.sequences import Store
 
-RECORDINGS = Path(__file__).parents[2] / "shared/data/LibriSpeech"
 SOURCE = Path(__file__).parents[1] / "src"
 
 
@@ -63,27 +62,11 @@ def by_librosa(samples: np.ndarray, p: Features) -> np.ndarray:
 )
 def test_equals_librosa(settings):
     params = Features(**settings, norm="none")
-    for samples in (noise(3.21), noise(0.02), np.zeros(1000, np.float32)):
+    lengths = (1, 159, 160, 161, 320, 20_480, 20_481)  # on either side of a hop
+    for samples in (np.zeros(1000, np.float32), *(noise(2)[:length] for length in lengths)):
         ours = log_mel.log_mel(samples, params)
         assert ours.dtype == np.float32
         np.testing.assert_allclose(ours, by_librosa(samples, params), rtol=1e-5, atol=2e-5)
-
-
-def test_equals_librosa_on_recordings():
-    files = sorted(RECORDINGS.glob("test-other/*/*/*.flac"))[:5]
-    if not files:
-        pytest.skip("no recordings in ../shared/data/LibriSpeech")
-    params = Features(norm="none")
-    for file in files:
-        samples = audio.decode(file, 16_000)
-        ours, theirs = np.exp(log_mel.log_mel(samples, params)), np.exp(by_librosa(samples, params))
-        # near the floor, rounding of loud bins shows
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-11)
-
-
-@pytest.mark.parametrize("length", [1, 159, 160, 161, 16_000, 20_480, 20_481])
-def test_number_of_frames(length):
-    assert log_mel.log_mel(np.ones(length, np.float32), Features()).shape == (1 + length // 160, 40)
 
 
 def test_normalize_by_hand():
@@ -112,16 +95,6 @@ def test_silence_at_both_ends_changes_no_other_frame():
     assert not frames[:49].any() and not frames[-49:].any()
     np.testing.assert_allclose(inner[2:-2], log_mel.log_mel(clip, params)[2:-2], atol=0.01)
     assert np.abs(log_mel.log_mel(np.concatenate([half, clip, half]), Features())[:40]).min() > 0.1
-
-
-def test_import_leaves_torch_alone():
-    code = (
-        "import sys, earshot.features.extract, earshot.corpora.synthetic.speech; "
-        "sys.exit('torch' in sys.modules)"
-    )
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(SOURCE)}
-    )
 
 
 def make_corpus(folder: Path, clips: int) -> pd.DataFrame:
@@ -193,22 +166,6 @@ def test_too_many_bad_clips_stop_the_stage(tmp_path, small_parts):
     )
     assert "c02.flac (cut short" in str(error.value) and "\n" not in str(error.value)
     assert len(pd.read_csv(rejected)) == 5 and not mel.exists()
-
-
-def test_a_clean_corpus_has_an_empty_list(tmp_path):
-    mel, rejected, scratch = outputs(tmp_path)
-    extract.extract(make_corpus(tmp_path, 3), Features(), Views(), 0, mel, rejected, scratch)
-    assert rejected.read_text() == "id,path,reason\n"
-
-
-def test_result_does_not_depend_on_workers(tmp_path, small_parts, monkeypatch):
-    corpus, written = make_corpus(tmp_path, 10), []
-    for workers in ("1", "3"):
-        monkeypatch.setenv("EARSHOT_WORKERS", workers)
-        mel, rejected, scratch = outputs(tmp_path / workers)
-        extract.extract(corpus, Features(), Views(), 0, mel, rejected, scratch)
-        written.append(mel.read_bytes())
-    assert written[0] == written[1]
 
 
 SLOW_EXTRACT = """
@@ -326,10 +283,6 @@ def test_without_views_nothing_else_is_read_or_written(tmp_path, scenes):
         mel, rejected, scratch = outputs(tmp_path / str(seed))
         extract.extract(corpus, Features(), Views(devices=["a"]), seed, mel, rejected, scratch)
         written.append(mel.read_bytes())
-    assert written[0] == written[1] and Store(mel).metadata.keys() == {
-        "column",
-        "width",
-        "dtype",
-        "features",
-        "versions",
-    }
+    known = {"column", "width", "dtype", "features", "versions"}
+    assert written[0] == written[1] and Store(mel).metadata.keys() == known
+    assert rejected.read_text() == "id,path,reason\n"

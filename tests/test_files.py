@@ -46,14 +46,9 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path):
 
 def test_json_is_sorted_and_ends_its_last_line(tmp_path):
     write_json(tmp_path / "a.json", {"b": {"d": 0.1, "c": 2}, "a": 1})
+    sorted_keys = {"a": 1, "b": {"c": 2, "d": 0.1}}
     text = (tmp_path / "a.json").read_text()
-    assert (
-        text.endswith("}\n")
-        and list(json.loads(text)) == ["a", "b"]
-        and list(json.loads(text)["b"]) == ["c", "d"]
-    )
-    write_json(tmp_path / "b.json", {"a": 1, "b": {"c": 2, "d": 0.1}})
-    assert (tmp_path / "b.json").read_text() == text
+    assert text.endswith("}\n") and json.dumps(json.loads(text)) == json.dumps(sorted_keys)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -7,13 +7,12 @@ import ast
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
-from pipeline_graph import imports, parameters_read, stages
+from conftest import ROOT, python
+from pipeline_graph import imports, parameters_read, paths, stages
 
 STAGES = stages()
 OUTSIDE = ("data/", "models/", "metrics/", "plots/", "checkpoints/")
@@ -21,11 +20,6 @@ LINKS = "data/${key}/inputs/named.json"
 FROZEN = "pretrain"  # its lock keeps the run that made the checkpoint
 # They change no result, or stand whole in params.yaml.
 FREE = {"src/earshot/__init__.py", "src/earshot/runtime", "src/earshot/params"}
-
-
-def names(entries: list) -> list[str]:
-    """Return the paths of a list of deps, outs, metrics or plots, options left out."""
-    return [path for entry in entries for path in (entry if isinstance(entry, dict) else [entry])]
 
 
 def below(path: str, folders: set[str]) -> bool:
@@ -117,7 +111,7 @@ def test_what_people_compare_is_in_git_and_the_rest_is_dvcs(name):
     stage = STAGES[name]
     outputs = [entry for part in ("outs", "metrics", "plots") for entry in stage.get(part, [])]
     for entry in outputs:
-        (path,) = names([entry])
+        (path,) = paths([entry])
         in_git = path.startswith("metrics/") or name == FROZEN
         assert path.startswith(OUTSIDE)
         if path == LINKS:  # links are made anew, never brought back from a cache
@@ -131,11 +125,11 @@ def test_what_people_compare_is_in_git_and_the_rest_is_dvcs(name):
     assert all(dep.startswith(OUTSIDE) for dep in set(stage["deps"]) - code(stage))
 
 
-def test_stages_before_training_load_no_torch():
+def test_what_comes_before_training_loads_no_torch():
     path = f"{ROOT / 'src'}{os.pathsep}{ROOT / 'stages'}"
-    script = "import sys, download, features, fewshot; sys.exit('torch' in sys.modules)"
-    environment = os.environ | {"PYTHONPATH": path}
-    assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == 0
+    lazy = "earshot.corpora.synthetic.speech, earshot.pretraining.clips"
+    script = f"import sys, download, features, fewshot, {lazy}; sys.exit('torch' in sys.modules)"
+    assert python("-c", script, PYTHONPATH=path).returncode == 0
 
 
 def test_stages_run_over_sections_with_text_for_keys(content):

@@ -2,52 +2,28 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from conftest import ROOT
+from conftest import python
+from learning import copied, same, tiny_checkpoint
 from server import Fault, Handler, Server
-from transformers import (
-    HubertConfig,
-    HubertModel,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2Model,
-)
 
 from earshot.models import hub
 from earshot.models.wav2vec2 import CheckpointError, load_backbone
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
 NEEDED = ("config.json", "preprocessor_config.json", "model.safetensors")
-TINY = {
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 48,
-    "conv_dim": (8,) * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-}
-MODELS = {
-    "wav2vec2": lambda: Wav2Vec2Model(Wav2Vec2Config(**TINY)),
-    "hubert": lambda: HubertModel(HubertConfig(**TINY)),
-}
+MODELS = {"wav2vec2": "group", "hubert": "hubert"}  # by name: style
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> dict[str, Path]:
     """Small encoders as transformers saves them, and two that lack something."""
     root = tmp_path_factory.mktemp("hub")
-    torch.manual_seed(0)
-    for name, make in MODELS.items():
-        make().save_pretrained(root / name)
-        Wav2Vec2FeatureExtractor(do_normalize=name == "hubert").save_pretrained(root / name)
+    for name, style in MODELS.items():
+        tiny_checkpoint(root / name, style, unit_variance=name == "hubert", num_hidden_layers=2)
         (root / name / "pytorch_model.bin").write_bytes(b"never to be fetched")
         (root / name / "vocab.json").write_text("{}")
     files = {"pickled": [*NEEDED[:2], "pytorch_model.bin"], "headless": [NEEDED[0], NEEDED[2]]}
@@ -127,8 +103,7 @@ def test_the_weights_are_those_of_the_local_folder(server, checkpoints, tmp_path
     fetched, normalized = load_backbone(str(get(server, name, tmp_path)), None)
     local, _ = load_backbone(str(checkpoints[name]), None)
     assert normalized is (name == "hubert")
-    one, other = fetched.state_dict(), local.state_dict()
-    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    assert same(copied(fetched), copied(local))
 
 
 def test_only_what_is_needed_is_fetched_and_nothing_twice(server, checkpoints, tmp_path):
@@ -176,11 +151,7 @@ def test_a_connection_cut_once_goes_on_where_it_was(server, checkpoints, tmp_pat
 @pytest.mark.parametrize(
     ("name", "commit", "message"),
     [
-        (
-            "pickled",
-            COMMIT,
-            r"has pytorch_model.bin but no model.safetensors at 1234.*pull request",
-        ),
+        ("pickled", COMMIT, "has pytorch_model.bin but no model.safetensors at .*pull request"),
         ("headless", COMMIT, f"lacks preprocessor_config.json at {COMMIT}$"),
         ("hubbub", COMMIT, "is not on the hub"),
         ("hubert", "f" * 40, f"has no commit {'f' * 40} on the hub"),
@@ -214,11 +185,8 @@ print(hub.folder("someone/hubert", "{COMMIT}", sys.argv[1]))
 try: hub.folder("someone/hubert", "{COMMIT}", sys.argv[2])
 except hub.HubError as error: print(error)
 """
-    settings = {variable: "1", "HF_ENDPOINT": server.url(), "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-c", code, tmp_path / "full", tmp_path / "empty"]
-    done = subprocess.run(
-        command, env=os.environ | settings, capture_output=True, text=True, check=True
-    )
+    settings = {variable: "1", "HF_ENDPOINT": server.url()}
+    done = python("-c", code, tmp_path / "full", tmp_path / "empty", **settings)
     found, error = done.stdout.splitlines()
     assert Path(found, NEEDED[2]).is_file() and len(server.log) == asked
     assert error.startswith("is not in the cache, and the environment forbids the network")
@@ -237,9 +205,7 @@ def test_without_a_network_one_line_says_what_to_fetch(tmp_path, monkeypatch):
 
 def test_a_local_folder_needs_no_revision_and_no_network(checkpoints):
     assert hub.folder(str(checkpoints["hubert"]), None) == checkpoints["hubert"]
-    for revision, message in (
-        (None, "is no local folder"),
-        ("main", "needs a commit .*, not 'main'"),
-    ):
+    messages = {None: "is no local folder", "main": "needs a commit .*, not 'main'"}
+    for revision, message in messages.items():
         with pytest.raises(CheckpointError, match=f"'someone/hubert' {message}"):
             load_backbone("someone/hubert", revision)

@@ -12,17 +12,15 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from pipeline_graph import paths
 
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "stages").glob("*.py")])
 # Where a call that writes takes its path: −1 is the object whose method it is.
 WRITERS = {
-    "to_csv": 0, "to_parquet": 0, "savefig": 0, "ParquetWriter": 0, "write_table": 1,
-    "save_file": 1,
-    "copyfile": 1,
-    "copy": 1, "copy2": 1, "write_text": -1, "write_bytes": -1, "quantize_dynamic": 1,
-    "quantize_static": 1,
-    "soundfile.write": 0, "np.save": 0, "np.savez": 0, "torch.save": 1, "onnx.save": 1, "imsave": 0,
-    "open": 0,
+    "to_csv": 0, "to_parquet": 0, "savefig": 0, "ParquetWriter": 0, "imsave": 0, "open": 0,
+    "soundfile.write": 0, "np.save": 0, "np.savez": 0, "write_text": -1, "write_bytes": -1,
+    "write_table": 1, "save_file": 1, "copyfile": 1, "copy": 1, "copy2": 1, "torch.save": 1,
+    "onnx.save": 1, "quantize_dynamic": 1, "quantize_static": 1,
 }  # fmt: skip
 # Not outputs, or appended to on purpose.
 ALLOWED = {
@@ -81,27 +79,13 @@ def test_every_file_is_written_under_a_temporary_name(file: Path):
 
 def test_a_bare_write_is_caught(tmp_path: Path):
     file = tmp_path / "bad.py"
-    lines = [
-        "open(path, 'w')",
-        "table.to_csv(path)",
-        "pq.write_table(table, path)",
-        "Path(path).write_text('')",
-    ]
-    lines += [
-        "torch.save(weights, path)",
-        "soundfile.write(path, samples, 1)",
-        "open(path, mode='xb')",
-    ]
-    for line in lines:
+    lines = ["open(path, 'w')", "open(path, mode='xb')", "Path(path).write_text('')"]
+    lines += ["table.to_csv(path)", "pq.write_table(table, path)", "torch.save(weights, path)"]
+    for line in [*lines, "soundfile.write(path, samples, 1)"]:
         file.write_text(f"def inner():\n    {line}\n")
         assert list(bare_writes(file)) == [("bad.py", "inner")], line
-    for line in (
-        "open(path)",
-        "open(path, 'rb')",
-        "open(partial, 'w')",
-        "table.to_csv(partial_file)",
-        "images.copy()",
-    ):
+    harmless = ["open(path)", "open(path, 'rb')", "open(partial, 'w')", "images.copy()"]
+    for line in [*harmless, "table.to_csv(partial_file)"]:
         file.write_text(line)
         assert bare_writes(file) == {}, line
 
@@ -129,17 +113,10 @@ def expanded() -> dict[str, dict]:
     made = {}
     for name, block in blocks["stages"].items():
         for key, item in params[block["foreach"].strip("${}")].items():
-            text = (
-                json.dumps(block["do"])
-                .replace("${key}", key)
-                .replace("${item.track}", str(item.get("track")))
-            )
+            text = json.dumps(block["do"]).replace("${key}", key)
+            text = text.replace("${item.track}", str(item.get("track")))
             made[f"{name}@{key}"] = json.loads(text)
     return made
-
-
-def paths(entries: list) -> set[str]:
-    return {path for entry in entries for path in (entry if isinstance(entry, dict) else [entry])}
 
 
 LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]

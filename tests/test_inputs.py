@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT
-from test_pipeline import Project
+from repository import Project
 
 from earshot.corpora import files
 from earshot.params import TAU2022, CommonVoice, LibriSpeech, Manifest
@@ -133,24 +133,15 @@ def handed_in(tmp_path_factory) -> Project:
     (root / "questions.yaml").write_text("[]\n")
     shutil.copytree(ROOT / "checkpoints/listening", root / "weights")
     track = "tracks.listening"
-    project = Project(
-        root,
-        {
-            f"{track}.corpus": {"name": "manifest", "path": "own/table.csv"},
-            f"{track}.fewshot": {"source": "authored", "authored": "questions.yaml"},
-            f"{track}.views": {"count": 1, "responses": "devices"},
-            "teachers.listening.checkpoint": "weights",
-        },
-    )
-    for stage in ("inputs", "download"):
-        command = [sys.executable, f"stages/{stage}.py", "listening"]
-        subprocess.run(command, cwd=root, env=project.environment, check=True)
-    subprocess.run(
-        [sys.executable, "stages/inputs.py", "scenes"],
-        cwd=root,
-        env=project.environment,
-        check=True,
-    )
+    changes = {
+        f"{track}.corpus": {"name": "manifest", "path": "own/table.csv"},
+        f"{track}.fewshot": {"source": "authored", "authored": "questions.yaml"},
+        f"{track}.views": {"count": 1, "responses": "devices"},
+        "teachers.listening.checkpoint": "weights",
+    }
+    project = Project(root, changes)
+    for stage, key in (("inputs", "listening"), ("download", "listening"), ("inputs", "scenes")):
+        project.run(sys.executable, f"stages/{stage}.py", key)
     _pretend(project)
     return project
 

@@ -39,12 +39,8 @@ def test_a_clip_is_an_item_whose_options_are_the_classes():
         dict(zip(table["id"], table[name], strict=True)) for name in ("label", "location")
     )
     for item in built:
-        assert (item.question, item.skill, item.utterances, item.options) == (
-            "",
-            "scene",
-            (item.id,),
-            LABELS,
-        )
+        found = (item.question, item.skill, item.utterances, item.options)
+        assert found == ("", "scene", (item.id,), LABELS)
         assert item.passage == location[item.id]
         assert item.answer == (UNKNOWN if item.role == "pool" else LABELS.index(label[item.id]))
 
@@ -102,10 +98,9 @@ def test_the_corpus_own_subsets_are_taken():
     table = manifest()
     training = table["split"] == "pool"
     table.loc[training, "subset"] = [SHARES[i % 5] for i in range(training.sum())]
+    subset = pd.to_numeric(table["subset"])
     for share in SHARES:
-        assert labelled(table, share) == set(
-            table["id"][training & (pd.to_numeric(table["subset"]) <= share)]
-        )
+        assert labelled(table, share) == set(table["id"][training & (subset <= share)])
     table.loc[table.index[training][0], "subset"] = None  # in no list: the pool's
     assert build(table, 100)[0].role == "pool"
 
@@ -113,10 +108,8 @@ def test_the_corpus_own_subsets_are_taken():
 def test_unlabelled_training_clips_are_the_pools():
     table = manifest()
     table = frame([*table.to_dict("records"), clip("new"), clip("newer")])
-    assert {item.id: item.role for item in build(table, 100)[-2:]} == {
-        "new": "pool",
-        "newer": "pool",
-    }
+    found = {item.id: item.role for item in build(table, 100)[-2:]}
+    assert found == {"new": "pool", "newer": "pool"}
 
 
 def test_rejected_clips_are_no_items():

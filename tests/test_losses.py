@@ -29,14 +29,11 @@ def random(seed: int, *shape: int) -> torch.Tensor:
     )
 
 
-def test_cross_entropy_by_hand():
+def test_cross_entropy_and_its_gradient_by_hand():
     # softmax(ln 2, 0, 0) = (2, 1, 1)/4 → −ln(2/4) = ln 2; softmax(0, ln 3, 0) = (1, 3, 1)/5, answer
     # 2 → −ln(1/5) = ln 5
     value = cross_entropy(logits([log(2), 0, 0], [0, log(3), 0]), torch.tensor([0, 2]))
     assert value.item() == pytest.approx((log(2) + log(5)) / 2, rel=1e-12)
-
-
-def test_cross_entropy_gradient_by_hand():
     z = logits([log(2), 0, 0])
     cross_entropy(z, torch.tensor([0])).backward()
     assert z.grad.tolist()[0] == pytest.approx([2 / 4 - 1, 1 / 4, 1 / 4])  # softmax − one-hot
@@ -114,20 +111,6 @@ def test_kd_at_high_temperature_is_half_the_variance_of_the_difference():
         assert gradient == pytest.approx([-1, 0, 1], abs=5e-3)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_kd_averages_over_the_batch_not_over_options(temperature):
-    student, teacher = random(0, 4, 3), random(1, 4, 3)
-    value = kd(student, teacher, temperature).item()
-    assert value > 0.1
-    assert kd(student.repeat(2, 1), teacher.repeat(2, 1), temperature).item() == pytest.approx(
-        value, rel=1e-12
-    )
-    assert sum(
-        kd(s, t, temperature).item()
-        for s, t in zip(student.split(1), teacher.split(1), strict=True)
-    ) / 4 == (pytest.approx(value, rel=1e-12))
-
-
 @pytest.mark.parametrize("temperature", [0.5, 2.0, 8.0])
 def test_an_absent_option_changes_nothing(temperature):
     student, teacher = random(0, 4, 3), random(1, 4, 3)
@@ -163,13 +146,13 @@ def test_front_alignment_by_hand():
     assert value.item() == pytest.approx((1 - 1 / sqrt(2)) / 2, abs=1e-5)
 
 
+def fronts(clips: int) -> tuple[torch.Tensor, ...]:
+    """Student `(N, 7, 4)`, teacher `(N, 11, 6)`, weight `(4, 6)` and bias `(4,)`."""
+    return random(0, clips, 7, 4), random(1, clips, 11, 6), random(2, 4, 6), random(3, 4)
+
+
 def test_front_alignment_projects_then_resamples():
-    student, teacher, weight, bias = (
-        random(0, 3, 7, 4),
-        random(1, 3, 11, 6),
-        random(2, 4, 6),
-        random(3, 4),
-    )
+    student, teacher, weight, bias = fronts(3)
     projected = torch.nn.functional.layer_norm(teacher @ weight.T + bias, (4,))
     target = torch.nn.functional.interpolate(projected.mT, 7, mode="linear", align_corners=False).mT
     expected = 1 - (student * target).sum(-1) / (student.norm(dim=-1) * target.norm(dim=-1))
@@ -177,41 +160,19 @@ def test_front_alignment_projects_then_resamples():
     assert value.item() == pytest.approx(expected.mean().item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("scale", [0.01, 100.0])
-def test_front_alignment_ignores_the_students_scale(scale):
-    student, teacher, weight, bias = (
-        random(0, 3, 7, 4),
-        random(1, 3, 11, 6),
-        random(2, 4, 6),
-        random(3, 4),
-    )
-    value = front_alignment(student, teacher, weight, bias).item()
-    assert front_alignment(scale * student, teacher, weight, bias).item() == pytest.approx(
-        value, rel=1e-6
-    )
-
-
 def test_front_alignment_of_silent_frames_is_one_without_gradient():
     student, teacher = random(0, 1, 2, 4), random(1, 1, 2, 4)
     student[0, 1] = 0
-    value = front_alignment(
-        student.requires_grad_(), teacher, torch.eye(4).double(), torch.zeros(4).double()
-    )
+    identity = torch.eye(4).double(), torch.zeros(4).double()
+    value = front_alignment(student.requires_grad_(), teacher, *identity)
     value.backward()
-    alone = front_alignment(
-        student[:, :1], teacher[:, :1], torch.eye(4).double(), torch.zeros(4).double()
-    )
+    alone = front_alignment(student[:, :1], teacher[:, :1], *identity)
     assert value.item() == pytest.approx((alone.item() + 1) / 2, rel=1e-6)
     assert student.grad[0, 1].abs().max() == 0 and student.grad[0, 0].abs().max() > 0
 
 
 def test_front_alignment_leaves_padding_out():
-    student, teacher, weight, bias = (
-        random(0, 2, 7, 4),
-        random(1, 2, 11, 6),
-        random(2, 4, 6),
-        random(3, 4),
-    )
+    student, teacher, weight, bias = fronts(2)
     short = front_alignment(student[:1, :3], teacher[:1, :5], weight, bias)
     whole = front_alignment(student[1:], teacher[1:], weight, bias)
     both = front_alignment(
@@ -298,24 +259,3 @@ def test_layered_kd_is_the_sum_of_what_each_stage_learns_from_each_layer():
     terms = [[kd(student[s], teacher[:, layer], 3.0) for layer in routes[s]] for s in range(2)]
     value = layered_kd(student, teacher, routes, 3.0).item()
     assert value == pytest.approx((sum(terms[0]) + sum(terms[1])).item() / 2, rel=1e-12)
-
-
-def test_layered_kd_vanishes_when_logits_agree():
-    agreed = random(0, 5, 3)
-    student = [(agreed + shift).requires_grad_() for shift in (0, 1)]
-    teacher = torch.stack([random(1, 5, 3), agreed], 1)
-    value = layered_kd(student, teacher, torch.tensor([[1], [1]]), 4.0)
-    value.backward()
-    assert value.item() == pytest.approx(0, abs=1e-12)
-    assert max(s.grad.abs().max().item() for s in student) < 1e-12
-
-
-def test_layered_kd_scales_with_the_square_of_the_temperature():
-    student, teacher, routes = (
-        [random(0, 5, 3), random(1, 5, 3)],
-        random(2, 5, 4, 3),
-        torch.tensor([[3, 0], [1, 3]]),
-    )
-    plain = layered_kd(student, teacher, routes, 1.0).item()
-    scaled = layered_kd([5 * s for s in student], 5 * teacher, routes, 5.0).item()
-    assert scaled == pytest.approx(25 * plain, rel=1e-10)

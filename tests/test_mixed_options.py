@@ -9,21 +9,17 @@ import pandas as pd
 import pytest
 import results
 import soundfile
-import torch
+from students import opinionated, recurrent
 
 from earshot import predict
 from earshot.evaluation import ask, choice, metrics, plots
 from earshot.evaluation.validation import VALIDATION
 from earshot.export.int8 import quantize
 from earshot.export.onnx_file import export
-from earshot.features.log_mel import log_mel
-from earshot.models.bilstm import BiLSTMStudent
-from earshot.params import BiLSTM, Evaluate, Features, Text
+from earshot.params import Evaluate, Features, Text
 from earshot.tables.items import Item
 from earshot.tasks.choice import Choice
 from earshot.text import encode, encode_item
-from earshot.training.batches import Loader
-from earshot.training.loop import predict as predict_items
 from earshot.workbench.report import data as report
 
 BUCKETS = 4096
@@ -39,29 +35,14 @@ ITEMS = [
 ]
 
 
-class Frames(dict):
-    """Log-mel frames by clip and view."""
-
-    def frames(self, id: str) -> int:
-        return len(self[id, 0])
+STUDENT = recurrent(text=Text(buckets=BUCKETS, dim=6))
 
 
 @pytest.fixture(scope="module")
-def student() -> BiLSTMStudent:
-    """A student of random weights and strong opinions."""
-    params = BiLSTM(name="bilstm", hidden=8, stack=4, text=Text(buckets=BUCKETS, dim=6))
-    torch.manual_seed(3)
-    model = BiLSTMStudent(params, 40, Choice(params.text)).eval()
-    model.head.embed[2].weight.data *= 60
-    return model
-
-
-@pytest.fixture(scope="module")
-def files(student, tmp_path_factory) -> Path:
+def files(tmp_path_factory) -> Path:
     """The student's float and int8 file, and two clips of noise."""
     folder = tmp_path_factory.mktemp("mixed")
-    params = BiLSTM(name="bilstm", hidden=8, stack=4, text=Text(buckets=BUCKETS, dim=6))
-    export(student, Features(), params, folder / "float.onnx", {})
+    export(opinionated(STUDENT), Features(), STUDENT, folder / "float.onnx", {})
     quantize(folder / "float.onnx", folder / "int8.onnx")
     noise = np.random.default_rng(0).normal(0, 0.1, (2, 16_000))
     for number, samples in enumerate(noise):
@@ -75,11 +56,8 @@ def manifest(folder: Path) -> pd.DataFrame:
 
 
 def test_no_question_is_asked_with_options_of_another(files):
-    known = {
-        tuple(encode(option, BUCKETS, "option")): option
-        for some in OPTIONS.values()
-        for option in some
-    }
+    every = [option for some in OPTIONS.values() for option in some]
+    known = {tuple(encode(option, BUCKETS, "option")): option for option in every}
     by_task = Choice(Text(buckets=BUCKETS, dim=6)).inputs(ITEMS)["options"].numpy()
     _, by_file = predict.load(files / "float.onnx").inputs(ITEMS)
     np.testing.assert_array_equal(by_file, by_task)
@@ -101,18 +79,6 @@ def test_a_file_answers_a_set_as_it_answers_each_question(files, form, within):
         alone = predict.softmax(one.logits(samples, question[None], options[None])[0])
         assert answers[item.id] == pytest.approx(alone, abs=within)
         assert len(alone) == len(item.options) and np.ptp(alone) > 1e-3
-
-
-def test_float_students_and_files_agree(student, files):
-    clips = {
-        (f"u{n}", 0): log_mel(soundfile.read(files / f"u{n}.wav", dtype="float32")[0], Features())
-        for n in range(2)
-    }
-    loader = Loader(ITEMS, Frames(clips), Choice(Text(buckets=BUCKETS, dim=6)), 4)
-    by_torch = predict_items(student, loader.task, loader)
-    (by_file,) = ask.file_answers([files / "float.onnx"], ITEMS, manifest(files))
-    for item in ITEMS:
-        assert by_torch[item.id] == pytest.approx(by_file[item.id], abs=1e-3)
 
 
 def answering(right: set[str]) -> dict[str, np.ndarray]:

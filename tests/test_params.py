@@ -1,13 +1,10 @@
 """params.yaml: what it may say, and one line about what it may not."""
 
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, python
 from pydantic import BaseModel, ValidationError
 
 from earshot.params import ParameterError, parse
@@ -196,13 +193,8 @@ def test_a_stage_prints_that_line_alone_and_fails(content, tmp_path):
         )
     spoil(content, f"{KD}.temperature", 0)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
-    done = subprocess.run(
-        [sys.executable, "stages/features.py", "listening"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-    )
+    own = {"PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = python("stages/features.py", "listening", folder=tmp_path, **own)
     line = f"features@listening: params.yaml: {KD}.temperature=0: Input should be greater than 0\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
     assert not (tmp_path / "data").exists() and not (tmp_path / "metrics").exists()

@@ -110,11 +110,8 @@ def test_quantized_forms_share_their_students_series_and_are_hollow():
 
 def test_learning_curves_are_read_from_every_seed_or_named(tmp_path: Path):
     table = plots.curves_table(results.curves(tmp_path))
-    assert table.groupby(["model", "seed"]).size().to_dict() == {
-        ("kd", "seed-0"): 9,
-        ("kd", "seed-1"): 5,
-        ("teacher", "seed-0"): 3,
-    }
+    epochs = table.groupby(["model", "seed"]).size().to_dict()
+    assert epochs == {("kd", "seed-0"): 9, ("kd", "seed-1"): 5, ("teacher", "seed-0"): 3}
     drawn = charts.curves(table, "validation", {"kd": 0}, 900, ("epoch", "accuracy"), share=True)
     assert drawn.get_label() == "accuracy: kd 0.84"  # where both seeds are: epoch 5
     with pytest.raises(ValueError, match=f"{tmp_path / 'none'}: no learning curves"):

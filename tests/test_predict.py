@@ -10,19 +10,17 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-import torch
+from conftest import ROOT, python
+from students import opinionated, recurrent
 
 from earshot import cli, predict
 from earshot.export.int8 import quantize
 from earshot.export.onnx_file import export
-from earshot.models.bilstm import BiLSTMStudent
-from earshot.params import BiLSTM, Features, Text
+from earshot.params import Features
 from earshot.predict import PredictError, Student
 from earshot.tables.items import Item
-from earshot.tasks.choice import Choice
 from earshot.text import encode_item
 
-SOURCE = Path(__file__).parents[1] / "src"
 QUESTION, OPTIONS = "What did Mary buy?", ["a bike", "a very long coat", "lamps"]
 
 
@@ -32,11 +30,8 @@ def model(tmp_path_factory) -> Path:
     it.
     """
     root = tmp_path_factory.mktemp("project")
-    params = BiLSTM(name="bilstm", hidden=8, stack=4, text=Text(buckets=64, dim=6))
-    torch.manual_seed(3)
-    student = BiLSTMStudent(params, 40, Choice(params.text))
-    student.head.embed[2].weight.data *= 60
-    export(student, Features(), params, root / "float.onnx", {})
+    params = recurrent()
+    export(opinionated(params), Features(), params, root / "float.onnx", {})
     quantize(root / "float.onnx", root / cli.answer.STUDENT)
     return root / cli.answer.STUDENT
 
@@ -153,9 +148,8 @@ def test_files_that_are_no_student(model, tmp_path):
     other = onnx.load(model)
     onnx.helper.set_model_props(other, {})
     onnx.save(other, tmp_path / "bare.onnx")
-    onnx.helper.set_model_props(
-        other, {"task": "choice", "sample_rate": "16000", "buckets": "many"}
-    )
+    damaged = {"task": "choice", "sample_rate": "16000", "buckets": "many"}
+    onnx.helper.set_model_props(other, damaged)
     onnx.save(other, tmp_path / "damaged.onnx")
     messages = {
         "absent": "no such file",
@@ -174,21 +168,12 @@ def earshot(
     folder: Path,
     code: str = "import earshot.cli as c; raise SystemExit(c.main())",
 ):
-    environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60
-    )
+    return python("-c", code, *arguments, folder=folder)
 
 
 def asking(clip: Path) -> list[str]:
-    return [
-        "answer",
-        str(clip),
-        "--question",
-        QUESTION,
-        *[part for o in OPTIONS for part in ("--option", o)],
-    ]
+    options = [part for option in OPTIONS for part in ("--option", option)]
+    return ["answer", str(clip), "--question", QUESTION, *options]
 
 
 @pytest.fixture(scope="module")
@@ -262,19 +247,13 @@ def test_a_word_in_another_encoding_is_named(model, clips, capsys):
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_terminal_gets_the_answer(model, clips, encoding):
-    asked = ["answer", str(clips / "plain.wav"), "--question", "哪个", "--json"]
+    asked = ["answer", str(clips / "plain.wav"), "--question", "哪个"]
     asked += ["--option", "水−火", "--option", "😀", "--model", str(model)]
-    done = subprocess.run(
-        [sys.executable, "-m", "earshot.cli", *asked],
-        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-    )
+    command = [sys.executable, "-m", "earshot.cli", *asked]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([*command, "--json"], env=environment, capture_output=True)
     assert json.loads(done.stdout.decode(encoding))["options"] == ["水−火", "😀"], done.stderr
-    done = subprocess.run(
-        [sys.executable, "-m", "earshot.cli", *[part for part in asked if part != "--json"]],
-        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(SOURCE)},
-        capture_output=True,
-    )
+    done = subprocess.run(command, env=environment, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -285,10 +264,8 @@ def test_bar_on_a_terminal_only(model, clips, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     cli.main(arguments)
     shares = Student(model).answer(tone(), QUESTION, OPTIONS).probabilities
-    assert [line.count("#") for line in capsys.readouterr().out.splitlines()] == [
-        *(round(30 * p) for p in shares),
-        0,
-    ]
+    bars = [line.count("#") for line in capsys.readouterr().out.splitlines()]
+    assert bars == [*(round(30 * share) for share in shares), 0]
 
 
 @pytest.mark.parametrize(

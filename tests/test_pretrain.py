@@ -14,17 +14,8 @@ TEXTS = ["a red bike", "it rains", "Mary's lamp!", "two coats", "the old mill", 
 
 
 def params(**changes) -> CTCPretrain:
-    few = {
-        "name": "ctc",
-        "passages": 6,
-        "hidden": 24,
-        "layers": 2,
-        "heads": 4,
-        "steps": 8,
-        "batch_clips": 2,
-        "learning_rate": 1e-3,
-    }
-    return CTCPretrain(**few | changes)
+    few = {"passages": 6, "steps": 8, "batch_clips": 2, "learning_rate": 1e-3}
+    return CTCPretrain(**{"name": "ctc", "hidden": 24, "layers": 2, "heads": 4} | few | changes)
 
 
 def clips(count: int = 6) -> list[ctc.Clip]:
@@ -101,15 +92,9 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path, monkeypatch, killed_at)
 
 
 def test_another_seed_is_another_run(tmp_path):
-    losses: list[list[float]] = [[], []]
-    for seed in (0, 1):
-        ctc.pretrain(
-            clips(),
-            params(steps=2),
-            seed,
-            tmp_path / str(seed),
-            lambda _, loss, s=seed: losses[s].append(loss),
-        )
+    losses: list[dict[int, float]] = [{}, {}]
+    for seed, seen in enumerate(losses):
+        ctc.pretrain(clips(), params(steps=2), seed, tmp_path / str(seed), seen.__setitem__)
     assert losses[0] != losses[1]
 
 
@@ -146,12 +131,7 @@ def test_the_same_seed_writes_the_same_checkpoint(tmp_path):
 
 
 def test_letter_error_rate_by_hand(monkeypatch):
-    said = iter(
-        [
-            torch.tensor(ctc.encode_letters("it rained")),
-            torch.tensor(ctc.encode_letters("two coat")),
-        ]
-    )
+    said = iter([torch.tensor(ctc.encode_letters(text)) for text in ("it rained", "two coat")])
 
     class Recogniser:
         def __call__(self, waves, attention_mask):

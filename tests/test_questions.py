@@ -1,8 +1,6 @@
 """Passages, and the questions made about them, asked of the pool, or written by hand."""
 
 import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -10,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import python
 
 from earshot.items import questions
 from earshot.items.authored import authored
@@ -70,13 +68,8 @@ def table(*rows: tuple) -> pd.DataFrame:
 
 
 def test_words_are_content_words_in_order_each_once():
-    assert words("The cat's Hat — and a HAT, in 1999 on snake_case; Été!") == [
-        "cat's",
-        "hat",
-        "snake",
-        "case",
-        "été",
-    ]
+    found = words("The cat's Hat — and a HAT, in 1999 on snake_case; Été!")
+    assert found == ["cat's", "hat", "snake", "case", "été"]
     assert words("It is on. No!") == []
 
 
@@ -84,26 +77,18 @@ def test_the_last_utterance_of_a_transcribed_run_is_withheld():
     rows = [
         ("a0", "test", "a", "s", 4.0, "One.", "seen"),
         ("a1", "test", "a", "s", 4.0, "Two.", "unseen"),
-    ]
-    rows += [
         ("a2", "test", "a", "s", 4.0, "Three.", "seen"),
         ("b0", "pool", "b", "t", 4.0, "Lone.", None),
-    ]
-    rows += [
         ("c0", "pool", "c", "t", 4.0, None, None),
         ("c1", "pool", "c", "t", 4.0, "Half.", None),
     ]
-    cut = {
-        p.id: p for p in passages(table(*rows), ["a0", "a1", "a2", "b0", "c0", "c1", "other"], 60.0)
-    }
+    kept = [*(row[0] for row in rows), "other"]
+    cut = {passage.id: passage for passage in passages(table(*rows), kept, 60.0)}
     assert cut["a"] == Passage("a", "test", "s", "unseen", ("a0", "a1"), ("One.", "Two."), "Three.")
     assert cut["a"].text == "One. Two."
     assert cut["b"] == Passage("b", "pool", "t", "seen", ("b0",), ("Lone.",), None)
-    assert (
-        cut["c"] == Passage("c", "pool", "t", "seen", ("c0", "c1"), None, None)
-        and cut["c"].text == ""
-    )
-    assert len(cut) == 3
+    assert cut["c"] == Passage("c", "pool", "t", "seen", ("c0", "c1"), None, None)
+    assert cut["c"].text == "" and len(cut) == 3
 
 
 def test_long_groups_are_cut_and_rejected_clips_left_out():
@@ -183,12 +168,9 @@ def test_answers_are_right_and_distractors_wrong(built, heard, role):
 def test_items_say_what_their_passage_says(built, heard):
     for item in built:
         if item.role in GENERATED:
-            passage = heard[item.passage]
-            assert (item.utterances, item.wording, item.role) == (
-                passage.utterances,
-                passage.wording,
-                passage.split,
-            )
+            told = heard[item.passage]
+            expected = (told.utterances, told.wording, told.split)
+            assert (item.utterances, item.wording, item.role) == expected
             assert item.question in questions.ASKED[item.skill]
 
 
@@ -299,12 +281,9 @@ def test_a_split_about_which_nothing_can_be_asked_is_named(by_split, fewshot_par
 
 
 @pytest.mark.parametrize("source", ["zipf", "told"])
-def test_few_shot_is_ten_questions_on_ten_passages(request, source, zipf, fewshot_params):
-    told = (
-        zipf("fewshot", 14, sentences=9)
-        if source == "zipf"
-        else request.getfixturevalue("told")("fewshot")
-    )
+def test_few_shot_is_ten_questions_on_ten_passages(request, source, fewshot_params):
+    make = request.getfixturevalue(source)
+    told = make("fewshot", 14, sentences=9) if source == "zipf" else make("fewshot")
     by_id = {passage.id: passage for passage in told}
     made = questions.few_shot(told, fewshot_params, rng(3))
     asked = [item for item in made if item.role == "fewshot"]
@@ -352,10 +331,8 @@ def test_the_paper_share_may_be_nothing_or_all(zipf):
 
 
 def test_too_few_passages_are_counted(zipf, fewshot_params):
-    with pytest.raises(
-        ItemError,
-        match=r"^fewshot.questions=10 must be at most the transcribed few-shot passages, 9$",
-    ):
+    line = "^fewshot.questions=10 must be at most the transcribed few-shot passages, 9$"
+    with pytest.raises(ItemError, match=line):
         questions.few_shot(zipf("fewshot", 9), fewshot_params, rng())
 
 
@@ -401,10 +378,7 @@ def test_the_hash_seed_of_python_does_not_matter():
     here: dict[str, str] = {}
     exec(SCRIPT, here)
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": seed}
-    there = subprocess.check_output(
-        [sys.executable, "-c", f"{SCRIPT}print(found)"], env=environment, text=True
-    )
+    there = python("-c", f"{SCRIPT}print(found)", PYTHONHASHSEED=seed).stdout
     assert there.strip() == here["found"] and int(there.split()[0]) > 150
 
 
@@ -418,6 +392,13 @@ ENTRY = {
     "options": ["leave", "stay", "sing"],
     "answer": 1,
 }
+
+
+FIELDS = "needs exactly the fields id, skill, question"
+
+
+def without(field: str) -> dict:
+    return {name: value for name, value in ENTRY.items() if name != field}
 
 
 def written(tmp_path, *entries) -> list[items.Item]:
@@ -442,16 +423,10 @@ def test_authored_items_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "fault"),
     [
-        (
-            {k: v for k, v in ENTRY.items() if k != "answer"},
-            "item q1: needs exactly the fields id, skill, question",
-        ),
-        (ENTRY | {"hint": "no"}, "item q1: needs exactly the fields id, skill, question"),
-        (
-            {k: v for k, v in ENTRY.items() if k != "id"},
-            "item 1: needs exactly the fields id, skill, question",
-        ),
-        ("What?", "item 1: needs exactly the fields id, skill, question"),
+        (without("answer"), f"item q1: {FIELDS}"),
+        (ENTRY | {"hint": "no"}, f"item q1: {FIELDS}"),
+        (without("id"), f"item 1: {FIELDS}"),
+        ("What?", f"item 1: {FIELDS}"),
         (ENTRY | {"answer": "b"}, "item q1: answer='b' is no place of an option"),
         (ENTRY | {"answer": True}, "item q1: answer='true' is no place of an option"),
         (ENTRY | {"answer": 1.0}, "item q1: answer='1.0' is no place of an option"),
@@ -464,35 +439,31 @@ def test_authored_items_are_read(tmp_path):
 def test_an_entry_that_cannot_be_used_is_named_with_its_file(tmp_path, entry, fault):
     with pytest.raises(ItemError) as raised:
         written(tmp_path, ENTRY | {"id": "q0"}, entry)
-    assert str(raised.value).startswith(
-        f"{tmp_path / 'questions.yaml'}: {fault}"
-    ) and "\n" not in str(raised.value)
+    message = str(raised.value)
+    assert message.startswith(f"{tmp_path / 'questions.yaml'}: {fault}") and "\n" not in message
 
 
-@pytest.mark.parametrize("content", ["a: [1,\n b", "items: {}", "", "\x00"])
+@pytest.mark.parametrize(
+    "content", [b"a: [1,\n b", b"items: {}", b"", b"\x00", b"\xff\xfe\xfa", None]
+)
 def test_a_file_that_is_no_list_of_items_is_named(tmp_path, content):
-    (tmp_path / "questions.yaml").write_text(content)
+    if content is not None:
+        (tmp_path / "questions.yaml").write_bytes(content)
     with pytest.raises(ItemError, match=r"^[^\n]*questions\.yaml: [^\n]+$"):
         authored(tmp_path / "questions.yaml")
 
 
-def test_an_absent_file_is_named(tmp_path):
-    with pytest.raises(ItemError, match=r"absent\.yaml"):
-        authored(tmp_path / "absent.yaml")
-
-
-def test_bytes_that_are_no_text_are_named(tmp_path):
-    (tmp_path / "questions.yaml").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ItemError, match=r"questions\.yaml"):
-        authored(tmp_path / "questions.yaml")
+def by_hand(tmp_path, fewshot_params: FewShot, entry: dict) -> FewShot:
+    """Return parameters that name a file of one authored item."""
+    written(tmp_path, entry)
+    named = {"source": "authored", "authored": str(tmp_path / "questions.yaml")}
+    return fewshot_params.model_copy(update=named)
 
 
 def test_the_pool_is_not_asked_with_options_that_name_others(tmp_path, by_split, fewshot_params):
     options = ["a lantern", "a ladder", "both A and B", "none of the above"]
     entry = ENTRY | {"skill": "detail", "role": "teacher", "options": options}
-    path = tmp_path / "questions.yaml"
-    path.write_text(yaml.safe_dump([entry]))
-    params = fewshot_params.model_copy(update={"source": "authored", "authored": str(path)})
+    params = by_hand(tmp_path, fewshot_params, entry)
     made = questions.build(by_split.__getitem__, params, 0)
     asked = {option for item in made if item.role == "pool" for option in item.options}
     assert asked == {"a lantern", "a ladder"}
@@ -518,9 +489,7 @@ def test_every_scalar_is_the_text_that_stands_there(tmp_path):
 
 
 def test_authored_roles_replace_generated_ones(tmp_path, by_split, fewshot_params):
-    path = tmp_path / "questions.yaml"
-    path.write_text(yaml.safe_dump([ENTRY]))
-    params = fewshot_params.model_copy(update={"source": "authored", "authored": str(path)})
+    params = by_hand(tmp_path, fewshot_params, ENTRY)
     made = questions.build(by_split.__getitem__, params, 0, {"u1": "84-121123"})
     authored = [item for item in made if item.role in ("fewshot", "paper")]
     assert [(item.id, item.passage) for item in authored] == [("q1", "84-121123")]

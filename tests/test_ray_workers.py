@@ -100,20 +100,11 @@ def test_ray_makes_the_same_features_and_the_same_cache(tmp_path, monkeypatch, t
     manifest = clips(tmp_path / "clips", SECONDS)
     for engine in ("local", "ray"):
         out = tmp_path / engine
-        extract.extract(
-            manifest,
-            MEL,
-            Views(),
-            0,
-            out / "mel.parquet",
-            out / "bad.csv",
-            tmp_path / f"scratch-{engine}",
-            engine,
-        )
+        paths = (out / "mel.parquet", out / "bad.csv", tmp_path / f"scratch-{engine}")
+        extract.extract(manifest, MEL, Views(), 0, *paths, engine)
         asker = Asker(params, "classes", tmp_path / "teacher", setting.recordings, setting.params)
         views = setting.recordings.views
         cache.write(out / "cache", asker, setting.identity, CLIPS, views, setting.params, engine)
-    assert (tmp_path / "local/mel.parquet").read_bytes() == (
-        tmp_path / "ray/mel.parquet"
-    ).read_bytes()
+    one, other = ((tmp_path / name / "mel.parquet").read_bytes() for name in ("local", "ray"))
+    assert one == other
     assert contents(tmp_path / "local/cache") == contents(tmp_path / "ray/cache")

@@ -2,23 +2,19 @@
 server plays the hosts.
 """
 
-import hashlib
-import json
-
 import pytest
 import yaml
 from conftest import ROOT
+from repository import SHRUNK, Project, ran
+from served import Part, checksums, scene_parts, speech_parts, tree
 from server import Server
-from test_archives import tarball, tree, zipped
 from test_hub import Hub, checkpoints  # noqa: F401 (a fixture)
-from test_pipeline import SHRUNK, Project, ran
 
 from earshot.corpora import CORPORA
 from earshot.params import SyntheticScenes, SyntheticSpeech
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-TAU_NAME = "TAU-urban-acoustic-scenes-2022-mobile-development"
 SPEECH = SyntheticSpeech(
     name="synthetic_speech",
     passages={"teacher": 110, "pool": 60, "fewshot": 20, "validation": 12, "test": 40},
@@ -31,46 +27,31 @@ SCENES = SyntheticScenes(
     validation_share=0.25,
 )
 SPLITS = {"train-clean-5": {"teacher", "pool", "fewshot", "validation"}, "dev-clean-2": {"test"}}
-PINNED = {
-    teacher["checkpoint"]: (kind, teacher["revision"])
-    for profile, track, kind in (("mini", "listening", "wav2vec2"), ("paper", "scenes", "hubert"))
-    for teacher in [
-        yaml.safe_load((ROOT / f"profiles/{profile}.yaml").read_text())["teachers"][track]
-    ]
-}
-KEPT = (
-    "teacher.epochs",
-    "cache",
-    "distill.seeds",
-    "quantize",
-    "evaluate",
-    "epochs",
-    "terms",
-    "qat",
-    "student.hidden",
+MINI, PAPER = (
+    yaml.safe_load((ROOT / f"profiles/{name}.yaml").read_text())["teachers"]
+    for name in ("mini", "paper")
 )
+TEACHERS = {"wav2vec2": MINI["listening"], "hubert": PAPER["scenes"]}
+PINNED = {one["checkpoint"]: (kind, one["revision"]) for kind, one in TEACHERS.items()}
+KEPT = "epochs cache distill.seeds quantize evaluate terms qat student.hidden".split()
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory) -> dict[str, bytes]:
-    """The embedded corpora, packed as the real ones are."""
+def packed(tmp_path_factory) -> dict[str, dict[str, Part]]:
+    """The embedded corpora, packed as the real ones are, by track."""
     root = tmp_path_factory.mktemp("served")
-    tree(
-        root / "LibriSpeech", list(CORPORA["synthetic_speech"](SPEECH, root / "spoken", 1)), SPLITS
-    )
-    scenes = root / "scenes"
-    list(CORPORA["synthetic_scenes"](SCENES, scenes, 1))
-    clips = sorted((scenes / "audio").iterdir())
-    meta = [scenes / "meta.csv", *(scenes / "evaluation_setup").iterdir()]
-    zips = {"meta": meta} | {f"audio.{number + 1}": clips[number::16] for number in range(16)}
-    files = {
-        f"{part}.tar.gz": tarball(root / "LibriSpeech" / part, f"LibriSpeech/{part}")
-        for part in SPLITS
+    clips = list(CORPORA["synthetic_speech"](SPEECH, root / "spoken", 1))
+    tree(root / "LibriSpeech", clips, SPLITS)
+    list(CORPORA["synthetic_scenes"](SCENES, root / "scenes", 1))
+    return {
+        "listening": speech_parts(root / "LibriSpeech"),
+        "scenes": scene_parts(root / "scenes"),
     }
-    files |= {f"{TAU_NAME}.{part}.zip": zipped(scenes, own) for part, own in zips.items()}
-    return files | {
-        file.name: file.read_bytes() for file in scenes.glob("*.csv") if file.name != "meta.csv"
-    }
+
+
+@pytest.fixture(scope="module")
+def served(packed) -> dict[str, bytes]:
+    return dict(file for parts in packed.values() for file in parts.values())
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +69,7 @@ def hub(checkpoints):  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, served, hosts, hub) -> Project:
+def project(tmp_path_factory, packed, hosts, hub) -> Project:
     """A fresh copy: listening's corpus and teacher as in `mini`, scenes' as in `paper`, but for
     addresses and sizes.
     """
@@ -109,16 +90,7 @@ def project(tmp_path_factory, served, hosts, hub) -> Project:
     for track, profile in (("listening", mini), ("scenes", paper)):
         for name in ("checkpoint", "revision"):
             made.set(f"teachers.{track}.{name}", profile["teachers"][track][name])
-        parts = {"audio.": f"{TAU_NAME}.", "meta": f"{TAU_NAME}."}
-        table = {
-            part: {"md5": hashlib.md5(content).hexdigest(), "bytes": len(content)}
-            for name, content in served.items()
-            for part in [
-                name.removesuffix(".tar.gz").removesuffix(".zip").removeprefix(parts["meta"])
-            ]
-            if ("clean" in part) == (track == "listening")
-        }
-        (made.root / f"{track}.yaml").write_text(yaml.safe_dump(table))
+        checksums(made.root / f"{track}.yaml", packed[track])
         made.set(f"tracks.{track}.corpus.download.mirrors", [hosts.url("/")])
         made.set(f"tracks.{track}.corpus.download.table", f"{track}.yaml")
     made.git("add", "--all")
@@ -128,16 +100,12 @@ def project(tmp_path_factory, served, hosts, hub) -> Project:
 
 def test_from_nothing_to_metrics(project, served, hosts, hub):
     project.dvc("repro")
-    for track, models in {
-        "listening": {"teacher", "hard", "kd_pool_int8"},
-        "scenes": {"teacher", "layered_int8"},
-    }.items():
-        assert models <= set(json.loads(project.quality(track)))
-    teacher = project.root / "models/scenes/teachers/scenes"
-    identity = json.loads((teacher / "identity.json").read_text())
-    assert (
-        identity["checkpoint"] == "facebook/hubert-base-ls960" and len(identity["revision"]) == 40
-    )
+    listening, scenes = {"teacher", "hard", "kd_pool_int8"}, {"teacher", "layered_int8"}
+    assert listening <= set(project.load("metrics/listening/quality.json"))
+    assert scenes <= set(project.load("metrics/scenes/quality.json"))
+    identity = project.load("models/scenes/teachers/scenes/identity.json")
+    assert identity["checkpoint"] == "facebook/hubert-base-ls960"
+    assert len(identity["revision"]) == 40
     for name, content in served.items():
         assert hosts.sent(f"/{name}") == len(content), name  # once, and nothing twice
 

@@ -42,19 +42,11 @@ def test_other_views_are_those_the_features_have(manifest):
 def test_it_knows_which_views_there_are(manifest):
     assert Recordings(manifest).views == {"u0": [0], "u1": [0], "u2": [0]}
     # u2 is tested
-    assert Recordings(manifest, Views(count=2)).views == {
-        "u0": [0, 1, 2],
-        "u1": [0, 1, 2],
-        "u2": [0],
-    }
-    assert Recordings(manifest, Views(count=1, devices=["a"])).views == {
-        "u0": [0, 1],
-        "u1": [0],
-        "u2": [0],
-    }
-    expected = [
-        (id, view) for id, own in Recordings(manifest, Views(count=2)).views.items() for view in own
-    ]
+    two = Recordings(manifest, Views(count=2)).views
+    assert two == {"u0": [0, 1, 2], "u1": [0, 1, 2], "u2": [0]}
+    of_one = Recordings(manifest, Views(count=1, devices=["a"])).views
+    assert of_one == {"u0": [0, 1], "u1": [0], "u2": [0]}
+    expected = [(id, view) for id, own in two.items() for view in own]
     assert expected == augment.keys(manifest, Views(count=2))
 
 

@@ -193,9 +193,10 @@ def test_seed_clip_and_view_choose_the_response(folder):
 
 def test_the_rate_does_not_change_the_choice(folder):
     for view in range(4):
-        parametric_curves = [decibels(choose(None, 1, "clip", view, rate), rate) for rate in RATES]
-        assert parametric_curves[0] == pytest.approx(parametric_curves[1], abs=0.01)
-        names = {rate: [n for n in ("a.flac", "b.wav")
-            if choose(folder, 1, "clip", view, rate) is load(folder / n, rate)]
-                 for rate in RATES}  # fmt: skip
-        assert len(names[RATES[0]]) == 1 and names[RATES[0]] == names[RATES[1]]
+        curves = [decibels(choose(None, 1, "clip", view, rate), rate) for rate in RATES]
+        assert curves[0] == pytest.approx(curves[1], abs=0.01)
+        names = []
+        for rate in RATES:
+            chosen = choose(folder, 1, "clip", view, rate)
+            names += [n for n in ("a.flac", "b.wav") if chosen is load(folder / n, rate)]
+        assert len(names) == 2 and names[0] == names[1]

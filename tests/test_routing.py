@@ -50,22 +50,6 @@ def test_a_map_is_a_unit_vector_without_mean_or_diagonal():
     torch.testing.assert_close(maps, maps.mT)
 
 
-def test_similarity_is_the_correlation_of_what_resembles_what():
-    one, other = random(1, 24, 6), random(1, 24, 9, seed=1)
-
-    def off_diagonal(frames):
-        moments = frames[0].reshape(12, 2, -1).mean(1)
-        moments = moments - moments.mean(0)
-        moments = moments / moments.norm(dim=1, keepdim=True)
-        return (moments @ moments.T)[~torch.eye(12, dtype=torch.bool)]
-
-    expected = torch.corrcoef(torch.stack([off_diagonal(one), off_diagonal(other)]))[0, 1]
-    maps = [attention(frames, lengths(24)) for frames in (one, other)]
-    torch.testing.assert_close(
-        similarity(maps[:1], maps[1][:, None])[0, 0], expected, rtol=1e-4, atol=1e-5
-    )
-
-
 @pytest.mark.parametrize("clip_length", [5, 12, 24, 49])
 def test_rotation_scale_and_shift_change_nothing(clip_length):
     frames = random(4, clip_length, 6)
@@ -74,14 +58,6 @@ def test_rotation_scale_and_shift_change_nothing(clip_length):
     expected = attention(frames, all_real)
     for changed in (frames @ rotation, 1e-3 * frames, 1e4 * frames, frames + random(6, seed=3)):
         torch.testing.assert_close(attention(changed, all_real), expected, rtol=1e-3, atol=1e-4)
-
-
-def test_the_frame_rate_changes_nothing():
-    frames = random(2, 24, 6)
-    finer = frames.repeat_interleave(2, dim=1)
-    torch.testing.assert_close(
-        attention(finer, lengths(48, 48)), attention(frames, lengths(24, 24)), rtol=1e-4, atol=1e-5
-    )
 
 
 def test_padding_stays_out():

@@ -16,7 +16,6 @@ import torch
 from learning import (
     CLASSES,
     LAYERS,
-    SCENES,
     TASK,
     WIDTH,
     clips,
@@ -134,11 +133,8 @@ def count_lower(setting: Setting, monkeypatch) -> list[int]:
 def test_they_are_what_the_teacher_makes_of_every_item_and_view(setting, folder):
     """Against the teacher run clip by clip, without batch, store or cache."""
     signals, teacher = setting.read(folder), setting.teacher
-    asked = (
-        [(one, view) for one in setting.items for view in setting.recordings.views[one.id]]
-        if (setting.items is CLIPS)
-        else [(one, 0) for one in setting.items]
-    )
+    views = setting.recordings.views
+    asked = [(one, view) for one in setting.items for view in views.get(one.id, [0])]
     for one, view in asked:
         lower = [teacher.lower(setting.recordings[u, view]) for u in one.utterances]
         states = torch.cat([each.states[-1] for each in lower])[None].half().float()
@@ -327,7 +323,3 @@ def test_parts_of_another_teacher_are_never_taken_over(tmp_path):
     other.write(tmp_path / "cache")
     other.write(tmp_path / "fresh")
     assert contents(tmp_path / "cache") == contents(tmp_path / "fresh")
-
-
-def test_classes_are_those_of_the_items():
-    assert CLASSES.labels == SCENES == CLIPS[0].options

@@ -50,10 +50,8 @@ def test_scenes_are_counted_by_role_class_and_device():
 def test_scenes_that_leak_are_refused(trait):
     table = scenes.manifest()
     table.loc[0, trait] = table[trait].iloc[-1]
-    with pytest.raises(
-        ItemError,
-        match=rf"^leak: 1 {trait}\(s\) are in training and test: {table[trait].iloc[-1]}$",
-    ):
+    line = rf"^leak: 1 {trait}\(s\) are in training and test: {table[trait].iloc[-1]}$"
+    with pytest.raises(ItemError, match=line):
         classes.check(build(table), table)
 
 

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from learning import (
     copied,
     item,
     noise,
+    noting,
     same,
     teacher_params,
     tiny_checkpoint,
@@ -36,13 +39,12 @@ from transformers import (
 from earshot.features.recordings import Key, Recordings
 from earshot.models.heads import Encoded
 from earshot.models.wav2vec2 import CheckpointError, Teacher, load_backbone
-from earshot.params import Cache, Text
 from earshot.params import Teacher as TeacherParams
+from earshot.params import Text
 from earshot.tables import signals
 from earshot.tasks.choice import Choice
 from earshot.tasks.task import Score
 from earshot.teacher import ask, finetune, frozen, saved
-from earshot.teacher import cache as teacher_cache
 from earshot.teacher.tune import tune as tune_stage
 from earshot.training import losses
 from earshot.training.batches import Loader
@@ -69,11 +71,6 @@ def recordings(tmp_path) -> Recordings:
     return Recordings(clips(tmp_path / "clips", SECONDS))
 
 
-def upper(model: Teacher, states: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
-    """Return the outputs of the tuned layers, the last first."""
-    return model.encode(states, lengths)[1][::-1]
-
-
 def random_teacher(checkpoint: str, **changes) -> Teacher:
     torch.manual_seed(7)
     return Teacher(teacher_params(checkpoint, **changes), TASK)
@@ -81,18 +78,9 @@ def random_teacher(checkpoint: str, **changes) -> Teacher:
 
 def tune(model, params, states, scratch, seed=3) -> list[dict[str, float]]:
     history = []
-    finetune.fine_tune(
-        model,
-        TASK,
-        params,
-        states,
-        TRAINING,
-        VALIDATION,
-        seed,
-        scratch,
-        lambda _, scores: history.append(scores),
-    )
-    return history
+    data = (states, TRAINING, VALIDATION)
+    finetune.fine_tune(model, TASK, params, *data, seed, scratch, noting(history))
+    return [scores for _, scores in history]
 
 
 # the encoder, cut in two
@@ -115,33 +103,17 @@ def test_lower_then_upper_is_transformers_own_forward(tmp_path, style, tuned_lay
         whole = encoder(values, output_hidden_states=True)
         front, states = model.lower(wave)
         lower = states[-1]
-        outputs = upper(model, lower[None], torch.tensor([len(lower)]))
         pooled, stages = model.encode(lower[None], torch.tensor([len(lower)]))
     assert lower.shape == front.shape == (14, WIDTH)  # 4800 samples, 50 frames a second
     assert torch.allclose(front, fronts[0], atol=1e-5)
     assert len(states) == LAYERS - tuned_layers + 1
     for depth, state in enumerate(states):
         assert torch.allclose(state, whole.hidden_states[depth][0], atol=1e-5), depth
-    assert torch.equal(pooled, outputs[0].mean(1))
-    assert all(torch.equal(one, other) for one, other in zip(stages, outputs[::-1], strict=True))
-    assert len(outputs) == tuned_layers + 1
     assert lower.std() > 0.05
-    assert torch.allclose(lower, whole.hidden_states[LAYERS - tuned_layers][0], atol=1e-5)
-    assert torch.allclose(outputs[0], whole.last_hidden_state, atol=1e-5)
-    for depth in range(1, tuned_layers + 1):
-        assert torch.allclose(outputs[depth], whole.hidden_states[LAYERS - depth], atol=1e-5), depth
-
-
-def test_normalisation_is_the_checkpoints_choice(tmp_path):
-    quiet, loud = noise(1), 3 * noise(1) + 0.1
-    for unit_variance in (True, False):
-        model = random_teacher(
-            tiny_checkpoint(tmp_path / str(unit_variance), "layer", unit_variance)
-        ).eval()
-        assert (
-            torch.allclose(model.lower(quiet).states[-1], model.lower(loud).states[-1], atol=1e-4)
-            == unit_variance
-        )
+    assert torch.equal(pooled, stages[-1].mean(1))
+    expected = [*whole.hidden_states[LAYERS - tuned_layers : LAYERS], whole.last_hidden_state]
+    for one, other in zip(stages, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_upper_in_a_padded_batch_is_upper_alone(tmp_path, style):
@@ -155,47 +127,21 @@ def test_upper_in_a_padded_batch_is_upper_alone(tmp_path, style):
         padded[row, : len(state)] = state
     lengths = torch.tensor([5, 17, 9])
     with torch.inference_mode():
-        together, pooled = upper(model, padded, lengths), model.pool(padded, lengths)
+        pooled, together = model.encode(padded, lengths)
         for row, state in enumerate(states):
-            alone = upper(model, state[None], lengths[row : row + 1])
+            alone = model.encode(state[None], lengths[row : row + 1])[1]
             for one, other in zip(alone, together, strict=True):
                 assert torch.allclose(one[0], other[row, : len(state)], atol=1e-5)
-            assert torch.allclose(pooled[row], alone[0][0].mean(0), atol=1e-5)
+            assert torch.allclose(pooled[row], alone[-1][0].mean(0), atol=1e-5)
 
 
 @pytest.mark.parametrize("tuned_layers", [0, 1, 2])
-def test_only_the_top_layers_and_the_head_have_gradients(tmp_path, recordings, style, tuned_layers):
-    model = random_teacher(tiny_checkpoint(tmp_path / "encoder", style), tuned_layers=tuned_layers)
-    expected = {name for name, _ in model.named_parameters() if name.startswith("head.")} | {
-        name
-        for name, _ in model.named_parameters()
-        if any(
-            name.startswith(f"backbone.encoder.layers.{layer}.")
-            for layer in range(LAYERS - tuned_layers, LAYERS)
-        )
-    }
-    assert (
-        {name for name, p in model.named_parameters() if p.requires_grad}
-        == expected
-        == set(model.tuned_state())
-    )
-    before = copied(model)
-    states = frozen.store_states(
-        model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
-    )
-    tune(
-        model, teacher_params("", tuned_layers=tuned_layers, epochs=1), states, tmp_path / "scratch"
-    )
-    assert {
-        name
-        for name, p in model.named_parameters()
-        if p.grad is not None and p.grad.abs().max() > 0
-    } <= expected
-    changed = {
-        name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])
-    }
-    idle = {name for name in expected if name.endswith(IDLE)}
-    assert changed - idle == expected - idle
+def test_only_the_top_layers_and_the_head_have_gradients(tmp_path, style, tuned_layers):
+    model = random_teacher(tiny_checkpoint(tmp_path, style), tuned_layers=tuned_layers)
+    tuned = [f"backbone.encoder.layers.{n}." for n in range(LAYERS - tuned_layers, LAYERS)]
+    expected = {name for name, _ in model.named_parameters() if name.startswith(("head.", *tuned))}
+    assert {name for name, one in model.named_parameters() if one.requires_grad} == expected
+    assert set(model.tuned_state()) == expected
 
 
 # training from cached states
@@ -281,18 +227,9 @@ def test_training_from_cached_states_is_training_that_recomputes_them(
 
     def tuned(name: str, states) -> tuple[dict[str, torch.Tensor], list[float]]:
         model, seen = random_teacher(checkpoint).double(), []
-        finetune.fine_tune(
-            model,
-            TASK,
-            params,
-            states,
-            training,
-            VALIDATION,
-            3,
-            tmp_path / name,
-            lambda _, scores: seen.append(scores["loss"]),
-        )
-        return copied(model), seen
+        data = (states, training, VALIDATION)
+        finetune.fine_tune(model, TASK, params, *data, 3, tmp_path / name, noting(seen))
+        return copied(model), [scores["loss"] for _, scores in seen]
 
     fresh = random_teacher(checkpoint)
     exact_states = InMemory(fresh, recordings)
@@ -333,6 +270,7 @@ def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, recordings,
         model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
     )
     assert calls == {"convolutions": len(SECONDS), 0: len(SECONDS)}
+    assert sorted(states) == [(id, 0) for id in sorted(SECONDS)]
     params = teacher_params("", epochs=4)
     tune(model, params, states, tmp_path / "scratch")
     # an epoch is training batches of two and three passages, 5 in all, and 1 of validation
@@ -342,42 +280,10 @@ def test_frozen_layers_run_once_a_clip_whatever_the_epochs(tmp_path, recordings,
         model, recordings, TRAINING + VALIDATION, tmp_path / "lower.parquet"
     )
     assert calls[0] == len(SECONDS)
-    assert np.array_equal(again["u3"], states["u3"])
-
-
-def test_cached_states_are_the_frozen_layers(tmp_path, recordings):
-    model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
-    states = frozen.store_states(
-        model, recordings, TRAINING[:2] + TRAINING[4:5], tmp_path / "lower.parquet"
-    )
-    assert sorted(states) == [("u0", 0), ("u1", 0), ("u2", 0)]
-    for id in ("u0", "u1", "u2"):
-        assert np.array_equal(
-            states[id], model.eval().lower(recordings[id, 0]).states[-1].numpy().astype(np.float16)
-        )
-
-
-def test_killed_while_caching_leaves_no_half_store(tmp_path, recordings, monkeypatch):
-    model = random_teacher(tiny_checkpoint(tmp_path / "encoder"))
-    whole, lower, calls = (
-        frozen.store_states(model, recordings, TRAINING, tmp_path / "whole.parquet"),
-        model.lower,
-        [],
-    )
-
-    def failing(samples):
-        calls.append(1)
-        if len(calls) == 3:
-            raise RuntimeError("killed")
-        return lower(samples)
-
-    model.lower = failing
-    with pytest.raises(RuntimeError, match="killed"):
-        frozen.store_states(model, recordings, TRAINING, tmp_path / "lower.parquet")
-    assert not (tmp_path / "lower.parquet").exists()
-    states = frozen.store_states(model, recordings, TRAINING, tmp_path / "lower.parquet")
-    assert (tmp_path / "lower.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
-    assert len(states) == len(whole)
+    for id in SECONDS:
+        frozen_states = model.eval().lower(recordings[id, 0]).states[-1].numpy()
+        assert np.array_equal(states[id], frozen_states.astype(np.float16))
+        assert np.array_equal(again[id], states[id])
 
 
 def test_fine_tuning_learns_and_a_killed_run_ends_the_same(tmp_path, recordings):
@@ -425,10 +331,8 @@ def test_a_saved_teacher_loads_and_answers_the_same(tmp_path, recordings, style)
     )
     tune(model, params, states, tmp_path / "scratch")
     saved.save(model, TASK, params, tmp_path / "saved")
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [
-        "identity.json",
-        "tuned.safetensors",
-    ]
+    files = sorted(path.name for path in (tmp_path / "saved").iterdir())
+    assert files == ["identity.json", "tuned.safetensors"]
     torch.manual_seed(1234)
     loaded = saved.load(params, "choice", tmp_path / "saved")[0]
     assert not any(module.training for module in loaded.modules())
@@ -458,35 +362,12 @@ def test_identity_is_stable_and_tells_every_weight(tmp_path):
         model = random_teacher(checkpoint)
         model.state_dict()[name].view(-1)[-1] += 0.25
         seen.add(identity_of(model, params, tmp_path / name))
-    assert len(seen) == 6
-
-
-def test_identity_tells_another_checkpoint_and_another_depth(tmp_path):
-    one, other = tiny_checkpoint(tmp_path / "one"), tiny_checkpoint(tmp_path / "other", "layer")
-    identities = {
-        identity_of(random_teacher(one), teacher_params(one), tmp_path / "a"),
-        identity_of(random_teacher(other), teacher_params(other), tmp_path / "b"),
-        identity_of(
-            random_teacher(one, tuned_layers=1), teacher_params(one, tuned_layers=1), tmp_path / "c"
-        ),
-    }
-    assert len(identities) == 3
+    deeper = teacher_params(checkpoint, tuned_layers=1)
+    seen.add(identity_of(random_teacher(checkpoint, tuned_layers=1), deeper, tmp_path / "deeper"))
+    assert len(seen) == 7
 
 
 # checkpoints that cannot serve
-
-
-def test_a_hub_id_without_a_revision_is_refused():
-    with pytest.raises(
-        CheckpointError, match=r"'nobody/nothing' is no local folder.*teacher\.revision"
-    ):
-        load_backbone("nobody/nothing", None)
-
-
-def test_an_empty_folder_is_refused_by_name(tmp_path):
-    with pytest.raises(CheckpointError, match=str(tmp_path)) as error:
-        load_backbone(str(tmp_path), None)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -503,32 +384,58 @@ def test_another_family_is_refused_by_name(tmp_path, model):
         load_backbone(str(tmp_path), None)
 
 
-def nan_weight(weights: dict) -> dict:
-    return weights | {"encoder.layers.1.final_layer_norm.bias": torch.full((WIDTH,), torch.nan)}
+def edit(file: str, **changes) -> Callable[[Path], None]:
+    """Return what changes keys of a JSON file of a folder."""
+
+    def change(folder: Path) -> None:
+        path = folder / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return change
+
+
+config = partial(edit, "config.json")
+preprocessor = partial(edit, "preprocessor_config.json")
+
+
+def pickle_weights(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def cut_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def spoil_a_bias(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["encoder.layers.1.final_layer_norm.bias"] = torch.full((WIDTH,), torch.nan)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "message"),
+    ("spoil", "message"),
     [
-        ("preprocessor_config.json", {"sampling_rate": 8000}, "sampling_rate is 8000 Hz"),
-        ("preprocessor_config.json", {"feature_size": 80}, "it wants features of Wav2Vec2"),
-        ("config.json", {"intermediate_size": 96}, "(48, 32) in the weights, (96, 32) by config"),
-        ("config.json", {"num_hidden_layers": 2}, "num_hidden_layers=2, the weights are of 3"),
-        ("config.json", {"num_hidden_layers": 10**9}, "=1000000000, the weights are of 3"),
-        ("config.json", {"hidden_size": 1 << 20}, "in the weights, (1048576"),
-        ("config.json", {"conv_bias": True}, "lacks"),
-        ("config.json", {"quantization_config": {}}, "its weights are quantized"),
-        ("config.json", {"num_attention_heads": 5}, "embed_dim must be divisible by num_heads"),
-        ("model.safetensors", nan_weight, "final_layer_norm.bias is not finite"),
+        (preprocessor(sampling_rate=8000), "sampling_rate is 8000 Hz"),
+        (preprocessor(feature_size=80), "it wants features of Wav2Vec2"),
+        (config(intermediate_size=96), "(48, 32) in the weights, (96, 32) by config"),
+        (config(num_hidden_layers=2), "num_hidden_layers=2, the weights are of 3"),
+        (config(num_hidden_layers=10**9), "=1000000000, the weights are of 3"),
+        (config(hidden_size=1 << 20), "in the weights, (1048576"),
+        (config(conv_bias=True), "lacks"),
+        (config(quantization_config={}), "its weights are quantized"),
+        (config(num_attention_heads=5), "embed_dim must be divisible by num_heads"),
+        (spoil_a_bias, "final_layer_norm.bias is not finite"),
+        (pickle_weights, "no model.safetensors in it; pickled"),
+        (cut_weights, "model.safetensors is damaged"),
+        (lambda folder: (folder / "preprocessor_config.json").unlink(), "feature extractor"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json is not readable"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, file, change, message):
+def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, spoil, message):
     checkpoint = tiny_checkpoint(tmp_path)
-    path = tmp_path / file
-    if callable(change):
-        save_file(change(load_file(path)), path, {"format": "pt"})
-    else:
-        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    spoil(tmp_path)
     with pytest.raises(CheckpointError) as error:
         load_backbone(checkpoint, None)
     assert str(error.value).startswith(f"teacher.checkpoint={checkpoint!r}")
@@ -537,63 +444,18 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(tmp_path, file, c
 
 def test_a_teacher_is_refused_before_a_clip_is_decoded(tmp_path):
     checkpoint = tiny_checkpoint(tmp_path / "teacher")
-    path = tmp_path / "teacher" / "preprocessor_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"sampling_rate": 8000}))
+    preprocessor(sampling_rate=8000)(tmp_path / "teacher")
     absent = clips(tmp_path / "clips", SECONDS).assign(path="absent.wav")
     with pytest.raises(CheckpointError, match="8000 Hz"):
-        tune_stage(
-            teacher_params(checkpoint),
-            "choice",
-            Recordings(absent),
-            TRAINING,
-            VALIDATION,
-            0,
-            tmp_path / "scratch",
-            tmp_path / "out",
-            lambda epoch, scores: None,
-        )
+        data = (Recordings(absent), TRAINING, VALIDATION)
+        folders = (tmp_path / "scratch", tmp_path / "out")
+        tune_stage(teacher_params(checkpoint), "choice", *data, 0, *folders, noting([]))
 
 
 def test_more_tuned_layers_than_layers_are_refused(tmp_path):
     checkpoint = tiny_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match=r"teacher\.tuned_layers=4 must be at most 3"):
         Teacher(teacher_params(checkpoint, tuned_layers=4), TASK)
-
-
-def test_pickled_weights_are_never_read(tmp_path):
-    checkpoint = tiny_checkpoint(tmp_path)
-    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=f"{tmp_path}': no model.safetensors in it; pickled"):
-        load_backbone(checkpoint, None)
-
-
-def test_a_checkpoint_without_preprocessor_is_refused(tmp_path):
-    checkpoint = tiny_checkpoint(tmp_path)
-    for path in tmp_path.glob("*preprocessor*"):
-        path.unlink()
-    with pytest.raises(CheckpointError, match=str(tmp_path)):
-        load_backbone(checkpoint, None)
-
-
-def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
-    checkpoint = tiny_checkpoint(tmp_path)
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=str(tmp_path)):
-        load_backbone(checkpoint, None)
-
-
-def test_a_checkpoint_that_lacks_weights_is_refused_not_filled_with_chance(tmp_path):
-    checkpoint = tiny_checkpoint(tmp_path)
-    weights = load_file(tmp_path / "model.safetensors")
-    save_file(
-        {name: t for name, t in weights.items() if "layers.2." not in name},
-        tmp_path / "model.safetensors",
-        {"format": "pt"},
-    )
-    with pytest.raises(CheckpointError, match=str(tmp_path)):
-        load_backbone(checkpoint, None)
 
 
 def test_a_checkpoint_without_a_mask_embedding_serves(tmp_path):
@@ -631,18 +493,9 @@ def test_the_full_size_teacher_takes_the_same_path(tmp_path):
     states = frozen.store_states(model, recordings, items, tmp_path / "lower.parquet")
     assert (states.width, states.frames("u0"), states.metadata["layer"]) == (768, 49, 10)
     history = []
-    finetune.fine_tune(
-        model,
-        task,
-        params,
-        states,
-        items,
-        items,
-        0,
-        tmp_path / "scratch",
-        lambda _, scores: history.append(scores),
-    )
-    assert len(history) == 1 and np.isfinite(history[0]["loss"])
+    data = (states, items, items)
+    finetune.fine_tune(model, task, params, *data, 0, tmp_path / "scratch", noting(history))
+    assert len(history) == 1 and np.isfinite(history[0][1]["loss"])
     shutil.rmtree(tmp_path / "scratch")
     saved.save(model, task, params, tmp_path / "teacher")
     tuned = copied(model)
@@ -650,15 +503,5 @@ def test_the_full_size_teacher_takes_the_same_path(tmp_path):
 
     loaded = saved.load(params, "choice", tmp_path / "teacher")[0]
     assert same(copied(loaded), tuned)
-    identity, cache = signals.identity(tmp_path / "teacher"), Cache(layers=[0, 2])
-    asker = partial(ask.signals, loaded, task, recordings, cache)
-    teacher_cache.write(tmp_path / "cache", asker, identity, items, recordings.views, cache)
-    settings = (items, identity, cache.model_dump(), recordings.views)
-    read = signals.Signals(tmp_path / "cache", *settings)
     answers = ask.answers(loaded, task, recordings, items)
-    for asked in items:
-        probabilities = (
-            torch.from_numpy(read["logits", asked.id, 0][:, 0]).double().softmax(-1).numpy()
-        )
-        assert probabilities == pytest.approx(answers[asked.id], abs=1e-6)
-        assert read["hidden", asked.id, 0].shape == (2, 768)
+    assert [answers[asked.id].sum() for asked in items] == pytest.approx([1, 1])

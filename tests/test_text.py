@@ -19,11 +19,8 @@ def test_the_first_version_never_changes():
     # monday' as it stood between single quotes, and the bare consonant of a Hindi word
     assert encode("'monday'", 2**31, "option", 1) != encode("monday", 2**31, "option", 1)
     assert words("की −5 C++", 1) == ["क", "5", "c"]
-    assert encode("The farmer's dog", 4096, "option", 1) == [
-        *encode("the", 4096, "option"),
-        *encode("farmer's", 4096, "option"),
-        *encode("dog", 4096, "option"),
-    ]
+    each = [id for word in ("the", "farmer's", "dog") for id in encode(word, 4096, "option")]
+    assert encode("The farmer's dog", 4096, "option", 1) == each
 
 
 @pytest.mark.parametrize(
@@ -82,12 +79,6 @@ def test_texts_that_read_alike_are_found():
     assert alike(["-5", "5"]) == [] and alike(["-5", "5"], 4096, 1) == [(0, 1)]
 
 
-def test_case_spaces_and_punctuation_do_not_matter():
-    assert encode("A  cat!", 4096, "option") == encode("a cat", 4096, "option")
-    assert encode("Zoë's café", 4096, "option") == encode("zoë's CAFÉ.", 4096, "option")
-    assert encode("cat a", 4096, "option") != encode("a cat", 4096, "option")
-
-
 @pytest.mark.parametrize("buckets", [16, 17, 4096])
 def test_ids_stay_within_the_buckets_and_fill_them(buckets):
     ids = {id for number in range(20_000) for id in encode(f"{number:x}", buckets, "option")}
@@ -99,12 +90,6 @@ def test_questions_and_options_have_spaces_of_their_own():
     text = "which words fit the passage best"
     question, option = (encode(text, 2**30, space) for space in ("question", "option"))
     assert len(question) == len(option) and not set(question) & set(option)
-
-
-@pytest.mark.parametrize("text", ["日本語", "Привет", "naïve", "smörgåsbord"])
-def test_other_scripts_are_read(text):
-    assert PADDING not in encode(text, 4096, "option")
-    assert encode(text, 4096, "option") != encode(text[:-1], 4096, "option")
 
 
 @pytest.mark.parametrize("text", ["", "   ", "?!"])

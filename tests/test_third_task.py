@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from learning import clips, mel_store, teacher_params, tiny_checkpoint
+from learning import clips, mel_store, noting, teacher_params, tiny_checkpoint
 from torch import nn
 
 from earshot import tasks
@@ -118,20 +118,9 @@ def test_counting_words_goes_through_teacher_cache_students_and_scores(tmp_path,
     terms = Terms(ce=CrossEntropy(weight=0.9), feature=FeatureMSE(weight=0.1))
     recipe = Recipe(track="words", data=["fewshot", "pool"], epochs=40, terms=terms)
     student, task, history = BiLSTM(name="bilstm", hidden=4, stack=2), Counting(None), []
-    result = Distillation(
-        recipe,
-        student,
-        Distill(batch=4, learning_rate=0.03),
-        task,
-        mel,
-        asked,
-        held_out,
-        taught,
-        0,
-        tmp_path / "distil",
-        lambda epoch, scores: history.append(scores),
-    ).run()
-    assert {"ce", "feature", "loss", "validation"} <= set(history[-1])
+    told = (Distill(batch=4, learning_rate=0.03), task, mel, asked, held_out, taught, 0)
+    result = Distillation(recipe, student, *told, tmp_path / "distil", noting(history)).run()
+    assert {"ce", "feature", "loss", "validation"} <= set(history[-1][1])
     checkpoint.save_weights(tmp_path / "student.safetensors", result.student.state_dict())
 
     test = read("test")

@@ -5,12 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from learning import ABOUT_EIGHT, TASK, TEXT, copied, eight_sequences, item, same
+from learning import ABOUT_EIGHT, TASK, TEXT, copied, eight_sequences, item, noting, same
+from students import bilstm, recurrent
 from torch import nn
 
 from earshot.models import checkpoint
-from earshot.models.bilstm import BiLSTMStudent
-from earshot.params import BiLSTM
 from earshot.tasks.classes import Classes
 from earshot.tasks.task import Score
 from earshot.training import losses
@@ -34,11 +33,8 @@ def items():
     return ABOUT_EIGHT.copy()
 
 
-def student(dropout: float = 0.3) -> BiLSTMStudent:
-    torch.manual_seed(4)
-    return BiLSTMStudent(
-        BiLSTM(name="bilstm", hidden=6, stack=2, dropout=dropout, text=TEXT), 4, TASK
-    )
+def student(dropout: float = 0.3) -> nn.Module:
+    return bilstm(recurrent(hidden=6, stack=2, dropout=dropout, text=TEXT), 4, TASK, seed=4)
 
 
 class CrossEntropy(nn.Module):
@@ -68,24 +64,11 @@ def accuracy(model, loader) -> float:
 
 
 def train(
-    model,
-    loader,
-    scratch,
-    objective=None,
-    judge=None,
-    on_epoch=lambda epoch, scores: None,
-    **changes,
+    model, loader, scratch, objective=None, judge=None, on_epoch=lambda *_: None, **changes
 ) -> float:
     settings = {"epochs": EPOCHS, "learning_rate": 0.01, "schedule": "cosine", "seed": 3} | changes
-    trainer = Trainer(
-        model,
-        TASK,
-        objective or CrossEntropy(),
-        steps_per_epoch=len(loader),
-        scratch=scratch,
-        on_epoch=on_epoch,
-        **settings,
-    )
+    told = {"steps_per_epoch": len(loader), "scratch": scratch, "on_epoch": on_epoch}
+    trainer = Trainer(model, TASK, objective or CrossEntropy(), **told, **settings)
     return trainer.fit(
         lambda epoch: loader.shuffled(settings["seed"], epoch),
         judge or (lambda model: validate(model, loader)),
@@ -99,15 +82,9 @@ def test_learning_rate_by_hand():
     assert [learning_rate(0.5, step, 10, "constant") for step in (0, 5, 9)] == [0.5, 0.5, 0.5]
     # 100 steps, warm-up 5: step 0 → 1/5 · ½(1 + cos 0); step 4 → 5/5 · ½(1 + cos 0.04π); step 50 →
     # ½(1 + cos 0.5π)
-    expected = [
-        0.2,
-        0.5 * (1 + math.cos(0.04 * math.pi)),
-        0.5,
-        0.5 * (1 + math.cos(0.99 * math.pi)),
-    ]
-    assert [learning_rate(1.0, step, 100, "cosine") for step in (0, 4, 50, 99)] == pytest.approx(
-        expected
-    )
+    near_the_ends = [0.5 * (1 + math.cos(share * math.pi)) for share in (0.04, 0.99)]
+    rates = [learning_rate(1.0, step, 100, "cosine") for step in (0, 4, 50, 99)]
+    assert rates == pytest.approx([0.2, near_the_ends[0], 0.5, near_the_ends[1]])
     assert [learning_rate(2.0, step, 4, "cosine") for step in range(4)] == pytest.approx(
         [2, 1 + math.cos(math.pi / 4), 1, 1 - math.cos(math.pi / 4)]  # no warm-up in so few
     )
@@ -144,23 +121,14 @@ def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule):
 
 def test_it_learns(mel, items, tmp_path):
     model, loader, history = student(dropout=0.0), Loader(items, mel, TASK, 3), []
-    seconds = train(
-        model,
-        loader,
-        tmp_path,
-        epochs=40,
-        learning_rate=0.02,
-        on_epoch=lambda _, scores: history.append(scores),
-    )
-    assert history[-1]["loss"] < 0.3 * history[0]["loss"]
+    settings = {"epochs": 40, "learning_rate": 0.02}
+    seconds = train(model, loader, tmp_path, on_epoch=noting(history), **settings)
+    assert history[-1][1]["loss"] < 0.3 * history[0][1]["loss"]
     assert accuracy(model, loader) >= 0.9
     assert seconds > 0
-    assert all(
-        scores.keys() == {"ce", "loss", "validation", "validation_loss"} for scores in history
-    )
-    assert [scores["loss"] for scores in history] == pytest.approx(
-        [2 * scores["ce"] for scores in history]
-    )
+    for _, scores in history:
+        assert scores.keys() == {"ce", "loss", "validation", "validation_loss"}
+        assert scores["loss"] == pytest.approx(2 * scores["ce"])
 
 
 def test_scores_are_means_over_the_steps_of_an_epoch(mel, items, tmp_path):
@@ -170,15 +138,8 @@ def test_scores_are_means_over_the_steps_of_an_epoch(mel, items, tmp_path):
         seen.append(float(len(batch.items)))
         return {"loss": 0 * output.logits["answers"].sum(), "items": torch.tensor(seen[-1])}
 
-    train(
-        student(),
-        loader,
-        tmp_path,
-        objective,
-        epochs=1,
-        on_epoch=lambda _, scores: history.append(scores),
-    )
-    assert history[0]["items"] == pytest.approx(sum(seen) / 3) == pytest.approx(len(items) / 3)
+    train(student(), loader, tmp_path, objective, epochs=1, on_epoch=noting(history))
+    assert history[0][1]["items"] == pytest.approx(sum(seen) / 3) == pytest.approx(len(items) / 3)
 
 
 def test_an_objectives_own_parameters_train(mel, items, tmp_path):
@@ -237,15 +198,8 @@ def test_the_best_epoch_is_kept_the_earliest_on_a_tie(
                 kills.clear()
                 raise Killed
 
-        train(
-            model,
-            Loader(items, mel, TASK, 3),
-            tmp_path,
-            judge=judge,
-            on_epoch=on_epoch,
-            epochs=4,
-            first=first,
-        )
+        told = {"judge": judge, "on_epoch": on_epoch, "epochs": 4, "first": first}
+        train(model, Loader(items, mel, TASK, 3), tmp_path, **told)
         return model
 
     if killed_after is not None:
@@ -263,22 +217,15 @@ def test_the_best_epoch_is_kept_the_earliest_on_a_tie(
 def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where):
     loader = Loader(items, mel, TASK, 3)
     straight, objective, expected = student(), CrossEntropy(), []
-    train(
-        straight,
-        loader,
-        tmp_path / "straight",
-        objective,
-        on_epoch=lambda *seen: expected.append(seen),
-    )
+    train(straight, loader, tmp_path / "straight", objective, on_epoch=noting(expected))
 
     class Interrupted(CrossEntropy):
         steps = 0
 
         def forward(self, output, batch):
             self.steps += 1
-            if self.steps == {"in the first epoch": 2, "within an epoch": 2 * len(loader) + 2}.get(
-                where
-            ):
+            ends = {"in the first epoch": 2, "within an epoch": 2 * len(loader) + 2}
+            if self.steps == ends.get(where):
                 raise Killed
             return super().forward(output, batch)
 
@@ -305,13 +252,7 @@ def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where):
     if where != "in the first epoch":
         for parameter in resumed.parameters():
             nn.init.zeros_(parameter)
-    train(
-        resumed,
-        loader,
-        tmp_path / "killed",
-        resumed_objective,
-        on_epoch=lambda *seen: history.append(seen),
-    )
+    train(resumed, loader, tmp_path / "killed", resumed_objective, on_epoch=noting(history))
     assert same(copied(straight), copied(resumed))
     assert torch.equal(objective.scale, resumed_objective.scale)
     assert history == expected
@@ -385,13 +326,8 @@ def test_accuracy_by_hand(mel):
         def head(self, encoded, questions, options):
             return torch.tensor([2.0, 3.0, 1.0]).expand(options.shape[:2])
 
-    asked = [
-        item("a", ["u0"], 1),
-        item("b", ["u1"], 1),
-        item("c", ["u2"], 0),
-        item("d", ["u2"], 1),
-        item("e", ["u3"], 2),
-    ]
+    about = [("u0", 1), ("u1", 1), ("u2", 0), ("u2", 1), ("u3", 2)]
+    asked = [item(f"i{n}", [utterance], answer) for n, (utterance, answer) in enumerate(about)]
     assert accuracy(Fixed(), Loader(asked, mel, TASK, 2)) == 3 / 5
 
 
@@ -429,5 +365,5 @@ def test_one_large_class_cannot_win_by_being_answered_always():
     third = {one.id: np.eye(9)[one.answer if n % 3 == 0 else 1] for n, one in enumerate(asked)}
     assert task.score_all(always, asked).value == pytest.approx(1 / 9)
     assert task.score_all(third, asked).value > 0.3
-    right, of = task.score_all({one.id: np.eye(9)[one.answer] for one in asked}, asked), 0.0
-    assert right == pytest.approx((1.0, 0.0, of))
+    right = task.score_all({one.id: np.eye(9)[one.answer] for one in asked}, asked)
+    assert right == pytest.approx((1.0, 0.0, 0.0))

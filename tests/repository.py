@@ -1,0 +1,146 @@
+"""A copy of the repository in which tests run its pipeline, shrunk."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from conftest import ROOT
+
+SHRUNK = {
+    "tracks.listening.corpus.passages": {
+        "teacher": 60,
+        "pool": 60,
+        "fewshot": 10,
+        "validation": 20,
+        "test": 60,
+    },
+    "tracks.listening.corpus.fewshot_retellings": 4,
+    "tracks.listening.fewshot.teacher_rounds": 1,
+    "teachers.listening.epochs": 2,
+    "tracks.listening.cache.part": 8,
+    "tracks.listening.student.hidden": 32,
+    "tracks.listening.distill.seeds": 2,
+    "tracks.listening.quantize.agreement_items": 6,
+    "tracks.listening.evaluate.resamples": 200,
+    "tracks.listening.evaluate.latency_clips": 2,
+    "recipes.listening-hard.epochs": 2,
+    "recipes.listening-kd.epochs": 2,
+    "recipes.listening-kd_pool.epochs": 3,
+    "tracks.scenes.corpus.segments": {"train": 4, "test": 2},
+    "tracks.scenes.corpus.clips": {"train": 3, "test": 1},
+    "tracks.scenes.corpus.validation_share": 0.25,
+    "tracks.scenes.fewshot.share": 50,
+    "teachers.scenes.epochs": 2,
+    "tracks.scenes.cache.part": 8,
+    "tracks.scenes.distill.seeds": 2,
+    "tracks.scenes.quantize.agreement_items": 6,
+    "tracks.scenes.evaluate.resamples": 200,
+    "tracks.scenes.evaluate.latency_clips": 2,
+    "recipes.scenes-hard.epochs": 2,
+    "recipes.scenes-kd.epochs": 2,
+    "recipes.scenes-layered.epochs": 3,
+    "recipes.scenes-layered.terms.front.alone": 1,
+    "recipes.scenes-layered.qat.epochs": 2,
+    "recipes.scenes-layered_plain.epochs": 2,
+    "recipes.scenes-layered_plain.terms.front.alone": 1,
+}
+
+
+def environment(root: Path) -> dict[str, str]:
+    """Return the variables of commands in a copy at `root`: nothing of the user's Git or DVC."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    own = {
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"),
+        "PATH": path,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": "src",
+    }
+    for who in ("AUTHOR", "COMMITTER"):
+        own |= {f"GIT_{who}_{what}": "test@example.org" for what in ("NAME", "EMAIL")}
+    return {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | own
+
+
+def copy(root: Path, *only: str) -> None:
+    """Copy the repository's own files, or those that begin with one of `only`, to `root`."""
+    command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
+    listed = subprocess.check_output(command, cwd=ROOT, text=True).split("\0")
+    for name in listed:
+        made = name.startswith(("data/", "models/"))  # by DVC
+        if (ROOT / name).is_file() and not made and name.startswith(only or ""):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, root / name)
+
+
+class Project:
+    """A copy of the repository, committed, with some parameters changed."""
+
+    def __init__(self, root: Path, parameters: dict[str, object]):
+        self.root, self.environment = root, environment(root)
+        copy(root)
+        for key, value in parameters.items():
+            self.set(key, value)
+        self.git("init", "--quiet")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "start")
+
+    def run(self, *command: str) -> str:
+        """Run a command; return what it printed on both streams."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
+        return done.stdout
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments)
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run("dvc", *arguments)
+
+    def earshot(self, *arguments: str) -> str:
+        return self.run(sys.executable, "-m", "earshot.cli", *arguments)
+
+    def json(self, *arguments: str) -> dict:
+        """Return what a dvc command prints as JSON, warnings left out."""
+        return json.loads(
+            subprocess.check_output(["dvc", *arguments], cwd=self.root, env=self.environment)
+        )
+
+    def load(self, name: str) -> dict:
+        """Return what a JSON file holds."""
+        return json.loads((self.root / name).read_text())
+
+    def set(self, key: str, value: object) -> None:
+        """Change a parameter in params.yaml."""
+        content = yaml.safe_load((self.root / "params.yaml").read_text())
+        *path, last = key.split(".")
+        part = content
+        for name in path:
+            part = part[name]
+        part[last] = value
+        (self.root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def restore(self) -> None:
+        """Go back to what is committed."""
+        self.git("reset", "--quiet", "--hard")
+        self.dvc("checkout", "--quiet", "--force")
+
+    def quality(self, track: str = "listening") -> bytes:
+        return (self.root / f"metrics/{track}/quality.json").read_bytes()
+
+
+def ran(output: str) -> set[str]:
+    """Return the stages that `dvc repro` says it ran (or would run)."""
+    return {
+        line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")
+    }
