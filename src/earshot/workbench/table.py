@@ -157,7 +157,7 @@ def load(track: str, seconds: float, root: Path = Path()) -> Results:
     folder = root / "metrics" / track
     quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
     cost = json.loads((folder / "cost.json").read_text(encoding="utf-8"))
-    times = _times(folder / "timing", track)
+    times = times_of(folder / "timing", track)
     gains = quality.pop("gain", {})
     models = {
         name: scores | cost.get(name, {}) | times.get(name, {}) for name, scores in quality.items()
@@ -165,7 +165,7 @@ def load(track: str, seconds: float, root: Path = Path()) -> Results:
     return Results(models, gains, seconds)
 
 
-def _times(folder: Path, track: str) -> dict[str, Scores]:
+def times_of(folder: Path, track: str) -> dict[str, Scores]:
     """Return {model: {"latency_ms", "train_minutes"}}, as far as stages wrote down how long."""
     times: dict[str, Scores] = {}
     for path in sorted(folder.glob("*@*.json")):
@@ -223,7 +223,7 @@ def _models_table(
         cells = [column.cell(results.models[name]) for name in models]
         if any(cells):
             shown[column.headings[place].format(seconds=results.seconds)] = cells
-    return _markdown(list(shown), zip(*shown.values(), strict=True))
+    return "\n".join(markdown(list(shown), zip(*shown.values(), strict=True)))
 
 
 def _gains_table(results: Results, language: str) -> str:
@@ -233,12 +233,13 @@ def _gains_table(results: Results, language: str) -> str:
     for pair, gain in results.gains.items():
         cells = [_points(gain, name, "{:+.1f} ({:+.1f} to {:+.1f})") for name in metrics]
         rows.append(["`{}`".format(pair.replace("_vs_", "` − `")), *cells])
-    return _markdown([GAIN[place], *(GAINS[name][place] for name in metrics)], rows)
+    heads = [GAIN[place], *(GAINS[name][place] for name in metrics)]
+    return "\n".join(markdown(heads, rows))
 
 
-def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [_row(heads), "|---" * len(heads) + "|", *map(_row, rows)]
-    return "\n".join(lines)
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    return [_row(heads), "|---" * len(heads) + "|", *map(_row, rows)]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -80,7 +80,7 @@ def make(
     pieces, rooms = [], []
     for name in tracks:
         track = params.tracks[name]
-        teachers = [teacher for of, teacher in work.teachers(params).values() if of == name]
+        teachers = [one for one in params.teachers.values() if one.track == name]
         wide = max((storage.width(teacher.checkpoint) for teacher in teachers), default=0)
         fetched = storage.downloads(name, track, teachers)
         hours = work.split_hours(name, track, stale)
@@ -126,8 +126,8 @@ def _owners(params: Params) -> dict[str, str]:
     for name in params.tracks:
         for stage in ("download", "features", "fewshot", "evaluate"):
             owners[f"{stage}@{name}"] = name
-    for key, (name, _) in work.teachers(params).items():
-        owners |= {f"teacher@{key}": name, f"cache@{key}": name}
+    for key, teacher in params.teachers.items():
+        owners |= {f"teacher@{key}": teacher.track, f"cache@{key}": teacher.track}
     for key, recipe in params.recipes.items():
         owners |= {f"distill@{key}": recipe.track, f"quantize@{key}": recipe.track}
     return owners
@@ -135,12 +135,9 @@ def _owners(params: Params) -> dict[str, str]:
 
 def _recorded(stage: str, track: str) -> float | None:
     """Return the seconds of a stage's last run here, None where it never ran."""
+    path = Path(f"metrics/{track}/timing/{stage}.json")
     try:
-        return float(
-            json.loads(Path(f"metrics/{track}/timing/{stage}.json").read_text(encoding="utf-8"))[
-                "seconds"
-            ]
-        )
+        return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
     except (OSError, ValueError, KeyError):
         return None
 

@@ -13,7 +13,7 @@ import pandas as pd
 from earshot.evaluation import charts
 from earshot.evaluation.charts import Estimate
 from earshot.runtime.files import sha256
-from earshot.workbench.table import Scores, model_order
+from earshot.workbench.table import Scores, model_order, times_of
 
 METRICS = ("accuracy", "wer")  # what a track is judged by: the first of these that its models have
 
@@ -104,14 +104,11 @@ def _track(root: Path, folder: Path) -> Track:
             raise ValueError(f"{path}: not JSON ({error})") from None
 
     quality, cost = (load(folder / f"{part}.json") for part in ("quality", "cost"))
-    for path in sorted((folder / "timing").glob("*@*.json")):
-        stage, key = path.stem.split("@")
-        timing = load(path)
-        for model, latency in timing.get("latency", {}).items():
-            cost.setdefault(model, {})["latency_ms"] = latency["latency_median_ms"]
-        if "train_minutes" in timing:
-            model = "teacher" if stage == "teacher" else key.removeprefix(f"{name}-")
-            cost.setdefault(model, {})["train_minutes"] = timing["train_minutes"]
+    for model, times in times_of(folder / "timing", name).items():
+        cost[model] = cost.get(model, {}) | times
+    sources += [
+        str(path.relative_to(root)) for path in sorted((folder / "timing").glob("*@*.json"))
+    ]
     validation = {
         path.stem.removeprefix(f"{name}-"): load(path)
         for path in sorted((folder / "validation").glob("*.json"))

@@ -4,9 +4,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
+from earshot.workbench import lockfile
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock is long
 RESULTS = ("dvc.lock", "metrics")
 HEAVY = ("data/", "models/", "checkpoints/")
 
@@ -22,13 +21,9 @@ class Output(NamedTuple):
 
 def outputs(root: Path) -> list[Output]:
     """Return the data and models that stages wrote, in the order of dvc.lock; none without it."""
-    path = root / "dvc.lock"
-    if not path.is_file():
-        return []
-    stages = yaml.load(path.read_text(encoding="utf-8"), _LOADER).get("stages") or {}
     return [
         Output(out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
-        for stage in stages.values()
+        for stage in lockfile.stages(root).values()
         for out in stage.get("outs", ())
         if out["path"].startswith(HEAVY)
     ]
