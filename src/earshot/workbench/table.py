@@ -155,8 +155,8 @@ def load(track: str, seconds: float, root: Path = Path()) -> Results:
     Times lie outside Git in `metrics/{track}/timing/`; models without any have none.
     """
     folder = root / "metrics" / track
-    quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
-    cost = json.loads((folder / "cost.json").read_text(encoding="utf-8"))
+    quality = read_json(folder / "quality.json")
+    cost = read_json(folder / "cost.json")
     times = times_of(folder / "timing", track)
     gains = quality.pop("gain", {})
     models = {
@@ -165,12 +165,20 @@ def load(track: str, seconds: float, root: Path = Path()) -> Results:
     return Results(models, gains, seconds)
 
 
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds; ValueError with its name where it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+
+
 def times_of(folder: Path, track: str) -> dict[str, Scores]:
     """Return {model: {"latency_ms", "train_minutes"}}, as far as stages wrote down how long."""
     times: dict[str, Scores] = {}
     for path in sorted(folder.glob("*@*.json")):
         stage, key = path.stem.split("@")
-        timing = json.loads(path.read_text(encoding="utf-8"))
+        timing = read_json(path)
         if "train_minutes" in timing:
             model = "teacher" if stage == "teacher" else key.removeprefix(f"{track}-")
             times.setdefault(model, {})["train_minutes"] = timing["train_minutes"]

@@ -1,10 +1,9 @@
 """What the results come from: the data that DVC recorded, and the commit."""
 
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from earshot.workbench import lockfile
+from earshot.workbench import git, lockfile
 
 RESULTS = ("dvc.lock", "metrics")
 HEAVY = ("data/", "models/", "checkpoints/")
@@ -33,13 +32,11 @@ def commit(root: Path, params: Path) -> str | None:
     """Return the last commit that touched results or parameters; None where they changed since, or
     Git cannot say.
     """
-
-    def git(*words: str) -> str | None:
-        done = subprocess.run(("git", *words), cwd=root, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else None
-
     paths = (*RESULTS, str(params))
-    whole = git("rev-parse", "--is-shallow-repository") == "false"
-    if not whole or git("status", "--porcelain", "--", *paths) != "":
+    try:
+        whole = git.text(root, "rev-parse", "--is-shallow-repository") == "false"
+        if not whole or git.text(root, "status", "--porcelain", "--", *paths):
+            return None
+        return git.text(root, "log", "-1", "--format=%H", "--", *paths) or None
+    except ValueError:
         return None
-    return git("log", "-1", "--format=%H", "--", *paths) or None
