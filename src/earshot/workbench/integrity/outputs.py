@@ -9,7 +9,7 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,6 @@ class Report:
     objects: int = 0
     bytes: int = 0
     faults: list[Fault] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def recorded(root: Path = Path(), wanted: Sequence[str] = ()) -> tuple[list[Output], Path]:
