@@ -19,6 +19,7 @@ from earshot import cli
 from earshot.tables import answers, items, manifest, sequences, signals
 from earshot.workbench import integrity
 from earshot.workbench.integrity import contents, hashes
+from earshot.workbench.integrity import outputs as reading
 
 PIPELINE = """\
 stages:
@@ -199,7 +200,7 @@ def test_a_file_that_cannot_be_read_is_a_fault(repository: Path, monkeypatch):
         raise OSError(5, "Input/output error")
 
     outputs, cache = integrity.recorded(repository)
-    monkeypatch.setattr(integrity, "md5", read)
+    monkeypatch.setattr(reading, "md5", read)
     found = integrity.verify(outputs, cache, repository).faults
     details = [fault.detail for fault in found if fault.path == "data/a/table.bin"]
     assert any("unknown (Input/output error)" in detail for detail in details)

@@ -12,7 +12,7 @@ from earshot import cli
 from earshot.corpora import archives
 from earshot.params import Params, parse
 from earshot.workbench import plan, profile
-from earshot.workbench.plan import pipeline, storage, work
+from earshot.workbench.plan import estimate, pipeline, storage, work
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_the_users_own_table_is_unknown_before_it_is_read(at):
 def test_the_last_run_here_is_scaled_by_what_changed_since(at):
     params = at("embedded")
     stage = "distill@listening-kd_pool"
-    timing(stage, "listening", plan.START + 100)
+    timing(stage, "listening", estimate.START + 100)
     reference = {"tracks.listening.distill": params.tracks["listening"].distill.model_dump()}
     reference |= {"recipes.listening-kd_pool": params.recipes["listening-kd_pool"].model_dump()}
     lock = {"stages": {stage: {"params": {"params.yaml": reference}}}}
@@ -114,15 +114,15 @@ def test_the_last_run_here_is_scaled_by_what_changed_since(at):
     content["recipes"]["listening-kd_pool"]["epochs"] *= 3
     for changed, seconds in (params, 100), (parse(content), 300):
         found = line(made(changed), stage)
-        assert found.low == pytest.approx((plan.START + seconds) / plan.LIKELY)
-        assert found.high == pytest.approx((plan.START + seconds) * plan.LIKELY)
+        assert found.low == pytest.approx((estimate.START + seconds) / estimate.LIKELY)
+        assert found.high == pytest.approx((estimate.START + seconds) * estimate.LIKELY)
 
 
 def test_recorded_times_become_the_reference(at, monkeypatch, capsys):
     at("embedded")
-    monkeypatch.setattr(plan, "REFERENCE", Path("reference.json"))
+    monkeypatch.setattr(estimate, "REFERENCE", Path("reference.json"))
     Path("reference.json").write_text('{"cache": {"choice": {"seconds": 1.0, "size": 1.0}}}')
-    timing("features@scenes", "scenes", plan.START + 60)
+    timing("features@scenes", "scenes", estimate.START + 60)
     assert cli.main(["plan", "--record"]) == 0
     assert "reference.json: 1 rates" in capsys.readouterr().out
     table = json.loads(Path("reference.json").read_text())

@@ -51,32 +51,22 @@ def test_the_workflows_are_there():
     assert NAMES == ["ci.yml", "comment.yml"]
 
 
+def check(*files: Path) -> subprocess.CompletedProcess[str]:
+    """Check workflows against GitHub's schema."""
+    module = [sys.executable, "-m", "check_jsonschema"]
+    schema = ["--builtin-schema", "vendor.github-workflows"]
+    return subprocess.run([*module, *schema, *files], capture_output=True, text=True)
+
+
 def test_github_accepts_them():
-    command = [
-        sys.executable,
-        "-m",
-        "check_jsonschema",
-        "--builtin-schema",
-        "vendor.github-workflows",
-    ]
-    checked = subprocess.run(
-        [*command, *(FOLDER / name for name in NAMES)], capture_output=True, text=True
-    )
+    checked = check(*(FOLDER / name for name in NAMES))
     assert checked.returncode == 0, checked.stdout
 
 
 def test_a_workflow_with_a_slip_is_refused(tmp_path):
     wrong = tmp_path / "ci.yml"
     wrong.write_text((FOLDER / "ci.yml").read_text().replace("runs-on", "run-on"))
-    command = [
-        sys.executable,
-        "-m",
-        "check_jsonschema",
-        "--builtin-schema",
-        "vendor.github-workflows",
-        wrong,
-    ]
-    assert subprocess.run(command, capture_output=True).returncode == 1
+    assert check(wrong).returncode == 1
 
 
 @pytest.mark.parametrize("name", NAMES)

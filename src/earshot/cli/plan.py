@@ -26,10 +26,11 @@ def add(commands: Any) -> None:
 def run(chosen: argparse.Namespace) -> None:
     """Print what a run would fetch, fill and take."""
     from earshot.workbench import plan
+    from earshot.workbench.plan import estimate
 
     params = parameters(chosen.track)
     if chosen.record:
-        print(f"{plan.REFERENCE}: {plan.record(params)} rates of stages")
+        print(f"{estimate.REFERENCE}: {plan.record(params)} rates of stages")
         return
     tracks = [chosen.track] if chosen.track else list(params.tracks)
     made = plan.make(params, tracks)

@@ -1,6 +1,7 @@
 """`earshot verify`: whether outputs and DVC's cache are still what dvc.lock records."""
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from earshot.cli.shared import print_json
@@ -33,7 +34,7 @@ def run(chosen: argparse.Namespace) -> int:
     report = integrity.verify(*integrity.recorded(wanted=chosen.stages))
     report.faults += integrity.edited(wanted=chosen.stages)
     if chosen.json:
-        print_json(report.as_json())
+        print_json(asdict(report))
         return int(bool(report.faults))
     for fault in report.faults:
         print(f"{fault.kind:10} {fault.path}")

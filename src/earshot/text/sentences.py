@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Container
 
-from earshot.text import folded
+from earshot.text.encoding import folded
 
 # How many words a letter stands for where no spaces are written between words, by script.
 _UNSPACED = {

@@ -5,7 +5,7 @@ order in which profiles were applied leaves no trace. A section of another kind 
 name) is replaced whole.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from earshot.params import ParameterError, parse
 from earshot.runtime import yaml_file
 from earshot.runtime.files import atomic, read_text
+from earshot.workbench.comparison.figures import leaves
 
 BASE = "embedded"
 KIND = ("name", "source")  # the keys that tell one kind of section from another
@@ -39,13 +40,13 @@ def apply(profile: Path, params: Path) -> list[str]:
         )
     yaml = _yaml()
     content = _load(yaml, params)
-    before = dict(_leaves(content))
+    before = dict(leaves(content))
     for layer in dict.fromkeys([profile.with_name(f"{BASE}.yaml"), profile]):
         if layer.is_file():
             _merge(content, _load(yaml, layer), "")
     plain = _plain(content)
     parse(plain)
-    after = dict(_leaves(plain))
+    after = dict(leaves(plain))
     changes = [
         f"{key}: {before.get(key, ABSENT)} → {after.get(key, ABSENT)}"
         for key in dict.fromkeys([*before, *after])
@@ -92,15 +93,6 @@ def _merge(into: Any, values: Mapping[str, Any], prefix: str) -> None:
 
 def _same_kind(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one.get(key) == other[key] for key in KIND if key in other)
-
-
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) of everything that is no mapping."""
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _unalign(node: Any) -> None:

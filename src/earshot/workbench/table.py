@@ -155,9 +155,9 @@ def load(track: str, seconds: float, root: Path = Path()) -> Results:
     Times lie outside Git in `metrics/{track}/timing/`; models without any have none.
     """
     folder = root / "metrics" / track
-    quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
-    cost = json.loads((folder / "cost.json").read_text(encoding="utf-8"))
-    times = _times(folder / "timing", track)
+    quality = read_json(folder / "quality.json")
+    cost = read_json(folder / "cost.json")
+    times = times_of(folder / "timing", track)
     gains = quality.pop("gain", {})
     models = {
         name: scores | cost.get(name, {}) | times.get(name, {}) for name, scores in quality.items()
@@ -165,12 +165,20 @@ def load(track: str, seconds: float, root: Path = Path()) -> Results:
     return Results(models, gains, seconds)
 
 
-def _times(folder: Path, track: str) -> dict[str, Scores]:
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds; ValueError with its name where it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+
+
+def times_of(folder: Path, track: str) -> dict[str, Scores]:
     """Return {model: {"latency_ms", "train_minutes"}}, as far as stages wrote down how long."""
     times: dict[str, Scores] = {}
     for path in sorted(folder.glob("*@*.json")):
         stage, key = path.stem.split("@")
-        timing = json.loads(path.read_text(encoding="utf-8"))
+        timing = read_json(path)
         if "train_minutes" in timing:
             model = "teacher" if stage == "teacher" else key.removeprefix(f"{track}-")
             times.setdefault(model, {})["train_minutes"] = timing["train_minutes"]
@@ -223,7 +231,7 @@ def _models_table(
         cells = [column.cell(results.models[name]) for name in models]
         if any(cells):
             shown[column.headings[place].format(seconds=results.seconds)] = cells
-    return _markdown(list(shown), zip(*shown.values(), strict=True))
+    return "\n".join(markdown(list(shown), zip(*shown.values(), strict=True)))
 
 
 def _gains_table(results: Results, language: str) -> str:
@@ -233,12 +241,13 @@ def _gains_table(results: Results, language: str) -> str:
     for pair, gain in results.gains.items():
         cells = [_points(gain, name, "{:+.1f} ({:+.1f} to {:+.1f})") for name in metrics]
         rows.append(["`{}`".format(pair.replace("_vs_", "` − `")), *cells])
-    return _markdown([GAIN[place], *(GAINS[name][place] for name in metrics)], rows)
+    heads = [GAIN[place], *(GAINS[name][place] for name in metrics)]
+    return "\n".join(markdown(heads, rows))
 
 
-def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [_row(heads), "|---" * len(heads) + "|", *map(_row, rows)]
-    return "\n".join(lines)
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    return [_row(heads), "|---" * len(heads) + "|", *map(_row, rows)]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -85,13 +85,3 @@ def code(text: Any, longest: int = 1000) -> str:
 def parameter(content: Any) -> str:
     """Return a parameter's value as YAML's flow style has it, cut where it is long."""
     return code(json.dumps(content, ensure_ascii=False, default=str), _LONGEST)
-
-
-def table(heads: list[str], rows: list[list[str]]) -> list[str]:
-    """Return the lines of a Markdown table."""
-    return [row(heads), "|---" * len(heads) + "|", *(row(cells) for cells in rows)]
-
-
-def row(cells: list[str]) -> str:
-    """Return a line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"

@@ -108,20 +108,13 @@ def _check(name: Any, tolerance: Any, tracks: Mapping[str, Mapping[str, Sides]])
         )
     base, head = tracks.get(track, {}).get(file, (Figures(), Figures()))
     old, new = base.values.get(figure), head.values.get(figure)
-    return Check(
-        name, old, new, tolerance, _failure(old, new, tolerance, better, base, head, figure)
-    )
+    return Check(name, old, new, tolerance, _failure(figure, base, head, tolerance, better))
 
 
 def _failure(
-    old: float | None,
-    new: float | None,
-    tolerance: float,
-    better: int,
-    base: Figures,
-    head: Figures,
-    figure: str,
+    figure: str, base: Figures, head: Figures, tolerance: float, better: int
 ) -> str | None:
+    old, new = base.values.get(figure), head.values.get(figure)
     if new is None:
         if fault := head.fault(figure):
             return f"{'the file ' if '' in head.faults else ''}{fault}"

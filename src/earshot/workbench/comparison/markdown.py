@@ -9,13 +9,13 @@ from earshot.workbench.comparison.cells import (
     looks_the_same,
     mark,
     parameter,
-    table,
     value,
 )
 from earshot.workbench.comparison.changes import Changes
 from earshot.workbench.comparison.gate import Gate
 from earshot.workbench.comparison.moves import BEYOND, Move, headline, headlines
 from earshot.workbench.comparison.snapshot import Snapshot
+from earshot.workbench.table import markdown
 
 MARKER = "<!-- earshot compare -->"  # the comment to update is found by it
 LIMIT = 60_000  # characters; GitHub refuses comments above 65,536
@@ -104,7 +104,9 @@ def _track(track: Track) -> list[str]:
     if cost := _costs(track):
         parts += [
             "",
-            *table(["cost", "base", "head", "change", ""], [_row(move) for move in cost[:_ROWS]]),
+            *markdown(
+                ["cost", "base", "head", "change", ""], [_row(move) for move in cost[:_ROWS]]
+            ),
         ]
         parts += [f"\n… and {len(cost) - _ROWS} more."] if len(cost) > _ROWS else []
     sections = ["\n".join(parts)]
@@ -118,7 +120,7 @@ def _track(track: Track) -> list[str]:
     close = [move for move in quiet if move.name.count(".") == 1 and not looks_the_same(move)]
     if judged or close:
         silent = len(quiet) - len(close)
-        lines = table(
+        lines = markdown(
             ["figure", "base", "head", "change", ""], [_row(move) for move in [*judged, *close]]
         )
         more = (
@@ -144,7 +146,7 @@ def _models(track: Track) -> list[str]:
     lines = []
     if moved:
         rows = [[code(move.model), *_row(move)[1:]] for move in moved]
-        lines += ["", *table([score, "base", "head", "points", ""], rows)]
+        lines += ["", *markdown([score, "base", "head", "points", ""], rows)]
     if still:
         lines += ["", f"Unchanged {score.partition(',')[0]}: {', '.join(still)}."]
     return lines
@@ -172,7 +174,7 @@ def _changes(found: Changes) -> str:
     rows += [[code(key), parameter(old), "–"] for key, old in found.removed.items()]
     if not rows:
         return ""
-    lines = table(["parameter", "base", "head"], rows)
+    lines = markdown(["parameter", "base", "head"], rows)
     summary = (
         f"Parameters: {len(found.changed)} changed, {len(found.added)} added, "
         f"{len(found.removed)} removed"

@@ -63,21 +63,14 @@ def headlines(found: list[Move]) -> Iterator[Move]:
 
 
 def _move(name: str, base: Figures, head: Figures, counted: bool) -> Move:
-    old, new = base.values.get(name), head.values.get(name)
+    values = base.values.get(name), head.values.get(name)
     ends = base.interval(name), head.interval(name)
-    return Move(name, old, new, *ends, _verdict(name, old, new, *ends, counted, base, head))
+    return Move(name, *values, *ends, _verdict(name, base, head, counted))
 
 
-def _verdict(
-    name: str,
-    old: float | None,
-    new: float | None,
-    old_ends: Interval | None,
-    new_ends: Interval | None,
-    counted: bool,
-    base: Figures,
-    head: Figures,
-) -> Verdict:
+def _verdict(name: str, base: Figures, head: Figures, counted: bool) -> Verdict:
+    old, new = base.values.get(name), head.values.get(name)
+    old_ends, new_ends = base.interval(name), head.interval(name)
     if new is None:
         return "unusable" if head.fault(name) else "gone"
     if old is None:

@@ -45,11 +45,6 @@ class Work(NamedTuple):
     size: float = 1.0
 
 
-def teachers(params: Params) -> dict[str, tuple[str, Any]]:
-    """Return each teacher's track and section, by key."""
-    return {key: (teacher.track, teacher) for key, teacher in params.teachers.items()}
-
-
 def split_hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str, float] | None:
     """Return hours of audio by split: of the manifest, or derived; None where nobody can know."""
     manifest = Path(f"data/{name}/manifest.parquet")
@@ -92,8 +87,8 @@ def amounts(params: Params, stale: Iterable[str] = ()) -> dict[str, Work | None]
     audio = {name: split_hours(name, track, stale) for name, track in params.tracks.items()}
     for name, track in params.tracks.items():
         found |= _of_track(name, track, audio[name])
-    for key, (name, teacher) in teachers(params).items():
-        track, hours = params.tracks[name], audio[name]
+    for key, teacher in params.teachers.items():
+        track, hours = params.tracks[teacher.track], audio[teacher.track]
         found |= dict.fromkeys((f"teacher@{key}", f"cache@{key}"))
         if hours is not None:
             labelled = _role_hours(track, hours, [teacher.data])

@@ -2,7 +2,6 @@
 hold.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 from earshot.evaluation import charts
 from earshot.evaluation.charts import Estimate
 from earshot.runtime.files import sha256
-from earshot.workbench.table import Scores, model_order
+from earshot.workbench.table import Scores, model_order, read_json, times_of
 
 METRICS = ("accuracy", "wer")  # what a track is judged by: the first of these that its models have
 
@@ -98,20 +97,14 @@ def _track(root: Path, folder: Path) -> Track:
         if not path.is_file():
             return {}
         sources.append(str(path.relative_to(root)))
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON ({error})") from None
+        return read_json(path)
 
     quality, cost = (load(folder / f"{part}.json") for part in ("quality", "cost"))
-    for path in sorted((folder / "timing").glob("*@*.json")):
-        stage, key = path.stem.split("@")
-        timing = load(path)
-        for model, latency in timing.get("latency", {}).items():
-            cost.setdefault(model, {})["latency_ms"] = latency["latency_median_ms"]
-        if "train_minutes" in timing:
-            model = "teacher" if stage == "teacher" else key.removeprefix(f"{name}-")
-            cost.setdefault(model, {})["train_minutes"] = timing["train_minutes"]
+    for model, times in times_of(folder / "timing", name).items():
+        cost[model] = cost.get(model, {}) | times
+    sources += [
+        str(path.relative_to(root)) for path in sorted((folder / "timing").glob("*@*.json"))
+    ]
     validation = {
         path.stem.removeprefix(f"{name}-"): load(path)
         for path in sorted((folder / "validation").glob("*.json"))

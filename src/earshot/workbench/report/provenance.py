@@ -1,12 +1,10 @@
 """What the results come from: the data that DVC recorded, and the commit."""
 
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
+from earshot.workbench import git, lockfile
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock is long
 RESULTS = ("dvc.lock", "metrics")
 HEAVY = ("data/", "models/", "checkpoints/")
 
@@ -22,13 +20,9 @@ class Output(NamedTuple):
 
 def outputs(root: Path) -> list[Output]:
     """Return the data and models that stages wrote, in the order of dvc.lock; none without it."""
-    path = root / "dvc.lock"
-    if not path.is_file():
-        return []
-    stages = yaml.load(path.read_text(encoding="utf-8"), _LOADER).get("stages") or {}
     return [
         Output(out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
-        for stage in stages.values()
+        for stage in lockfile.stages(root).values()
         for out in stage.get("outs", ())
         if out["path"].startswith(HEAVY)
     ]
@@ -38,13 +32,11 @@ def commit(root: Path, params: Path) -> str | None:
     """Return the last commit that touched results or parameters; None where they changed since, or
     Git cannot say.
     """
-
-    def git(*words: str) -> str | None:
-        done = subprocess.run(("git", *words), cwd=root, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else None
-
     paths = (*RESULTS, str(params))
-    whole = git("rev-parse", "--is-shallow-repository") == "false"
-    if not whole or git("status", "--porcelain", "--", *paths) != "":
+    try:
+        whole = git.text(root, "rev-parse", "--is-shallow-repository") == "false"
+        if not whole or git.text(root, "status", "--porcelain", "--", *paths):
+            return None
+        return git.text(root, "log", "-1", "--format=%H", "--", *paths) or None
+    except ValueError:
         return None
-    return git("log", "-1", "--format=%H", "--", *paths) or None
