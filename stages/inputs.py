@@ -21,7 +21,8 @@ def inputs(track: str) -> None:
         "responses": [views.responses],
         "checkpoint": sorted(checkpoints - {f"checkpoints/{track}"}),  # a dependency by itself
     }
-    check_copy(path for targets in named.values() for path in targets if path)
+    whole = [getattr(corpus, name, None) for name in ("root", "path")]  # also where nothing is
+    check_copy(filter(None, [*whole, *(path for targets in named.values() for path in targets)]))
     for kind, targets in named.items():
         link(folder / kind, filter(None, targets))
     listed, recordings = folder / "named.json", folder / "recordings"
