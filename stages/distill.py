@@ -17,6 +17,7 @@ import torch
 from earshot.distillation.distill import Distillation, Distilled
 from earshot.evaluation.validation import VALIDATION
 from earshot.models import accelerator, checkpoint
+from earshot.models.students import metadata
 from earshot.params import text_of
 from earshot.runtime import parallel
 from earshot.runtime.files import write_json
@@ -64,7 +65,8 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
     folder = Path(f"models/{track}/students/{recipe_key}")
     for form, model in result.models().items():
         if main:
-            checkpoint.save_weights(folder / f"seed-{seed}{form}.safetensors", model.state_dict())
+            file = folder / f"seed-{seed}{form}.safetensors"
+            checkpoint.save_weights(file, model.state_dict(), metadata(student))
     return result.without_models()
 
 

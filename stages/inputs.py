@@ -7,7 +7,7 @@ from pathlib import Path
 
 from earshot.corpora import files
 from earshot.runtime.files import write_json
-from earshot.runtime.inputs import link
+from earshot.runtime.inputs import check_copy, link
 
 
 def inputs(track: str) -> None:
@@ -21,6 +21,8 @@ def inputs(track: str) -> None:
         "responses": [views.responses],
         "checkpoint": sorted(checkpoints - {f"checkpoints/{track}"}),  # a dependency by itself
     }
+    whole = [getattr(corpus, name, None) for name in ("root", "path")]  # also where nothing is
+    check_copy(filter(None, [*whole, *(path for targets in named.values() for path in targets)]))
     for kind, targets in named.items():
         link(folder / kind, filter(None, targets))
     listed, recordings = folder / "named.json", folder / "recordings"

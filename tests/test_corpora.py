@@ -299,7 +299,7 @@ def test_own_labelled_training_clips(tmp_path):
         ("a.wav,,test,hi,", "row 1: speaker is blank"),
         (",ann,test,hi,", "row 1: path is blank"),
         ("a.wav", "row 1: speaker is blank"),
-        ("a.wav,ann,test,hi,\nb/a.wav,ann,test,ho,", "row 2: id 'a' is that of row 1"),
+        ("a.wav,ann,test,hi,\nb/a.wav,ann,test,ho,", "line 3, row 2: 'a' stands there twice"),
     ],
 )
 def test_own_table_errors(tmp_path, line, message):

@@ -439,8 +439,11 @@ def test_authored_items_are_read(tmp_path):
 def test_an_entry_that_cannot_be_used_is_named_with_its_file(tmp_path, entry, fault):
     with pytest.raises(ItemError) as raised:
         written(tmp_path, ENTRY | {"id": "q0"}, entry)
-    message = str(raised.value)
-    assert message.startswith(f"{tmp_path / 'questions.yaml'}: {fault}") and "\n" not in message
+    file, line, said = str(raised.value).split(": ", 2)
+    assert file == str(tmp_path / "questions.yaml") and said.startswith(fault)
+    lines = (tmp_path / "questions.yaml").read_text().split("\n")
+    starts = [number for number, text in enumerate(lines, 1) if text.startswith("- ")]
+    assert line == f"line {starts[-1]}" and "\n" not in said
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_transcripts_are_read_however_they_were_saved(transcribed, raw):
         (PUBLISHED.encode("utf-16-le"), "line 1: a NUL: no text, or UTF-16 without its mark"),
         (PUBLISHED.replace("0001 ", "0001,").encode(), "line 2: '8-1-0001,DÉJÀ' is no id"),
         (PUBLISHED.replace("8-1-0002", "0002").encode(), "line 3: '0002' is no id .* 8-1-NUMBER"),
-        (PUBLISHED.replace("0002", "0001").encode(), "line 3: 8-1-0001 stands there twice"),
+        (PUBLISHED.replace("0002", "0001").encode(), "line 3: '8-1-0001' stands there twice"),
     ],
 )
 def test_transcripts_that_cannot_be_read_are_named(transcribed, raw, message):

@@ -331,7 +331,7 @@ def _decoded(content: bytes) -> str:
 def _expect_rows(rows: list[dict]) -> list[tuple[str, ...]]:
     cells = ("path", "speaker", "split", "text")
     found = [tuple(_plain(row.get(cell) or "") for cell in cells) for row in rows]
-    return sorted((Path(path).name, *rest) for path, *rest in found)
+    return sorted({(Path(path).name, *rest) for path, *rest in found})
 
 
 def _expect_csv(content: bytes) -> list[tuple[str, ...]]:
@@ -394,7 +394,7 @@ def _labels(params: TAU2022, folder: Path) -> list[tuple[str, ...]]:
 def _expect_scenes(content: bytes) -> list[tuple[str, ...]]:
     lines = csv.DictReader(io.StringIO(_decoded(content), newline=""), delimiter="\t")
     cells = ("scene_label", "identifier", "source_label")
-    return sorted((Path(r["filename"]).name, *(_plain(r[cell]) for cell in cells)) for r in lines)
+    return sorted({(Path(r["filename"]).name, *(_plain(r[cell]) for cell in cells)) for r in lines})
 
 
 def _authored(place: Path) -> Product:
@@ -412,7 +412,7 @@ def _asked(path: Path) -> list[tuple]:
 
 def _expect_questions(content: bytes) -> list[tuple]:
     entries = YAML(typ="base", pure=True).load(_decoded(content))
-    return [
+    found = [
         (
             e["id"],
             e["question"],
@@ -423,6 +423,7 @@ def _expect_questions(content: bytes) -> list[tuple]:
         )
         for e in entries
     ]
+    return list(dict.fromkeys(found))
 
 
 def _parameters(place: Path) -> Product:

@@ -41,9 +41,10 @@ def build(params: CommonVoice, folder: Path, seed: int) -> Iterator[Clip]:
     """
     release = _release(Path(params.root), params.language)
     tables = [
-        _read(release / f"{name}.tsv", params.language).assign(split=split)
+        _read(release / f"{name}.tsv", params.language).assign(split=split, table=f"{name}.tsv")
         for name, split in params.splits.items()
     ]
+    _agree(pd.concat(tables), release)
     clips = pd.concat(tables).sort_values(
         "split", key=lambda split: split.map(PRIORITY.index), kind="stable"
     )
@@ -99,9 +100,18 @@ def _read(path: Path, language: str) -> pd.DataFrame:
     for other in set(table.get("locale", ())) - {language}:
         raise CorpusError(f"{path}: locale {other!r} is not language={language!r}")
     paths = table["path"]  # the first releases leave .mp3 out
-    return table[list(COLUMNS)].assign(
-        path=paths.where(paths.str.contains(r"\.\w+$"), paths + ".mp3")
-    )
+    paths = paths.where(paths.str.contains(r"\.\w+$"), paths + ".mp3")
+    return delimited.once(path, table[list(COLUMNS)].assign(path=paths), "path")
+
+
+def _agree(clips: pd.DataFrame, release: Path) -> None:
+    """Raise CorpusError naming two rows, of two tables, that say different things of one clip."""
+    said = clips.drop_duplicates(list(COLUMNS))
+    differing = said[said["path"].duplicated(keep=False)]
+    for path, rows in differing.groupby("path"):
+        one, other = (f"{row.table}: line {row.Index}" for row in rows.head(2).itertuples())
+        differs = f"{path!r} has another speaker or sentence than in {one}"
+        raise CorpusError(f"{release / other}: {differs}; keep one of the two")
 
 
 def _dealt(clips: pd.DataFrame, shares: dict[str, float], seed: int) -> pd.DataFrame:

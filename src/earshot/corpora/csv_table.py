@@ -20,6 +20,7 @@ from earshot.features import audio
 from earshot.params import Manifest, Split
 from earshot.runtime.files import read_text
 from earshot.tables.manifest import Clip, CorpusError
+from earshot.tables.rows import TwiceError, once
 
 REQUIRED = ("path", "speaker", "split")
 SUBSETS = ("5", "10", "25", "50", "100")
@@ -29,28 +30,40 @@ def build(params: Manifest, folder: Path, seed: int) -> Iterator[Clip]:
     """Yield the table's clips in its order; nothing is written to `folder` and nothing drawn from
     `seed`.
 
-    Raises CorpusError, naming table and row, for a missing column or value, an unknown split or
-    subset, a row with both or neither of text and label, and an id that occurs twice.
+    A row that stands there twice is kept once, and logged. Raises CorpusError, naming table and
+    row, for a missing column or value, an unknown split or subset, a row with both or neither of
+    text and label, and two different rows for an id or a recording.
     """
     table = Path(params.path)
     columns, rows = _read(table)
     check_header(table, columns, REQUIRED, ",")
     if not {"text", "label"} & set(columns):
         raise CorpusError(f"{table}: missing column text or label")
-    seen: dict[str, int] = {}
+    found: list[tuple[str, Clip]] = []
     for number, (line, row) in enumerate(rows, 1):
-        where = f"{table}: line {line}, row {number}" if line else f"{table}: row {number}"
-        clip = _clip(row, table.parent, where)
-        if clip.id in seen:
-            other = f"that of row {seen[clip.id]} (add a column id)"
-            raise CorpusError(f"{where}: id {clip.id!r} is {other}")
-        seen[clip.id] = number
-        yield clip
+        place = f"line {line}, row {number}" if line else f"row {number}"
+        found.append((place, _clip(row, table.parent, f"{table}: {place}")))
+    _check_recordings(table, found)
+    try:
+        clips = once(table, ((place, clip.id, clip) for place, clip in found))
+    except TwiceError as error:
+        raise CorpusError(f"{error}, or add a column id") from None
+    yield from clips.values()
 
 
 def files(params: Manifest) -> list[Path]:
     """Return the table."""
     return [Path(params.path)]
+
+
+def _check_recordings(table: Path, found: list[tuple[str, Clip]]) -> None:
+    """Raise CorpusError naming the rows where one recording has two texts or labels."""
+    first: dict[str, tuple[str, Clip]] = {}
+    for place, clip in found:
+        other, same = first.setdefault(clip.path, (place, clip))
+        if (clip.text, clip.label) != (same.text, same.label):
+            said = f"{clip.path} has another text or label in {other}"
+            raise CorpusError(f"{table}: {place}: {said}; keep one of the two")
 
 
 def _clip(row: dict[str, str | None], folder: Path, where: str) -> Clip:

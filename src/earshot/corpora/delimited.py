@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from earshot.runtime.files import TextError, encoding, read_text
+from earshot.tables import rows
 from earshot.tables.manifest import CorpusError
 
 SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
@@ -35,8 +36,8 @@ def read(
             wanted = dict.fromkeys([*columns, *optional])
             kept = [name for name in wanted if name in header]
             places = [header.index(name) for name in kept]
-            rows = _rows(path, reader, header)
-            found = {line: [row[place].strip() for place in places] for line, row in rows}
+            lines = _rows(path, reader, header)
+            found = {line: [row[place].strip() for place in places] for line, row in lines}
     except FileNotFoundError:
         raise CorpusError(f"{path}: no such file") from None
     except (OSError, UnicodeError, csv.Error) as error:
@@ -48,6 +49,22 @@ def read(
             where = f"{path}: line {table.index[row]}, row {row + 1}"
             raise CorpusError(f"{where}: {column} is blank")
     return table
+
+
+def once(path: Path, table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return a table, by number of line, with one row for each value of a column.
+
+    Rows that are the same are kept once, and logged; CorpusError names the lines of two that
+    differ.
+    """
+    twice = table[table[column].duplicated(keep=False)]
+    names = twice[column]
+    values = zip(twice.index, names, twice.to_numpy().tolist(), strict=True)
+    try:
+        rows.once(path, ((f"line {line}", name, row) for line, name, row in values))
+    except rows.TwiceError as error:
+        raise CorpusError(str(error)) from None
+    return table.drop_duplicates(column)
 
 
 def _rows(path: Path, reader: Iterator[list[str]], header: list[str]) -> Iterator[tuple]:

@@ -101,9 +101,7 @@ def _deal(
 
 def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     table = delimited.read(path, columns, COLUMNS, csv.QUOTE_MINIMAL)
-    if (twice := table["filename"].duplicated()).any():
-        raise CorpusError(f"{path}: {table['filename'][twice].iloc[0]!r} is listed twice")
-    return table
+    return delimited.once(path, table, "filename")
 
 
 def _meta(path: Path) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from earshot.runtime.files import TextError, read_text
 from earshot.tables.manifest import CorpusError
+from earshot.tables.rows import TwiceError, once
 
 SUFFIX = ".trans.txt"
 
@@ -14,7 +15,7 @@ def read(path: Path) -> dict[str, str]:
     """Return a chapter's texts by utterance, in lower case; none where there is no file.
 
     The id is followed by spaces or a tab. Raises CorpusError naming file and line for an id that is
-    not of the chapter or stands twice, and for bytes that are no text.
+    not of the chapter or has two texts, and for bytes that are no text.
     """
     if not path.exists():
         return {}
@@ -23,7 +24,7 @@ def read(path: Path) -> dict[str, str]:
     except TextError as error:
         raise CorpusError(str(error)) from None
     chapter = unicodedata.normalize("NFC", path.name.removesuffix(SUFFIX))
-    texts: dict[str, str] = {}
+    rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -32,7 +33,8 @@ def read(path: Path) -> dict[str, str]:
         if not re.fullmatch(rf"{re.escape(chapter)}-[\w.-]+", id):
             wanted = f"write {chapter}-NUMBER, a space and the text"
             raise CorpusError(f"{path}: line {number}: {id!r} is no id of the chapter; {wanted}")
-        if id in texts:
-            raise CorpusError(f"{path}: line {number}: {id} stands there twice; keep one")
-        texts[id] = " ".join(text).strip().lower()
-    return texts
+        rows.append((f"line {number}", id, " ".join(text).strip().lower()))
+    try:
+        return once(path, rows)
+    except TwiceError as error:
+        raise CorpusError(str(error)) from None

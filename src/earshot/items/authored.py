@@ -8,6 +8,7 @@ from typing import Any
 from earshot.runtime import yaml_file
 from earshot.runtime.yaml_file import YamlError
 from earshot.tables.items import Item, ItemError
+from earshot.tables.rows import TwiceError, once
 
 _FIELDS = {
     "id": str,
@@ -25,8 +26,9 @@ def authored(path: str | Path) -> list[Item]:
     (from 0), role.
 
     Every scalar is the text that stands there: `yes`, `7:30`, `1.50` and `~` may be options.
-    `role` is `fewshot` unless given. Raises ItemError naming file and entry for an unknown, missing
-    or mistyped field.
+    `role` is `fewshot` unless given. An item that stands there twice is kept once, and logged.
+    Raises ItemError naming file, line and item for an unknown, missing or mistyped field, and for
+    two different items of one id.
     """
     try:
         entries = yaml_file.read(path, as_text=True)
@@ -36,11 +38,15 @@ def authored(path: str | Path) -> list[Item]:
         raise ItemError(f"{path}: {error}") from None
     if not isinstance(entries, list):
         raise ItemError(f"{path}: expected a list of items")
-    items = []
-    for number, entry in enumerate(entries):
+    rows = []
+    for number, (line, entry) in enumerate(zip(yaml_file.lines(path), entries, strict=True)):
         name = entry.get("id", number) if isinstance(entry, dict) else number
-        items.append(_item(f"{path}: item {name}", entry))
-    return items
+        item = _item(f"{path}: line {line}: item {name}", entry)
+        rows.append((f"line {line}", item.id, item))
+    try:
+        return list(once(path, rows).values())
+    except TwiceError as error:
+        raise ItemError(str(error)) from None
 
 
 def _item(name: str, entry: Any) -> Item:

@@ -21,6 +21,7 @@ import pandas as pd
 from earshot.items.references import names_others
 from earshot.params import FewShot
 from earshot.tables.items import UNKNOWN, Item, ItemError
+from earshot.tables.rows import TwiceError, once
 
 FILES = {"train": "LibriSQA-PartII-train.json", "test": "LibriSQA-PartII-test.json"}
 FIELDS = ("speech_path", "question_and_option", "answer")
@@ -96,14 +97,15 @@ def build(
 def read(path: Path, part: str) -> list[Question]:
     """Return the questions of a file, the train or the test part, but for the malformed ones.
 
-    Raises ItemError, naming file and row, where these are more than MALFORMED of them, and where
+    What is asked twice is kept once, and logged. Raises ItemError, naming file and row, where
+    malformed ones are more than MALFORMED of all, where one question has two answers, and where
     nothing can be read.
     """
-    questions: list[Question] = []
+    questions: list[tuple[str, Question]] = []
     faults: list[str] = []
     for row, entry in enumerate(_entries(path), 1):
         try:
-            questions.append(_question(f"{ID}/{part}/{row:06d}", entry))
+            questions.append((f"row {row}", _question(f"{ID}/{part}/{row:06d}", entry)))
         except ItemError as fault:
             faults.append(f"row {row}: {fault}")
     if faults and len(faults) > MALFORMED * (len(faults) + len(questions)):
@@ -115,7 +117,22 @@ def read(path: Path, part: str) -> list[Question]:
         _log.warning(
             "%s: %d malformed row(s) left out: %s", path, len(faults), "; ".join(faults[:3])
         )
-    return questions
+    return _once(path, questions)
+
+
+def _once(path: Path, questions: list[tuple[str, Question]]) -> list[Question]:
+    """Return questions, each with its place, without those that ask the same again."""
+    first: dict[str, Question] = {}
+    rows = []
+    for place, one in questions:
+        options = " / ".join(sorted(map(_plain, one.options)))
+        asked = f"{one.utterance}: {one.text} {options}"
+        first.setdefault(asked, one)
+        rows.append((place, asked, _plain(one.options[one.answer])))
+    try:
+        return [first[asked] for asked in once(path, rows)]
+    except TwiceError as error:
+        raise ItemError(str(error)) from None
 
 
 def _entries(path: Path) -> list[Any]:

@@ -69,10 +69,22 @@ def load(
     return progress
 
 
-def save_weights(path: str | Path, weights: dict[str, torch.Tensor]) -> None:
-    """Write named tensors to one atomic safetensors file."""
+def save_weights(
+    path: str | Path, weights: dict[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write named tensors, and what `read_metadata` returns, to one atomic safetensors file."""
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
     with atomic(path) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial)
+        save_file(tensors, partial, metadata=metadata)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Return what a file of weights says of them; WeightsError names a damaged file."""
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: damaged weights ({str(error).splitlines()[0]})") from None
 
 
 def load_weights(path: str | Path) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ from earshot.models import checkpoint
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.mobilenet import MobileNetStudent
-from earshot.params import Student
+from earshot.params import Student, text_of
 from earshot.tasks.task import Task
 
 STUDENTS: dict[str, Callable[[Any, int, Task], nn.Module]] = {
@@ -20,8 +20,25 @@ STUDENTS: dict[str, Callable[[Any, int, Task], nn.Module]] = {
 }
 
 
+def metadata(params: Student) -> dict[str, str]:
+    """Return what a student's file says beside its weights: how it was taught to read texts."""
+    text = text_of(params)
+    return {"text_version": str(text.version)} if text else {}
+
+
 def load_student(params: Student, n_mels: int, task: Task, weights: Path) -> nn.Module:
-    """Return a distilled student, ready to answer."""
+    """Return a distilled student, ready to answer.
+
+    WeightsError names a file that is damaged, or of a student that was taught another version of
+    the text encoder.
+    """
+    text = text_of(params)
+    # files from before there were versions have the first
+    taught = checkpoint.read_metadata(weights).get("text_version", "1")
+    if text and taught != str(text.version):
+        reads = f"a student that reads texts by version {taught}, where params.yaml has"
+        remedy = f"distil it again, or write student.text.version: {taught}"
+        raise checkpoint.WeightsError(f"{weights}: {reads} text.version={text.version}; {remedy}")
     student = STUDENTS[params.name](params, n_mels, task)
     student.load_state_dict(checkpoint.load_weights(weights))
     return student.eval()

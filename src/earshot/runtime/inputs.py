@@ -38,6 +38,22 @@ def link(path: Path, targets: Iterable[str | Path]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def check_copy(targets: Iterable[str | Path]) -> None:
+    """Raise ValueError naming a relative path that leads out of a copy of the repository, as
+    `dvc exp run --queue` and `--temp` make one: it leads elsewhere than in the repository.
+    """
+    here = Path.cwd()
+    if ".dvc" not in here.parts:
+        return
+    root = Path(*here.parts[: here.parts.index(".dvc")])
+    for target in targets:
+        leaves = not Path(os.path.abspath(target)).is_relative_to(here)
+        if leaves and not Path(target).is_absolute():
+            meant = os.path.abspath(root / target)
+            why = "leads out of the repository, of which this run has a copy elsewhere"
+            raise ValueError(f"params.yaml: {target} {why}; write {meant}")
+
+
 def cover(files: Sequence[str | Path]) -> list[Path]:
     """Return the one folder that holds `files` and not much else, else the files themselves.
 

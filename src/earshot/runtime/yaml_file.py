@@ -50,6 +50,14 @@ def parse(text: str, name: str, as_text: bool = False) -> Any:
         raise YamlError(f"{name}: {_reason(error, text)}") from None
 
 
+def lines(path: str | Path) -> list[int]:
+    """Return the lines in which the entries of a YAML file begin, which `read` found to be a
+    list.
+    """
+    root = YAML(typ="base", pure=True).compose(read_text(path))
+    return [entry.start_mark.line + 1 for entry in root.value]
+
+
 def _reason(error: Exception, text: str) -> str:
     if isinstance(error, ReaderError):
         line = text.count("\n", 0, error.position) + 1

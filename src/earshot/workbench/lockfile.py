@@ -3,9 +3,12 @@
     python -m earshot.workbench.lockfile
 
 DVC writes it in place, for half a second after every stage: a kill then leaves a part of it, which
-no `dvc` reads. Stages keep the last whole one in `scratch`; this brings that back.
+no `dvc` reads. Stages keep the last whole one in `scratch`; this brings that back. Nor does any
+`dvc` read a torn `.dvc/tmp/rwlock`, in which running commands note what they read and write; this
+removes it.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -19,6 +22,7 @@ from earshot.runtime.files import atomic
 
 NAME = "dvc.lock"
 KEPT = Path("scratch") / NAME  # as `stages/declared.py` copies it
+IN_USE = Path(".dvc/tmp/rwlock")
 
 
 def stages(root: Path) -> dict[str, dict[str, Any]]:
@@ -57,6 +61,33 @@ def mend(root: Path) -> str | None:
     return f"{NAME} was torn by a kill; the last whole one is back"
 
 
+def free(root: Path) -> str | None:
+    """Remove DVC's notes of what is in use where a kill tore them; return what was done, if
+    anything.
+
+    They are those of killed commands, as a running one writes them under a lock.
+    """
+    from dvc.rwlock import RWLOCK_LOCK, SCHEMA
+    from voluptuous import Invalid
+    from zc.lockfile import LockError, LockFile
+
+    path = root / IN_USE
+    if not path.exists():
+        return None
+    try:
+        held = LockFile(str(path.with_name(RWLOCK_LOCK)))
+    except LockError:
+        return None  # a command writes it at this moment
+    try:
+        SCHEMA(json.loads(path.read_text()))
+    except (ValueError, Invalid):
+        path.unlink()
+        return f"{IN_USE} was torn by a kill and is removed"
+    finally:
+        held.close()
+    return None
+
+
 def _is_whole(path: Path) -> bool:
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid
@@ -71,6 +102,5 @@ def _is_whole(path: Path) -> bool:
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(message)s")
-    done = mend(Path())
-    if done:
+    for done in filter(None, (mend(Path()), free(Path()))):
         logging.warning(done)
