@@ -10,8 +10,20 @@ import torch
 
 from earshot.features import audio
 from earshot.features import views as augment
-from earshot.params import Augment, Masks, MixStyle, Views
-from earshot.training.augment import augment_batch, freq_mixstyle, masks, mix_styles
+from earshot.params import Augment, Masks, MixStyle, Mixup, Roll, Views
+from earshot.training.augment import (
+    augment_batch,
+    draw_partners,
+    draw_shifts,
+    freq_mixstyle,
+    masks,
+    mix_batch,
+    mix_powers,
+    mix_styles,
+    roll,
+    roll_batch,
+)
+from earshot.training.batches import Batch
 
 
 @pytest.fixture
@@ -244,13 +256,129 @@ def test_masks_leave_padding_alone():
     assert all(hit[lengths == length].sum() > 10 for length in (20, 8, 3))
 
 
-def test_a_batch_is_mixed_then_masked_and_repeats_with_its_seed():
-    mel, params = (
-        batch(3, 9, 4),
-        Augment(mixstyle=MixStyle(p=1.0), masks=Masks(time=3, frequency=2)),
+def test_masks_fall_on_their_share_of_the_clips():
+    torch.manual_seed(0)
+    mel = torch.arange(1.0, 401).view(400, 1, 1) * torch.tensor([1.0, 2.0])  # no mean is a value
+    masked = masks(mel, torch.ones(400, dtype=torch.int64), Masks(p=0.25, time=1))
+    # a quarter of the clips, of which one frame in two is hit: 50 ± 7
+    assert 29 < (masked != mel).any(2).sum() < 71
+
+
+# time roll
+
+
+def test_a_roll_by_hand():
+    frames = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 99], [8, 9, 0, 1]]).unsqueeze(-1)
+    rolled = roll(frames, torch.tensor([4, 3, 4]), torch.tensor([1, -1, 0])).squeeze(-1)
+    assert rolled.tolist() == [[4, 1, 2, 3], [6, 7, 5, 99], [8, 9, 0, 1]]  # 99 is padding
+
+
+def test_the_teachers_front_end_is_rolled_by_as_much_time():
+    batch = labelled([0, 1], frames=4)
+    frames = torch.tensor([[1.0, 2], [3, 4]]).unsqueeze(-1)  # half the student's pace
+    batch.signals = {"front": frames, "front_lengths": torch.tensor([2, 2]), "logits": LOGITS}
+    roll_batch(batch, torch.tensor([2, 0]))  # 2 of 4 frames are 1 of 2
+    assert batch.signals["front"].squeeze(-1).tolist() == [[2, 1], [3, 4]]
+    assert batch.signals["logits"] is LOGITS
+
+
+def test_shifts_are_even_and_spare_the_rest():
+    torch.manual_seed(0)
+    counts = torch.bincount(draw_shifts(7000, Roll(frames=3)) + 3)
+    assert counts.numel() == 7 and (counts - 1000).abs().max() < 120  # four deviations
+    still = (draw_shifts(7000, Roll(p=0.3, frames=3)) == 0).sum().item()
+    assert still == pytest.approx(7000 * (0.7 + 0.3 / 7), abs=160)
+
+
+# mixup
+
+LOGITS = torch.tensor([[4.0, 0, 0], [0, 8, 0]])
+
+
+def labelled(answers: list[int], frames: int = 1, classes: int = 3) -> Batch:
+    """A batch of clips of the given classes, −1 unknown; clip b's one band is at b."""
+    items = [SimpleNamespace(options=tuple("abcdef"[:classes])) for _ in answers]
+    clips = len(answers)
+    return Batch(
+        items=items,
+        views=[0] * clips,
+        sequences=torch.arange(float(clips))[:, None, None].repeat(1, frames, 1),
+        lengths=torch.full((clips,), frames),
+        passage=torch.arange(clips),
+        inputs={},
+        targets={"answers": torch.tensor(answers)},
     )
+
+
+def test_powers_are_mixed_by_hand():
+    # ln(¾·2 + ¼·6) = ln 3; the second keeps itself; the third's partner ends after a frame, behind
+    # it λ·8 = 4 remain of 8
+    mel = torch.tensor([[2.0, 2], [6, 6], [8, 8], [4, 9]]).log().unsqueeze(-1)
+    lengths, order = torch.tensor([2, 2, 2, 1]), torch.tensor([1, 0, 3, 2])
+    mixed = mix_powers(mel, lengths, order, torch.tensor([0.75, 1, 0.5, 0.5])).exp().squeeze(-1)
+    torch.testing.assert_close(mixed, torch.tensor([[3.0, 3], [6, 6], [6, 4], [6, 9]]))
+
+
+def test_labels_and_the_teachers_signals_are_mixed_by_hand():
+    batch = labelled([0, 2])
+    maps = torch.randn(2, 3, 12, 12)
+    batch.signals = {"logits": LOGITS, "attention": maps}
+    mix_batch(batch, torch.tensor([1, 0]), torch.tensor([0.75, 1.0]))
+    assert batch.targets["answers"].tolist() == [[0.75, 0, 0.25], [0, 0, 1]]
+    assert batch.signals["logits"].tolist() == [[3, 2, 0], [0, 8, 0]]
+    assert batch.signals["attention"] is maps
+
+
+def test_an_unknown_label_stays_unknown():
+    batch = labelled([-1, 1, -1])
+    mix_batch(batch, torch.tensor([2, 1, 0]), torch.full((3,), 0.5))
+    assert batch.targets["answers"].tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_partners_are_of_the_same_kind_and_a_share_keeps_to_itself():
+    torch.manual_seed(0)
+    known = torch.arange(4000) % 3 == 0
+    order, weights = draw_partners(known, Mixup(p=0.25, alpha=0.3))
+    assert torch.equal(known[order], known)
+    assert sorted(order.tolist()) == list(range(4000))
+    assert weights.min() >= 0.5 and weights.max() <= 1
+    assert (weights < 1).sum().item() == pytest.approx(1000, abs=120)
+
+
+def test_mixing_nothing_changes_no_bit():
+    batch = labelled([0, 1, 2], frames=5)
+    before = batch.sequences + torch.randn(3, 5, 1) / 3
+    batch.sequences = before
+    mix_batch(batch, torch.tensor([1, 2, 0]), torch.ones(3))
+    roll_batch(batch, torch.zeros(3, dtype=torch.int64))
+    assert torch.equal(batch.sequences, before)
+
+
+# all of it
+
+
+def test_a_batch_is_rolled_mixed_and_masked_and_repeats_with_its_seed():
+    params = Augment(
+        roll=Roll(frames=2),
+        mixup=Mixup(p=0.5),
+        mixstyle=MixStyle(p=1.0),
+        masks=Masks(time=3, frequency=2),
+    )
+    mel, changed = batch(3, 9, 4), labelled([0, 1, 2])
+    changed.sequences, changed.lengths = mel, FULL
     torch.manual_seed(5)
-    expected = masks(freq_mixstyle(mel, FULL, 1.0, 0.3), FULL, params.masks)
+    augment_batch(changed, params)
     torch.manual_seed(5)
-    assert torch.equal(augment_batch(mel, FULL, params), expected)
-    assert augment_batch(mel, FULL, Augment()) is mel
+    expected = roll(mel, FULL, draw_shifts(3, params.roll))
+    expected = mix_powers(expected, FULL, *draw_partners(torch.ones(3).bool(), params.mixup))
+    expected = masks(freq_mixstyle(expected, FULL, 1.0, 0.3), FULL, params.masks)
+    assert torch.equal(changed.sequences, expected)
+    assert not torch.equal(expected, mel)
+
+
+def test_without_augmentation_a_batch_is_the_same_and_nothing_is_drawn():
+    plain = labelled([0, 1])
+    mel, answers, state = plain.sequences, plain.targets["answers"], torch.get_rng_state()
+    augment_batch(plain, Augment())
+    assert plain.sequences is mel and plain.targets["answers"] is answers
+    assert torch.equal(torch.get_rng_state(), state)

@@ -39,6 +39,15 @@ def test_cross_entropy_and_its_gradient_by_hand():
     assert z.grad.tolist()[0] == pytest.approx([2 / 4 - 1, 1 / 4, 1 / 4])  # softmax − one-hot
 
 
+def test_cross_entropy_of_soft_labels_by_hand():
+    # ¾ ln(4/2) + ¼ ln(4/1) = 1.25 ln 2; a row of zeros is no labelled item
+    z = logits([log(2), 0, 0], [5, 6, 7])
+    value = cross_entropy(z, torch.tensor([[0.75, 0, 0.25], [0, 0, 0]], dtype=torch.float64))
+    value.backward()
+    assert value.item() == pytest.approx(1.25 * log(2), rel=1e-12)
+    assert z.grad[1].abs().max() == 0
+
+
 def test_unlabelled_items_contribute_nothing():
     labelled, answers = random(0, 3, 4), torch.tensor([1, 0, 3])
     mixed = torch.cat([labelled, random(1, 2, 4)]).requires_grad_()

@@ -107,6 +107,10 @@ def test_every_value_stands_in_the_file(content):
          ["recipes.scenes-layered", "alone=7", "less than epochs=7"]),
         ("recipes.scenes-layered.terms.layered.t_min", 9.0,
          ["terms.layered", "t_min=9.0", "at most t_max=8.0"]),
+        ("recipes.listening-hard.augment.mixup", {"p": 0.5},
+         ["recipes.listening-hard.augment.mixup", "task='choice'"]),
+        ("recipes.scenes-hard.augment.roll", {"frames": 0},
+         ["recipes.scenes-hard.augment.roll.frames=0", "equal to 1"]),
         ("recipes.listening-hard.qat", {"epochs": 1},
          ["recipes.listening-hard.qat", "quantized dynamically"]),
         (f"{TRACK}.corpus.passages.dev", 5,
@@ -151,6 +155,14 @@ def test_one_line_names_key_value_and_range(content, key, value, told):
     message = str(raised.value)
     assert "\n" not in message and message.startswith("params.yaml: ")
     assert [part for part in told if part not in message] == []
+
+
+def test_mixup_adds_powers(content):
+    spoil(content, "recipes.scenes-kd.augment.mixup", {"p": 0.5})
+    parse(content)
+    spoil(content, "tracks.scenes.features.norm", "mean")
+    with pytest.raises(ParameterError, match=r"^[^\n]*scenes-kd.augment.mixup[^\n]*norm='mean'"):
+        parse(content)
 
 
 def test_what_is_missing_is_named(content):

@@ -115,6 +115,8 @@ class Distillation:
             scratch=self.scratch / phase,
             on_epoch=lambda epoch, scores: self.on_epoch(begin + epoch, scores),
             first=first,
+            warmup=self.params.warmup,
+            weight_decay=self.params.weight_decay,
         )
 
         def batches(epoch: int) -> Iterator[Batch]:

@@ -84,8 +84,8 @@ SHAPES = {
 def with_lessons(
     batches: Iterable[Batch], signals: Signals, names: Sequence[str], augment: Augment = AS_IT_IS
 ) -> Iterator[Batch]:
-    """Attach the teacher's signals to batches, and change the student's input as `augment` says."""
+    """Attach the teacher's signals to batches, and change both as `augment` says."""
     for batch in batches:
         batch.signals = lesson(batch, signals, names)
-        batch.sequences = augment_batch(batch.sequences, batch.lengths, augment)
+        augment_batch(batch, augment)
         yield batch

@@ -49,10 +49,12 @@ from earshot.params.recipes import (
     Layered,
     Masks,
     MixStyle,
+    Mixup,
     Recipe,
+    Roll,
     Terms,
 )
-from earshot.params.section import Count, Positive, Section, Split
+from earshot.params.section import Count, Positive, Section, Share, Split, Weight
 from earshot.params.views import Conditions, Views
 
 
@@ -61,12 +63,16 @@ class ParameterError(ValueError):
 
 
 class Distill(Section):
-    """The training loop shared by all recipes of a track."""
+    """The training loop shared by all recipes of a track: AdamW. The rate rises over a share
+    `warmup` of the steps, before the cosine.
+    """
 
     seeds: Count = 4
     batch: Count = 16
     learning_rate: Positive = 1e-3
     schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: Share = 0.05
+    weight_decay: Weight = 0.0
 
 
 class Quantize(Section):
@@ -220,6 +226,15 @@ class Params(Section):
             key = f"recipes.{name}-{short}"
             if (recipe.terms.front or recipe.terms.layered) and not track.cache.layered:
                 raise ValueError(f"{key}.terms: front and layered need tracks.{name}.cache.layered")
+            if recipe.augment.mixup and TASKS[track.task].reads:
+                raise ValueError(
+                    f"{key}.augment.mixup: task={track.task!r} asks several items of a clip"
+                )
+            if recipe.augment.mixup and track.features.norm != "none":
+                raise ValueError(
+                    f"{key}.augment.mixup adds powers; tracks.{name}.features.norm="
+                    f"{track.features.norm!r} must be 'none'"
+                )
             if recipe.qat and isinstance(track.student, BiLSTM):
                 raise ValueError(f"{key}.qat: a bilstm is quantized dynamically; leave qat out")
 

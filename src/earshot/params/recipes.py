@@ -80,21 +80,42 @@ class MixStyle(Section):
     alpha: Positive = 0.3
 
 
-class Masks(Section):
-    """SpecAugment: the widest time mask (frames) and frequency mask (mel bands), one of each per
-    clip.
+class Roll(Section):
+    """A share `p` of the clips rolled over time by up to `frames` to either side: what leaves at
+    one end comes in at the other.
     """
 
+    p: Share = 1.0
+    frames: Count
+
+
+class Mixup(Section):
+    """A share `p` of the clips mixed with another of the batch: power spectra, labels and the
+    teacher's signals; weights are Beta(alpha, alpha).
+    """
+
+    p: Share
+    alpha: Positive = 0.3
+
+
+class Masks(Section):
+    """SpecAugment on a share `p` of the clips: the widest time mask (frames) and frequency mask
+    (mel bands), one of each per clip.
+    """
+
+    p: Share = 1.0
     time: Annotated[int, Field(ge=0)] = 0
     frequency: Annotated[int, Field(ge=0)] = 0
 
 
 class Augment(Section):
     """What a student trains on beside clean clips: the device views (ADIR), and changes made batch
-    by batch.
+    by batch, in this order; what is null changes nothing.
     """
 
     views: bool = True
+    roll: Roll | None = None
+    mixup: Mixup | None = None
     mixstyle: MixStyle | None = None
     masks: Masks | None = None
 

@@ -61,12 +61,16 @@ class OneOfSeveral:
         return 0, 1
 
     def score(self, counts: np.ndarray) -> Score:
-        """Return the mean over groups of the share right, its error, and the mean of −ln p."""
+        """Return the mean over groups of the share right, its error, and the mean of −ln p.
+
+        The error is that of (right + 1)/(asked + 2): a group of two, both right, is not certain.
+        """
         right, asked = counts[:-1].reshape(2, -1)
         known = asked > 0
         right, asked = right[known], asked[known]
         shares = right / asked
-        variances = shares * (1 - shares) / asked
+        smoothed = (right + 1) / (asked + 2)
+        variances = smoothed * (1 - smoothed) / asked
         error = np.sqrt(variances.sum()) / len(shares)
         return Score(float(shares.mean()), float(error), float(counts[-1] / asked.sum()))
 

@@ -37,7 +37,7 @@ class Batch:
     lengths: torch.Tensor  # (B,)
     passage: torch.Tensor  # (N,) which sequence an item is about
     inputs: dict[str, torch.Tensor]  # what the head reads beside the audio, N rows each
-    targets: dict[str, torch.Tensor]  # hard labels, N rows each
+    targets: dict[str, torch.Tensor]  # labels, N rows each
     signals: dict[str, torch.Tensor] = field(default_factory=dict)  # the teacher's, by name
     share: Share = field(default_factory=Share)
 

@@ -22,6 +22,8 @@ from earshot.training.output import Output, run
 Objective = Callable[[Output, Batch], dict[str, torch.Tensor]]
 OnEpoch = Callable[[int, dict[str, float]], None]
 CLIP = 5.0  # largest norm of the gradients
+APART = 2.0  # standard errors: the best of many epochs is about so lucky
+WARMUP = 0.05  # of the steps
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +63,8 @@ def choose(scores: Sequence[Score], first: int = 0) -> tuple[int, str]:
     """Return which epoch's model to keep, counted from 0, and why; those before `first` are out.
 
     The best one, unless validation cannot tell it from the last: of few items the best is mostly
-    luck, and the last has trained longest, at the lowest rate. They are told apart by one standard
-    error of the best score.
+    luck, and the last has trained longest, at the lowest rate. They are told apart by `APART`
+    standard errors of the best score.
     """
     best = first
     for epoch in range(first, len(scores)):
@@ -73,21 +75,25 @@ def choose(scores: Sequence[Score], first: int = 0) -> tuple[int, str]:
         return last, f"the last and the best, validation {top.value:.3f}"
     behind = top.value - scores[last].value
     of_best = f"epoch {best + 1} with {top.value:.3f} ± {top.error:.3f}"
-    if behind <= top.error:
-        return last, f"the last, {behind:.3f} behind {of_best}, which is within its error"
+    if behind <= APART * top.error:
+        return last, f"the last, {behind:.3f} behind {of_best}, which may be luck"
     return best, f"the best, {top.value:.3f} ± {top.error:.3f}; the last has {behind:.3f} less"
 
 
-def learning_rate(base: float, step: int, steps: int, schedule: str) -> float:
-    """Return the rate at `step` of `steps`: constant, or warm-up of a twentieth and a cosine."""
+def learning_rate(
+    base: float, step: int, steps: int, schedule: str, warmup: float = WARMUP
+) -> float:
+    """Return the rate at `step` of `steps`: constant, or a cosine behind a share `warmup` of
+    them.
+    """
     if schedule == "constant":
         return base
-    warm = max(1, steps // 20)
+    warm = max(1, int(steps * warmup))
     return base * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 class Trainer:
-    """Trains a model with Adam; a killed run goes on from `scratch` and ends the same.
+    """Trains a model with AdamW; a killed run goes on from `scratch` and ends the same.
 
     `objective` turns outputs into terms; when it is a module, its own parameters train too. Epochs
     before `first` do not compete for the best.
@@ -112,10 +118,13 @@ class Trainer:
         scratch: Path,
         on_epoch: OnEpoch = lambda epoch, scores: None,
         first: int = 0,
+        warmup: float = WARMUP,
+        weight_decay: float = 0.0,
     ):
         self.model, self.task, self.objective = model, task, objective
         self.epochs, self.steps_per_epoch, self.first = epochs, steps_per_epoch, first
         self.base_rate, self.schedule, self.seed = learning_rate, schedule, seed
+        self.warmup, self.weight_decay = warmup, weight_decay
         self.scratch, self.on_epoch = scratch, on_epoch
         self.trained = nn.ModuleDict({"model": model})
         if isinstance(objective, nn.Module):
@@ -157,7 +166,9 @@ class Trainer:
 
     def _resume(self) -> None:
         trainable = [p for p in self.trained.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(trainable, lr=self.base_rate)
+        self.optimizer = torch.optim.AdamW(
+            trainable, lr=self.base_rate, weight_decay=self.weight_decay
+        )
         saved = checkpoint.load(self.scratch / "last.safetensors", self.trained, self.optimizer)
         self.progress: dict[str, Any] = saved or {
             "history": [],
@@ -194,7 +205,7 @@ class Trainer:
 
     def _step(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
         steps = self.epochs * self.steps_per_epoch
-        rate = learning_rate(self.base_rate, step, steps, self.schedule)
+        rate = learning_rate(self.base_rate, step, steps, self.schedule, self.warmup)
         self.optimizer.param_groups[0]["lr"] = rate
         batch, output = run(self.model, self.task, batch)
         terms = self.objective(output, batch)

@@ -17,8 +17,12 @@ def cross_entropy(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
     """Hard labels, eq. (6): −Σᵢ yᵢ log ŷᵢ, mean over the labelled items of `(N, C)` logits; zero
     when none is.
 
-    `answers` `(N,)` holds UNLABELLED (−1) where the answer is unknown.
+    `answers` `(N,)` holds UNLABELLED (−1) where the answer is unknown; soft ones `(N, C)` are
+    shares of the options, all zero where unknown.
     """
+    if answers.is_floating_point():
+        total = -(answers * F.log_softmax(logits, dim=-1)).sum()
+        return total / (answers.sum(-1) > 0).sum().clamp(min=1)
     total = F.cross_entropy(logits, answers, ignore_index=UNLABELLED, reduction="sum")
     return total / (answers != UNLABELLED).sum().clamp(min=1)
 
