@@ -74,12 +74,10 @@ def evaluate(track: str) -> dict[str, Any]:
     write_json(f"metrics/{track}/cost.json", cost)
     best, number = shipped(validation)
     of_best = answers[f"{best}_int8"][number]
-    clean = {"teacher": answers["teacher"][0], best: answers[best][number], f"{best}_int8": of_best}
     onnx = models / f"onnx/{track}-{best}/seed-{number}"
     files = {best: onnx.with_suffix(".float.onnx"), f"{best}_int8": onnx.with_suffix(".int8.onnx")}
-    some = robustness.some(test, params.robustness_passages, seed)
-    changed = robustness.answers(*listener, files, some, manifest, seed)
-    standing = robustness.table(clean, changed, some, params.resamples, seed)
+    clean = {"teacher": answers["teacher"][0]} | {name: answers[name][number] for name in files}
+    standing = robustness.measure(listener, files, clean, test, manifest, params, seed)
     write_json(f"metrics/{track}/robustness.json", standing)
     submission.write_answers(models / "answers.csv", test, manifest, of_best)
     answer_table.write(models / "answers.parquet", test, answers)
@@ -90,7 +88,9 @@ def evaluate(track: str) -> dict[str, Any]:
     learnt = Path(f"plots/{track}/curves")
     curves = {recipe: learnt / f"{track}-{recipe}" for recipe in params.recipes}
     curves["teacher"] = learnt / f"teacher-{key}"
-    plots.draw_all(plotted, quality, stacked, test, f"{best}_int8", curves, groups, routing)
+    plots.draw_all(
+        plotted, quality, stacked, test, f"{best}_int8", curves, groups, routing, standing
+    )
     first = models / f"students/{track}-{params.recipes[0]}/seed-0.safetensors"
     costs.write_layers(plotted / "layers.csv", student, task, features, first, test[0], params)
     costs.check_limits(cost, params.limits)

@@ -76,6 +76,21 @@ def curves(folder: Path) -> dict[str, Path]:
     return {"kd": folder / "t-kd", "teacher": folder / "teacher-t"}
 
 
+def _score(accuracy: float) -> dict[str, float]:
+    near = {"accuracy_low": accuracy - 0.1, "accuracy_high": accuracy + 0.1}
+    return {"accuracy": accuracy, **near}
+
+
+STANDING = {
+    "items": 8,
+    "passages": 4,
+    **{
+        model: {"clean": _score(0.8), "noise_10db": _score(0.6) | {"gain": _score(-0.2)}}
+        for model in ("teacher", "kd", "kd_int8")
+    },
+}
+
+
 def draw(folder: Path, same: bool = True, **changed: Any) -> None:
     """Draw the pictures of a track: of classes with devices and routing, or of choices."""
     found = quality("device", tuple(GROUPS)) if same else quality("skill", ("detail", "inference"))
@@ -87,6 +102,7 @@ def draw(folder: Path, same: bool = True, **changed: Any) -> None:
         "curves": curves(folder.parent / "curves"),
         "groups": GROUPS if same else {},
         "routing": {"kd": ROUTING} if same else {},
+        "standing": STANDING,
     }
     plots.draw_all(folder, **given | changed)
 

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 
 from earshot.evaluation import charts, figures, maps, metrics, plots
 
-CHOICES = {"accuracy", "gains", "reliability", "curves", "confusion"}
+CHOICES = {"accuracy", "gains", "reliability", "curves", "confusion", "robustness"}
 SVG = "{http://www.w3.org/2000/svg}"
 
 

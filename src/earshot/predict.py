@@ -159,10 +159,11 @@ class Student(_Model):
         """Choose among options for mono samples `(N,)` at `sample_rate`, in [−1, 1].
 
         Silence at the ends is left out. Of five minutes or more the probabilities are means over
-        pieces of two and a half minutes, the silent ones left out. A recording given as blocks, such as those of `audio.stream`, is
-        never all in memory. Raises PredictError for audio that is empty, too short or silent, a
-        question or an option without words, fewer than two options, and options that are the same.
-        Options that are not the same, but read alike to the student, are tied.
+        pieces of two and a half minutes, the silent ones left out. A recording given as blocks,
+        such as those of `audio.stream`, is never all in memory. Raises PredictError for audio that
+        is empty, too short or silent, a question or an option without words, fewer than two
+        options, and options that are the same. Options that are not the same, but read alike to
+        the student, are tied.
         """
         ids = [each[None] for each in self._asked(question, options)]
         probabilities, attention, sounds, spent = [], [], [], 0.0

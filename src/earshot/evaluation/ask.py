@@ -26,9 +26,12 @@ def student_answers(
     params: Student, task: Task, mel: Store, items: Sequence[Item], weights: Sequence[Path]
 ) -> list[Answers]:
     """Return the answers of one recipe's float students, seed by seed, from stored log-mel."""
-    loader = Loader(items, mel, task, BATCH)
-    students = (load_student(params, mel.width, task, path) for path in weights)
-    return [predict_items(student, task, loader) for student in students]
+    students = [load_student(params, mel.width, task, path) for path in weights]
+    answers: list[Answers] = [{} for _ in students]
+    for batch in Loader(items, mel, task, BATCH):  # read once for all
+        for student, found in zip(students, answers, strict=True):
+            found |= predict_items(student, task, [batch])
+    return answers
 
 
 def file_answers(

@@ -79,6 +79,22 @@ def estimate(
     return Estimate(model, middle, low, high, number, base(model) != model)
 
 
+def by_condition(table: pd.DataFrame, models: Sequence[str]) -> dict[str, list[Estimate]]:
+    """Return a block for each condition of a table of robustness, an estimate per model."""
+    return {
+        condition.replace("_", " "): [
+            estimate(
+                row.model,
+                {"accuracy": row.accuracy, "accuracy_low": row.low, "accuracy_high": row.high},
+                "accuracy",
+                models,
+            )
+            for row in part.itertuples()
+        ]
+        for condition, part in table.groupby("condition", sort=False)
+    }
+
+
 def paired(gains: dict[str, dict[str, float]], metric: str) -> list[Estimate]:
     """Return the gains `a_vs_b` that are measured in `metric`; hollow where zero is inside."""
     found = []

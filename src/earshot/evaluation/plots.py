@@ -27,6 +27,7 @@ def draw_all(
     curves: dict[str, Path],
     groups: dict[str, str],
     routing: dict[str, Routing],
+    standing: dict[str, Any],
 ) -> None:
     """Write every table (CSV) and picture (SVG) of a track: `quality` as in quality.json, each
     model's probabilities `(S, N, C)`.
@@ -34,6 +35,7 @@ def draw_all(
     `shipped` is the model whose confusions and calibration are shown. `curves` gives each
     model the folder that holds its learning curves, `seed-{n}.csv`. `groups` maps devices to
     'real', 'seen' or 'unseen', `routing` recipes to what their seeds chose; either may be empty.
+    `standing` is as in robustness.json.
     """
     models = [model for model in (*probabilities, "audio_blind") if model in quality]
     answers = np.array([item.answer for item in test])
@@ -42,6 +44,7 @@ def draw_all(
         "confusion": confusion_table(test, probabilities[shipped].argmax(-1)),
         "reliability": reliability_table(probabilities[shipped], answers).assign(model=shipped),
         "curves": curves_table(curves),
+        "robustness": robustness_table(standing),
     }
     if groups:
         tables["devices"] = devices_table(quality, models, groups)
@@ -82,6 +85,9 @@ def draw(
     series = charts.series(tables["curves"]["model"].unique(), models)
     both = ("epoch", "validation accuracy")
     drawn["curves"] = charts.curves(tables["curves"], "validation", series, WIDE, both, share=True)
+    drawn["robustness"] = charts.breakdown(
+        charts.by_condition(tables["robustness"], models), WIDE, axis, chance
+    )
     if "devices" in tables:
         blocks = {
             f"{device} ({part['group'].iloc[0]})": [
@@ -119,6 +125,23 @@ def confusion_table(test: Sequence[Item], chosen: np.ndarray) -> pd.DataFrame:
     counts = np.tile([len(item.options) for item in test], len(chosen))
     table = pd.DataFrame({"actual": names[answers], "predicted": names[chosen.ravel()]})
     return table.astype(str).assign(options=counts)
+
+
+def robustness_table(standing: dict[str, Any]) -> pd.DataFrame:
+    """Return a row per condition and model: accuracy with its interval, and the change against
+    clean with its own; all in shares.
+    """
+    ends = ("accuracy", "accuracy_low", "accuracy_high")
+    rows = []
+    for model, scores in standing.items():
+        if not isinstance(scores, dict):
+            continue  # how many items there are
+        for condition, score in scores.items():
+            gain = score.get("gain", dict.fromkeys(ends, 0.0))
+            figures = [*(score[end] for end in ends), *(gain[end] for end in ends)]
+            rows.append((condition, model, *figures))
+    columns = ["accuracy", "low", "high", "change", "change_low", "change_high"]
+    return pd.DataFrame(rows, columns=["condition", "model", *columns])
 
 
 def reliability_table(probabilities: np.ndarray, answers: np.ndarray) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from earshot.evaluation.metrics import Answers
 from earshot.features import conditions
 from earshot.features.recordings import Change, Recordings
 from earshot.models.wav2vec2 import Teacher
+from earshot.params import Evaluate
 from earshot.runtime.progress import track
 from earshot.tables.items import Item
 from earshot.tasks.task import Task
@@ -114,6 +115,23 @@ def answers(
         found[name] = dict(zip(files, given, strict=True))
         found[name]["teacher"] = teacher_answers(teacher, task, heard, items)
     return found
+
+
+def measure(
+    listener: tuple[Teacher, Task],
+    files: Mapping[str, Path],
+    clean: Mapping[str, Answers],
+    items: Sequence[Item],
+    manifest: pd.DataFrame,
+    params: Evaluate,
+    seed: int,
+) -> dict[str, Any]:
+    """Return how a teacher and ONNX files stand the conditions of `TESTS`, on
+    `params.robustness_passages` of the items; `clean` are their answers without any.
+    """
+    about = some(items, params.robustness_passages, seed)
+    changed = answers(*listener, files, about, manifest, seed)
+    return table(clean, changed, about, params.resamples, seed)
 
 
 def table(
