@@ -3,6 +3,7 @@
 from declared import only_teacher, read, run  # isort: skip
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from earshot.evaluation import costs, metrics, plots, robustness, submission
 from earshot.evaluation.ask import file_answers, quantized, shipped, student_answers
+from earshot.evaluation.doubts import doubts
 from earshot.evaluation.kinds import SCORES
 from earshot.features.recordings import Recordings
 from earshot.params import text_of
@@ -84,6 +86,8 @@ def evaluate(track: str) -> dict[str, Any]:
     plotted = Path(f"plots/{track}/test")
     ids = [item.id for item in test]
     stacked = {name: metrics.stack(each, ids) for name, each in answers.items()}
+    for line in doubts(stacked, test):
+        logging.warning("evaluate@%s: %s", track, line)
     groups = scores.device_groups(training, test, manifest)
     learnt = Path(f"plots/{track}/curves")
     curves = {recipe: learnt / f"{track}-{recipe}" for recipe in params.recipes}
