@@ -28,6 +28,7 @@ ALLOWED = {
     ("partial.py", "__init__"): "a download goes on where it was cut, and is checked at its end",
     ("partial.py", "restart"): "a note beside a download that is not whole",
     ("int8.py", "quantize"): "in a temporary folder",
+    ("conditions.py", "mp3"): "in memory",
     ("sequences.py", "_parquet_writer"): "its callers give it a temporary name",
     ("declared.py", "run"): "a lock holds nothing",
     ("pool.py", "alone"): "a lock holds nothing",
