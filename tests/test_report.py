@@ -218,6 +218,12 @@ def test_a_page_too_large_is_refused(project: Path, monkeypatch):
     assert not (project / "page.html").exists()
 
 
+def test_attention_is_drawn_to_scale():
+    """Frames stand in the middle of their share of the box, weights 23 of its 24 high."""
+    drawn = players.lines(np.array([[0.0, 1.0], [0.5, 0.5]]))
+    assert drawn == ["25.0,24.0 75.0,1.0", "25.0,12.5 75.0,12.5"]
+
+
 def test_the_hardest_items_are_ranked_by_mean_over_seeds_then_models():
     passages = {"a": "x", "b": "x", "c": "y", "d": "z"}
     asked = [

@@ -29,12 +29,14 @@ FORMS = ("", "_int8", "_ptq")  # of a student
 class Results(NamedTuple):
     """A track's results: {model: its scores and costs}, {pair: its gain}, the length of a clip.
 
-    `seconds` is how long the clip is whose latency was measured.
+    `seconds` is how long the clip is whose latency was measured; `standing` {model: {condition:
+    its scores}}, where they were measured.
     """
 
     models: dict[str, Scores]
     gains: dict[str, Scores]
     seconds: float
+    standing: dict[str, dict[str, Scores]] = {}
 
     @property
     def classes(self) -> bool:
@@ -142,6 +144,10 @@ CLASSES = [
     MINUTES,
 ]
 MODEL = ("model", "模型")
+CONDITION = (
+    "condition; accuracy, %: change, points (95% interval)",
+    "条件；准确率，%：变化，百分点（95% 区间）",
+)
 GAIN = ("paired gain", "配对增益")
 GAINS = {
     "accuracy": ("accuracy, points (95% interval)", "准确率，百分点（95% 区间）"),
@@ -162,7 +168,10 @@ def load(track: str, seconds: float, root: Path = Path()) -> Results:
     models = {
         name: scores | cost.get(name, {}) | times.get(name, {}) for name, scores in quality.items()
     }
-    return Results(models, gains, seconds)
+    robustness = folder / "robustness.json"
+    found = read_json(robustness) if robustness.exists() else {}
+    standing = {model: scores for model, scores in found.items() if isinstance(scores, dict)}
+    return Results(models, gains, seconds, standing)
 
 
 def read_json(path: Path) -> Any:
@@ -209,10 +218,13 @@ def few_models(results: Results) -> list[str]:
 
 
 def full(results: Results, language: str = "en") -> str:
-    """Return two tables: every model's scores and costs, and the paired gains."""
+    """Return tables: every model's scores and costs, the paired gains, and what conditions cost."""
     columns = CLASSES if results.classes else CHOICE
     models = _models_table(results, model_order(results.models), columns, language)
-    return f"{models}\n\n{_gains_table(results, language)}"
+    tables = [models, _gains_table(results, language)]
+    if results.standing:
+        tables.append(_standing_table(results, language))
+    return "\n\n".join(tables)
 
 
 def short(results: Results, language: str = "en") -> str:
@@ -243,6 +255,26 @@ def _gains_table(results: Results, language: str) -> str:
         rows.append(["`{}`".format(pair.replace("_vs_", "` − `")), *cells])
     heads = [GAIN[place], *(GAINS[name][place] for name in metrics)]
     return "\n".join(markdown(heads, rows))
+
+
+def _standing_table(results: Results, language: str) -> str:
+    """Return a row a condition, with the change against clean in a column a model."""
+    models = model_order(results.standing)
+    conditions = next(iter(results.standing.values()))
+    rows = []
+    for name in conditions:
+        scores = [results.standing[model][name] for model in models]
+        rows.append([f"`{name}`", *map(_changed, scores)])
+    place = LANGUAGES.index(language)
+    return "\n".join(markdown([CONDITION[place], *(f"`{name}`" for name in models)], rows))
+
+
+def _changed(score: Scores) -> str:
+    """Return an accuracy, and beside it what the condition adds to it in points."""
+    accuracy = f"{100 * score['accuracy']:.1f}"
+    if "gain" not in score:
+        return accuracy
+    return _points(score["gain"], "accuracy", f"{accuracy}: {{:+.1f}} ({{:+.1f}} to {{:+.1f}})")
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -38,7 +38,7 @@ def blocks(track: Track, words: Words) -> list[Block]:
     first = [results(track, words), gains(track, words), costs(track, words)]
     parts = breakdowns(track, words)
     last = [confusion(track, words), calibration(track, words), learning(track, words)]
-    return [*first, *parts, *last, *routing(track, words)]
+    return [*first, *parts, *robustness(track, words), *last, *routing(track, words)]
 
 
 def axis(track: Track, words: Words) -> str:
@@ -114,6 +114,18 @@ def breakdowns(track: Track, words: Words) -> list[Block]:
             title = words.get(key) or words["by"].format(key=key)
             found.append(Block(f"by-{key}", title, [Chart(draw, words["breakdown_caption"])]))
     return found
+
+
+def robustness(track: Track, words: Words) -> list[Block]:
+    """Return how the shipped student and its teacher stand noise, rooms, lines and codecs."""
+    table = track.tables.get("robustness")
+    if table is None:
+        return []
+    found = charts.by_condition(table, track.models)
+    named = {words.get(name) or name: rows for name, rows in found.items()}
+    draw = partial(charts.breakdown, named, axis=axis(track, words), chance=track.chance)
+    caption = words["robustness_caption"]
+    return [Block("robustness", words["robustness"], [Chart(draw, caption)])]
 
 
 def confusion(track: Track, words: Words) -> Block:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from earshot import params
+from earshot import params, predict
 from earshot.evaluation.charts import percent, shortlist
 from earshot.features.audio import AudioError
 from earshot.features.recordings import Recordings
@@ -23,7 +23,8 @@ SECONDS = 20.0  # of a clip, so that a page stays small whatever the corpus
 
 
 class Hard(NamedTuple):
-    """An item with its clip; `audio` and `picture` are data URIs.
+    """An item with its clip; `audio` and `picture` are data URIs, `attention` a line for each
+    option, where the shipped student has such: how it weighs the frames.
 
     `probability` is the right option's, mean over all models. `answers` has a row per model: name,
     the option that most of its seeds chose, how many of them were right, P(right), mean.
@@ -38,6 +39,7 @@ class Hard(NamedTuple):
     seconds: float
     audio: str
     picture: str
+    attention: list[str]
 
 
 def rank(test: Sequence[Item], table: pd.DataFrame, count: int) -> list[tuple[Item, float]]:
@@ -76,6 +78,7 @@ def find(root: Path, track: Track, content: dict[str, Any]) -> list[Hard]:
     manifest = manifest.assign(path=[str(root / path) for path in manifest["path"]])
     features = params.parse(content).tracks[track.name].features
     recordings = Recordings(manifest, sample_rate=features.sample_rate)
+    student = _student(root, track)
     clips, found = manifest.set_index("id"), []
     for item, probability in rank(items.read(data / "items.parquet", "test"), chosen, COUNT):
         try:
@@ -94,9 +97,28 @@ def find(root: Path, track: Track, content: dict[str, Any]) -> list[Hard]:
             seconds=len(samples) / features.sample_rate,
             audio=players.mp3(samples, features.sample_rate),
             picture=players.spectrogram(samples, features),
+            attention=_attention(student, samples, item),
         )
         found.append(hard)
     return found
+
+
+def _student(root: Path, track: Track) -> predict.Student | predict.Classifier | None:
+    """Return the student that ships, None where its file is not there."""
+    recipe = (track.shipped or "").removesuffix("_int8")
+    folder = root / "models" / track.name / "onnx" / f"{track.name}-{recipe}"
+    file = folder / "student.int8.onnx"
+    return predict.load(file) if file.is_file() else None
+
+
+def _attention(
+    student: predict.Student | predict.Classifier | None, samples: np.ndarray, item: Item
+) -> list[str]:
+    """Return a line for each option of an item; none from a student that weighs all alike."""
+    if not isinstance(student, predict.Student):
+        return []
+    weights = student.attention(samples, *student.inputs([item]))  # (1, C, T)
+    return [] if weights is None else players.lines(weights[0])
 
 
 def _answers(

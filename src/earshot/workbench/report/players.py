@@ -46,5 +46,16 @@ def spectrogram(samples: np.ndarray, params: Features) -> str:
     return _uri("image/png", content.getvalue())
 
 
+def lines(weights: np.ndarray) -> list[str]:
+    """Return weights of frames `(C, T)` as the points of C lines in a box of 100 by 24: time
+    across, the largest weight of all at the top.
+    """
+    across = (np.arange(weights.shape[1]) + 0.5) * 100 / weights.shape[1]
+    heights = 24 - 23 * weights / weights.max()  # (C, T)
+    return [
+        " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, line, strict=True)) for line in heights
+    ]
+
+
 def _uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

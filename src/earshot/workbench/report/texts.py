@@ -93,6 +93,23 @@ _TEXTS = {
         "Lines are 95% intervals; dashed: chance.",
         "横线为 95% 区间；虚线为随机水平。",
     ),
+    "robustness": ("Under other conditions", "其他条件下"),
+    "robustness_caption": (
+        "The same items asked again with silence at both ends, beside a machine, in a hall, over a "
+        "telephone, quieter, and as MP3: sounds that training does not use. Lines are 95% "
+        "intervals over passages; dashed: chance.",
+        "同样的题目在其他条件下再问一遍：两端加静音、旁有机器、厅堂、电话、音量降低、MP3；"
+        "训练不使用这些声音。横线为按段落的 95% 区间；虚线为随机水平。",
+    ),
+    "clean": ("clean", "原声"),
+    "silence 500ms": ("0.5 s of silence", "0.5 秒静音"),
+    "silence 2s": ("2 s of silence", "2 秒静音"),
+    "noise 20db": ("machine, 20 dB", "机器声，20 dB"),
+    "noise 10db": ("machine, 10 dB", "机器声，10 dB"),
+    "hall": ("hall", "厅堂"),
+    "telephone": ("telephone", "电话"),
+    "quiet 30db": ("30 dB quieter", "音量低 30 dB"),
+    "mp3 32kbit": ("MP3, 32 kbit/s", "MP3，32 kbit/s"),
     "calibration": ("Calibration", "校准"),
     "calibration_caption": (
         "How often answers of a confidence are right, {model}. A mark grows with its share of the "
@@ -122,9 +139,11 @@ _TEXTS = {
     "hardest_note": (
         "The {count} items whose right option has the lowest probability, mean over seeds, then "
         "over all models; one item of a passage or location. Pictures are the log-mel frames that "
-        "the student hears, low bands below.",
+        "the student hears, low bands below; the lines, in the colours of the options’ numbers, "
+        "how the shipped student weighs the frames for each option.",
         "正确选项概率最低的 {count} 题（先对种子、再对所有模型取均值），每个段落或地点取一题。"
-        "图为学生所听的对数梅尔帧，低频在下。",
+        "图为学生所听的对数梅尔帧，低频在下；"
+        "其下各线与选项编号同色，为交付的学生给各选项对各帧的权重。",
     ),
     "hardest_missing": (
         "Not here: the test items’ sound or models’ answers are missing (data/ and models/ are "
@@ -136,6 +155,7 @@ _TEXTS = {
         "Log-mel spectrogram of {item}, {seconds:.1f} s",
         "{item} 的对数梅尔谱，{seconds:.1f} 秒",
     ),
+    "attention": ("How the student weighs the frames for each option", "学生为各选项对各帧的权重"),
     "listen": ("Sound of {item}", "{item} 的声音"),
     "right": ("right", "正确"),
     "answered": ("answered", "回答"),
