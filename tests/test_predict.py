@@ -16,7 +16,7 @@ from students import opinionated, recurrent
 from earshot import cli, predict
 from earshot.export.int8 import quantize
 from earshot.export.onnx_file import export
-from earshot.params import Features
+from earshot.params import Features, Text
 from earshot.predict import PredictError, Student
 from earshot.tables.items import Item
 from earshot.text import encode_item
@@ -52,6 +52,33 @@ def test_answer_is_the_softmax_of_the_logits(model):
     assert found.option == int(expected.argmax())
     assert expected.max() > 0.334
     assert 0 < found.milliseconds < 10_000
+
+
+def test_silence_at_the_ends_is_left_out_and_said(model, tmp_path, capsys):
+    """A tenth of a second of it stays, here as zeros that the clip itself does not have."""
+    clip = tone()
+    padded = np.pad(clip, (12_000, 8_000))
+    found = Student(model).answer(padded, QUESTION, OPTIONS)
+    expected = Student(model).answer(np.pad(clip, 1600), QUESTION, OPTIONS)
+    assert found.probabilities == pytest.approx(expected.probabilities, rel=1e-6)
+    assert found.silence == pytest.approx((0.65, 0.4)) and found.seconds == 2.75
+    soundfile.write(tmp_path / "padded.wav", padded, 16_000)
+    assert cli.main([*asking(tmp_path / "padded.wav"), "--model", str(model)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "left out as silence: 0.65 s at the beginning, 0.40 s at the end"
+
+
+def test_json_says_how_each_option_weighs_the_frames(tmp_path, capsys):
+    params = recurrent(text=Text(version=1, buckets=64, dim=8, pool="attend"))
+    export(opinionated(params), Features(), params, tmp_path / "attend.onnx", {})
+    soundfile.write(tmp_path / "clip.wav", np.pad(tone(), (16_000, 0)), 16_000)
+    asked = [*asking(tmp_path / "clip.wav"), "--model", str(tmp_path / "attend.onnx"), "--json"]
+    assert cli.main(asked) == 0
+    (attention,) = json.loads(capsys.readouterr().out)["attention"]
+    weights = np.array(attention["weights"])
+    assert (attention["begin"], attention["end"]) == pytest.approx((0.9, 2.5))
+    assert len(weights) == len(OPTIONS) and weights.shape[1] > 10
+    assert weights.sum(1) == pytest.approx(np.ones(3), abs=1e-2)
 
 
 def test_a_long_recording_is_answered_about_piece_by_piece(model, monkeypatch):
