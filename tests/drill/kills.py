@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from test_pipeline import SHRUNK, Project
+from repository import SHRUNK, Project
 
 SMALL = SHRUNK | {
     "tracks.listening.corpus.passages": {
