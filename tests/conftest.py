@@ -24,8 +24,8 @@ def python(
 ) -> subprocess.CompletedProcess[str]:
     """Run Python on the library in a process of its own; return how that ended."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | settings
-    own = {"cwd": folder, "env": environment, "timeout": 120}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **own)
+    settings = {"cwd": folder, "env": environment, "timeout": 120}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **settings)
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ SHRUNK = {
 def environment(root: Path) -> dict[str, str]:
     """Return the variables of commands in a copy at `root`: nothing of the user's Git or DVC."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    own = {
+    settings = {
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"),
         "PATH": path,
@@ -61,8 +61,8 @@ def environment(root: Path) -> dict[str, str]:
         "PYTHONPATH": "src",
     }
     for who in ("AUTHOR", "COMMITTER"):
-        own |= {f"GIT_{who}_{what}": "test@example.org" for what in ("NAME", "EMAIL")}
-    return {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | own
+        settings |= {f"GIT_{who}_{what}": "test@example.org" for what in ("NAME", "EMAIL")}
+    return {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | settings
 
 
 def copy(root: Path, *only: str) -> None:

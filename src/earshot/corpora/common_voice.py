@@ -106,8 +106,8 @@ def _read(path: Path, language: str) -> pd.DataFrame:
 
 def _agree(clips: pd.DataFrame, release: Path) -> None:
     """Raise CorpusError naming two rows, of two tables, that say different things of one clip."""
-    said = clips.drop_duplicates(list(COLUMNS))
-    differing = said[said["path"].duplicated(keep=False)]
+    distinct = clips.drop_duplicates(list(COLUMNS))
+    differing = distinct[distinct["path"].duplicated(keep=False)]
     for path, rows in differing.groupby("path"):
         one, other = (f"{row.table}: line {row.Index}" for row in rows.head(2).itertuples())
         differs = f"{path!r} has another speaker or sentence than in {one}"

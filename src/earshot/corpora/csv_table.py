@@ -62,8 +62,8 @@ def _check_recordings(table: Path, found: list[tuple[str, Clip]]) -> None:
     for place, clip in found:
         other, same = first.setdefault(clip.path, (place, clip))
         if (clip.text, clip.label) != (same.text, same.label):
-            said = f"{clip.path} has another text or label in {other}"
-            raise CorpusError(f"{table}: {place}: {said}; keep one of the two")
+            fault = f"{clip.path} has another text or label in {other}"
+            raise CorpusError(f"{table}: {place}: {fault}; keep one of the two")
 
 
 def _clip(row: dict[str, str | None], folder: Path, where: str) -> Clip:

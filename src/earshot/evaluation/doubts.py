@@ -1,4 +1,4 @@
-"""What is said loudly of answers that no average should hide: one answer to everything, a class
+"""Warnings about answers that no average should hide: one answer to everything, a class
 never answered, fewer right than the commonest class would give.
 """
 

@@ -1,6 +1,6 @@
 """Robustness: the test items asked again through other rooms, noises, levels and lines.
 
-The sounds here are none that training hears: its noise is steady, this one comes in gusts over a
+Training uses none of the sounds here: its noise is steady, this one comes in gusts over a
 hum; its rooms are drawn tails, these have walls that answer one by one, and last longer.
 """
 
@@ -110,10 +110,10 @@ def answers(
     """Return, for each condition of `TESTS`, the answers of the teacher and of each ONNX file."""
     found = {}
     for name, change in track(TESTS.items(), "robustness", total=len(TESTS), unit="condition"):
-        heard = Recordings(manifest, seed=seed, change=change)
+        recordings = Recordings(manifest, seed=seed, change=change)
         given = file_answers(list(files.values()), items, manifest, seed, change)
         found[name] = dict(zip(files, given, strict=True))
-        found[name]["teacher"] = teacher_answers(teacher, task, heard, items)
+        found[name]["teacher"] = teacher_answers(teacher, task, recordings, items)
     return found
 
 

@@ -16,7 +16,7 @@ Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]  # samples
 class Recordings:
     """A manifest's clips as other devices may have recorded them.
 
-    `change` is what happens to the clips themselves before anybody hears them, the same each time.
+    `change` is what happens to the clips themselves before they are used, the same each time.
 
     >>> recordings = Recordings(read_manifest("data/scenes/manifest.parquet"), views, seed=2026)
     >>> recordings[("airport-lisbon-1000-40000-0-a", 1)].shape

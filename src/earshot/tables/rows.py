@@ -15,7 +15,7 @@ class TwiceError(ValueError):
 def once(path: str | Path, rows: Iterable[tuple[str, str, Any]]) -> dict[str, Any]:
     """Return the values of (place, name, value) by name, in the order of the rows.
 
-    A row that says again what another said is kept once, and counted in the log. Of two that differ
+    Of equal rows one is kept, and the others are counted in the log. Of two that differ
     nobody knows which is right: TwiceError names both places.
     """
     values: dict[str, Any] = {}

@@ -77,7 +77,7 @@ def draw_partners(known: torch.Tensor, params: Mixup) -> tuple[torch.Tensor, tor
 def mix_batch(batch: Batch, order: torch.Tensor, weights: torch.Tensor) -> None:
     """Mix each clip, the only item about it, with clip `order[b]`, λ = `weights` `(B,)` its own.
 
-    Of the cached teacher, which never heard the mixture, logits and frames are mixed like labels:
+    The cached teacher was never given the mixture: logits and frames are mixed like labels:
     λz + (1−λ)z′. Labels become soft, `(B, C)`.
     """
     batch.sequences = mix_powers(batch.sequences, batch.lengths, order, weights)
@@ -96,10 +96,10 @@ def mix_powers(
 
     Padding is returned as it came.
     """
-    own = weights.log()[:, None, None]
-    other = (1 - weights).log()[:, None, None]
+    log_weights = weights.log()[:, None, None]  # (B, 1, 1)
+    log_rest = (1 - weights).log()[:, None, None]  # (B, 1, 1)
     partner = mel[order].masked_fill(~_real(mel, lengths[order]).unsqueeze(-1), -torch.inf)
-    mixed = torch.logaddexp(mel + own, partner + other)
+    mixed = torch.logaddexp(mel + log_weights, partner + log_rest)
     return mixed.where(_real(mel, lengths).unsqueeze(-1), mel)
 
 
