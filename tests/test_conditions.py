@@ -87,19 +87,7 @@ def test_an_mp3_is_as_long_and_in_time(rate):
     assert lags.argmax() == rate // 4
 
 
-EVERY = {
-    "speed": {},
-    "silence": {},
-    "room": {},
-    "noise": {},
-    "response": {},
-    "level": {},
-    "telephone": {},
-    "codec": {},
-}
-
-
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", Conditions.model_fields)
 def test_a_view_is_drawn_by_seed_clip_and_number_alone(name):
     """All conditions are drawn alike: those of a share of 0 never, of 1 always."""
     clip = tone(300) + tone(1700)
