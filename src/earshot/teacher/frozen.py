@@ -15,7 +15,7 @@ from earshot.tables import sequences
 from earshot.tables.items import Item
 
 CHUNK = 64  # clips in memory
-TOGETHER = 16_000 * 320  # samples of all clips that a GPU takes at once
+TOGETHER = {"cpu": 16_000 * 8, "gpu": 16_000 * 320}  # samples of all clips that are run at once
 
 
 def frozen_states(
@@ -23,38 +23,33 @@ def frozen_states(
 ) -> Iterator[tuple[Key, Lower]]:
     """Yield the frozen part's outputs for each clip and view, a chunk in memory.
 
-    They are computed on all cores or on the GPU. Of the frozen layers the last is kept, or with
-    `whole` all of them.
+    They are computed on all cores or on the GPU, clips of one length together: short ones cost
+    half. Of the frozen layers the last is kept, or with `whole` all of them.
     """
 
-    def kept(lower: Lower) -> Lower:
-        return lower if whole else Lower(lower.front, lower.states[-1:])
-
-    def one(key: Key) -> Lower:
-        return kept(teacher.lower(recordings[key]))
+    def run(clips: Sequence[np.ndarray]) -> list[Lower]:
+        outputs = teacher.lower_together(clips)
+        return outputs if whole else [Lower(one.front, one.states[-1:]) for one in outputs]
 
     # Threads do, as torch leaves the GIL while it computes.
     with accelerator.hosting(teacher), ThreadPoolExecutor(workers()) as pool:
+        gpu = accelerator.on_gpu()
+        every, samples = (map, TOGETHER["gpu"]) if gpu else (pool.map, TOGETHER["cpu"])
         for chunk in chunks(keys, CHUNK):
-            if accelerator.on_gpu():
-                clips = list(pool.map(recordings.__getitem__, chunk))
-                outputs = map(kept, _together(teacher, clips))
-            else:
-                outputs = pool.map(one, chunk)
-            yield from zip(chunk, outputs, strict=True)
+            clips = list(pool.map(recordings.__getitem__, chunk))
+            batches = list(_of_one_length(clips, samples))
+            outputs: dict[int, Lower] = {}
+            ran = every(run, [[clips[place] for place in places] for places in batches])
+            for places, of_batch in zip(batches, ran, strict=True):
+                outputs |= zip(places, of_batch, strict=True)
+            yield from ((key, outputs[place]) for place, key in enumerate(chunk))
 
 
-def _together(teacher: Teacher, clips: Sequence[np.ndarray]) -> list[Lower]:
-    """Return the outputs for each clip; clips of one length go together, `TOGETHER` samples at
-    most.
-    """
-    outputs: dict[int, Lower] = {}
+def _of_one_length(clips: Sequence[np.ndarray], samples: int) -> Iterator[list[int]]:
+    """Yield the places of clips of one length, together no more than `samples` unless one is."""
     order = sorted(range(len(clips)), key=lambda place: len(clips[place]))
     for length, places in groupby(order, lambda place: len(clips[place])):
-        for some in chunks(places, max(1, TOGETHER // length)):
-            batch = teacher.lower_together([clips[place] for place in some])
-            outputs |= zip(some, batch, strict=True)
-    return [outputs[place] for place in range(len(clips))]
+        yield from chunks(places, max(1, samples // length))
 
 
 def utterances(items: Sequence[Item]) -> list[str]:
@@ -67,8 +62,8 @@ def store_states(
 ) -> sequences.Store:
     """Write the last frozen layer of all utterances, in all views, to a store unless it is there.
 
-    Several processes write a part each, of whole row groups; the first joins them, and the file is
-    the same.
+    Several processes write a part each, of whole chunks and so of whole row groups; the first joins
+    them, and the file is the same.
     """
     keys = [(id, view) for id in utterances(items) for view in recordings.views[id]]
 
@@ -82,8 +77,7 @@ def store_states(
     if not there and processes == 1:
         write(path, keys)
     elif not there:
-        groups = -(-len(keys) // (processes * sequences.ROW_GROUP))  # of a part, rounded up
-        size = groups * sequences.ROW_GROUP
+        size = -(-len(keys) // (processes * CHUNK)) * CHUNK  # of a part, rounded up
         rank = accelerator.rank()
         parts = [path.with_suffix(f".{number}.parquet") for number in range(processes)]
         write(parts[rank], keys[rank * size : (rank + 1) * size])
