@@ -311,6 +311,20 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
+def test_the_lists_of_dcase_2025(tau):
+    """Its training list is the quarter, and it is handed out alone with `test.csv`."""
+    setup = tau / "evaluation_setup"
+    (setup / "fold1_evaluate.csv").rename(tau / "test.csv")
+    (tau / "split50.csv").rename(tau / "split25.csv")
+    for other in (*setup.glob("*.csv"), tau / "split10.csv"):
+        other.unlink()
+    clips = load(tau, validation_share=0)
+    trained = [clip for clip in clips if clip.split == "pool"]
+    assert {(clip.device, clip.subset) for clip in trained} == {("a", 25)}
+    assert len(trained) == 8
+    assert {clip.device for clip in clips if clip.split == "test"} == {"a", "s4"}
+
+
 def test_tau_tree(tau):
     clips = load(tau, validation_share=0)
     assert [c.id for c in clips[-4:]] == [

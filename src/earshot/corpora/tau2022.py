@@ -1,5 +1,5 @@
-"""TAU Urban Acoustic Scenes 2022 Mobile as it lies on disk, the subset lists of DCASE 2024, and
-anything laid out so.
+"""TAU Urban Acoustic Scenes 2022 Mobile as it lies on disk, the subset lists of DCASE 2024 and 2025,
+and anything laid out so.
 
 Clips of the training list are split `pool`, but for those of some locations, which are
 `validation`; `test` keeps the order of the test list. A corpus without lists has its locations
@@ -25,10 +25,9 @@ from earshot.tables.manifest import Clip, CorpusError
 
 COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 SUBSETS = (5, 10, 25, 50, 100)
-TRAIN, TEST = (
-    ("fold1_train.csv", "split100.csv"),
-    ("test.csv", "fold1_test.csv", "fold1_evaluate.csv"),
-)
+# The first that is there: DCASE 2025 hands out split25.csv alone.
+TRAIN = ("fold1_train.csv", *(f"split{percent}.csv" for percent in reversed(SUBSETS)))
+TEST = ("test.csv", "fold1_test.csv", "fold1_evaluate.csv")
 MAIN_DEVICE = "a"
 
 
