@@ -59,7 +59,8 @@ def by_torch(model: BiLSTMStudent, frames: np.ndarray, questions, options) -> np
 def exported(
     folder, features: Features = FEATURES, name: str = "float.onnx", pool: str = "mean", **shape
 ):
-    params = recurrent(dropout=0.5, text=TEXT.model_copy(update={"pool": pool}), **shape)
+    text = TEXT.model_copy(update={"pool": pool, "sharpness": 2.0})
+    params = recurrent(dropout=0.5, text=text, **shape)
     model = bilstm(params, features.n_mels)
     export(model, features, params, folder / name, {"recipe": "kd"})
     return model, folder / name

@@ -156,6 +156,11 @@ def test_attention_by_hand():
     # exp(k · h) is 1 and 2, so the frames weigh 1/3 and 2/3; h = 2/3 · ln 2, and e = 2 and 5
     assert weights.tolist()[0] == [pytest.approx([1 / 3, 2 / 3, 0])] * 2
     assert logits.tolist()[0] == pytest.approx([4 / 3 * third, 10 / 3 * third])
+    # three times as sharp: the second frame weighs 8 times the first
+    sharp = AttentiveHead(1, Text(buckets=16, dim=1, sharpness=3))
+    sharp.load_state_dict(reader.state_dict())
+    _, weights = sharp.attend(passage, torch.tensor([[1]]), torch.tensor([[[2], [5]]]))
+    assert weights.tolist()[0] == [pytest.approx([1 / 9, 8 / 9, 0])] * 2
 
 
 def test_attention_without_keys_is_the_mean():

@@ -1,7 +1,5 @@
 """Heads as ONNX nodes: an encoder's frames `encoded` (T, 1, D) to `logits`."""
 
-import math
-
 import numpy as np
 
 from earshot.export.parts import Part, array, ints
@@ -79,11 +77,10 @@ def option_head(head: OptionHead, silence: bool) -> Part:
 
 
 def attentive_head(head: AttentiveHead, silence: bool) -> Part:
-    """Each option weighs the frames, `attention` (Q, C, T); keys are stored divided by √D."""
+    """Each option weighs the frames, `attention` (Q, C, T); keys are stored with √D and sharpness."""
     nodes, constants = _rows(head)
-    scale = math.sqrt(head.key.out_features)
-    constants["key_weights"] = np.ascontiguousarray(array(head.key.weight / scale).T)
-    constants["key_bias"] = array(head.key.bias / scale)
+    constants["key_weights"] = np.ascontiguousarray(array(head.key.weight / head.divisor).T)
+    constants["key_bias"] = array(head.key.bias / head.divisor)
     constants["never"] = np.float32([-np.inf])
     if silence:
         alike = _ALIKE + _ALIKE_REAL + _ATTEND.format(alike="alike_audible")

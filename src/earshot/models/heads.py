@@ -85,13 +85,16 @@ class AttentiveHead(OptionHead):
     """Each option looks for itself: it weighs the frames before they are pooled.
 
     An option's embedding makes a key k(q, oᵢ) beside its row e(q, oᵢ). With a_it = softmax over t
-    of k(q, oᵢ) · h_t / √D, logitsᵢ = Σ_t a_it e(q, oᵢ) · h_t. With all keys zero this is eq. (3).
+    of s · k(q, oᵢ) · h_t / √D, logitsᵢ = Σ_t a_it e(q, oᵢ) · h_t. With all keys zero this is
+    eq. (3). Keys start small and learn slowly, for their gradient passes the softmax: the sharpness
+    s is how much faster.
     """
 
     def __init__(self, width: int, text: Text):
         super().__init__(width, text)
         hidden, _, _ = self.embed
         self.key = nn.Linear(hidden.out_features, width)
+        self.divisor = math.sqrt(width) / text.sharpness
 
     def forward(
         self, encoded: Encoded, questions: torch.Tensor, options: torch.Tensor
@@ -107,7 +110,7 @@ class AttentiveHead(OptionHead):
         active = rectify(hidden(self._asked(questions, options)))  # (N, C, 2·E)
         frames = encoded.layers[-1][encoded.passage].transpose(1, 2)  # (N, D, T)
         real = encoded.real[encoded.passage]  # (N, T)
-        scores = self.key(active) @ frames / math.sqrt(frames.shape[1])  # (N, C, T)
+        scores = self.key(active) @ frames / self.divisor  # (N, C, T)
         weights = scores.masked_fill(~real.unsqueeze(1), -torch.inf).softmax(-1)
         logits = (weights * (rows(active) @ frames)).sum(-1)  # (N, C)
         return logits.masked_fill(options[..., 0] == PADDING, ABSENT), weights
