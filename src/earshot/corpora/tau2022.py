@@ -1,5 +1,5 @@
-"""TAU Urban Acoustic Scenes 2022 Mobile as it lies on disk, the subset lists of DCASE 2024 and 2025,
-and anything laid out so.
+"""TAU Urban Acoustic Scenes 2022 Mobile as it lies on disk, the subset lists of DCASE 2024 and
+2025, and anything laid out so.
 
 Clips of the training list are split `pool`, but for those of some locations, which are
 `validation`; `test` keeps the order of the test list. A corpus without lists has its locations

@@ -77,7 +77,7 @@ def option_head(head: OptionHead, silence: bool) -> Part:
 
 
 def attentive_head(head: AttentiveHead, silence: bool) -> Part:
-    """Each option weighs the frames, `attention` (Q, C, T); keys are stored with √D and sharpness."""
+    """Each option weighs the frames, `attention` (Q, C, T); keys are stored divided already."""
     nodes, constants = _rows(head)
     constants["key_weights"] = np.ascontiguousarray(array(head.key.weight / head.divisor).T)
     constants["key_bias"] = array(head.key.bias / head.divisor)
