@@ -58,17 +58,6 @@ def read(key: str) -> Any:
     return value
 
 
-def only_teacher(track: str) -> str:
-    """Return the key of a track's teacher, as its outputs lie there.
-
-    To read the section `teachers` would make every track depend on all of them.
-    """
-    keys = sorted(folder.name for folder in Path(f"models/{track}/teachers").iterdir())
-    if len(keys) != 1:
-        raise ValueError(f"models/{track}/teachers: {len(keys)} teachers {keys}, expected one")
-    return keys[0]
-
-
 def scratch(*parts: str) -> Path:
     """Return a folder for unfinished work, outside the outputs, which DVC deletes before a run."""
     return Path("scratch", *parts)

@@ -1,5 +1,6 @@
 """Who teaches and who learns: pretraining, teacher, cache, students."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -103,6 +104,12 @@ class Teacher(Section):
     auxiliary: bool = False
     control: bool = False
     text: Text | None = None
+
+
+def teacher_models(teachers: Mapping[str, Teacher], track: str) -> dict[str, str]:
+    """Return what results call the teachers of a track, by key: the first is `teacher`."""
+    keys = [key for key, row in teachers.items() if row.track == track]
+    return {key: f"teacher_{key}" if place else "teacher" for place, key in enumerate(keys)}
 
 
 class Cache(Section):
