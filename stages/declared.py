@@ -75,15 +75,16 @@ def curves(track: str, name: str, seed: int = 0) -> Callable[[int, dict[str, flo
     return lambda epoch, scores: log(epoch + 1, scores)
 
 
-def run(stage: Stage, rows: str, ranks: int = 1) -> None:
+def run(stage: Stage, rows: str, ranks: int | Callable[[Any], int] = 1) -> None:
     """Run `stage` with the script's one argument, a key of the section `rows` of params.yaml.
 
     Known faults become one line and exit code 1. How long it took, and what times the stage
     returns, are written beside the metrics, outside Git: they differ from run to run. Only one
     process at a time runs a stage for a key.
 
-    With `ranks` above one the script runs in so many processes, which find each other as those of
-    `torchrun` do. It can be started by `torchrun` or `accelerate launch` too.
+    With `ranks` above one, which may depend on the row, the script runs in so many processes, which
+    find each other as those of `torchrun` do. It can be started by `torchrun` or `accelerate
+    launch` too.
     """
     key = sys.argv[1]
     name = f"{Path(sys.argv[0]).stem}@{key}"
@@ -91,6 +92,7 @@ def run(stage: Stage, rows: str, ranks: int = 1) -> None:
         row = read(f"{rows}.{key}")
     except KNOWN as error:
         sys.exit(f"{name}: {error}")
+    ranks = ranks(row) if callable(ranks) else ranks
     timing = Path(f"metrics/{getattr(row, 'track', key)}/timing/{name}.json")
     scratch("locks").mkdir(parents=True, exist_ok=True)
     with open(scratch("locks", name), "w") as lock:

@@ -49,12 +49,12 @@ def evaluate(track: str) -> dict[str, Any]:
     )
     test = [item for item in asked if item.role == "test"]
 
-    recordings = Recordings(manifest)
     teachers = read("teachers")
     named = teacher_models(teachers, track)
     answers, cost, latency, listeners = {}, {}, {}, {}
     for key, name in named.items():
         tuned, folder = teachers[key], models / f"teachers/{key}"
+        recordings = Recordings(manifest, sample_rate=tuned.sample_rate)
         teacher, task = listeners[name] = load(tuned, kind, folder)
         answers[name] = [teacher_answers(teacher, task, recordings, asked)]
         bill = costs.teacher_costs(name, teacher, task, test[0], params)

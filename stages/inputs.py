@@ -14,12 +14,12 @@ def inputs(track: str) -> None:
     corpus, fewshot = read(f"tracks.{track}.corpus"), read(f"tracks.{track}.fewshot")
     views, teachers = read(f"tracks.{track}.views"), read("teachers")
     folder = Path(f"data/{track}/inputs")
-    checkpoints = {row.checkpoint for row in teachers.values() if row.track == track}
+    starts = {row.start for row in teachers.values() if row.track == track and row.start}
     named = {
         "corpus": files(corpus),
         "questions": [getattr(fewshot, name, None) for name in ("authored", "librisqa")],
         "responses": [views.responses],
-        "checkpoint": sorted(checkpoints - {f"checkpoints/{track}"}),  # a dependency by itself
+        "checkpoint": sorted(starts - {f"checkpoints/{track}"}),  # a dependency by itself
     }
     whole = [getattr(corpus, name, None) for name in ("root", "path")]  # also where nothing is
     check_copy(filter(None, [*whole, *(path for targets in named.values() for path in targets)]))

@@ -27,6 +27,9 @@ from earshot.params.data import (
 )
 from earshot.params.experiments import Guard, Range, Search, Sweep
 from earshot.params.models import (
+    TAG,
+    TEACHERS,
+    AnyTeacher,
     BiLSTM,
     Cache,
     CPMobile,
@@ -34,6 +37,7 @@ from earshot.params.models import (
     HubertPretrain,
     Iteration,
     MobileNet,
+    NetworkTeacher,
     Pretrain,
     Student,
     Teacher,
@@ -167,7 +171,7 @@ class Params(Section):
     seed: Annotated[int, Field(ge=0)]
     engine: Literal["local", "ray"] = "local"
     tracks: dict[str, Track] = Field(min_length=1)
-    teachers: dict[str, Teacher] = Field(min_length=1)
+    teachers: dict[str, AnyTeacher] = Field(min_length=1)
     recipes: dict[str, Recipe] = Field(min_length=1)
     sweep: Sweep | None = None
     search: Search | None = None
@@ -196,7 +200,7 @@ class Params(Section):
                 raise ValueError(f"{name}.recipe={section.recipe!r} must be one of {known}")
         return self
 
-    def teachers_of(self, track: str) -> dict[str, Teacher]:
+    def teachers_of(self, track: str) -> dict[str, AnyTeacher]:
         """Return the teachers of a track, by key."""
         return {key: row for key, row in self.teachers.items() if row.track == track}
 
@@ -212,6 +216,10 @@ class Params(Section):
         for key, teacher in teachers.items():
             if (teacher.text is not None) != TASKS[track.task].reads:
                 raise ValueError(f"teachers.{key}: {_reading('teacher', track.task)}")
+            if isinstance(teacher, NetworkTeacher):
+                own = f"teachers.{key}"
+                _check_mixup(own, teacher.augment, track.task, own, teacher.features)
+                _check_layers(own, teacher.network, name, track.cache)
             if teacher.auxiliary and TASKS[track.task].reads:
                 raise ValueError(
                     f"teachers.{key}.auxiliary: the heads of layers read no options, "
@@ -229,15 +237,7 @@ class Params(Section):
             _check_taught(key, recipe, self.teachers_of(name))
             if (recipe.terms.front or recipe.terms.layered) and not track.cache.layered:
                 raise ValueError(f"{key}.terms: front and layered need tracks.{name}.cache.layered")
-            if recipe.augment.mixup and TASKS[track.task].reads:
-                raise ValueError(
-                    f"{key}.augment.mixup: task={track.task!r} asks several items of a clip"
-                )
-            if recipe.augment.mixup and track.features.norm != "none":
-                raise ValueError(
-                    f"{key}.augment.mixup adds powers; tracks.{name}.features.norm="
-                    f"{track.features.norm!r} must be 'none'"
-                )
+            _check_mixup(key, recipe.augment, track.task, f"tracks.{name}", track.features)
             if recipe.qat and isinstance(track.student, BiLSTM):
                 raise ValueError(f"{key}.qat: a bilstm is quantized dynamically; leave qat out")
 
@@ -267,7 +267,29 @@ class Params(Section):
                 )
 
 
-def _check_taught(key: str, recipe: Recipe, teachers: Mapping[str, Teacher]) -> None:
+def _check_mixup(key: str, augment: Augment, task: str, owner: str, features: Features) -> None:
+    """Raise ValueError where `augment` of `key` mixes what cannot be; `owner` has the features."""
+    if augment.mixup and TASKS[task].reads:
+        raise ValueError(f"{key}.augment.mixup: task={task!r} asks several items of a clip")
+    if augment.mixup and features.norm != "none":
+        raise ValueError(
+            f"{key}.augment.mixup adds powers; {owner}.features.norm={features.norm!r} "
+            "must be 'none'"
+        )
+
+
+def _check_layers(key: str, network: Student, name: str, cache: Cache) -> None:
+    """Raise ValueError where a network lacks a layer that the cache of its track keeps."""
+    if isinstance(network, BiLSTM) and max(cache.layers) < network.layers:
+        return
+    if max(cache.layers) > 0:
+        raise ValueError(
+            f"tracks.{name}.cache.layers={cache.layers} must be [0], the pooled vector, for {key}: "
+            "its stages differ in width, or are fewer"
+        )
+
+
+def _check_taught(key: str, recipe: Recipe, teachers: Mapping[str, AnyTeacher]) -> None:
     """Raise ValueError where a recipe's teachers cannot teach its terms, or `needs` is not theirs.
 
     `teachers` are those of its track.
@@ -303,6 +325,7 @@ _KINDS = {
     *("ctc", "hubert"),
     *("generated", "authored", "librisqa", "labels"),
     *("bilstm", "mobilenet", "cp_mobile"),
+    *map(TAG.format, TEACHERS),
 }
 
 

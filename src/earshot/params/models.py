@@ -1,11 +1,13 @@
 """Who teaches and who learns: pretraining, teacher, cache, students."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from earshot.params.section import Count, Positive, Section, Weight
+from earshot.params.data import Features
+from earshot.params.recipes import Augment
+from earshot.params.section import Count, Positive, Section, Share, Weight
 
 
 class Text(Section):
@@ -105,8 +107,21 @@ class Teacher(Section):
     control: bool = False
     text: Text | None = None
 
+    # What training its top does not vary; a batch may be shared by processes.
+    schedule: ClassVar[str] = "cosine"
+    warmup: ClassVar[float] = 0.05
+    weight_decay: ClassVar[float] = 0.0
+    augment: ClassVar[Augment] = Augment()
+    processes: ClassVar[int | None] = None
+    sample_rate: ClassVar[int] = 16_000
 
-def teacher_models(teachers: Mapping[str, Teacher], track: str) -> dict[str, str]:
+    @property
+    def start(self) -> str:
+        """Return what it begins with: a folder, or a hub id."""
+        return self.checkpoint
+
+
+def teacher_models(teachers: Mapping[str, Section], track: str) -> dict[str, str]:
     """Return what results call the teachers of a track, by key: the first is `teacher`."""
     keys = [key for key, row in teachers.items() if row.track == track]
     return {key: f"teacher_{key}" if place else "teacher" for place, key in enumerate(keys)}
@@ -179,6 +194,77 @@ class CPMobile(Section):
 
 
 Student = Annotated[BiLSTM | MobileNet | CPMobile, Field(discriminator="name")]
+
+
+class NetworkTeacher(Section):
+    """A teacher that is a network of ours: any student's, on log-mel of its own, trained on labels
+    as a student is.
+
+    `network` is its section, as `student` of a track; `features` its front end, which need not be
+    the students'. It begins at random, or with `weights`, a safetensors file of such a network;
+    with `epochs: 0` it stays as it is. `data` names the labelled items it may see. Batch norms want
+    whole batches, so one process trains it.
+    """
+
+    track: str
+    network: Student
+    features: Features
+    weights: str | None = None
+    data: Literal["teacher", "fewshot"] = "fewshot"
+    epochs: Annotated[int, Field(ge=0)]
+    batch: Count = 32
+    learning_rate: Positive = 3e-3
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: Share = 0.05
+    weight_decay: Weight = 0.0
+    augment: Augment = Augment()
+
+    # Its stages have no heads of their own, and nothing was pretrained.
+    auxiliary: ClassVar[bool] = False
+    control: ClassVar[bool] = False
+    processes: ClassVar[int | None] = 1
+
+    @property
+    def start(self) -> str | None:
+        """Return what it begins with: a file, or None where it begins at random."""
+        return self.weights
+
+    @property
+    def sample_rate(self) -> int:
+        """Return the rate of the samples that its front end takes, in Hz."""
+        return self.features.sample_rate
+
+    @property
+    def text(self) -> Text | None:
+        """Return how it reads texts; None where it reads none."""
+        return text_of(self.network)
+
+    @model_validator(mode="after")
+    def _knows_something(self) -> "NetworkTeacher":
+        if not self.epochs and self.weights is None:
+            raise ValueError("epochs=0 without weights: it would know nothing; give either")
+        return self
+
+
+TEACHERS = {"checkpoint": Teacher, "network": NetworkTeacher}  # by the key that only they have
+TAG = "a teacher with {}"  # stands in pydantic's errors, and is left out of ours
+
+
+def _kind(row: Any) -> str | None:
+    """Return which kind of teacher a row is, by the keys that it has."""
+    keys = row if isinstance(row, Mapping) else type(row).model_fields
+    return next((TAG.format(key) for key in TEACHERS if key in keys), None)
+
+
+AnyTeacher = Annotated[
+    Annotated[Teacher, Tag(TAG.format("checkpoint"))]
+    | Annotated[NetworkTeacher, Tag(TAG.format("network"))],
+    Discriminator(
+        _kind,
+        custom_error_type="teacher",
+        custom_error_message=f"one of {' or '.join(TEACHERS)} must be given",
+    ),
+]
 
 
 def text_of(student: Student) -> Text | None:
