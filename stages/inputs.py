@@ -14,7 +14,8 @@ def inputs(track: str) -> None:
     corpus, fewshot = read(f"tracks.{track}.corpus"), read(f"tracks.{track}.fewshot")
     views, teachers = read(f"tracks.{track}.views"), read("teachers")
     folder = Path(f"data/{track}/inputs")
-    starts = {row.start for row in teachers.values() if row.track == track and row.start}
+    own = [row for row in teachers.values() if row.track == track]
+    starts = {start for row in own for start in row.starts}
     named = {
         "corpus": files(corpus),
         "questions": [getattr(fewshot, name, None) for name in ("authored", "librisqa")],

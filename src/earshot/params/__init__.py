@@ -35,6 +35,7 @@ from earshot.params.models import (
     CPMobile,
     CTCPretrain,
     HubertPretrain,
+    Image,
     Iteration,
     MobileNet,
     NetworkTeacher,
@@ -324,7 +325,7 @@ _KINDS = {
     *("synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest"),
     *("ctc", "hubert"),
     *("generated", "authored", "librisqa", "labels"),
-    *("bilstm", "mobilenet", "cp_mobile"),
+    *("bilstm", "mobilenet", "cp_mobile", "image"),
     *map(TAG.format, TEACHERS),
 }
 

@@ -116,9 +116,9 @@ class Teacher(Section):
     sample_rate: ClassVar[int] = 16_000
 
     @property
-    def start(self) -> str:
+    def starts(self) -> list[str]:
         """Return what it begins with: a folder, or a hub id."""
-        return self.checkpoint
+        return [self.checkpoint]
 
 
 def teacher_models(teachers: Mapping[str, Section], track: str) -> dict[str, str]:
@@ -196,9 +196,26 @@ class CPMobile(Section):
 Student = Annotated[BiLSTM | MobileNet | CPMobile, Field(discriminator="name")]
 
 
+class Image(Section):
+    """An image network of the transformers library, EfficientNet or MobileNetV2, with log-mel for a
+    picture.
+
+    `checkpoint` is a local folder, or a hub id with its commit as `revision`; without `pretrained`
+    it gives the architecture alone. `cache` is the folder of fetched checkpoints, `momentum` the
+    weight of a batch in the batch norms' running mean. Big for a device, it only teaches.
+    """
+
+    name: Literal["image"]
+    checkpoint: str
+    revision: str | None = None
+    cache: str | None = None
+    pretrained: bool = True
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
 class NetworkTeacher(Section):
-    """A teacher that is a network of ours: any student's, on log-mel of its own, trained on labels
-    as a student is.
+    """A teacher that is a network on log-mel of its own, any student's or an image network, trained
+    on labels as a student is.
 
     `network` is its section, as `student` of a track; `features` its front end, which need not be
     the students'. It begins at random, or with `weights`, a safetensors file of such a network;
@@ -207,7 +224,7 @@ class NetworkTeacher(Section):
     """
 
     track: str
-    network: Student
+    network: Annotated[BiLSTM | MobileNet | CPMobile | Image, Field(discriminator="name")]
     features: Features
     weights: str | None = None
     data: Literal["teacher", "fewshot"] = "fewshot"
@@ -225,9 +242,10 @@ class NetworkTeacher(Section):
     processes: ClassVar[int | None] = 1
 
     @property
-    def start(self) -> str | None:
-        """Return what it begins with: a file, or None where it begins at random."""
-        return self.weights
+    def starts(self) -> list[str]:
+        """Return the files, folders or hub ids that it begins with."""
+        named = (self.weights, getattr(self.network, "checkpoint", None))
+        return [one for one in named if one is not None]
 
     @property
     def sample_rate(self) -> int:
@@ -241,7 +259,7 @@ class NetworkTeacher(Section):
 
     @model_validator(mode="after")
     def _knows_something(self) -> "NetworkTeacher":
-        if not self.epochs and self.weights is None:
+        if not self.epochs and self.weights is None:  # a new head at least
             raise ValueError("epochs=0 without weights: it would know nothing; give either")
         return self
 

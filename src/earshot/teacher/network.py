@@ -1,4 +1,4 @@
-"""A network of ours as a teacher: a student's architecture, of any size, on log-mel of its own."""
+"""A network as a teacher, a student's architecture or an image network, on log-mel of its own."""
 
 import hashlib
 import json
@@ -12,10 +12,13 @@ from torch import nn
 
 from earshot.features.log_mel import log_mel
 from earshot.models import accelerator, checkpoint
+from earshot.models.image import ImageNetwork
 from earshot.models.students import STUDENTS
 from earshot.models.wav2vec2 import Lower
 from earshot.params import NetworkTeacher
 from earshot.tasks.task import Task
+
+NETWORKS = STUDENTS | {"image": ImageNetwork}
 
 
 class MelTeacher(nn.Module):
@@ -30,7 +33,7 @@ class MelTeacher(nn.Module):
     def __init__(self, params: NetworkTeacher, task: Task, scratch: int | None = None):
         super().__init__()
         self.features = params.features
-        self.network = STUDENTS[params.network.name](params.network, self.features.n_mels, task)
+        self.network = NETWORKS[params.network.name](params.network, self.features.n_mels, task)
         if params.weights is not None:
             _begin_with(self.network, Path(params.weights))
         self.auxiliary = nn.ModuleList()

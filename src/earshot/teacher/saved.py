@@ -42,7 +42,8 @@ def load(
     task = TASKS[kind](params.text and params.text.model_copy(update=known), identity["labels"])
     teacher = build(params, task, scratch)
     if identity["frozen_sha256"] != teacher.frozen_hash():
-        raise CheckpointError(f"{params.start}: not the checkpoint that {folder} was tuned on")
+        named = " and ".join(params.starts) or "a network at random"
+        raise CheckpointError(f"{named}: not the checkpoint or network that {folder} was tuned on")
     tuned = checkpoint.load_weights(folder / "tuned.safetensors")
     teacher.load_state_dict(tuned, strict=False)
     return teacher.eval(), task
