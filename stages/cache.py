@@ -24,7 +24,7 @@ def cache(key: str) -> None:
     folder, out = Path(f"models/{track}/teachers/{key}"), Path(f"data/{track}/cache/{key}")
     manifest = Path(f"data/{track}/manifest.parquet")
     asked = items.read(f"data/{track}/items.parquet", "fewshot", "pool")
-    recordings = Recordings(read_manifest(manifest), views, seed)
+    recordings = Recordings(read_manifest(manifest), views, seed, tuned.sample_rate)
     identity = signals.identity(folder)
     whole = signals.key(asked, identity, params.model_dump(), recordings.views)
     given = state(Path(f"data/{track}/inputs"))

@@ -58,17 +58,6 @@ def read(key: str) -> Any:
     return value
 
 
-def only_teacher(track: str) -> str:
-    """Return the key of a track's teacher, as its outputs lie there.
-
-    To read the section `teachers` would make every track depend on all of them.
-    """
-    keys = sorted(folder.name for folder in Path(f"models/{track}/teachers").iterdir())
-    if len(keys) != 1:
-        raise ValueError(f"models/{track}/teachers: {len(keys)} teachers {keys}, expected one")
-    return keys[0]
-
-
 def scratch(*parts: str) -> Path:
     """Return a folder for unfinished work, outside the outputs, which DVC deletes before a run."""
     return Path("scratch", *parts)
@@ -86,15 +75,16 @@ def curves(track: str, name: str, seed: int = 0) -> Callable[[int, dict[str, flo
     return lambda epoch, scores: log(epoch + 1, scores)
 
 
-def run(stage: Stage, rows: str, ranks: int = 1) -> None:
+def run(stage: Stage, rows: str, ranks: int | Callable[[Any], int] = 1) -> None:
     """Run `stage` with the script's one argument, a key of the section `rows` of params.yaml.
 
     Known faults become one line and exit code 1. How long it took, and what times the stage
     returns, are written beside the metrics, outside Git: they differ from run to run. Only one
     process at a time runs a stage for a key.
 
-    With `ranks` above one the script runs in so many processes, which find each other as those of
-    `torchrun` do. It can be started by `torchrun` or `accelerate launch` too.
+    With `ranks` above one, which may depend on the row, the script runs in so many processes, which
+    find each other as those of `torchrun` do. It can be started by `torchrun` or `accelerate
+    launch` too.
     """
     key = sys.argv[1]
     name = f"{Path(sys.argv[0]).stem}@{key}"
@@ -102,6 +92,7 @@ def run(stage: Stage, rows: str, ranks: int = 1) -> None:
         row = read(f"{rows}.{key}")
     except KNOWN as error:
         sys.exit(f"{name}: {error}")
+    ranks = ranks(row) if callable(ranks) else ranks
     timing = Path(f"metrics/{getattr(row, 'track', key)}/timing/{name}.json")
     scratch("locks").mkdir(parents=True, exist_ok=True)
     with open(scratch("locks", name), "w") as lock:

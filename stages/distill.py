@@ -1,10 +1,10 @@
-"""Train a recipe's students, one per seed, from mel frames and the teacher's cache.
+"""Train a recipe's students, one per seed, from mel frames and its teachers' caches.
 
 Seeds run beside one another, each on a core, with GPUs on GPU seed mod count.
 `EARSHOT_PROCESSES=n` instead has n processes share every batch of one seed after another.
 """
 
-from declared import curves, digest, only_teacher, read, run, scratch  # isort: skip
+from declared import curves, digest, read, run, scratch  # isort: skip
 
 import os
 import shutil
@@ -26,6 +26,13 @@ from earshot.tables.sequences import Store
 from earshot.tasks import TASKS
 
 
+def caches_of(recipe_key: str) -> dict[str, Path]:
+    """Return where the signals of a recipe's teachers lie, by teacher."""
+    track = read(f"recipes.{recipe_key}.track")
+    teachers = read(f"recipes.{recipe_key}.teachers")
+    return {teacher: Path(f"data/{track}/cache/{teacher}") for teacher in teachers}
+
+
 def distil_seed(recipe_key: str, seed: int) -> Distilled:
     """Train the student of one seed and save its forms; return the rest of the result.
 
@@ -39,15 +46,18 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
     track = recipe.track
     student, params = read(f"tracks.{track}.student"), read(f"tracks.{track}.distill")
     kept, kind = read(f"tracks.{track}.cache").model_dump(), read(f"tracks.{track}.task")
-    teacher = only_teacher(track)
-    cache = Path(f"data/{track}/cache/{teacher}")
-    identity = signals.identity(Path(f"models/{track}/teachers/{teacher}"))
+    caches = caches_of(recipe_key)
     table, mel = Path(f"data/{track}/items.parquet"), Path(f"data/{track}/mel.parquet")
     asked, frames = items.read(table, "fewshot", "pool"), Store(mel)
     training = [item for item in asked if item.role in recipe.data]
     settings = (recipe, student, params, read("seed"), seed)
-    inputs = (table, mel, cache / signals.INDEX)
+    inputs = (table, mel, *(cache / signals.INDEX for cache in caches.values()))
     unfinished = scratch(track, "distill", recipe_key, digest(*inputs, *settings))
+    views = frames.views()
+    taught = {
+        teacher: signals.Signals(cache, asked, signals.made_by(cache), kept, views)
+        for teacher, cache in caches.items()
+    }
     main = accelerator.is_main()
     result = Distillation(
         recipe,
@@ -57,7 +67,7 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
         frames,
         training,
         items.read(table, "validation"),
-        signals.Signals(cache, asked, identity, kept, frames.views()),
+        signals.Averaged(taught),
         read("seed") + seed,
         unfinished,
         curves(track, recipe_key, seed) if main else lambda epoch, scores: None,
@@ -91,6 +101,8 @@ def train(recipe_key: str) -> dict[str, float] | None:
     task = TASKS[kind].of(None, held_out)
     best = [task.score_all(of_seed, held_out).value for of_seed in answers]
     write_json(folder / "validation.json", dict(zip(names, best, strict=True)))
+    taught = {teacher: signals.made_by(at) for teacher, at in caches_of(recipe_key).items()}
+    write_json(folder / signals.TAUGHT, taught)
     if results[0].routing:
         routing = [result.routing for result in results]
         write_json(folder / "routing.json", dict(zip(names, routing, strict=True)))

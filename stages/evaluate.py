@@ -1,6 +1,6 @@
 """Score teacher, students and int8 files on the test items; write metrics, costs and plots."""
 
-from declared import only_teacher, read, run  # isort: skip
+from declared import read, run  # isort: skip
 
 import json
 import logging
@@ -10,16 +10,23 @@ from typing import Any
 import torch
 
 from earshot.evaluation import costs, metrics, plots, robustness, submission
-from earshot.evaluation.ask import file_answers, quantized, shipped, student_answers
+from earshot.evaluation.ask import (
+    file_answers,
+    mean_of_logits,
+    quantized,
+    shipped,
+    student_answers,
+)
 from earshot.evaluation.doubts import doubts
 from earshot.evaluation.kinds import SCORES
 from earshot.features.recordings import Recordings
-from earshot.params import text_of
+from earshot.params import teacher_models, text_of
 from earshot.runtime.files import write_json
 from earshot.tables import answers as answer_table
 from earshot.tables import items
 from earshot.tables.manifest import read_manifest
 from earshot.tables.sequences import Store
+from earshot.tables.signals import check_taught
 from earshot.tasks import TASKS
 from earshot.teacher.ask import answers as teacher_answers
 from earshot.teacher.saved import load
@@ -42,15 +49,19 @@ def evaluate(track: str) -> dict[str, Any]:
     )
     test = [item for item in asked if item.role == "test"]
 
-    key = only_teacher(track)
-    tuned, folder = read(f"teachers.{key}"), models / f"teachers/{key}"
-    recordings = Recordings(manifest)
-    teacher, task = listener = load(tuned, kind, folder)
-    answers = {"teacher": [teacher_answers(teacher, task, recordings, asked)]}
-    cost, latency = costs.teacher_costs("teacher", teacher, task, test[0], params)
-    if tuned.control:
-        control, task = load(tuned, kind, folder / CONTROL, seed)
-        answers["teacher_scratch"] = [teacher_answers(control, task, recordings, asked)]
+    teachers = read("teachers")
+    named = teacher_models(teachers, track)
+    answers, cost, latency, listeners = {}, {}, {}, {}
+    for key, name in named.items():
+        tuned, folder = teachers[key], models / f"teachers/{key}"
+        recordings = Recordings(manifest, sample_rate=tuned.sample_rate)
+        teacher, task = listeners[name] = load(tuned, kind, folder)
+        answers[name] = [teacher_answers(teacher, task, recordings, asked)]
+        bill = costs.teacher_costs(name, teacher, task, test[0], params)
+        cost, latency = cost | bill.cost, latency | bill.latency
+        if tuned.control:
+            control, task = load(tuned, kind, folder / CONTROL, seed)
+            answers[f"{name}_scratch"] = [teacher_answers(control, task, recordings, asked)]
 
     task = TASKS[kind].of(text_of(student), test)
     validation, routing = {}, {}
@@ -66,6 +77,10 @@ def evaluate(track: str) -> dict[str, Any]:
             recipe, student, task, features, floats[0], onnx, test[0], params
         )
         cost, latency = cost | bill.cost, latency | bill.latency
+        taught = check_taught(weights, models / "teachers")
+        if len(taught) > 1:
+            of_each = [answers[named[key]][0] for key in taught]
+            answers[f"{recipe}_teachers"] = [mean_of_logits(of_each)]
         validation[recipe] = json.loads((weights / "validation.json").read_text())
         if (weights / "routing.json").exists():
             routing[recipe] = json.loads((weights / "routing.json").read_text())
@@ -79,7 +94,7 @@ def evaluate(track: str) -> dict[str, Any]:
     onnx = models / f"onnx/{track}-{best}/seed-{number}"
     files = {best: onnx.with_suffix(".float.onnx"), f"{best}_int8": onnx.with_suffix(".int8.onnx")}
     clean = {"teacher": answers["teacher"][0]} | {name: answers[name][number] for name in files}
-    standing = robustness.measure(listener, files, clean, test, manifest, params, seed)
+    standing = robustness.measure(listeners["teacher"], files, clean, test, manifest, params, seed)
     write_json(f"metrics/{track}/robustness.json", standing)
     submission.write_answers(models / "answers.csv", test, manifest, of_best)
     answer_table.write(models / "answers.parquet", test, answers)
@@ -91,7 +106,7 @@ def evaluate(track: str) -> dict[str, Any]:
     groups = scores.device_groups(training, test, manifest)
     learnt = Path(f"plots/{track}/curves")
     curves = {recipe: learnt / f"{track}-{recipe}" for recipe in params.recipes}
-    curves["teacher"] = learnt / f"teacher-{key}"
+    curves |= {name: learnt / f"teacher-{key}" for key, name in named.items()}
     plots.draw_all(
         plotted, quality, stacked, test, f"{best}_int8", curves, groups, routing, standing
     )

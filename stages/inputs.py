@@ -14,12 +14,13 @@ def inputs(track: str) -> None:
     corpus, fewshot = read(f"tracks.{track}.corpus"), read(f"tracks.{track}.fewshot")
     views, teachers = read(f"tracks.{track}.views"), read("teachers")
     folder = Path(f"data/{track}/inputs")
-    checkpoints = {row.checkpoint for row in teachers.values() if row.track == track}
+    own = [row for row in teachers.values() if row.track == track]
+    starts = {start for row in own for start in row.starts}
     named = {
         "corpus": files(corpus),
         "questions": [getattr(fewshot, name, None) for name in ("authored", "librisqa")],
         "responses": [views.responses],
-        "checkpoint": sorted(checkpoints - {f"checkpoints/{track}"}),  # a dependency by itself
+        "checkpoint": sorted(starts - {f"checkpoints/{track}"}),  # a dependency by itself
     }
     whole = [getattr(corpus, name, None) for name in ("root", "path")]  # also where nothing is
     check_copy(filter(None, [*whole, *(path for targets in named.values() for path in targets)]))

@@ -1,4 +1,6 @@
-"""Fine-tune the top of a teacher on labelled items, from stored states of its last frozen layer."""
+"""Tune a teacher on labelled items: the top of a checkpoint, from stored states of its last frozen
+layer, or all of a network, from log-mel.
+"""
 
 from declared import curves, digest, read, run, scratch  # isort: skip
 
@@ -28,7 +30,7 @@ def teacher(key: str) -> dict[str, float]:
     seconds = tune(
         params,
         task,
-        Recordings(read_manifest(manifest), views, seed),
+        Recordings(read_manifest(manifest), views, seed, params.sample_rate),
         items.read(table, params.data),
         items.read(table, "validation"),
         seed,
@@ -43,4 +45,4 @@ def teacher(key: str) -> dict[str, float]:
 
 if __name__ == "__main__":
     # two on any machine: how many share a batch moves the last digits of a result
-    run(teacher, "teachers", accelerator.ranks(on_cpu=2))
+    run(teacher, "teachers", lambda row: accelerator.ranks(row.processes, on_cpu=2))

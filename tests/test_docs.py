@@ -148,6 +148,15 @@ print(term(Some(pooled=torch.tensor([[5.0, 0.0], [2.0, 0.0]])), batch).item())
     assert float(own.run(f"{sys.executable} -", used)) == pytest.approx(0.5)
 
 
+def test_two_networks_are_added_as_teachers_as_described(tmp_path: Path):
+    own = Copy(tmp_path)
+    listed = own.follow(section("A teacher")).split()
+    content = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    assert parse(content).teachers["finer"].features.n_mels == 128
+    stages = ("teacher@finer", "cache@wide", "distill@scenes-kd_two")
+    assert set(stages) <= {one.split(":")[-1] for one in listed}
+
+
 # the ablations of README and of docs/experiments.md
 
 PAGES = ("README.md", "README.zh-CN.md", "docs/experiments.md", "docs/experiments.zh-CN.md")

@@ -72,7 +72,20 @@ def test_every_value_stands_in_the_file(content):
          ["recipes.listening-hard", "begin with its track, scenes-"]),
         ("teachers.listening.track", "asr",
          ["teachers.listening.track='asr'", "['listening', 'scenes']"]),
-        ("teachers.listening.track", "scenes", ["tracks.listening: needs one teacher"]),
+        ("teachers.listening.track", "scenes", ["tracks.listening: needs a teacher"]),
+        ("recipes.scenes-kd.teachers", ["scene"],
+         ["recipes.scenes-kd.teachers: 'scene'", "one of its track's: ['scenes']"]),
+        ("recipes.scenes-kd.teachers", ["listening"],
+         ["recipes.scenes-kd.teachers: 'listening'", "one of its track's: ['scenes']"]),
+        ("recipes.scenes-kd.teachers", ["scenes", "scenes"], ["'scenes' is there twice"]),
+        ("recipes.scenes-kd.teachers", [],
+         ["recipes.scenes-kd.teachers=[]", "terms ['kd'] need", "['scenes']"]),
+        ("recipes.scenes-hard.teachers", ["scenes"],
+         ["recipes.scenes-hard.teachers=['scenes']", "write []"]),
+        ("recipes.scenes-hard.needs", "cache",
+         ["recipes.scenes-hard.needs='cache'", "'manifest.parquet' for teachers=[]"]),
+        ("recipes.scenes-kd.needs", "cache",
+         ["recipes.scenes-kd.needs='cache'", "'cache/scenes' for teachers=['scenes']"]),
         ("tracks.scenes.task", "sing", ["tracks.scenes", "task='sing'", "choice, classes"]),
         (f"{TRACK}.fewshot.questions", 11,
          ["fewshot.questions=11", "at most", f"{TRACK}.corpus.passages.fewshot=10"]),
@@ -155,6 +168,27 @@ def test_one_line_names_key_value_and_range(content, key, value, told):
     message = str(raised.value)
     assert "\n" not in message and message.startswith("params.yaml: ")
     assert [part for part in told if part not in message] == []
+
+
+def test_several_teachers_can_teach_logits_and_no_other_signal(content):
+    content["teachers"]["more"] = content["teachers"]["scenes"] | {"control": False}
+    content["recipes"]["scenes-kd"] |= {"teachers": ["scenes", "more"], "needs": "cache"}
+    gains = content["tracks"]["scenes"]["evaluate"]["gains"]
+    gains += ["kd_vs_kd_teachers", "kd_teachers_vs_teacher_more"]
+    parse(content)
+    content["recipes"]["scenes-kd"]["terms"]["feature"] = {"weight": 0.1}
+    told = r"scenes-kd.terms.feature learns from one teacher, there are \['scenes', 'more'\]"
+    with pytest.raises(ParameterError, match=told):
+        parse(content)
+    del content["recipes"]["scenes-kd"]["terms"]["feature"]
+    content["teachers"]["more"]["auxiliary"] = False
+    layered = content["recipes"]["scenes-layered"]
+    layered |= {"teachers": ["more"], "needs": "cache/more"}
+    told = r"scenes-layered.terms.\w+ learns from one teacher with auxiliary, there are \[\]"
+    with pytest.raises(ParameterError, match=told):
+        parse(content)
+    layered |= {"teachers": ["scenes", "more"], "needs": "cache"}  # layers of the one that has them
+    parse(content)
 
 
 def test_mixup_adds_powers(content):

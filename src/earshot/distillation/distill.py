@@ -17,7 +17,7 @@ from earshot.models.students import STUDENTS
 from earshot.params import Distill, Recipe, Student
 from earshot.tables.items import Item
 from earshot.tables.sequences import Store
-from earshot.tables.signals import Signals
+from earshot.tables.signals import Averaged, Signals
 from earshot.tasks.task import Task
 from earshot.training.batches import Batch, Loader
 from earshot.training.loop import OnEpoch, Trainer, predict, validate
@@ -64,7 +64,7 @@ class Distillation:
         mel: Store,
         items: Sequence[Item],
         validation: Sequence[Item],
-        signals: Signals,
+        signals: Signals | Averaged,
         seed: int,
         scratch: Path,
         on_epoch: OnEpoch,

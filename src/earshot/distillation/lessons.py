@@ -11,7 +11,7 @@ import torch
 from earshot.models.heads import ABSENT
 from earshot.params import Augment
 from earshot.tables.items import Item
-from earshot.tables.signals import Signals
+from earshot.tables.signals import Averaged, Signals
 from earshot.training import routing
 from earshot.training.augment import augment_batch
 from earshot.training.batches import Batch, pad_frames
@@ -19,7 +19,9 @@ from earshot.training.batches import Batch, pad_frames
 AS_IT_IS = Augment()
 
 
-def lesson(batch: Batch, signals: Signals, names: Iterable[str]) -> dict[str, torch.Tensor]:
+def lesson(
+    batch: Batch, signals: Signals | Averaged, names: Iterable[str]
+) -> dict[str, torch.Tensor]:
     """Return the named signals for a batch, float32, by item id and view.
 
     `logits` are `(N, C)`, of an absent option −1e4; `front` `(B, U, D)` comes with `front_lengths`
@@ -38,7 +40,7 @@ def lesson(batch: Batch, signals: Signals, names: Iterable[str]) -> dict[str, to
     return tensors
 
 
-def _fronts(batch: Batch, signals: Signals) -> list[np.ndarray]:
+def _fronts(batch: Batch, signals: Signals | Averaged) -> list[np.ndarray]:
     """Return the front-end frames `(U, D)` of each passage."""
     first: dict[int, int] = {}  # passage → its first item
     for row, passage in enumerate(batch.passage.tolist()):
@@ -47,12 +49,12 @@ def _fronts(batch: Batch, signals: Signals) -> list[np.ndarray]:
     return [front(signals, batch.items[row], batch.views[row]) for row in rows]
 
 
-def front(signals: Signals, item: Item, view: int = 0) -> np.ndarray:
+def front(signals: Signals | Averaged, item: Item, view: int = 0) -> np.ndarray:
     """Return the front-end frames `(U, D)` of an item's utterances, end to end."""
     return np.concatenate([signals["front", utterance, view] for utterance in item.utterances])
 
 
-def mean_frame(signals: Signals, items: Sequence[Item]) -> torch.Tensor:
+def mean_frame(signals: Signals | Averaged, items: Sequence[Item]) -> torch.Tensor:
     """Return the mean `(D,)` of the front-end frames over items, in view 0."""
     means = [front(signals, item).astype(np.float32).mean(0) for item in items]
     return torch.from_numpy(np.mean(means, 0))
@@ -82,7 +84,10 @@ SHAPES = {
 
 
 def with_lessons(
-    batches: Iterable[Batch], signals: Signals, names: Sequence[str], augment: Augment = AS_IT_IS
+    batches: Iterable[Batch],
+    signals: Signals | Averaged,
+    names: Sequence[str],
+    augment: Augment = AS_IT_IS,
 ) -> Iterator[Batch]:
     """Attach the teacher's signals to batches, and change both as `augment` says."""
     for batch in batches:

@@ -15,6 +15,7 @@ from earshot.params import Student
 from earshot.runtime.progress import track, workers
 from earshot.tables.items import Item
 from earshot.tables.sequences import Store
+from earshot.tasks.options import SMALLEST
 from earshot.tasks.task import Task
 from earshot.training.batches import Audio, Loader, by_audio
 from earshot.training.loop import predict as predict_items
@@ -65,6 +66,18 @@ def file_answers(
                 rows = zip(about, probabilities, strict=True)
                 of_student |= {item.id: row[: len(item.options)] for item, row in rows}
     return answers
+
+
+def mean_of_logits(teachers: Sequence[Answers]) -> Answers:
+    """Return what teachers answer together: probabilities from the mean of their logits.
+
+    Logits are log-probabilities up to a constant an item, and the softmax takes that out.
+    """
+    logs = {
+        id: np.mean([np.log(np.maximum(one[id], SMALLEST)) for one in teachers], axis=0)
+        for id in teachers[0]
+    }
+    return {id: predict.softmax(log) for id, log in logs.items()}
 
 
 def shipped(validation: dict[str, dict[str, float]]) -> tuple[str, int]:

@@ -14,11 +14,11 @@ from earshot import predict
 from earshot.evaluation import counters
 from earshot.export import size
 from earshot.models.students import load_student
-from earshot.models.wav2vec2 import Teacher
 from earshot.params import Evaluate, Features, Limits, Student
 from earshot.runtime.files import atomic
 from earshot.tables.items import Item
 from earshot.tasks.task import Task
+from earshot.teacher.kinds import AnyTeacher
 from earshot.training.batches import collate
 from earshot.training.output import run
 
@@ -108,9 +108,11 @@ def file_latencies(files: Sequence[Path], item: Item, settings: Evaluate) -> lis
     return _timed(calls, settings.latency_clips)
 
 
-def teacher_costs(name: str, teacher: Teacher, task: Task, item: Item, settings: Evaluate) -> Bill:
+def teacher_costs(
+    name: str, teacher: AnyTeacher, task: Task, item: Item, settings: Evaluate
+) -> Bill:
     """Return parameters, MACs and bytes (float32) of the teacher, and its latency."""
-    samples = _noise(settings.reference_seconds, 16_000)
+    samples = _noise(settings.reference_seconds, teacher.sample_rate)
 
     @torch.inference_mode()
     def respond() -> None:

@@ -18,12 +18,12 @@ from earshot.evaluation.ask import file_answers
 from earshot.evaluation.metrics import Answers
 from earshot.features import conditions
 from earshot.features.recordings import Change, Recordings
-from earshot.models.wav2vec2 import Teacher
 from earshot.params import Evaluate
 from earshot.runtime.progress import track
 from earshot.tables.items import Item
 from earshot.tasks.task import Task
 from earshot.teacher.ask import answers as teacher_answers
+from earshot.teacher.kinds import AnyTeacher
 from earshot.training.batches import by_audio
 
 CLEAN = "clean"
@@ -100,7 +100,7 @@ def some(items: Sequence[Item], passages: int | None, seed: int) -> list[Item]:
 
 
 def answers(
-    teacher: Teacher,
+    teacher: AnyTeacher,
     task: Task,
     files: Mapping[str, Path],
     items: Sequence[Item],
@@ -110,7 +110,8 @@ def answers(
     """Return, for each condition of `TESTS`, the answers of the teacher and of each ONNX file."""
     found = {}
     for name, change in track(TESTS.items(), "robustness", total=len(TESTS), unit="condition"):
-        recordings = Recordings(manifest, seed=seed, change=change)
+        rate = teacher.sample_rate
+        recordings = Recordings(manifest, seed=seed, sample_rate=rate, change=change)
         given = file_answers(list(files.values()), items, manifest, seed, change)
         found[name] = dict(zip(files, given, strict=True))
         found[name]["teacher"] = teacher_answers(teacher, task, recordings, items)
@@ -118,7 +119,7 @@ def answers(
 
 
 def measure(
-    listener: tuple[Teacher, Task],
+    listener: tuple[AnyTeacher, Task],
     files: Mapping[str, Path],
     clean: Mapping[str, Answers],
     items: Sequence[Item],

@@ -187,8 +187,13 @@ class Teacher(nn.Module):
                 f"teacher.tuned_layers={params.tuned_layers} must be at most {len(layers)}, "
                 "the layers it has"
             )
+        self.tuned_layers = params.tuned_layers
         self.frozen_layers = len(layers) - params.tuned_layers
-        self.width = self.backbone.config.hidden_size
+        self.width = self.input_width = self.backbone.config.hidden_size
+        self.sample_rate = SAMPLE_RATE
+        self.strides = [1] * len(layers)  # stored frames to one of a layer
+        self.source = {"checkpoint": params.checkpoint, "revision": params.revision or ""}
+        self.source["tuned_layers"] = params.tuned_layers
         self.head = task.head(self.width)
         heads = layers if params.auxiliary else ()
         self.auxiliary = nn.ModuleList(nn.Linear(self.width, len(task.labels)) for _ in heads)
@@ -249,6 +254,27 @@ class Teacher(nn.Module):
         if self.backbone.config.do_stable_layer_norm:
             outputs[-1] = encoder.layer_norm(outputs[-1])
         return masked_mean(outputs[-1], lengths), outputs
+
+    def whole(
+        self, hidden: torch.Tensor, lengths: torch.Tensor, passages: Sequence[Sequence[Lower]]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the last layer's mean over time `(B, D)`, and every layer that there is, float32.
+
+        As `encode`, and below the tuned layers those frozen ones that `passages` keep, of each
+        passage's utterances. The lowest comes first, the last one last.
+        """
+        place = accelerator.where(self)
+        frozen = []
+        for layer in range(1, len(passages[0][0].states) - 1):
+            states = [torch.cat([lower.states[layer] for lower in one]) for one in passages]
+            padded = nn.utils.rnn.pad_sequence(states, batch_first=True)  # (B, T, D)
+            frozen.append(accelerator.put(padded, place))
+        with accelerator.autocast(self):
+            _, outputs = self.encode(hidden, lengths)
+        # The first is the input of the tuned part: the last frozen layer, if there is one.
+        tuned = convert_to_fp32(outputs if self.frozen_layers else outputs[1:])
+        layers = [*frozen, *tuned]
+        return masked_mean(layers[-1], lengths), layers
 
     def pool(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the mean over time `(B, D)` of the last layer."""

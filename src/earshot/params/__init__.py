@@ -4,6 +4,7 @@ Every key is declared here once, with its range. An unknown key, a wrong type or
 raises ParameterError: one line that names the key, the value and what is allowed.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -26,20 +27,27 @@ from earshot.params.data import (
 )
 from earshot.params.experiments import Guard, Range, Search, Sweep
 from earshot.params.models import (
+    TAG,
+    TEACHERS,
+    AnyTeacher,
     BiLSTM,
     Cache,
     CPMobile,
     CTCPretrain,
     HubertPretrain,
+    Image,
     Iteration,
     MobileNet,
+    NetworkTeacher,
     Pretrain,
     Student,
     Teacher,
     Text,
+    teacher_models,
     text_of,
 )
 from earshot.params.recipes import (
+    AVERAGED,
     KD,
     QAT,
     Augment,
@@ -53,6 +61,7 @@ from earshot.params.recipes import (
     Recipe,
     Roll,
     Terms,
+    needs_of,
 )
 from earshot.params.section import Count, Positive, Section, Share, Split, Weight
 from earshot.params.views import Conditions, Views
@@ -163,7 +172,7 @@ class Params(Section):
     seed: Annotated[int, Field(ge=0)]
     engine: Literal["local", "ray"] = "local"
     tracks: dict[str, Track] = Field(min_length=1)
-    teachers: dict[str, Teacher] = Field(min_length=1)
+    teachers: dict[str, AnyTeacher] = Field(min_length=1)
     recipes: dict[str, Recipe] = Field(min_length=1)
     sweep: Sweep | None = None
     search: Search | None = None
@@ -192,7 +201,7 @@ class Params(Section):
                 raise ValueError(f"{name}.recipe={section.recipe!r} must be one of {known}")
         return self
 
-    def teachers_of(self, track: str) -> dict[str, Teacher]:
+    def teachers_of(self, track: str) -> dict[str, AnyTeacher]:
         """Return the teachers of a track, by key."""
         return {key: row for key, row in self.teachers.items() if row.track == track}
 
@@ -203,38 +212,33 @@ class Params(Section):
 
     def _check_teachers(self, name: str, track: Track) -> None:
         teachers = self.teachers_of(name)
-        if len(teachers) != 1:
-            raise ValueError(
-                f"tracks.{name}: needs one teacher, teachers with this track: {sorted(teachers)}"
-            )
+        if not teachers:
+            raise ValueError(f"tracks.{name}: needs a teacher, and none in teachers has this track")
         for key, teacher in teachers.items():
             if (teacher.text is not None) != TASKS[track.task].reads:
                 raise ValueError(f"teachers.{key}: {_reading('teacher', track.task)}")
+            if isinstance(teacher, NetworkTeacher):
+                own = f"teachers.{key}"
+                _check_mixup(own, teacher.augment, track.task, own, teacher.features)
+                _check_layers(own, teacher.network, name, track.cache)
             if teacher.auxiliary and TASKS[track.task].reads:
                 raise ValueError(
                     f"teachers.{key}.auxiliary: the heads of layers read no options, "
                     f"as task={track.task!r} wants"
                 )
-            if track.cache.layered and not teacher.auxiliary:
-                raise ValueError(
-                    f"tracks.{name}.cache.layered needs teachers.{key}.auxiliary: "
-                    "the heads whose logits it keeps"
-                )
+        if track.cache.layered and not any(one.auxiliary for one in teachers.values()):
+            able = " or ".join(f"teachers.{key}.auxiliary" for key in teachers)
+            raise ValueError(
+                f"tracks.{name}.cache.layered needs {able}: the heads whose logits it keeps"
+            )
 
     def _check_recipes(self, name: str, track: Track) -> None:
         for short, recipe in self.recipes_of(name).items():
             key = f"recipes.{name}-{short}"
+            _check_taught(key, recipe, self.teachers_of(name))
             if (recipe.terms.front or recipe.terms.layered) and not track.cache.layered:
                 raise ValueError(f"{key}.terms: front and layered need tracks.{name}.cache.layered")
-            if recipe.augment.mixup and TASKS[track.task].reads:
-                raise ValueError(
-                    f"{key}.augment.mixup: task={track.task!r} asks several items of a clip"
-                )
-            if recipe.augment.mixup and track.features.norm != "none":
-                raise ValueError(
-                    f"{key}.augment.mixup adds powers; tracks.{name}.features.norm="
-                    f"{track.features.norm!r} must be 'none'"
-                )
+            _check_mixup(key, recipe.augment, track.task, f"tracks.{name}", track.features)
             if recipe.qat and isinstance(track.student, BiLSTM):
                 raise ValueError(f"{key}.qat: a bilstm is quantized dynamically; leave qat out")
 
@@ -245,10 +249,10 @@ class Params(Section):
                 f"tracks.{name}.evaluate.recipes={sorted(evaluate.recipes)} must be the recipes "
                 f"of the track: {sorted(recipes)}"
             )
-        controls = (
-            ["teacher_scratch"] if any(t.control for t in self.teachers_of(name).values()) else []
-        )
-        models = sorted([*recipes, "teacher", *controls])
+        teachers = teacher_models(self.teachers, name)
+        controls = [f"{m}_scratch" for key, m in teachers.items() if self.teachers[key].control]
+        means = [f"{one}_teachers" for one, row in recipes.items() if len(row.teachers) > 1]
+        models = sorted([*recipes, *teachers.values(), *controls, *means])
         for gain in evaluate.gains:
             if gain.count("_vs_") != 1 or not set(gain.split("_vs_")) <= set(models):
                 raise ValueError(
@@ -264,13 +268,65 @@ class Params(Section):
                 )
 
 
+def _check_mixup(key: str, augment: Augment, task: str, owner: str, features: Features) -> None:
+    """Raise ValueError where `augment` of `key` mixes what cannot be; `owner` has the features."""
+    if augment.mixup and TASKS[task].reads:
+        raise ValueError(f"{key}.augment.mixup: task={task!r} asks several items of a clip")
+    if augment.mixup and features.norm != "none":
+        raise ValueError(
+            f"{key}.augment.mixup adds powers; {owner}.features.norm={features.norm!r} "
+            "must be 'none'"
+        )
+
+
+def _check_layers(key: str, network: Student, name: str, cache: Cache) -> None:
+    """Raise ValueError where a network lacks a layer that the cache of its track keeps."""
+    if isinstance(network, BiLSTM) and max(cache.layers) < network.layers:
+        return
+    if max(cache.layers) > 0:
+        raise ValueError(
+            f"tracks.{name}.cache.layers={cache.layers} must be [0], the pooled vector, for {key}: "
+            "its stages differ in width, or are fewer"
+        )
+
+
+def _check_taught(key: str, recipe: Recipe, teachers: Mapping[str, AnyTeacher]) -> None:
+    """Raise ValueError where a recipe's teachers cannot teach its terms, or `needs` is not theirs.
+
+    `teachers` are those of its track.
+    """
+    named, known, taught = recipe.teachers, list(teachers), recipe.taught()
+    for teacher in named:
+        if teacher not in teachers:
+            raise ValueError(f"{key}.teachers: {teacher!r} must be one of its track's: {known}")
+        if named.count(teacher) > 1:
+            raise ValueError(f"{key}.teachers={named}: {teacher!r} is there twice")
+    if taught and not named:
+        raise ValueError(f"{key}.teachers=[]: its terms {taught} need one, or several, of {known}")
+    if named and not taught:
+        raise ValueError(f"{key}.teachers={named}: none of its terms learns from one; write []")
+    for term in set(taught) - AVERAGED:
+        layers = term in ("front", "layered")
+        able = [one for one in named if teachers[one].auxiliary or not layers]
+        if len(able) != 1:
+            wanted = "one teacher with auxiliary" if layers else "one teacher"
+            raise ValueError(
+                f"{key}.terms.{term} learns from {wanted}, there are {able} in teachers={named}"
+            )
+    if recipe.needs != needs_of(named):
+        raise ValueError(
+            f"{key}.needs={recipe.needs!r} must be {needs_of(named)!r} for teachers={named}"
+        )
+
+
 # What tells one kind of section from another stands in its key's place in pydantic's errors, not in
 # params.yaml.
 _KINDS = {
     *("synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest"),
     *("ctc", "hubert"),
     *("generated", "authored", "librisqa", "labels"),
-    *("bilstm", "mobilenet", "cp_mobile"),
+    *("bilstm", "mobilenet", "cp_mobile", "image"),
+    *map(TAG.format, TEACHERS),
 }
 
 

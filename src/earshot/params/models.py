@@ -1,10 +1,13 @@
 """Who teaches and who learns: pretraining, teacher, cache, students."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from earshot.params.section import Count, Positive, Section, Weight
+from earshot.params.data import Features
+from earshot.params.recipes import Augment
+from earshot.params.section import Count, Positive, Section, Share, Weight
 
 
 class Text(Section):
@@ -106,6 +109,25 @@ class Teacher(Section):
     control: bool = False
     text: Text | None = None
 
+    # What training its top does not vary; a batch may be shared by processes.
+    schedule: ClassVar[str] = "cosine"
+    warmup: ClassVar[float] = 0.05
+    weight_decay: ClassVar[float] = 0.0
+    augment: ClassVar[Augment] = Augment()
+    processes: ClassVar[int | None] = None
+    sample_rate: ClassVar[int] = 16_000
+
+    @property
+    def starts(self) -> list[str]:
+        """Return what it begins with: a folder, or a hub id."""
+        return [self.checkpoint]
+
+
+def teacher_models(teachers: Mapping[str, Section], track: str) -> dict[str, str]:
+    """Return what results call the teachers of a track, by key: the first is `teacher`."""
+    keys = [key for key, row in teachers.items() if row.track == track]
+    return {key: f"teacher_{key}" if place else "teacher" for place, key in enumerate(keys)}
+
 
 class Cache(Section):
     """Which pooled teacher layers are kept (counted from the top: 0 is the last), and passages per
@@ -174,6 +196,95 @@ class CPMobile(Section):
 
 
 Student = Annotated[BiLSTM | MobileNet | CPMobile, Field(discriminator="name")]
+
+
+class Image(Section):
+    """An image network of the transformers library, EfficientNet or MobileNetV2, with log-mel for a
+    picture.
+
+    `checkpoint` is a local folder, or a hub id with its commit as `revision`; without `pretrained`
+    it gives the architecture alone. `cache` is the folder of fetched checkpoints, `momentum` the
+    weight of a batch in the batch norms' running mean. Big for a device, it only teaches.
+    """
+
+    name: Literal["image"]
+    checkpoint: str
+    revision: str | None = None
+    cache: str | None = None
+    pretrained: bool = True
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class NetworkTeacher(Section):
+    """A teacher that is a network on log-mel of its own, any student's or an image network, trained
+    on labels as a student is.
+
+    `network` is its section, as `student` of a track; `features` its front end, which need not be
+    the students'. It begins at random, or with `weights`, a safetensors file of such a network;
+    with `epochs: 0` it stays as it is. `data` names the labelled items it may see. Batch norms want
+    whole batches, so one process trains it.
+    """
+
+    track: str
+    network: Annotated[BiLSTM | MobileNet | CPMobile | Image, Field(discriminator="name")]
+    features: Features
+    weights: str | None = None
+    data: Literal["teacher", "fewshot"] = "fewshot"
+    epochs: Annotated[int, Field(ge=0)]
+    batch: Count = 32
+    learning_rate: Positive = 3e-3
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: Share = 0.05
+    weight_decay: Weight = 0.0
+    augment: Augment = Augment()
+
+    # Its stages have no heads of their own, and nothing was pretrained.
+    auxiliary: ClassVar[bool] = False
+    control: ClassVar[bool] = False
+    processes: ClassVar[int | None] = 1
+
+    @property
+    def starts(self) -> list[str]:
+        """Return the files, folders or hub ids that it begins with."""
+        named = (self.weights, getattr(self.network, "checkpoint", None))
+        return [one for one in named if one is not None]
+
+    @property
+    def sample_rate(self) -> int:
+        """Return the rate of the samples that its front end takes, in Hz."""
+        return self.features.sample_rate
+
+    @property
+    def text(self) -> Text | None:
+        """Return how it reads texts; None where it reads none."""
+        return text_of(self.network)
+
+    @model_validator(mode="after")
+    def _knows_something(self) -> "NetworkTeacher":
+        if not self.epochs and self.weights is None:  # a new head at least
+            raise ValueError("epochs=0 without weights: it would know nothing; give either")
+        return self
+
+
+TEACHERS = {"checkpoint": Teacher, "network": NetworkTeacher}  # by the key that only they have
+TAG = "a teacher with {}"  # stands in pydantic's errors, and is left out of ours
+
+
+def _kind(row: Any) -> str | None:
+    """Return which kind of teacher a row is, by the keys that it has."""
+    keys = row if isinstance(row, Mapping) else type(row).model_fields
+    return next((TAG.format(key) for key in TEACHERS if key in keys), None)
+
+
+AnyTeacher = Annotated[
+    Annotated[Teacher, Tag(TAG.format("checkpoint"))]
+    | Annotated[NetworkTeacher, Tag(TAG.format("network"))],
+    Discriminator(
+        _kind,
+        custom_error_type="teacher",
+        custom_error_message=f"one of {' or '.join(TEACHERS)} must be given",
+    ),
+]
 
 
 def text_of(student: Student) -> Text | None:

@@ -1,5 +1,6 @@
 """How a student learns: the terms it minimises, its input, for how long."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -127,15 +128,40 @@ class QAT(Section):
     learning_rate: Positive = 1e-4
 
 
+# Terms that learn from labels alone, and those that several teachers' mean can teach. Any other
+# learns from the one teacher that has what it reads.
+LABELS, AVERAGED = {"ce"}, {"kd"}
+
+
+def needs_of(teachers: Sequence[str]) -> str:
+    """Return what DVC must have ready, below the track's data, for students of these teachers.
+
+    dvc.yaml takes in no lists. So of one teacher it is the cache, of several the caches of all
+    that the track has, and of none a table that is there long before.
+    """
+    names = {0: "manifest.parquet", 1: "cache/" + "".join(teachers)}
+    return names.get(len(teachers), "cache")
+
+
 class Recipe(Section):
-    """One way to train a track's student: on which items, with which terms, for how long."""
+    """One way to train a track's student: on which items, with which terms, for how long.
+
+    `teachers` names those that its terms learn from: none, or several, whose logits are averaged.
+    `needs` is what follows from that for DVC (`needs_of`).
+    """
 
     track: str
+    teachers: list[str] = []
+    needs: str = needs_of([])
     data: list[Literal["fewshot", "pool"]] = Field(min_length=1)
     epochs: Count
     terms: Terms
     augment: Augment = Augment()
     qat: QAT | None = None
+
+    def taught(self) -> list[str]:
+        """Return the terms that learn from a teacher."""
+        return [name for name, term in self.terms if term is not None and name not in LABELS]
 
     @model_validator(mode="after")
     def _pool_needs_teacher(self) -> "Recipe":

@@ -19,6 +19,7 @@ from earshot.tables.items import Item
 from earshot.tables.sequences import Store, StoreError
 
 INDEX = "index.json"
+TAUGHT = "teachers.json"  # beside students: who taught them
 # float32 where losses subtract large numbers; half of that where they look at directions
 DTYPES = {
     "logits": "float32",  # (C, 1) of an item
@@ -65,6 +66,33 @@ def _keys(
         yield from product(ids, _views(item, views))
 
 
+def made_by(folder: Path) -> str:
+    """Return the identity of the teacher whose signals lie in `folder`."""
+    return _index(folder)["teacher"]
+
+
+def _index(folder: Path) -> dict:
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        return {name: index[name] for name in ("teacher", "key", "signals")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SignalError(f"{folder}: incomplete cache, no readable {INDEX} in it") from None
+
+
+def check_taught(students: Path, teachers: Path) -> list[str]:
+    """Return the teachers that taught the students in a folder, as its `teachers.json` says.
+
+    SignalError names one that is not there in `teachers` as it was then.
+    """
+    taught = json.loads((students / TAUGHT).read_text())
+    for teacher, was in taught.items():
+        if not (teachers / teacher).is_dir() or identity(teachers / teacher) != was:
+            raise SignalError(
+                f"{students}: taught by another {teacher} than there is now; run `dvc repro`"
+            )
+    return list(taught)
+
+
 def write_index(folder: Path, teacher: str, whole: str) -> None:
     """Write what makes the stores of a folder a cache: whose, for what, and their checksums."""
     checksums = {file.stem: sha256(file) for file in sorted(folder.glob("*.parquet"))}
@@ -99,15 +127,13 @@ class Signals:
         settings: dict,
         views: Mapping[str, Sequence[int]],
     ):
-        try:
-            index = json.loads((folder / INDEX).read_text())
-            made_by, made_for, stores = (index[name] for name in ("teacher", "key", "signals"))
-        except (OSError, ValueError, KeyError, TypeError):
-            raise SignalError(f"{folder}: incomplete cache, no readable {INDEX} in it") from None
-        if made_by != teacher:
+        index = _index(folder)
+        stores = index["signals"]
+        if index["teacher"] != teacher:
             raise SignalError(f"{folder}: stale cache, made by another teacher than there is now")
-        if made_for != key(items, teacher, settings, views):
+        if index["key"] != key(items, teacher, settings, views):
             raise SignalError(f"{folder}: stale cache, made for other items, views or settings")
+        self.names = frozenset(stores)
         self._places: dict[tuple[str, str, int], _Place] = {}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is
         for signal, checksum in stores.items():
@@ -145,3 +171,31 @@ class Signals:
         offset, dtype, shape = self._places[key]
         content = os.pread(self._file.fileno(), dtype.itemsize * shape[0] * shape[1], offset)
         return np.frombuffer(bytearray(content), dtype).reshape(shape)  # writable, as torch wants
+
+
+class Averaged:
+    """Several teachers' signals as those of one: the mean of their logits, and what one alone has.
+
+    z̄ = (1/K) Σₖ zₖ over K teachers, before the softmax: softmax(z̄) is the geometric mean of their
+    probabilities, made to sum to one. DCASE's ensembles teach so: "logits from teachers are
+    averaged to generate soft targets", and one of them is chosen for features (Li et al. 2025,
+    arXiv 2507.19557). What makes good members: Morocutti et al. 2023, arXiv 2503.11363.
+
+    Frames and vectors of different networks have no units in common; SignalError names a signal
+    other than logits that several have, or none.
+    """
+
+    def __init__(self, teachers: Mapping[str, Signals]):
+        self._teachers = teachers
+
+    def __getitem__(self, key: tuple[str, str, int]) -> np.ndarray:
+        """Return the array `(T, W)` of (signal, id, view); KeyError where a teacher has none."""
+        signal = key[0]
+        having = [name for name, of in self._teachers.items() if signal in of.names]
+        if len(having) == 1:
+            return self._teachers[having[0]][key]
+        if signal != "logits" or not having:
+            who = f"several have it, {having}" if having else f"none of {list(self._teachers)} has"
+            raise SignalError(f"signal {signal!r} must come from one teacher: {who}")
+        logits = [self._teachers[name][key] for name in having]  # (C, 1) each
+        return np.mean(logits, axis=0, dtype=np.float64).astype(np.float32)

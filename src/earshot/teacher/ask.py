@@ -10,20 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from accelerate.utils import convert_to_fp32
-from torch import nn
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
 from earshot.models.heads import Encoded, masked_mean
 from earshot.models.wav2vec2 import Lower, Teacher
+from earshot.params import AnyTeacher as TeacherParams
 from earshot.params import Cache
-from earshot.params import Teacher as TeacherParams
 from earshot.runtime.progress import chunks
 from earshot.tables.items import Item
 from earshot.tables.sequences import Row
 from earshot.tasks.task import Task
 from earshot.teacher.frozen import frozen_states
+from earshot.teacher.kinds import AnyTeacher
 from earshot.teacher.saved import load
 from earshot.training import routing
 from earshot.training.batches import Audio, Batch, Group, by_audio, collate, common_views
@@ -50,7 +49,7 @@ class Asked(NamedTuple):
 
 
 def asked(
-    teacher: Teacher,
+    teacher: AnyTeacher,
     task: Task,
     recordings: Recordings,
     groups: Iterable[Group],
@@ -65,24 +64,14 @@ def asked(
         yield Asked(collate(some, last, task), passages, some)
 
 
-def run_whole(teacher: Teacher, task: Task, some: Asked) -> tuple[Batch, Output]:
+def run_whole(teacher: AnyTeacher, task: Task, some: Asked) -> tuple[Batch, Output]:
     """Return the batch where the teacher is, and there its output with the layers that were kept.
 
     The lowest comes first, the tuned ones last.
     """
-    place = accelerator.where(teacher)
-    batch = accelerator.put(some.batch, place)
-    frozen = []
-    for layer in range(1, len(some.passages[0][0].states) - 1):
-        states = [torch.cat([lower.states[layer] for lower in one]) for one in some.passages]
-        padded = nn.utils.rnn.pad_sequence(states, batch_first=True)  # (B, T, D)
-        frozen.append(accelerator.put(padded, place))
-    with accelerator.autocast(teacher):
-        _, outputs = teacher.encode(batch.sequences, batch.lengths)
-    # The first is the input of the tuned part: the last frozen layer, if there is one.
-    tuned = convert_to_fp32(outputs if teacher.frozen_layers else outputs[1:])
-    layers = [*frozen, *tuned]
-    pooled = masked_mean(layers[-1], batch.lengths)[batch.passage]  # (B, D) → (N, D)
+    batch = accelerator.put(some.batch, accelerator.where(teacher))
+    pooled, layers = teacher.whole(batch.sequences, batch.lengths, some.passages)
+    pooled = pooled[batch.passage]  # (B, D) → (N, D)
     real = teacher.real(batch.sequences, batch.lengths)
     logits = task.logits(teacher.head, Encoded(pooled, layers, real, batch.passage), batch)
     return batch, Output(logits, pooled, layers)
@@ -90,26 +79,36 @@ def run_whole(teacher: Teacher, task: Task, some: Asked) -> tuple[Batch, Output]
 
 @torch.inference_mode()
 def signals(
-    teacher: Teacher,
+    teacher: AnyTeacher,
     task: Task,
     recordings: Recordings,
     params: Cache,
     groups: Iterable[Group],
 ) -> Iterator[Rows]:
     """Yield batch by batch what `teacher.cache` keeps: rows by signal."""
-    tuned = len(teacher.backbone.encoder.layers) - teacher.frozen_layers
-    whole = params.layered or max(params.layers) > tuned
+    layered = params.layered and len(teacher.auxiliary) > 0
+    whole = layered or max(params.layers) > teacher.tuned_layers
     with accelerator.hosting(teacher):
         for some in asked(teacher, task, recordings, groups, whole):
             batch, output = run_whole(teacher, task, some)
-            kept = [output.layers[-1 - layer] for layer in params.layers]
-            means = [masked_mean(layer, batch.lengths) for layer in kept]  # (B, D) each
             rows = task.signals(output, batch)
-            rows["hidden"] = _by_item(batch, torch.stack(means, 1))  # (B, kept, D)
-            if params.layered:
+            means = [_mean(teacher, output, batch, layer) for layer in params.layers]  # (N, D) each
+            rows["hidden"] = _rows(batch, torch.stack(means, 1))  # (N, kept, D)
+            if layered:
                 rows |= _layered(teacher, batch, output)
                 rows["front"] = _front(some)
             yield rows
+
+
+def _mean(teacher: AnyTeacher, output: Output, batch: Batch, layer: int) -> torch.Tensor:
+    """Return the mean over time `(N, D)` of a layer counted from the top, for each item.
+
+    Of the last it is what the head reads.
+    """
+    if layer == 0:
+        return output.pooled
+    lengths = -(-batch.lengths // teacher.strides[-1 - layer])
+    return masked_mean(output.layers[-1 - layer], lengths)[batch.passage]
 
 
 def _layered(teacher: Teacher, batch: Batch, output: Output) -> Rows:
@@ -125,9 +124,13 @@ def _layered(teacher: Teacher, batch: Batch, output: Output) -> Rows:
 
 def _by_item(batch: Batch, values: torch.Tensor) -> list[Row]:
     """Return values `(B, T, W)` of passages as rows of the items about them."""
-    of_items = values[batch.passage].cpu().numpy()  # (N, T, W)
+    return _rows(batch, values[batch.passage])
+
+
+def _rows(batch: Batch, values: torch.Tensor) -> list[Row]:
+    """Return values `(N, T, W)` of items as rows."""
     ids = [item.id for item in batch.items]
-    return list(zip(ids, batch.views, of_items, strict=True))
+    return list(zip(ids, batch.views, values.cpu().numpy(), strict=True))
 
 
 def _front(some: Asked) -> list[Row]:
@@ -150,7 +153,7 @@ class Asker:
         self._recordings, self._cache = recordings, cache
 
     @cached_property
-    def _loaded(self) -> tuple[Teacher, Task]:
+    def _loaded(self) -> tuple[AnyTeacher, Task]:
         torch.set_num_threads(1)
         return load(self._params, self._kind, self._folder)
 
@@ -159,7 +162,7 @@ class Asker:
 
 
 def answers(
-    teacher: Teacher, task: Task, recordings: Recordings, items: Sequence[Item]
+    teacher: AnyTeacher, task: Task, recordings: Recordings, items: Sequence[Item]
 ) -> dict[str, np.ndarray]:
     """Return the teacher's answer to each item, keyed by item id."""
     groups = [(audio, 0, group) for audio, group in by_audio(items).items()]

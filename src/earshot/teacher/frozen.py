@@ -9,17 +9,18 @@ import numpy as np
 
 from earshot.features.recordings import Key, Recordings
 from earshot.models import accelerator
-from earshot.models.wav2vec2 import Lower, Teacher
+from earshot.models.wav2vec2 import Lower
 from earshot.runtime.progress import chunks, track, workers
 from earshot.tables import sequences
 from earshot.tables.items import Item
+from earshot.teacher.kinds import AnyTeacher
 
 CHUNK = 64  # clips in memory
 TOGETHER = {"cpu": 16_000 * 8, "gpu": 16_000 * 320}  # samples of all clips that are run at once
 
 
 def frozen_states(
-    teacher: Teacher, recordings: Recordings, keys: Iterable[Key], whole: bool = False
+    teacher: AnyTeacher, recordings: Recordings, keys: Iterable[Key], whole: bool = False
 ) -> Iterator[tuple[Key, Lower]]:
     """Yield the frozen part's outputs for each clip and view, a chunk in memory.
 
@@ -58,7 +59,7 @@ def utterances(items: Sequence[Item]) -> list[str]:
 
 
 def store_states(
-    teacher: Teacher, recordings: Recordings, items: Sequence[Item], path: Path
+    teacher: AnyTeacher, recordings: Recordings, items: Sequence[Item], path: Path
 ) -> sequences.Store:
     """Write the last frozen layer of all utterances, in all views, to a store unless it is there.
 
@@ -70,7 +71,7 @@ def store_states(
     def write(out: Path, keys: Sequence[Key]) -> None:
         states = track(frozen_states(teacher, recordings, keys), "frozen layers", len(keys), "clip")
         rows = ((*key, lower.states[-1].numpy().astype(np.float16)) for key, lower in states)
-        sequences.write(out, rows, "hidden", teacher.width, {"layer": teacher.frozen_layers})
+        sequences.write(out, rows, "hidden", teacher.input_width, {"layer": teacher.frozen_layers})
 
     there, processes = path.exists(), accelerator.processes()
     accelerator.wait()  # nobody looks for it after it was written

@@ -4,24 +4,23 @@ import json
 from pathlib import Path
 
 from earshot.models import checkpoint
-from earshot.models.wav2vec2 import CheckpointError, Teacher
-from earshot.params import Teacher as TeacherParams
+from earshot.models.wav2vec2 import CheckpointError
+from earshot.params import AnyTeacher as TeacherParams
 from earshot.runtime.files import sha256, write_json
 from earshot.tasks import TASKS
 from earshot.tasks.task import Task
+from earshot.teacher.kinds import AnyTeacher, build
 
 
-def save(teacher: Teacher, task: Task, params: TeacherParams, folder: Path) -> None:
+def save(teacher: AnyTeacher, task: Task, params: TeacherParams, folder: Path) -> None:
     """Write what fine-tuning changed (safetensors), and hashes of that and of the checkpoint."""
     tuned = folder / "tuned.safetensors"
     checkpoint.save_weights(tuned, teacher.tuned_state())
     identity = {
-        "checkpoint": params.checkpoint,
-        "revision": params.revision or "",
+        **teacher.source,
         "frozen_sha256": teacher.frozen_hash(),
         "tuned_sha256": sha256(tuned),
         "width": teacher.width,
-        "tuned_layers": params.tuned_layers,
         "labels": list(task.labels),
     }
     if params.text:
@@ -31,7 +30,7 @@ def save(teacher: Teacher, task: Task, params: TeacherParams, folder: Path) -> N
 
 def load(
     params: TeacherParams, kind: str, folder: Path, scratch: int | None = None
-) -> tuple[Teacher, Task]:
+) -> tuple[AnyTeacher, Task]:
     """Return the teacher that `save` wrote, ready to answer, and its task, of this kind in `TASKS`.
 
     `scratch` is the seed of a control that began with random weights. CheckpointError when the
@@ -41,9 +40,10 @@ def load(
     # a teacher reads as it was tuned; files from before there were versions have the first
     known = {"version": identity.get("text_version", 1)}
     task = TASKS[kind](params.text and params.text.model_copy(update=known), identity["labels"])
-    teacher = Teacher(params, task, scratch)
+    teacher = build(params, task, scratch)
     if identity["frozen_sha256"] != teacher.frozen_hash():
-        raise CheckpointError(f"{params.checkpoint}: not the checkpoint that {folder} was tuned on")
+        named = " and ".join(params.starts) or "a network at random"
+        raise CheckpointError(f"{named}: not the checkpoint or network that {folder} was tuned on")
     tuned = checkpoint.load_weights(folder / "tuned.safetensors")
     teacher.load_state_dict(tuned, strict=False)
     return teacher.eval(), task

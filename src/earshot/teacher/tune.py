@@ -10,14 +10,14 @@ import torch
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
-from earshot.models.wav2vec2 import Teacher
-from earshot.params import Teacher as TeacherParams
+from earshot.params import AnyTeacher as TeacherParams
 from earshot.tables.items import Item
 from earshot.tasks import TASKS
 from earshot.teacher import saved
 from earshot.teacher.auxiliary import fit_auxiliary
 from earshot.teacher.finetune import fine_tune
 from earshot.teacher.frozen import store_states
+from earshot.teacher.kinds import build
 from earshot.training.loop import OnEpoch
 
 CONTROL = "scratch"  # folder of the control that began with random weights
@@ -42,7 +42,7 @@ def tune(
 
     def train(random: int | None, out: Path, log: OnEpoch) -> float:
         torch.manual_seed(seed)
-        teacher = Teacher(params, task, random)
+        teacher = build(params, task, random)
         unfinished = scratch / sha256(teacher.frozen_hash().encode()).hexdigest()[:16]
         states = store_states(
             teacher, recordings, [*training, *validation], unfinished / "lower.parquet"

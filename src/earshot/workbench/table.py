@@ -183,13 +183,18 @@ def read_json(path: Path) -> Any:
 
 
 def times_of(folder: Path, track: str) -> dict[str, Scores]:
-    """Return {model: {"latency_ms", "train_minutes"}}, as far as stages wrote down how long."""
+    """Return {model: {"latency_ms", "train_minutes"}}, as far as stages wrote down how long.
+
+    Where there are several teachers, the one that is called `teacher` is not known here.
+    """
     times: dict[str, Scores] = {}
+    alone = len(list(folder.glob("teacher@*.json"))) == 1
     for path in sorted(folder.glob("*@*.json")):
         stage, key = path.stem.split("@")
         timing = read_json(path)
         if "train_minutes" in timing:
-            model = "teacher" if stage == "teacher" else key.removeprefix(f"{track}-")
+            teacher = "teacher" if alone else f"teacher_{key}"
+            model = teacher if stage == "teacher" else key.removeprefix(f"{track}-")
             times.setdefault(model, {})["train_minutes"] = timing["train_minutes"]
         for model, latency in timing.get("latency", {}).items():
             times.setdefault(model, {})["latency_ms"] = latency["latency_median_ms"]
@@ -205,7 +210,9 @@ def model_order(known: Iterable[str]) -> list[str]:
     """Return teachers, each student with its int8 files, and the audio-blind control last."""
     known = set(known)
     forms = [f"{name}{form}" for name in _students(known) for form in FORMS]
-    order = ["teacher", "teacher_scratch", *forms, "audio_blind"]
+    teachers = sorted(name for name in known if f"{name}_".startswith("teacher_"))
+    means = [f"{name}_teachers" for name in _students(known)]  # of several that taught a student
+    order = [*teachers, *means, *forms, "audio_blind"]
     return [name for name in order if name in known]
 
 

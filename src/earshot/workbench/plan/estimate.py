@@ -81,7 +81,7 @@ def make(
     for name in tracks:
         track = params.tracks[name]
         teachers = [one for one in params.teachers.values() if one.track == name]
-        wide = max((storage.width(teacher.checkpoint) for teacher in teachers), default=0)
+        wide = max((storage.width(teacher) for teacher in teachers), default=0)
         fetched = storage.downloads(name, track, teachers)
         hours = work.split_hours(name, track, stale)
         pieces += fetched

@@ -52,7 +52,7 @@ def downloads(name: str, track: Track, checkpoints: list[Any]) -> list[Piece]:
         here = begun((root if archive.plain else root / archives.ARCHIVES) / archive.name)
         pieces.append(Piece(part.name, name, part.bytes, here, part.there, archive.about or None))
     for teacher in checkpoints:
-        if teacher.revision and not Path(teacher.checkpoint).is_dir():
+        if getattr(teacher, "revision", None) and not Path(teacher.checkpoint).is_dir():
             at = teacher.checkpoint, teacher.revision, teacher.cache
             there = hub.cached(*at) is not None
             pieces.append(Piece(teacher.checkpoint, name, hub.size(*at), 0, there))
@@ -90,8 +90,15 @@ def disk(
     return rooms
 
 
-def width(checkpoint: str) -> int:
-    """Return the width of an encoder's layers: its configuration's, or as its name says."""
+def width(teacher: Any) -> int:
+    """Return the width of the frames that a teacher stores.
+
+    An encoder's layers are as wide as its configuration, or else its name says; networks store
+    log-mel.
+    """
+    checkpoint = getattr(teacher, "checkpoint", None)
+    if checkpoint is None:
+        return teacher.features.n_mels
     config = Path(checkpoint, "config.json")
     if config.is_file():
         return int(json.loads(config.read_text(encoding="utf-8"))["hidden_size"])

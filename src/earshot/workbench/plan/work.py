@@ -93,7 +93,7 @@ def amounts(params: Params, stale: Iterable[str] = ()) -> dict[str, Work | None]
         if hours is not None:
             labelled = _role_hours(track, hours, [teacher.data])
             answered = _role_hours(track, hours, ["fewshot", "pool"]) * (1 + track.views.count)
-            size = width(teacher.checkpoint) ** 2
+            size = width(teacher) ** 2
             what = f"{teacher.epochs} epochs of {labelled:,.2f} h"
             units = teacher.epochs * labelled
             found[f"teacher@{key}"] = Work(track.task, units, what, size)
