@@ -120,18 +120,16 @@ def test_the_last_run_here_is_scaled_by_what_changed_since(at):
 
 def test_steps_are_as_many_passes_as_the_items_allow(at):
     content = at("embedded").model_dump()
-    # 2,700 clips of a second are 85 batches of 32: 600 steps are eight passes, the last one cut
-    hours = work.split_hours("scenes", parse(content).tracks["scenes"])
-    clips = round(3600 * hours["pool"])
+    hours = work.split_hours("scenes", parse(content).tracks["scenes"])["pool"]
+    batches = round(3600 * hours / 32)  # of clips of a second
     recipe = content["recipes"]["scenes-kd"]
-    recipe |= {"epochs": None, "steps": 7 * round(clips / 32) + 1}
-    assert (
-        f"4 seeds × 8 epochs of {hours['pool']:.2f} h"
-        in line(made(parse(content)), "distill@scenes-kd").what
-    )
+    recipe |= {"epochs": None, "steps": 7 * batches + 1}  # of the eighth pass a batch
+    found = work.amounts(parse(content))["distill@scenes-kd"]
+    assert found.what == f"4 seeds × 8 epochs of {hours:,.2f} h"
     recipe["qat"] = {"steps": 1}
     content["tracks"]["scenes"]["distill"]["refit"] = True
-    assert "4 seeds × 18 epochs" in line(made(parse(content)), "distill@scenes-kd").what
+    found = work.amounts(parse(content))["distill@scenes-kd"]
+    assert found.what == f"4 seeds × 18 epochs of {hours:,.2f} h"
 
 
 def test_recorded_times_become_the_reference(at, monkeypatch, capsys):
