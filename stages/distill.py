@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from earshot.distillation.distill import Distillation, Distilled
+from earshot.distillation.distill import Distilled, distil, refits
 from earshot.evaluation.validation import VALIDATION
 from earshot.models import accelerator, checkpoint
 from earshot.models.students import metadata
@@ -48,7 +48,7 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
     kept, kind = read(f"tracks.{track}.cache").model_dump(), read(f"tracks.{track}.task")
     caches = caches_of(recipe_key)
     table, mel = Path(f"data/{track}/items.parquet"), Path(f"data/{track}/mel.parquet")
-    asked, frames = items.read(table, "fewshot", "pool"), Store(mel)
+    asked, frames = items.read(table, *items.taught(params.refit)), Store(mel)
     training = [item for item in asked if item.role in recipe.data]
     settings = (recipe, student, params, read("seed"), seed)
     inputs = (table, mel, *(cache / signals.INDEX for cache in caches.values()))
@@ -59,7 +59,7 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
         for teacher, cache in caches.items()
     }
     main = accelerator.is_main()
-    result = Distillation(
+    result = distil(
         recipe,
         student,
         params,
@@ -71,7 +71,7 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
         read("seed") + seed,
         unfinished,
         curves(track, recipe_key, seed) if main else lambda epoch, scores: None,
-    ).run()
+    )
     folder = Path(f"models/{track}/students/{recipe_key}")
     for form, model in result.models().items():
         if main:
@@ -95,6 +95,8 @@ def train(recipe_key: str) -> dict[str, float] | None:
     kind = read(f"tracks.{track}.task")
     answers = [result.answers for result in results]
     scores = VALIDATION[kind](answers, held_out, read("seed"))
+    if refits(read(f"recipes.{recipe_key}"), read(f"tracks.{track}.distill")):
+        scores["labels_given_back"] = len(held_out)  # afterwards: the scores are of the fit before
     write_json(f"metrics/{track}/validation/{recipe_key}.json", scores)
     folder = Path(f"models/{track}/students/{recipe_key}")
     names = [f"seed-{seed}" for seed in seeds]

@@ -66,6 +66,13 @@ def test_every_value_stands_in_the_file(content):
          ["recipes.listening-hard.data.0='test'", "'fewshot' or 'pool'"]),
         ("recipes.listening-hard.epochs", 0,
          ["recipes.listening-hard.epochs=0", "greater than or equal to 1"]),
+        ("recipes.listening-hard.epochs", None,
+         ["recipes.listening-hard", "epochs=None and steps=None", "one of the two"]),
+        ("recipes.listening-hard.steps", 100,
+         ["recipes.listening-hard", "epochs=25 and steps=100", "one of the two"]),
+        ("recipes.scenes-layered.qat.steps", 100,
+         ["recipes.scenes-layered.qat", "epochs=2 and steps=100"]),
+        (f"{TRACK}.distill.average", 0.0, [f"{TRACK}.distill.average=0.0", "greater than 0"]),
         ("recipes.listening-hard.track", "asr",
          ["recipes.listening-hard", "track='asr'", "['listening', 'scenes']"]),
         ("recipes.listening-hard.track", "scenes",
@@ -189,6 +196,15 @@ def test_several_teachers_can_teach_logits_and_no_other_signal(content):
         parse(content)
     layered |= {"teachers": ["scenes", "more"], "needs": "cache"}  # layers of the one that has them
     parse(content)
+
+
+def test_epochs_alone_need_epochs(content):
+    spoil(content, "recipes.scenes-layered.epochs", None)
+    spoil(content, "recipes.scenes-layered.steps", 100)
+    with pytest.raises(
+        ParameterError, match=r"scenes-layered: .*alone=2 counts epochs: give epoch"
+    ):
+        parse(content)
 
 
 def test_mixup_adds_powers(content):

@@ -118,6 +118,20 @@ def test_the_last_run_here_is_scaled_by_what_changed_since(at):
         assert found.high == pytest.approx((estimate.START + seconds) * estimate.LIKELY)
 
 
+def test_steps_are_as_many_passes_as_the_items_allow(at):
+    content = at("embedded").model_dump()
+    hours = work.split_hours("scenes", parse(content).tracks["scenes"])["pool"]
+    batches = round(3600 * hours / 32)  # of clips of a second
+    recipe = content["recipes"]["scenes-kd"]
+    recipe |= {"epochs": None, "steps": 7 * batches + 1}  # of the eighth pass a batch
+    found = work.amounts(parse(content))["distill@scenes-kd"]
+    assert found.what == f"4 seeds × 8 epochs of {hours:,.2f} h"
+    recipe["qat"] = {"steps": 1}
+    content["tracks"]["scenes"]["distill"]["refit"] = True
+    found = work.amounts(parse(content))["distill@scenes-kd"]
+    assert found.what == f"4 seeds × 18 epochs of {hours:,.2f} h"
+
+
 def test_recorded_times_become_the_reference(at, monkeypatch, capsys):
     at("embedded")
     monkeypatch.setattr(estimate, "REFERENCE", Path("reference.json"))

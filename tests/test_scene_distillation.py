@@ -5,11 +5,11 @@ phase.
 import numpy as np
 import pytest
 import torch
-from learning import CLASSES, LAYERS, SceneWorld, copied, forbid_teacher, same
+from learning import CLASSES, LAYERS, SceneWorld, copied, forbid_teacher, noting, same
 from test_distillation import HARD
 
 from earshot.distillation import distill as distillation
-from earshot.distillation.distill import Distillation, Distilled
+from earshot.distillation.distill import Distillation, Distilled, distil
 from earshot.distillation.lessons import front, with_lessons
 from earshot.distillation.objective import Objective
 from earshot.distillation.terms import Layered as LayeredTerm
@@ -29,9 +29,9 @@ from earshot.params import (
     Student,
     Terms,
 )
-from earshot.training import losses
+from earshot.training import loop, losses
 from earshot.training.batches import Loader
-from earshot.training.loop import predict
+from earshot.training.loop import Trainer, predict
 
 SCENE = Terms(
     ce=CrossEntropy(weight=0.5),
@@ -319,3 +319,50 @@ def straight(scenes, tmp_path_factory) -> tuple[Distilled, list]:
     return learn(
         scenes, tmp_path_factory.mktemp("straight"), on_epoch=lambda *seen: history.append(seen)
     ), history
+
+
+# the validation labels given back
+
+
+def refitted(scenes: SceneWorld, scratch, refit: bool, steps: int, validation=None):
+    """Return what `distil` makes of nine labels, and the curve."""
+    recipe = Recipe(track="scenes", data=["fewshot"], steps=steps, terms=HARD, qat=TWO)
+    held_out, history = validation or scenes.items["validation"], []
+    settings = Distill(batch=4, learning_rate=1e-2, refit=refit)
+    told = (recipe, MOBILE, settings, CLASSES, scenes.mel, scenes.items["fewshot"], held_out)
+    made = distil(*told, scenes.cache, 0, scratch, noting(history))
+    return made, history
+
+
+def test_a_refit_takes_as_many_updates_on_the_validation_labels_too(scenes, tmp_path, monkeypatch):
+    batches, step = [], Trainer._step
+
+    def watched(trainer, number, batch):
+        batches.append((str(trainer.scratch.relative_to(tmp_path)), batch))
+        return step(trainer, number, batch)
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    monkeypatch.setattr(loop, "choose", lambda scores, _: (1, "told so"))
+    refitted(scenes, tmp_path, True, steps=20)
+    seen = {phase: [b for name, b in batches if name == phase] for phase, _ in batches}
+    # nine labels are batches of four and five: two epochs are four updates, in both phases
+    updates = {phase: len(of_phase) for phase, of_phase in seen.items()}
+    assert updates == {"float": 20, "qat": 4, "refit/float": 4, "refit/qat": 4}
+    labelled = {
+        phase: {clip.id for batch in of_phase for clip in batch.items}
+        for phase, of_phase in seen.items()
+    }
+    given = {clip.id for clip in scenes.items["fewshot"]}
+    held_out = {clip.id for clip in scenes.items["validation"]}
+    assert labelled["float"] == labelled["qat"] == given
+    assert labelled["refit/float"] & held_out and labelled["refit/float"] <= given | held_out
+
+
+def test_a_refit_answers_validation_as_the_fit_before_did(scenes, tmp_path):
+    plain, curve = refitted(scenes, tmp_path / "plain", False, steps=12)
+    again, same_curve = refitted(scenes, tmp_path / "again", True, steps=12)
+    assert curve == same_curve
+    assert plain.answers.keys() == again.answers.keys()
+    assert all(np.array_equal(plain.answers[id], again.answers[id]) for id in plain.answers)
+    assert not same(copied(plain.student), copied(again.student))
+    assert not same(copied(plain.int8["qat"]), copied(again.int8["qat"]))

@@ -5,8 +5,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from learning import ABOUT_EIGHT, TASK, TEXT, copied, eight_sequences, item, noting, same
-from students import bilstm, recurrent
+from learning import (
+    ABOUT_EIGHT,
+    CLASSES,
+    TASK,
+    TEXT,
+    copied,
+    eight_sequences,
+    item,
+    mel_store,
+    noting,
+    same,
+    scene,
+)
+from students import bilstm, mobilenet, recurrent
 from torch import nn
 
 from earshot.models import checkpoint
@@ -15,6 +27,7 @@ from earshot.tasks.task import Score
 from earshot.training import losses
 from earshot.training.batches import Loader
 from earshot.training.loop import Trainer, choose, learning_rate, predict, validate
+from earshot.training.output import run
 
 EPOCHS = 5
 
@@ -91,7 +104,15 @@ def test_learning_rate_by_hand():
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule):
+@pytest.mark.parametrize(
+    ("budget", "taken"),
+    [
+        ({}, 15),  # three steps an epoch
+        ({"epochs": 3, "steps": 7}, 7),  # the last epoch ends early
+        ({"epochs": 3, "steps": 7, "stop": 4}, 4),  # at the rates of seven
+    ],
+)
+def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule, budget, taken):
     class Line(nn.Module):
         """One weight whose gradient is always one, so that a step of Adam is the learning rate."""
 
@@ -102,18 +123,70 @@ def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule):
             self.real = lambda sequences, lengths: lengths[:, None] > 0
             self.head = lambda encoded, questions, options: self.weight.expand(options.shape[:2])
 
-    model, loader = Line(), Loader(items, mel, TASK, 3)
+    model, loader, losses = Line(), Loader(items, mel, TASK, 3), []
+
+    def objective(output, batch):
+        losses.append(output.logits["answers"].mean())
+        return {"loss": losses[-1]}
+
+    history = []
     train(
-        model, loader, tmp_path, schedule=schedule, learning_rate=0.1,
-        objective=lambda output, batch: {"loss": output.logits["answers"].mean()},
-        judge=lambda model: score(-model.weight.item()),
+        model, loader, tmp_path, objective, lambda model: score(-model.weight.item()),
+        noting(history), schedule=schedule, learning_rate=0.1, **budget,
     )  # fmt: skip
-    steps = EPOCHS * len(loader)
+    steps = budget.get("steps", 15)
     rates = [
         0.1 if schedule == "constant" else 0.1 * 0.5 * (1 + math.cos(math.pi * s / steps))
-        for s in range(steps)
+        for s in range(taken)
     ]
     assert model.weight.item() == pytest.approx(-sum(rates), rel=1e-6)
+    last = [loss.item() for loss in losses[len(loader) * (len(history) - 1) :]]
+    assert len(losses) == taken
+    assert history[-1][1]["loss"] == pytest.approx(sum(last) / len(last))
+
+
+# the mean of the last epochs
+
+
+def test_the_mean_of_the_last_epochs_weights_is_kept(mel, items, tmp_path):
+    loader, plain, mean, weights = Loader(items, mel, TASK, 3), student(), student(), []
+
+    def judge(model):
+        weights.append(copied(model))
+        return score(len(weights))  # the last is the best
+
+    train(plain, loader, tmp_path / "plain", judge=judge)
+    train(mean, loader, tmp_path / "mean", average=0.4)  # of five epochs, two
+    for name, tensor in mean.state_dict().items():
+        torch.testing.assert_close(tensor, (weights[3][name] + weights[4][name]) / 2)
+    assert not same(weights[3], weights[4])
+
+
+def test_the_means_batch_norms_have_its_own_moments(tmp_path):
+    rng = np.random.default_rng(0)
+    mel = mel_store(tmp_path / "mel", {f"c{n}": rng.normal(size=(9, 40)) for n in range(6)})
+    clips = [scene(f"c{n}", n % 3) for n in range(6)]
+    model, loader = mobilenet(classes=3), Loader(clips, mel, CLASSES, 2)
+
+    def objective(output, batch):
+        return {"loss": losses.cross_entropy(output.logits["answers"], batch.targets["answers"])}
+
+    settings = {"epochs": 3, "learning_rate": 0.1, "schedule": "constant", "seed": 3}
+    told = {"steps_per_epoch": 3, "scratch": tmp_path / "scratch", "average": 0.6}
+    trainer = Trainer(model, CLASSES, objective, **settings, **told)
+    trainer.fit(lambda epoch: loader.shuffled(3, epoch), None)
+    norm, means = model.stem[0].norm, []
+    hook = norm.register_forward_pre_hook(lambda _, maps: means.append(maps[0].mean((0, 2, 3))))
+    model.train()
+    for batch in loader.shuffled(3, 2):
+        run(model, CLASSES, batch)
+    hook.remove()
+    expected = torch.stack(means[:3]).mean(0)  # of the three batches, each by its own moments
+    trained_on = norm.running_mean
+    # the passes above moved the moments by a tenth each: take that back
+    for moved in reversed(means):
+        trained_on = (trained_on - 0.1 * moved) / 0.9
+    torch.testing.assert_close(trained_on, expected, rtol=1e-4, atol=1e-5)
 
 
 # the loop
@@ -211,13 +284,14 @@ def test_the_best_epoch_is_kept_the_earliest_on_a_tie(
     assert not any(same(weights[best], weights[epoch]) for epoch in range(4) if epoch != best)
 
 
+@pytest.mark.parametrize("average", [None, 0.8])
 @pytest.mark.parametrize(
     "where", ["in the first epoch", "within an epoch", "after an epoch", "before the checkpoint"]
 )
-def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where):
-    loader = Loader(items, mel, TASK, 3)
+def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where, average):
+    loader, told = Loader(items, mel, TASK, 3), {"average": average}
     straight, objective, expected = student(), CrossEntropy(), []
-    train(straight, loader, tmp_path / "straight", objective, on_epoch=noting(expected))
+    train(straight, loader, tmp_path / "straight", objective, on_epoch=noting(expected), **told)
 
     class Interrupted(CrossEntropy):
         steps = 0
@@ -245,14 +319,14 @@ def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where):
 
             patch.setattr(checkpoint, "save", third_fails)
         with pytest.raises(Killed):
-            train(student(), loader, tmp_path / "killed", Interrupted(), on_epoch=on_epoch)
+            train(student(), loader, tmp_path / "killed", Interrupted(), on_epoch=on_epoch, **told)
 
     torch.manual_seed(99)  # neither chance nor the initial weights of the second start may matter
     resumed, resumed_objective, history = student(dropout=0.3), CrossEntropy(), []
     if where != "in the first epoch":
         for parameter in resumed.parameters():
             nn.init.zeros_(parameter)
-    train(resumed, loader, tmp_path / "killed", resumed_objective, on_epoch=noting(history))
+    train(resumed, loader, tmp_path / "killed", resumed_objective, on_epoch=noting(history), **told)
     assert same(copied(straight), copied(resumed))
     assert torch.equal(objective.scale, resumed_objective.scale)
     assert history == expected

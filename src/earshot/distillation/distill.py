@@ -1,7 +1,9 @@
 """Distilling one student: in float, then with simulated 8-bit weights, from the cache alone."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from earshot.distillation.objective import Objective, needed
 from earshot.distillation.terms import Setting
 from earshot.models import accelerator, fake_quant
 from earshot.models.students import STUDENTS
-from earshot.params import Distill, Recipe, Student
+from earshot.params import QAT, Budget, Distill, Recipe, Student
 from earshot.tables.items import Item
 from earshot.tables.sequences import Store
 from earshot.tables.signals import Averaged, Signals
@@ -52,7 +54,9 @@ class Distillation:
     """The training of one student on `items` by a recipe.
 
     Students of one seed start from the same weights whatever the recipe, so recipes can be compared
-    in pairs.
+    in pairs. Without validation items the last epoch stays. `reached` says of each phase how many
+    updates its schedule had and how many its chosen model; given as `fitted`, they hold for this
+    training too.
     """
 
     def __init__(
@@ -68,14 +72,16 @@ class Distillation:
         seed: int,
         scratch: Path,
         on_epoch: OnEpoch,
+        fitted: Mapping[str, tuple[int, int]] | None = None,
     ):
+        self.fitted, self.reached = dict(fitted or {}), dict[str, tuple[int, int]]()
         self.recipe, self.params, self.task, self.signals = recipe, params, task, signals
         self.seed, self.scratch, self.on_epoch = seed, scratch, on_epoch
         torch.manual_seed(seed)
         self.student = STUDENTS[student.name](student, mel.width, task)
         labelled = [item for item in items if item.role == "fewshot"] or items
         self.train = Loader(items, mel, task, params.batch, recipe.augment.views)
-        self.held_out = Loader(validation, mel, task, 4 * params.batch)
+        self.held_out = Loader(validation, mel, task, 4 * params.batch) if validation else None
         self.labelled = Loader(labelled, mel, task, 4 * params.batch)
         self.names = needed(recipe.terms)
         self.objective = self._objective(labelled)
@@ -94,21 +100,27 @@ class Distillation:
         model: nn.Module,
         phase: str,
         begin: int,
-        epochs: int,
+        budget: Budget,
         learning_rate: float,
         schedule: str,
         first: int = 0,
+        average: float | None = None,
     ) -> float:
-        """Train a model for `epochs` after `begin` ones; return the seconds it took.
+        """Train a model for `budget` behind `begin` epochs; return the seconds it took.
 
-        Epochs before `first` do not compete for the best.
+        Epochs before `first` do not compete for the best. Where something was `fitted` before,
+        training ends after as many updates as its model had.
         """
+        per_epoch = len(self.train)
+        steps = budget.updates(per_epoch)
+        steps, stop = self.fitted.get(phase, (steps, steps))
+        epochs = math.ceil(stop / per_epoch)
         trainer = Trainer(
             model,
             self.task,
             self.objective,
             epochs=epochs,
-            steps_per_epoch=len(self.train),
+            steps_per_epoch=per_epoch,
             learning_rate=learning_rate,
             schedule=schedule,
             seed=self.seed,
@@ -117,6 +129,9 @@ class Distillation:
             first=first,
             warmup=self.params.warmup,
             weight_decay=self.params.weight_decay,
+            steps=steps,
+            stop=stop,
+            average=average,
         )
 
         def batches(epoch: int) -> Iterator[Batch]:
@@ -125,7 +140,10 @@ class Distillation:
                 fake_quant.freeze(model, epoch == epochs - 1)
             return self._epoch(model, begin + epoch)
 
-        return trainer.fit(batches, lambda model: validate(model, self.held_out))
+        judge = partial(validate, loader=self.held_out) if self.held_out else None
+        seconds = trainer.fit(batches, judge)
+        self.reached[phase] = steps, trainer.chosen
+        return seconds
 
     def _epoch(self, model: nn.Module, epoch: int) -> Iterator[Batch]:
         """Begin an epoch, counted over all phases; return its batches with their lessons."""
@@ -153,7 +171,8 @@ class Distillation:
         student, recipe, params = self.student, self.recipe, self.params
         result = Distilled(student)
         rate, schedule, alone = params.learning_rate, params.schedule, self.objective.alone
-        result.seconds = self.fit(student, "float", 0, recipe.epochs, rate, schedule, alone)
+        average = params.average
+        result.seconds = self.fit(student, "float", 0, recipe, rate, schedule, alone, average)
         shipped = student.eval()
         if self.objective.layered:
             result.routing = self.route(student)
@@ -161,8 +180,54 @@ class Distillation:
             shipped = result.int8["ptq"] = self.calibrated(student)
             if recipe.qat:
                 shipped = result.int8["qat"] = self.calibrated(student)
-                qat = (recipe.qat.epochs, recipe.qat.learning_rate, "cosine")
-                result.seconds += self.fit(shipped, "qat", recipe.epochs, *qat)
-                shipped.eval()
-        result.answers = predict(shipped, self.task, self.held_out)
+                result.seconds += self.fit_int8(shipped, recipe.qat)
+        if self.held_out:
+            result.answers = predict(shipped, self.task, self.held_out)
         return result
+
+    def fit_int8(self, student: nn.Module, qat: QAT) -> float:
+        """Train a student that imitates int8, behind the epochs in float; return the seconds."""
+        _, steps = self.reached["float"]
+        begin = math.ceil(steps / len(self.train))
+        seconds = self.fit(student, "qat", begin, qat, qat.learning_rate, "cosine")
+        student.eval()
+        return seconds
+
+
+def distil(
+    recipe: Recipe,
+    student: Student,
+    params: Distill,
+    task: Task,
+    mel: Store,
+    items: Sequence[Item],
+    validation: Sequence[Item],
+    signals: Signals,
+    seed: int,
+    scratch: Path,
+    on_epoch: OnEpoch,
+) -> Distilled:
+    """Train a student on `items`; with `params.refit` once more, on the validation items' labels
+    too, where the recipe has labels.
+
+    The second training takes as many updates as the first's chosen model had, and its student is
+    returned. Answers to the validation items, and curves, are of the first, which was not told.
+    """
+    told = (recipe, student, params, task, mel)
+    first = Distillation(*told, items, validation, signals, seed, scratch, on_epoch)
+    result = first.run()
+    if not refits(recipe, params):
+        return result
+    every = [*items, *(replace(item, role="fewshot") for item in validation)]
+    scratch = scratch / "refit"
+    again = Distillation(*told, every, [], signals, seed, scratch, _silent, first.reached).run()
+    return replace(again, answers=result.answers, seconds=result.seconds + again.seconds)
+
+
+def refits(recipe: Recipe, params: Distill) -> bool:
+    """Whether the shipped student was told the validation labels: only a recipe with labels is."""
+    return params.refit and "fewshot" in recipe.data
+
+
+def _silent(epoch: int, scores: dict[str, float]) -> None:
+    """Record nothing of an epoch."""

@@ -9,7 +9,7 @@ from earshot.tasks.task import Task
 
 _RELU = float("inf")
 _BLOCKS = (3, 2, 1)
-_FREQUENCY_STRIDES = {3: 2, 4: 2}  # of the blocks, counted from 1; time keeps its pace
+_STRIDES = {3: (2, 1), 4: (1, 2)}  # of the blocks, counted from 1: of time, then of frequency
 
 
 def divisible(channels: float, by: int = 8) -> int:
@@ -48,7 +48,7 @@ class CPMobileStudent(ConvStudent):
             stages.append([])
             for _ in range(blocks):
                 number += 1
-                stride = (1, _FREQUENCY_STRIDES.get(number, 1))
+                stride = _STRIDES.get(number, (1, 1))
                 hidden = divisible(inputs * params.expansion)
                 block = Block(
                     inputs,

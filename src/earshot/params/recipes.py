@@ -1,7 +1,7 @@
 """How a student learns: the terms it minimises, its input, for how long."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -121,10 +121,30 @@ class Augment(Section):
     masks: Masks | None = None
 
 
-class QAT(Section):
-    """Training with simulated 8-bit weights and activations, after `epochs` in float."""
+class Budget(Section):
+    """How long to train: for `epochs`, passes over the items, or for `steps`, updates, so that few
+    labels get as many as many. One of the two is given.
+    """
 
-    epochs: Count
+    epochs: Count | None = None
+    steps: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(
+                f"epochs={self.epochs} and steps={self.steps}: give one of the two, null the other"
+            )
+        return self
+
+    def updates(self, per_epoch: int) -> int:
+        """Return the updates of a budget when a pass takes `per_epoch` of them."""
+        return self.steps or self.epochs * per_epoch
+
+
+class QAT(Budget):
+    """Training with simulated 8-bit weights and activations, after the budget in float."""
+
     learning_rate: Positive = 1e-4
 
 
@@ -143,7 +163,7 @@ def needs_of(teachers: Sequence[str]) -> str:
     return names.get(len(teachers), "cache")
 
 
-class Recipe(Section):
+class Recipe(Budget):
     """One way to train a track's student: on which items, with which terms, for how long.
 
     `teachers` names those that its terms learn from: none, or several, whose logits are averaged.
@@ -154,7 +174,6 @@ class Recipe(Section):
     teachers: list[str] = []
     needs: str = needs_of([])
     data: list[Literal["fewshot", "pool"]] = Field(min_length=1)
-    epochs: Count
     terms: Terms
     augment: Augment = Augment()
     qat: QAT | None = None
@@ -171,8 +190,9 @@ class Recipe(Section):
             raise ValueError(
                 "data=['pool'] has no labels; the recipe needs the term kd, feature or layered"
             )
-        if (front := self.terms.front) and front.alone >= self.epochs:
-            raise ValueError(
-                f"terms.front.alone={front.alone} must be less than epochs={self.epochs}"
-            )
+        alone = self.terms.front.alone if self.terms.front else 0
+        if alone and self.steps:
+            raise ValueError(f"terms.front.alone={alone} counts epochs: give epochs, not steps")
+        if self.epochs and alone >= self.epochs:
+            raise ValueError(f"terms.front.alone={alone} must be less than epochs={self.epochs}")
         return self

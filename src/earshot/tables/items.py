@@ -38,6 +38,11 @@ SCHEMA = pa.schema(
 )
 
 
+def taught(refit: bool) -> tuple[str, ...]:
+    """Return the roles of the items whose answers students learn from a teacher."""
+    return ("fewshot", "pool", "validation") if refit else ("fewshot", "pool")
+
+
 class ItemError(ValueError):
     """An item that cannot be used; the message names it."""
 

@@ -4,12 +4,14 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from earshot.models import accelerator, checkpoint
 from earshot.runtime.progress import track
@@ -92,11 +94,27 @@ def learning_rate(
     return base * min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
+class _Run(nn.Module):
+    """A model that is called with a batch alone."""
+
+    def __init__(self, model: nn.Module, task: Task):
+        super().__init__()
+        self.model, self.task = model, task
+
+    def forward(self, batch: Batch) -> None:
+        run(self.model, self.task, batch)
+
+
 class Trainer:
     """Trains a model with AdamW; a killed run goes on from `scratch` and ends the same.
 
     `objective` turns outputs into terms; when it is a module, its own parameters train too. Epochs
     before `first` do not compete for the best.
+
+    The schedule is of `steps`, all of the epochs' where none are given; the last epoch may end
+    early. Training ends after `stop` of them. Where that is all, the last epoch leaves the mean of
+    the weights after each of the last epochs, a share `average` of all (Izmailov et al. 2018), with
+    the moments of its batch norms taken from one more pass.
 
     Several processes each get their part of every batch. Gradients are averaged, so they take the
     steps that one process would. Two things differ: a batch norm sees its own part of a batch, and
@@ -120,56 +138,87 @@ class Trainer:
         first: int = 0,
         warmup: float = WARMUP,
         weight_decay: float = 0.0,
+        steps: int | None = None,
+        stop: int | None = None,
+        average: float | None = None,
     ):
         self.model, self.task, self.objective = model, task, objective
-        self.epochs, self.steps_per_epoch, self.first = epochs, steps_per_epoch, first
+        self.steps = steps or epochs * steps_per_epoch
+        self.stop = stop or self.steps
+        self.epochs = math.ceil(self.stop / steps_per_epoch)
+        self.steps_per_epoch, self.first = steps_per_epoch, first
         self.base_rate, self.schedule, self.seed = learning_rate, schedule, seed
         self.warmup, self.weight_decay = warmup, weight_decay
         self.scratch, self.on_epoch = scratch, on_epoch
         self.trained = nn.ModuleDict({"model": model})
         if isinstance(objective, nn.Module):
             self.trained["objective"] = objective
+        self.kept = nn.ModuleDict(dict(self.trained.items()))  # what `scratch` holds
+        self.averaged = 0  # epochs
+        if average and self.stop == self.steps:
+            self.averaged = min(max(1, round(average * self.epochs)), self.epochs - first)
+            self.kept["mean"] = AveragedModel(model)
 
     def fit(
-        self, batches: Callable[[int], Iterable[Batch]], validate: Callable[[nn.Module], Score]
+        self,
+        batches: Callable[[int], Iterable[Batch]],
+        validate: Callable[[nn.Module], Score] | None,
     ) -> float:
-        """Leave the model as of the chosen epoch (`choose`); return the seconds that training took.
+        """Leave the model as of the chosen epoch (`choose`), the last without `validate`; return
+        the seconds that training took.
 
         `batches(epoch)` yields the epoch's batches, from epoch 0. FloatingPointError when the loss
         is no longer finite.
         """
         accelerator.wait()  # what the first process wrote before is whole
-        with accelerator.hosting(self.trained):
+        with accelerator.hosting(self.kept):
             self._resume()
             for epoch in range(len(self.progress["history"]), self.epochs):
                 begun = time.monotonic()
                 scores = self._train_epoch(epoch, batches(epoch))
-                score = validate(self.model)
-                scores |= {"validation": score.value, "validation_loss": score.loss}
-                self._keep_best(epoch, score)
+                if epoch >= self.epochs - self.averaged:
+                    self._average(epoch, batches)
+                if validate:
+                    score = validate(self.model)
+                    scores |= {"validation": score.value, "validation_loss": score.loss}
+                    self._keep_best(epoch, score)
+                    self.progress["scores"].append(score)
                 self.progress["history"].append(scores)
-                self.progress["scores"].append(score)
                 self.progress["seconds"] += time.monotonic() - begun
                 self._save()
                 self.on_epoch(epoch, scores)
             self._choose()
         return self.progress["seconds"]
 
+    def _average(self, epoch: int, batches: Callable[[int], Iterable[Batch]]) -> None:
+        """Count an epoch's weights; after the last epoch, leave the model as the mean of them."""
+        mean = self.kept["mean"]
+        mean.update_parameters(self.model)
+        if epoch < self.epochs - 1:
+            return
+        self.model.load_state_dict(mean.module.state_dict())
+        self._seed(epoch)
+        update_bn(batches(epoch), _Run(self.model, self.task))
+        accelerator.average_buffers(self.model)
+
     def _choose(self) -> None:
         """Leave the model as of its best epoch, or as it is; say in the log which, and why."""
         scores = [Score(*score) for score in self.progress["scores"]]
-        chosen, reason = choose(scores, self.first)
-        if chosen < len(scores) - 1:
+        chosen, reason = self.epochs - 1, "the last, without validation"
+        if scores:
+            chosen, reason = choose(scores, self.first)
+        if chosen < self.epochs - 1:
             self.model.load_state_dict(self.best, strict=False)
+        self.chosen = min((chosen + 1) * self.steps_per_epoch, self.stop)
         if accelerator.is_main():
-            logger.info("%s: epoch %d of %d: %s", self.scratch, chosen + 1, len(scores), reason)
+            logger.info("%s: epoch %d of %d: %s", self.scratch, chosen + 1, self.epochs, reason)
 
     def _resume(self) -> None:
         trainable = [p for p in self.trained.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             trainable, lr=self.base_rate, weight_decay=self.weight_decay
         )
-        saved = checkpoint.load(self.scratch / "last.safetensors", self.trained, self.optimizer)
+        saved = checkpoint.load(self.scratch / "last.safetensors", self.kept, self.optimizer)
         self.progress: dict[str, Any] = saved or {
             "history": [],
             "scores": [],
@@ -184,15 +233,15 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, batches: Iterable[Batch]) -> dict[str, float]:
         """Take an epoch's steps; return the mean of each term."""
-        # Nothing random is saved: every epoch seeds itself, so a resumed one repeats.
-        torch.manual_seed(1_000_003 * self.seed + epoch + 7_919 * accelerator.rank())
+        self._seed(epoch)
         self.trained.train()
         sums: dict[str, float] = {}
-        steps = self.steps_per_epoch
+        begin = epoch * self.steps_per_epoch
+        steps = min(self.steps_per_epoch, self.stop - begin)
         for number, batch in enumerate(
-            track(batches, f"epoch {epoch + 1}/{self.epochs}", total=steps)
+            track(islice(batches, steps), f"epoch {epoch + 1}/{self.epochs}", total=steps)
         ):
-            terms = self._step(epoch * steps + number, batch)
+            terms = self._step(begin + number, batch)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.item()
         accelerator.average_buffers(self.trained)
@@ -203,9 +252,12 @@ class Trainer:
             )
         return scores
 
+    def _seed(self, epoch: int) -> None:
+        """Nothing random is saved: every epoch seeds itself, so a resumed one repeats."""
+        torch.manual_seed(1_000_003 * self.seed + epoch + 7_919 * accelerator.rank())
+
     def _step(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
-        steps = self.epochs * self.steps_per_epoch
-        rate = learning_rate(self.base_rate, step, steps, self.schedule, self.warmup)
+        rate = learning_rate(self.base_rate, step, self.steps, self.schedule, self.warmup)
         self.optimizer.param_groups[0]["lr"] = rate
         batch, output = run(self.model, self.task, batch)
         terms = self.objective(output, batch)
@@ -229,4 +281,4 @@ class Trainer:
     def _save(self) -> None:
         if accelerator.is_main():
             last = self.scratch / "last.safetensors"
-            checkpoint.save(last, self.trained, self.optimizer, self.progress)
+            checkpoint.save(last, self.kept, self.optimizer, self.progress)

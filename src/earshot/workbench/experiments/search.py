@@ -129,14 +129,19 @@ def apply(task: Task, outcome: Outcome) -> None:
     command("dvc", "exp", "apply", outcome.name, cwd=task.root)
 
 
-def _study(epochs: int, total: int, seed: int) -> "optuna.Study":
-    """Return an empty study; one seeded alike would repeat, after a restart, what it drew."""
+def _study(epochs: int | None, total: int, seed: int) -> "optuna.Study":
+    """Return an empty study; one seeded alike would repeat, after a restart, what it drew.
+
+    No trial is ended early where its epochs are not known.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.MedianPruner(
-        n_startup_trials=3, n_warmup_steps=max(1, epochs // 3), n_min_trials=2
+        n_startup_trials=3, n_warmup_steps=max(1, (epochs or 0) // 3), n_min_trials=2
     )
+    if epochs is None:
+        pruner = optuna.pruners.NopPruner()
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(3, total // 3))
     return optuna.create_study(direction="maximize", pruner=pruner, sampler=sampler)
 

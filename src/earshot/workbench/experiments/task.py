@@ -41,10 +41,13 @@ class Task:
         return f"plots/{self.track}/curves/{self.recipe}"
 
     @property
-    def epochs(self) -> int:
-        """How long a trial trains, as far as nothing that varies says so."""
+    def epochs(self) -> int | None:
+        """How long a trial trains, as far as nothing that varies says so; None where its steps are
+        given.
+        """
         key = f"recipes.{self.recipe}.epochs"
-        return int(self.fixed.get(key) or self.content["recipes"][self.recipe]["epochs"])
+        epochs = self.fixed.get(key) or self.content["recipes"][self.recipe].get("epochs")
+        return epochs and int(epochs)
 
     @property
     def seeds(self) -> int:

@@ -1,5 +1,6 @@
 """How much there is to do: hours of audio by split, and each stage's amount of work."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,6 +94,7 @@ def amounts(params: Params, stale: Iterable[str] = ()) -> dict[str, Work | None]
         if hours is not None:
             labelled = _role_hours(track, hours, [teacher.data])
             answered = _role_hours(track, hours, ["fewshot", "pool"]) * (1 + track.views.count)
+            answered += hours.get("validation", 0.0) * track.distill.refit
             size = width(teacher) ** 2
             what = f"{teacher.epochs} epochs of {labelled:,.2f} h"
             units = teacher.epochs * labelled
@@ -149,8 +151,13 @@ def _of_recipe(
     if hours is None:
         return dict.fromkeys((f"distill@{key}", f"quantize@{key}"))
     seeds, trained = track.distill.seeds, _role_hours(track, hours, recipe.data)
-    epochs = recipe.epochs + (recipe.qat.epochs if recipe.qat else 0)
+    hours_a_batch = track.distill.batch * track.evaluate.reference_seconds / 3600
+    per_epoch = max(1, round(trained / hours_a_batch))
+    epochs = math.ceil(recipe.updates(per_epoch) / per_epoch)
+    epochs += math.ceil(recipe.qat.updates(per_epoch) / per_epoch) if recipe.qat else 0
     epoch = trained + hours.get("validation", 0.0)
+    if track.distill.refit:
+        epochs *= 2
     what = f"{seeds} seeds × {epochs} epochs of {trained:,.2f} h"
     size = _student(track)
     return {
