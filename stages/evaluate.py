@@ -1,12 +1,14 @@
-"""Score teacher, students and int8 files on the test items; write metrics, costs and plots."""
+"""Score teachers, students and int8 files on the test items; write metrics, costs and plots."""
 
 from declared import read, run  # isort: skip
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 
 from earshot.evaluation import costs, metrics, plots, robustness, submission
@@ -19,11 +21,13 @@ from earshot.evaluation.ask import (
 )
 from earshot.evaluation.doubts import doubts
 from earshot.evaluation.kinds import SCORES
+from earshot.evaluation.metrics import Answers
 from earshot.features.recordings import Recordings
 from earshot.params import teacher_models, text_of
 from earshot.runtime.files import write_json
 from earshot.tables import answers as answer_table
 from earshot.tables import items
+from earshot.tables.items import Item
 from earshot.tables.manifest import read_manifest
 from earshot.tables.sequences import Store
 from earshot.tables.signals import check_taught
@@ -33,87 +37,149 @@ from earshot.teacher.saved import load
 from earshot.teacher.tune import CONTROL
 
 
+class Test(NamedTuple):
+    """What models are asked about a track."""
+
+    track: str
+    asked: list[Item]  # of the test and of the paper's protocol
+    items: list[Item]  # of the test alone
+    manifest: pd.DataFrame
+
+
+class Results(NamedTuple):
+    """What models answered, seed by seed, and what they cost, by model."""
+
+    answers: dict[str, list[Answers]]
+    cost: dict[str, costs.Cost]
+    latency: dict[str, costs.Latency]
+
+    def add(self, bill: costs.Bill) -> None:
+        self.cost.update(bill.cost)
+        self.latency.update(bill.latency)
+
+
 def evaluate(track: str) -> dict[str, Any]:
     torch.set_num_threads(1)
-    kind, seed = read(f"tracks.{track}.task"), read("seed")
+    table = f"data/{track}/items.parquet"
+    asked = items.read(table, "test", "paper")
+    about = [item for item in asked if item.role == "test"]
+    test = Test(track, asked, about, read_manifest(f"data/{track}/manifest.parquet"))
+    results = Results({}, {}, {})
+    ask_teachers(test, results)
+    ask_students(test, results)
+
+    params, scores = read(f"tracks.{track}.evaluate"), SCORES[read(f"tracks.{track}.task")]
+    training = items.read(table, "teacher", "fewshot", "pool")
+    quality = scores.quality(results.answers, training, asked, test.manifest, params, read("seed"))
+    write_json(f"metrics/{track}/quality.json", quality)
+    write_json(f"metrics/{track}/cost.json", results.cost)
+    answer_table.write(f"models/{track}/answers.parquet", about, results.answers)
+    stacked = {
+        name: metrics.stack(each, [item.id for item in about])
+        for name, each in results.answers.items()
+    }
+    for line in doubts(stacked, about):
+        logging.warning("evaluate@%s: %s", track, line)
+
+    best, standing = ask_shipped(test, results)
+    groups = scores.device_groups(training, about, test.manifest)
+    folder = Path(f"plots/{track}/test")
+    shown = f"{best}_int8"
+    routing = each_recipe(track, "routing.json")
+    plots.draw_all(folder, quality, stacked, about, shown, curves(track), groups, routing, standing)
+    write_layers(test, folder / "layers.csv")
+    costs.check_limits(results.cost, params.limits)
+    return {"latency": results.latency}
+
+
+def ask_teachers(test: Test, results: Results) -> None:
+    """Add a track's teachers, and the controls that were not pretrained."""
+    kind, params = read(f"tracks.{test.track}.task"), read(f"tracks.{test.track}.evaluate")
+    teachers = read("teachers")
+    for key, name in teacher_models(teachers, test.track).items():
+        tuned, folder = teachers[key], Path(f"models/{test.track}/teachers/{key}")
+        recordings = Recordings(test.manifest, sample_rate=tuned.sample_rate)
+        teacher, task = load(tuned, kind, folder)
+        results.answers[name] = [teacher_answers(teacher, task, recordings, test.asked)]
+        results.add(costs.teacher_costs(name, teacher, task, test.items[0], params))
+        if tuned.control:
+            control, task = load(tuned, kind, folder / CONTROL, read("seed"))
+            answers = teacher_answers(control, task, recordings, test.asked)
+            results.answers[f"{name}_scratch"] = [answers]
+
+
+def ask_students(test: Test, results: Results) -> None:
+    """Add each recipe's students in float and as files, and the mean of several teachers."""
+    track, models = test.track, Path(f"models/{test.track}")
     params, features = read(f"tracks.{track}.evaluate"), read(f"tracks.{track}.features")
     student, seeds = read(f"tracks.{track}.student"), read(f"tracks.{track}.distill").seeds
-    table, models = f"data/{track}/items.parquet", Path(f"models/{track}")
-    manifest, mel = (
-        read_manifest(f"data/{track}/manifest.parquet"),
-        Store(f"data/{track}/mel.parquet"),
-    )
-    asked, training = (
-        items.read(table, "test", "paper"),
-        items.read(table, "teacher", "fewshot", "pool"),
-    )
-    test = [item for item in asked if item.role == "test"]
-
-    teachers = read("teachers")
-    named = teacher_models(teachers, track)
-    answers, cost, latency, listeners = {}, {}, {}, {}
-    for key, name in named.items():
-        tuned, folder = teachers[key], models / f"teachers/{key}"
-        recordings = Recordings(manifest, sample_rate=tuned.sample_rate)
-        teacher, task = listeners[name] = load(tuned, kind, folder)
-        answers[name] = [teacher_answers(teacher, task, recordings, asked)]
-        bill = costs.teacher_costs(name, teacher, task, test[0], params)
-        cost, latency = cost | bill.cost, latency | bill.latency
-        if tuned.control:
-            control, task = load(tuned, kind, folder / CONTROL, seed)
-            answers[f"{name}_scratch"] = [teacher_answers(control, task, recordings, asked)]
-
-    task = TASKS[kind].of(text_of(student), test)
-    validation, routing = {}, {}
+    task = TASKS[read(f"tracks.{track}.task")].of(text_of(student), test.items)
+    mel, named = Store(f"data/{track}/mel.parquet"), teacher_models(read("teachers"), track)
     for recipe in params.recipes:
         weights = models / f"students/{track}-{recipe}"
         onnx = models / f"onnx/{track}-{recipe}"
         floats = [weights / f"seed-{number}.safetensors" for number in range(seeds)]
-        answers[recipe] = student_answers(student, task, mel, asked, floats)
+        results.answers[recipe] = student_answers(student, task, mel, test.asked, floats)
         for form in quantized(onnx):
             files = [onnx / f"seed-{number}.{form}.onnx" for number in range(seeds)]
-            answers[f"{recipe}_{form}"] = file_answers(files, asked, manifest)
+            results.answers[f"{recipe}_{form}"] = file_answers(files, test.asked, test.manifest)
         bill = costs.student_costs(
-            recipe, student, task, features, floats[0], onnx, test[0], params
+            recipe, student, task, features, floats[0], onnx, test.items[0], params
         )
-        cost, latency = cost | bill.cost, latency | bill.latency
+        results.add(bill)
         taught = check_taught(weights, models / "teachers")
         if len(taught) > 1:
-            of_each = [answers[named[key]][0] for key in taught]
-            answers[f"{recipe}_teachers"] = [mean_of_logits(of_each)]
-        validation[recipe] = json.loads((weights / "validation.json").read_text())
-        if (weights / "routing.json").exists():
-            routing[recipe] = json.loads((weights / "routing.json").read_text())
+            of_each = [results.answers[named[key]][0] for key in taught]
+            results.answers[f"{recipe}_teachers"] = [mean_of_logits(of_each)]
 
-    scores = SCORES[kind]
-    quality = scores.quality(answers, training, asked, manifest, params, seed)
-    write_json(f"metrics/{track}/quality.json", quality)
-    write_json(f"metrics/{track}/cost.json", cost)
-    best, number = shipped(validation)
-    of_best = answers[f"{best}_int8"][number]
-    onnx = models / f"onnx/{track}-{best}/seed-{number}"
+
+def ask_shipped(test: Test, results: Results) -> tuple[str, dict[str, Any]]:
+    """Ask the first teacher and the student that ships under other conditions too, and write
+    `robustness.json` and `answers.csv`; return that student's recipe and the first.
+    """
+    track, params, seed = test.track, read(f"tracks.{test.track}.evaluate"), read("seed")
+    best, number = shipped(each_recipe(track, "validation.json"))
+    onnx = Path(f"models/{track}/onnx/{track}-{best}/seed-{number}")
     files = {best: onnx.with_suffix(".float.onnx"), f"{best}_int8": onnx.with_suffix(".int8.onnx")}
-    clean = {"teacher": answers["teacher"][0]} | {name: answers[name][number] for name in files}
-    standing = robustness.measure(listeners["teacher"], files, clean, test, manifest, params, seed)
-    write_json(f"metrics/{track}/robustness.json", standing)
-    submission.write_answers(models / "answers.csv", test, manifest, of_best)
-    answer_table.write(models / "answers.parquet", test, answers)
-    plotted = Path(f"plots/{track}/test")
-    ids = [item.id for item in test]
-    stacked = {name: metrics.stack(each, ids) for name, each in answers.items()}
-    for line in doubts(stacked, test):
-        logging.warning("evaluate@%s: %s", track, line)
-    groups = scores.device_groups(training, test, manifest)
-    learnt = Path(f"plots/{track}/curves")
-    curves = {recipe: learnt / f"{track}-{recipe}" for recipe in params.recipes}
-    curves |= {name: learnt / f"teacher-{key}" for key, name in named.items()}
-    plots.draw_all(
-        plotted, quality, stacked, test, f"{best}_int8", curves, groups, routing, standing
+    clean = {name: results.answers[name][number] for name in files}
+    clean["teacher"] = results.answers["teacher"][0]
+    teachers = read("teachers")
+    key = next(iter(teacher_models(teachers, track)))
+    folder = Path(f"models/{track}/teachers/{key}")
+    teacher, task = load(teachers[key], read(f"tracks.{track}.task"), folder)
+    standing = robustness.measure(
+        teacher, task, files, clean, test.items, test.manifest, params, seed
     )
-    first = models / f"students/{track}-{params.recipes[0]}/seed-0.safetensors"
-    costs.write_layers(plotted / "layers.csv", student, task, features, first, test[0], params)
-    costs.check_limits(cost, params.limits)
-    return {"latency": latency}
+    write_json(f"metrics/{track}/robustness.json", standing)
+    answers = results.answers[f"{best}_int8"][number]
+    table = Path(f"models/{track}/answers.csv")
+    submission.write_answers(table, test.items, test.manifest, answers)
+    return best, standing
+
+
+def each_recipe(track: str, name: str) -> dict[str, Any]:
+    """Return what the students' JSON file of this name holds, for each recipe that has one."""
+    recipes: Sequence[str] = read(f"tracks.{track}.evaluate").recipes
+    paths = {recipe: Path(f"models/{track}/students/{track}-{recipe}/{name}") for recipe in recipes}
+    return {recipe: json.loads(path.read_text()) for recipe, path in paths.items() if path.exists()}
+
+
+def curves(track: str) -> dict[str, Path]:
+    """Return the folder of each model's learning curves."""
+    folder = Path(f"plots/{track}/curves")
+    recipes = read(f"tracks.{track}.evaluate").recipes
+    teachers = teacher_models(read("teachers"), track)
+    found = {recipe: folder / f"{track}-{recipe}" for recipe in recipes}
+    return found | {name: folder / f"teacher-{key}" for key, name in teachers.items()}
+
+
+def write_layers(test: Test, path: Path) -> None:
+    """Write the layers of a track's student, and what each costs."""
+    track, params = test.track, read(f"tracks.{test.track}.evaluate")
+    student, features = read(f"tracks.{track}.student"), read(f"tracks.{track}.features")
+    task = TASKS[read(f"tracks.{track}.task")].of(text_of(student), test.items)
+    weights = Path(f"models/{track}/students/{track}-{params.recipes[0]}/seed-0.safetensors")
+    costs.write_layers(path, student, task, features, weights, test.items[0], params)
 
 
 if __name__ == "__main__":

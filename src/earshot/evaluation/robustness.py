@@ -119,7 +119,8 @@ def answers(
 
 
 def measure(
-    listener: tuple[AnyTeacher, Task],
+    teacher: AnyTeacher,
+    task: Task,
     files: Mapping[str, Path],
     clean: Mapping[str, Answers],
     items: Sequence[Item],
@@ -131,7 +132,7 @@ def measure(
     `params.robustness_passages` of the items; `clean` are their answers without any.
     """
     about = some(items, params.robustness_passages, seed)
-    changed = answers(*listener, files, about, manifest, seed)
+    changed = answers(teacher, task, files, about, manifest, seed)
     return table(clean, changed, about, params.resamples, seed)
 
 
