@@ -179,7 +179,7 @@ class Averaged:
     z̄ = (1/K) Σₖ zₖ over K teachers, before the softmax: softmax(z̄) is the geometric mean of their
     probabilities, made to sum to one. DCASE's ensembles teach so: "logits from teachers are
     averaged to generate soft targets", and one of them is chosen for features (Li et al. 2025,
-    arXiv 2507.19557). What makes good members: Morocutti et al. 2023, arXiv 2503.11363.
+    arXiv 2507.19557). What makes good members: Morocutti et al. 2025, arXiv 2503.11363.
 
     Frames and vectors of different networks have no units in common; SignalError names a signal
     other than logits that several have, or none.
