@@ -127,6 +127,7 @@ def test_weights_of_a_file_teach_as_they_are(tmp_path, recordings):
     file = tmp_path / "wide.safetensors"
     checkpoint.save_weights(file, network.state_dict())
     given, seen = params(weights=str(file), epochs=0), []
+    assert given.starts == [str(file)] and params().starts == []  # what `inputs` links
     task = ("classes", recordings, LABELLED, LABELLED, 0, tmp_path / "scratch")
     tune.tune(given, *task, tmp_path / "saved", noting(seen))
     loaded, _ = saved.load(given, "classes", tmp_path / "saved")

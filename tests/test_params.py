@@ -7,7 +7,7 @@ import yaml
 from conftest import ROOT, python
 from pydantic import BaseModel, ValidationError
 
-from earshot.params import ParameterError, parse
+from earshot.params import NetworkTeacher, ParameterError, parse
 
 TRACK, KD = "tracks.listening", "recipes.listening-kd.terms.kd"
 KD_POOL = "recipes.listening-kd_pool.terms.kd"
@@ -204,6 +204,43 @@ def test_epochs_alone_need_epochs(content):
     with pytest.raises(
         ParameterError, match=r"scenes-layered: .*alone=2 counts epochs: give epoch"
     ):
+        parse(content)
+
+
+def network_teacher(content: dict, **changes) -> dict:
+    """Add a network as teacher, with some of its row changed."""
+    features = dict(content["tracks"]["scenes"]["features"])
+    row = {"track": "scenes", "network": {"name": "cp_mobile"}, "features": features, "epochs": 3}
+    content["teachers"]["net"] = row | changes
+    return content
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"network": {"name": "cp_mobil"}}, ["teachers.net.network", "'cp_mobil'", "'image'"]),
+        ({"features": {"n_mels": 0}}, ["teachers.net.features.n_mels=0", "equal to 1"]),
+        ({"epochs": 0}, ["teachers.net: epochs=0 without weights", "give either"]),
+        ({"tuned_layers": 2}, ["teachers.net.tuned_layers=2", "no such parameter"]),
+        ({"augment": {"mixup": {"p": 0.5}}, "features": {"norm": "mean"}},
+         ["teachers.net.augment.mixup adds powers", "teachers.net.features.norm='mean'"]),
+        ({"network": {"name": "bilstm", "text": {}}}, ["teachers.net", "task='classes'"]),
+    ],
+)  # fmt: skip
+def test_a_network_that_cannot_teach_is_one_line(content, changes, told):
+    assert isinstance(parse(network_teacher(content)).teachers["net"], NetworkTeacher)
+    with pytest.raises(ParameterError) as raised:
+        parse(network_teacher(content, **changes))
+    assert [part for part in told if part not in str(raised.value)] == []
+
+
+def test_a_teacher_is_told_by_the_key_that_it_has(content):
+    content = network_teacher(content)
+    del content["teachers"]["net"]["network"]
+    with pytest.raises(ParameterError, match="net: one of checkpoint or network must be given"):
+        parse(content)
+    spoil(network_teacher(content), "tracks.scenes.cache.layers", [0, 1])
+    with pytest.raises(ParameterError, match=r"scenes.cache.layers=\[0, 1\] must be \[0\]"):
         parse(content)
 
 

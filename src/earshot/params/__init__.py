@@ -311,7 +311,7 @@ def _check_taught(key: str, recipe: Recipe, teachers: Mapping[str, AnyTeacher]) 
         raise ValueError(f"{key}.teachers=[]: its terms {taught} need one, or several, of {known}")
     if named and not taught:
         raise ValueError(f"{key}.teachers={named}: none of its terms learns from one; write []")
-    for term in set(taught) - AVERAGED:
+    for term in (one for one in taught if one not in AVERAGED):
         layers = term in ("front", "layered")
         able = [one for one in named if teachers[one].auxiliary or not layers]
         if len(able) != 1:
