@@ -149,4 +149,4 @@ def test_a_wrong_name_is_told_the_right_ones(params, tmp_path, monkeypatch, caps
     complaint = f"profiles/ful.yaml: no such profile; there are {', '.join(NAMES)}"
     assert capsys.readouterr().err == f"earshot: {complaint}\n"
     assert cli.main(["profile", "full"]) == 0
-    assert "tracks.scenes.distill.seeds: 4 → 10\n" in capsys.readouterr().out
+    assert "tracks.scenes.distill.seeds: 3 → 10\n" in capsys.readouterr().out
