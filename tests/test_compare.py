@@ -10,9 +10,8 @@ from conftest import ROOT
 from history import COST, PARAMS, QUALITY, commit, git, project, scores, write
 
 from earshot import cli
-from earshot.workbench.comparison.cells import code
-from earshot.workbench.comparison.figures import Figures, parse
-from earshot.workbench.comparison.markdown import LIMIT, MARKER
+from earshot.workbench.comparison.figures import Figures, interval, names, parse
+from earshot.workbench.comparison.markdown import LIMIT, MARKER, code
 from earshot.workbench.comparison.moves import moves
 
 QUALITY_FILE, COST_FILE = (f"metrics/listening/{name}.json" for name in ("quality", "cost"))
@@ -118,7 +117,7 @@ def test_json_says_the_same(repository, capsys):
 )
 def test_better_and_worse_are_said_beyond_both_intervals_only(old, new, verdict):
     sides = (
-        Figures(dict(zip(("m.accuracy", "m.accuracy_low", "m.accuracy_high"), side, strict=True)))
+        dict(zip(("m.accuracy", "m.accuracy_low", "m.accuracy_high"), side, strict=True))
         for side in (old, new)
     )
     assert [move.verdict for move in moves(*sides, counted=False)] == [verdict]
@@ -132,9 +131,7 @@ def test_directions_gains_and_figures_without_a_direction():
             for name in names
             for end, shift in (("_low", -0.01), ("_high", 0.01))
         }
-        return Figures(
-            {**{name: value for name in names}, **ends, "m.nll": value, "m.seeds": value}
-        )
+        return {**{name: value for name in names}, **ends, "m.nll": value, "m.seeds": value}
 
     found = {move.name: move.verdict for move in moves(side(0.1), side(0.2), counted=False)}
     assert found == {
@@ -365,10 +362,8 @@ def test_ends_belong_to_their_figure_and_other_names_of_that_form_do_not():
     found = parse(
         '{"m": {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "cut_low": 1}}'
     )
-    assert found.names() == ["m.accuracy", "m.cut_low"] and found.interval("m.accuracy") == (
-        0.4,
-        0.6,
-    )
+    assert names(found) == ["m.accuracy", "m.cut_low"]
+    assert interval(found, "m.accuracy") == (0.4, 0.6)
 
 
 def test_this_repository_beside_itself(monkeypatch, capsys):

@@ -9,7 +9,7 @@ from conftest import ROOT
 from history import COST, PARAMS, QUALITY, commit, git, project, scores
 
 from earshot import cli
-from earshot.workbench.comparison.figures import Figures, parse
+from earshot.workbench.comparison.figures import parse
 from earshot.workbench.comparison.gate import gate
 
 QUALITY_FILE, COST_FILE = (f"metrics/listening/{name}.json" for name in ("quality", "cost"))
@@ -122,7 +122,7 @@ def test_the_guard_of_a_first_commit_is_its_own_and_new_figures_pass(repository,
     assert status == 2 and "guard.scenes.quality.layered.acuracy" in error and "'acuracy'" in error
 
 
-SIDES = {"listening": {"quality": (Figures({"kd.accuracy": 0.5}), Figures({"kd.accuracy": 0.5}))}}
+SIDES = {"listening": {"quality": ({"kd.accuracy": 0.5}, {"kd.accuracy": 0.5})}}
 
 
 def guarded(base: dict, head: dict) -> list[str]:

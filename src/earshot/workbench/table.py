@@ -286,6 +286,17 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def aligned(rows: Sequence[Sequence[str]], right: Iterable[int] = (), indent: int = 0) -> list[str]:
+    """Return rows as lines with aligned columns, those of `right` to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        sides = [str.rjust if place in right else str.ljust for place in range(len(row))]
+        cells = [side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)]
+        lines.append(" " * indent + "  ".join(cells).rstrip())
+    return lines
+
+
 def renew(page: Path, results: dict[str, Results], only: str | None = None) -> None:
     """Fill the marked parts of a page, atomically, in Chinese where its name ends in `.zh-CN.md`.
 

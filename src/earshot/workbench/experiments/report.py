@@ -11,7 +11,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from earshot.evaluation.figures import COLOURS, FAINT, INK
 from earshot.runtime.files import atomic, write_json
-from earshot.workbench.experiments.trial import Outcome, labels
+from earshot.workbench.experiments.study import Outcome
+from earshot.workbench.experiments.task import labels
+from earshot.workbench.table import aligned
 
 BOUNDS = ("accuracy", "accuracy_low", "accuracy_high")
 
@@ -32,9 +34,7 @@ def table(outcomes: Sequence[Outcome], varied: Sequence[str]) -> str:
     for one in ranked(outcomes):
         result = percent(one.scores) if one.state == "done" else f"{one.state}: {one.reason}"
         rows.append([one.name, *(_short(one.overrides.get(key)) for key in varied), result])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [map(str.ljust, row, widths) for row in rows]
-    return "\n".join("  ".join(line).rstrip() for line in lines)
+    return "\n".join(aligned(rows))
 
 
 def verdict(outcomes: Sequence[Outcome]) -> str:
