@@ -108,7 +108,7 @@ def test_results_are_written_as_csv_json_and_a_picture(tmp_path):
     for history in (False, True):
         report.draw(tmp_path / "a.png", outcomes, VARIED, "title", history)
         assert matplotlib.image.imread(tmp_path / "a.png").std() > 0.01
-    report.draw(tmp_path / "none.png", [FAILED], VARIED, "title")
+    report.draw(tmp_path / "none.png", [FAILED], VARIED, "title", False)
     assert not (tmp_path / "none.png").exists()
 
 

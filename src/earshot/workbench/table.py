@@ -5,15 +5,15 @@ A page has marked parts, which `renew` fills: `<!-- results:scenes:begin -->` to
 a few rows. Without a track, `<!-- results: short -->` to `<!-- results: end -->`, all are there.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from earshot.runtime.files import atomic
+from earshot.workbench.results import Scores, Track
+from earshot.workbench.rows import markdown
 
-Scores = dict[str, Any]
 LANGUAGES = ("en", "zh")
 MARKED = re.compile(
     r"(?P<begin><!-- results:\s*(?:(?P<track>\w+):)?(?P<form>begin|full|short) -->)"
@@ -23,24 +23,6 @@ MARKED = re.compile(
 )
 BEGINS = re.compile(r"<!-- results:\s*(?:\w+:)?(?:begin|full|short) -->")
 NOT_ASKED = "–"
-FORMS = ("", "_int8", "_ptq")  # of a student
-
-
-class Results(NamedTuple):
-    """A track's results: {model: its scores and costs}, {pair: its gain}, the length of a clip.
-
-    `seconds` is how long the clip is whose latency was measured; `standing` {model: {condition:
-    its scores}}, where they were measured.
-    """
-
-    models: dict[str, Scores]
-    gains: dict[str, Scores]
-    seconds: float
-    standing: dict[str, dict[str, Scores]] = {}
-
-    @property
-    def classes(self) -> bool:
-        return "class" in self.models["teacher"]
 
 
 class Column(NamedTuple):
@@ -155,116 +137,68 @@ GAINS = {
 }
 
 
-def load(track: str, seconds: float, root: Path = Path()) -> Results:
-    """Return a track's results; FileNotFoundError names a missing file.
-
-    Times lie outside Git in `metrics/{track}/timing/`; models without any have none.
-    """
-    folder = root / "metrics" / track
-    quality = read_json(folder / "quality.json")
-    cost = read_json(folder / "cost.json")
-    times = times_of(folder / "timing", track)
-    gains = quality.pop("gain", {})
-    models = {
-        name: scores | cost.get(name, {}) | times.get(name, {}) for name, scores in quality.items()
-    }
-    robustness = folder / "robustness.json"
-    found = read_json(robustness) if robustness.exists() else {}
-    standing = {model: scores for model, scores in found.items() if isinstance(scores, dict)}
-    return Results(models, gains, seconds, standing)
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds; ValueError with its name where it is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
-
-
-def times_of(folder: Path, track: str) -> dict[str, Scores]:
-    """Return {model: {"latency_ms", "train_minutes"}}, as far as stages wrote down how long."""
-    times: dict[str, Scores] = {}
-    for path in sorted(folder.glob("*@*.json")):
-        stage, key = path.stem.split("@")
-        timing = read_json(path)
-        if "train_minutes" in timing:
-            model = "teacher" if stage == "teacher" else key.removeprefix(f"{track}-")
-            times.setdefault(model, {})["train_minutes"] = timing["train_minutes"]
-        for model, latency in timing.get("latency", {}).items():
-            times.setdefault(model, {})["latency_ms"] = latency["latency_median_ms"]
-    return times
-
-
-def _students(models: Iterable[str]) -> list[str]:
-    names = set(models)
-    return sorted(name for name in names if f"{name}_int8" in names)
-
-
-def model_order(known: Iterable[str]) -> list[str]:
-    """Return teachers, each student with its int8 files, and the audio-blind control last."""
-    known = set(known)
-    forms = [f"{name}{form}" for name in _students(known) for form in FORMS]
-    order = ["teacher", "teacher_scratch", *forms, "audio_blind"]
-    return [name for name in order if name in known]
-
-
-def few_models(results: Results) -> list[str]:
+def few_models(track: Track) -> list[str]:
     """Return the teacher, `hard`, `kd`, the best student and its int8 file, the control."""
-    students = _students(results.models)
-    best = max(students, key=lambda name: results.models[name]["accuracy"], default="")
+    students = [name for name in track.models if f"{name}_int8" in track.quality]
+    best = max(sorted(students), key=lambda name: track.quality[name]["accuracy"], default="")
     few = {"teacher", "hard", "kd", best, f"{best}_int8", "audio_blind"}
-    return [name for name in model_order(results.models) if name in few]
+    return [name for name in track.models if name in few]
 
 
-def full(results: Results, language: str = "en") -> str:
-    """Return tables: every model's scores and costs, the paired gains, and what conditions cost."""
-    columns = CLASSES if results.classes else CHOICE
-    models = _models_table(results, model_order(results.models), columns, language)
-    tables = [models, _gains_table(results, language)]
-    if results.standing:
-        tables.append(_standing_table(results, language))
+def full(track: Track, seconds: float, language: str = "en") -> str:
+    """Return tables: every model's scores and costs, the paired gains, and what conditions cost.
+
+    `seconds` is how long the clip is whose latency was measured.
+    """
+    columns = CLASSES if track.classes else CHOICE
+    tables = [_models_table(track, track.models, columns, language, seconds)]
+    tables.append(_gains_table(track, language))
+    if track.robustness:
+        tables.append(_robustness_table(track, language))
     return "\n\n".join(tables)
 
 
-def short(results: Results, language: str = "en") -> str:
+def short(track: Track, language: str = "en") -> str:
     """Return a table of a few models, accuracy and bytes alone."""
-    columns = [MACRO if results.classes else ACCURACY, BYTES]
-    return _models_table(results, few_models(results), columns, language)
+    columns = [MACRO if track.classes else ACCURACY, BYTES]
+    return _models_table(track, few_models(track), columns, language)
 
 
 def _models_table(
-    results: Results, models: Sequence[str], columns: Sequence[Column], language: str
+    track: Track,
+    models: Sequence[str],
+    columns: Sequence[Column],
+    language: str,
+    seconds: float = 0,
 ) -> str:
     """Return a row a model, without columns that are empty for all, as times may be."""
     place = LANGUAGES.index(language)
     shown = {MODEL[place]: [f"`{name}`" for name in models]}
     for column in columns:
-        cells = [column.cell(results.models[name]) for name in models]
+        cells = [column.cell(track.quality[one] | track.cost.get(one, {})) for one in models]
         if any(cells):
-            shown[column.headings[place].format(seconds=results.seconds)] = cells
+            shown[column.headings[place].format(seconds=seconds)] = cells
     return "\n".join(markdown(list(shown), zip(*shown.values(), strict=True)))
 
 
-def _gains_table(results: Results, language: str) -> str:
+def _gains_table(track: Track, language: str) -> str:
     place = LANGUAGES.index(language)
-    metrics = [name for name in GAINS if any(name in gain for gain in results.gains.values())]
+    metrics = [name for name in GAINS if any(name in gain for gain in track.gains.values())]
     rows = []
-    for pair, gain in results.gains.items():
+    for pair, gain in track.gains.items():
         cells = [_points(gain, name, "{:+.1f} ({:+.1f} to {:+.1f})") for name in metrics]
         rows.append(["`{}`".format(pair.replace("_vs_", "` − `")), *cells])
     heads = [GAIN[place], *(GAINS[name][place] for name in metrics)]
     return "\n".join(markdown(heads, rows))
 
 
-def _standing_table(results: Results, language: str) -> str:
+def _robustness_table(track: Track, language: str) -> str:
     """Return a row a condition, with the change against clean in a column a model."""
-    models = model_order(results.standing)
-    conditions = next(iter(results.standing.values()))
+    models = [model for model in track.models if model in track.robustness]
     rows = []
-    for name in conditions:
-        scores = [results.standing[model][name] for model in models]
-        rows.append([f"`{name}`", *map(_changed, scores)])
+    for name in track.robustness[models[0]]:
+        cells = [_changed(track.robustness[model][name]) for model in models]
+        rows.append([f"`{name}`", *cells])
     place = LANGUAGES.index(language)
     return "\n".join(markdown([CONDITION[place], *(f"`{name}`" for name in models)], rows))
 
@@ -277,31 +211,12 @@ def _changed(score: Scores) -> str:
     return _points(score["gain"], "accuracy", f"{accuracy}: {{:+.1f}} ({{:+.1f}} to {{:+.1f}})")
 
 
-def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table."""
-    return [_row(heads), "|---" * len(heads) + "|", *map(_row, rows)]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def aligned(rows: Sequence[Sequence[str]], right: Iterable[int] = (), indent: int = 0) -> list[str]:
-    """Return rows as lines with aligned columns, those of `right` to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        sides = [str.rjust if place in right else str.ljust for place in range(len(row))]
-        cells = [side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)]
-        lines.append(" " * indent + "  ".join(cells).rstrip())
-    return lines
-
-
-def renew(page: Path, results: dict[str, Results], only: str | None = None) -> None:
+def renew(page: Path, results: dict[str, tuple[Track, float]], only: str | None = None) -> None:
     """Fill the marked parts of a page, atomically, in Chinese where its name ends in `.zh-CN.md`.
 
-    Parts of tracks without results stay as they are; with `only`, all but those of that track.
-    ValueError where there is no part, or one without an end.
+    `results` has a track and `seconds`, as `full` takes them, by name. Parts of tracks without
+    results stay as they are; with `only`, all but those of that track. ValueError where there is no
+    part, or one without an end.
     """
     language = "zh" if ".zh" in page.name else "en"
     text = page.read_text(encoding="utf-8")
@@ -310,17 +225,17 @@ def renew(page: Path, results: dict[str, Results], only: str | None = None) -> N
         wanted = "<!-- results:TRACK:begin --> … <!-- results:TRACK:end -->"
         raise ValueError(f"{page}: {parts} whole parts to fill; expected {wanted}")
 
+    def drawn(name: str, form: str) -> str:
+        track, seconds = results[name]
+        return short(track, language) if form == "short" else full(track, seconds, language)
+
     def filled(part: re.Match[str]) -> str:
-        draw = short if part["form"] == "short" else full
-        track = part["track"]
-        if only and track != only:
+        asked, form = part["track"], part["form"]
+        if (only and asked != only) or (asked and asked not in results):
             return part[0]
-        if track is None:
-            tables = [f"**{name}**\n\n{draw(one, language)}" for name, one in results.items()]
-        elif track in results:
-            tables = [draw(results[track], language)]
-        else:
-            return part[0]
+        tables = [f"**{name}**\n\n{drawn(name, form)}" for name in results]
+        if asked:
+            tables = [drawn(asked, form)]
         return "\n".join([part["begin"], "\n\n".join(tables), part["end"]])
 
     renewed = MARKED.sub(filled, text)

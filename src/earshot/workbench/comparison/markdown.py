@@ -11,7 +11,7 @@ from earshot.workbench.comparison.figures import ABSENT, Interval
 from earshot.workbench.comparison.gate import Gate
 from earshot.workbench.comparison.moves import Move, headline, headlines
 from earshot.workbench.comparison.sides import Side
-from earshot.workbench.table import markdown
+from earshot.workbench.rows import markdown
 
 MARKER = "<!-- earshot compare -->"  # the comment to update is found by it
 LIMIT = 60_000  # characters; GitHub refuses comments above 65,536

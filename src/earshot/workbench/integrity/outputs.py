@@ -68,8 +68,10 @@ class Report:
     faults: list[Fault] = field(default_factory=list)
 
 
-def recorded(root: Path = Path(), wanted: Sequence[str] = ()) -> tuple[list[Output], Path]:
-    """Return the outputs that dvc.lock records, and the folder of DVC's cache.
+def recorded(
+    root: Path = Path(), wanted: Sequence[str] = ()
+) -> tuple[list[Output], list[Fault], Path]:
+    """Return the outputs that dvc.lock records, what was edited since, and DVC's cache.
 
     `wanted` names stages: `distill@listening-kd` one, `distill` all of its instances, and
     `*@listening*` what matches. ValueError where DVC finds no repository or fault, or where no
@@ -81,61 +83,54 @@ def recorded(root: Path = Path(), wanted: Sequence[str] = ()) -> tuple[list[Outp
     try:
         with Repo(str(root)) as repo:
             cache = Path(repo.cache.local.path).parents[1]
-            outs = [(stage.name, out) for stage in repo.index.stages for out in stage.outs]
+            stages = {stage.name: stage for stage in repo.index.stages}
+            outputs = [
+                Output(name, out.def_path, out.hash_info.value, not out.use_cache)
+                for name, stage in stages.items()
+                for out in stage.outs
+                if out.hash_info and out.hash_info.value
+            ]
+            names = {output.stage for output in outputs}
+            for pattern in wanted:
+                if not any(_matches(name, [pattern]) for name in names):
+                    there = ", ".join(sorted(names)) or "none: `make repro` writes it"
+                    raise ValueError(f"{pattern}: dvc.lock has no such stage; it has {there}")
+            chosen = [stage for name, stage in stages.items() if _matches(name, wanted)]
+            edited = [fault for stage in chosen for fault in _edited(stage, root)]
     except DvcException as error:
         raise ValueError(str(error)) from None
-    done = [(stage, out) for stage, out in outs if out.hash_info and out.hash_info.value]
-    names = sorted({stage for stage, _ in done})
-    for pattern in wanted:
-        if not any(_matches(name, pattern) for name in names):
-            there = ", ".join(names) or "none: `make repro` writes it"
-            raise ValueError(f"{pattern}: dvc.lock has no such stage; it has {there}")
-    found = [
-        Output(stage, out.def_path, out.hash_info.value, not out.use_cache)
-        for stage, out in done
-        if not wanted or any(_matches(stage, pattern) for pattern in wanted)
-    ]
-    return sorted(found, key=lambda output: (output.stage, output.path)), cache
+    found = [output for output in outputs if _matches(output.stage, wanted)]
+    return sorted(found, key=lambda output: (output.stage, output.path)), edited, cache
 
 
-def edited(root: Path = Path(), wanted: Sequence[str] = ()) -> list[Fault]:
-    """Return what a user handed in (`data/<track>/inputs`) and a stage has not read as it is now.
+def _matches(stage: str, wanted: Sequence[str]) -> bool:
+    short = stage.split("@")[0]
+    return not wanted or any(one in (stage, short) or fnmatchcase(stage, one) for one in wanted)
 
-    `wanted` names stages, as for `recorded`. Content counts; DVC hashes what has another time.
+
+def _edited(stage: Any, root: Path) -> Iterator[Fault]:
+    """Yield what a user handed in (`data/<track>/inputs`) and a stage has not read as it is now.
+
+    Content counts; DVC hashes what has another time.
     """
-    from dvc.repo import Repo
-
-    with Repo(str(root)) as repo:
-        return [
-            _edit(root, stage.addressing, dependency.def_path, state)
-            for stage in repo.index.stages
-            if not wanted or any(_matches(stage.addressing, pattern) for pattern in wanted)
-            for dependency in stage.deps
-            if fnmatchcase(dependency.def_path, INPUTS) and dependency.hash_info
-            if (state := _state(dependency))
-        ]
-
-
-def _state(dependency: Any) -> str | None:
-    try:
-        return next(iter(dependency.workspace_status().values()), None)
-    except OSError:  # a link to what is gone
-        return "missing"
-
-
-def _edit(root: Path, stage: str, path: str, state: str) -> Fault:
-    gone = state in ("missing", "deleted")
-    link = root / path
-    target = os.readlink(link) if link.is_symlink() else path
-    named = os.path.relpath(link.parent / target, root) if target != path else path
-    mend = f"dvc repro {_quoted(stage)}"
-    if gone:
-        return Fault("missing", named, stage, f"{path} stands for it; bring it back", mend)
-    return Fault("changed", named, stage, f"edited since this stage read it, as {path}", mend)
-
-
-def _matches(stage: str, pattern: str) -> bool:
-    return pattern in (stage, stage.split("@")[0]) or fnmatchcase(stage, pattern)
+    for dependency in stage.deps:
+        path = dependency.def_path
+        if not fnmatchcase(path, INPUTS) or not dependency.hash_info:
+            continue
+        try:
+            state = next(iter(dependency.workspace_status().values()), None)
+        except OSError:  # a link to what is gone
+            state = "missing"
+        if state is None:
+            continue
+        link, named = root / path, path
+        if link.is_symlink():
+            named = os.path.relpath(link.parent / os.readlink(link), root)
+        kind, detail = "changed", f"edited since this stage read it, as {path}"
+        if state in ("missing", "deleted"):
+            kind, detail = "missing", f"{path} stands for it; bring it back"
+        mend = f"dvc repro {_quoted(stage.addressing)}"
+        yield Fault(kind, named, stage.addressing, detail, mend)
 
 
 @dataclass(frozen=True)
@@ -168,17 +163,20 @@ class Checked:
         return self.output.in_git or not (self.rotten or self.absent)
 
 
-def verify(outputs: Sequence[Output], cache: Path, root: Path = Path()) -> Report:
-    """Hash every output below `root` and its object in `cache`; open what can be opened.
+def verify(root: Path = Path(), wanted: Sequence[str] = ()) -> Report:
+    """Hash every output below `root` and its object in the cache; open what can be opened.
 
     Files are read by as many threads as there are workers (`EARSHOT_WORKERS`).
     """
-    present = {output.path: files(root / output.path) for output in outputs}
+    outputs, edited, cache = recorded(root, wanted)
     expected = {output.path: _expected(output, cache) for output in outputs}
-    objects = {output.path: _objects(output, expected[output.path]) for output in outputs}
-    paths = [root / _below(path, name) for path, names in present.items() for name in names]
-    kept = {object_path(cache, name) for names in objects.values() for name in names}
-    kept = sorted(path for path in kept if path.is_file())
+    objects = {output.path: _objects(output, expected[output.path], cache) for output in outputs}
+    present = {
+        output.path: {name: root / _below(output.path, name) for name in files(root / output.path)}
+        for output in outputs
+    }
+    paths = [path for here in present.values() for path in here.values()]
+    kept = sorted({path for held in objects.values() for path in held if path.is_file()})
     todo = list(dict.fromkeys([*paths, *kept]))
     with ThreadPoolExecutor(workers()) as pool:
         reading = track(pool.map(_hash, todo), "reading", total=len(todo), unit="file")
@@ -187,22 +185,19 @@ def verify(outputs: Sequence[Output], cache: Path, root: Path = Path()) -> Repor
         unreadable = dict(zip(paths, opening, strict=True))
     checked: dict[str, list[Checked]] = {}
     for output in outputs:
-        path = output.path
-        here = {name: root / _below(path, name) for name in present[path]}
-        found = {name: hashes[file] for name, file in here.items()}
-        broken = {name: why for name, file in here.items() if (why := unreadable[file])}
-        stored = {object_path(cache, key): (key, name) for key, name in objects[path].items()}
-        absent = {file: name for file, (_, name) in stored.items() if file not in hashes}
-        rotten = {
-            file: name
-            for file, (key, name) in stored.items()
-            if file in hashes and hashes[file] != key.removesuffix(FOLDER)
-        }
-        one = Checked(output, expected[path], found, broken, rotten, absent)
+        here, held = present[output.path], objects[output.path]
+        one = Checked(
+            output,
+            expected[output.path],
+            found={name: hashes[path] for name, path in here.items()},
+            unreadable={name: why for name, path in here.items() if (why := unreadable[path])},
+            rotten={path: name for path, name in held.items() if not _as_named(path, hashes)},
+            absent={path: name for path, name in held.items() if path not in hashes},
+        )
         checked.setdefault(output.stage, []).append(one)
     faults = [fault for group in checked.values() for fault in _faults(group, root)]
     size = sum(path.stat().st_size for path in todo)
-    return Report(len(checked), len(paths), len(kept), size, faults)
+    return Report(len(checked), len(paths), len(kept), size, faults + edited)
 
 
 def _hash(path: Path) -> str:
@@ -218,11 +213,18 @@ def _expected(output: Output, cache: Path) -> dict[str, str] | None:
     return None if output.in_git else read_listing(cache, output.md5)
 
 
-def _objects(output: Output, expected: dict[str, str] | None) -> dict[str, str]:
-    """Return {MD5: name} of what DVC's cache should hold; nothing where Git holds it."""
+def _objects(output: Output, expected: dict[str, str] | None, cache: Path) -> dict[Path, str]:
+    """Return {object: name} of what DVC's cache should hold; nothing where Git holds it."""
     if output.in_git:
         return {}
-    return {output.md5: "", **{key: name for name, key in (expected or {}).items()}}
+    named = {output.md5: "", **{key: name for name, key in (expected or {}).items()}}
+    return {object_path(cache, key): name for key, name in named.items()}
+
+
+def _as_named(path: Path, hashes: dict[Path, str]) -> bool:
+    """Tell whether an object of the cache, if it is there, has the content that its name says."""
+    name = f"{path.parent.name}{path.name}".removesuffix(FOLDER)
+    return hashes.get(path, name) == name
 
 
 def _faults(stage: Sequence[Checked], root: Path) -> Iterator[Fault]:

@@ -1,7 +1,7 @@
 """The plan as text: tables of downloads, disk and stages, each with its total."""
 
 from earshot.workbench.plan import Plan, storage
-from earshot.workbench.table import aligned
+from earshot.workbench.rows import aligned
 
 
 def render(plan: Plan) -> str:
