@@ -14,8 +14,8 @@ from statistics import median
 from typing import Any
 
 from earshot.params import Params, parse
+from earshot.runtime import yaml_file
 from earshot.runtime.files import write_json
-from earshot.workbench.lockfile import stages
 from earshot.workbench.plan import pipeline, storage
 from earshot.workbench.plan.work import Work, amounts, framed_hours, split_hours
 
@@ -130,7 +130,7 @@ def _last_run(params: Params) -> Params:
     """Return the parameters of the last run, as dvc.lock has them; `params` where it has none."""
     content = params.model_dump()
     try:
-        for stage in stages(Path()).values():
+        for stage in yaml_file.read("dvc.lock")["stages"].values():
             for path, value in stage.get("params", {}).get("params.yaml", {}).items():
                 *parents, last = path.split(".")
                 place = content
@@ -138,7 +138,7 @@ def _last_run(params: Params) -> Params:
                     place = place[parent]
                 place[last] = value
         return parse(content)
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return params
 
 

@@ -23,16 +23,16 @@ def stages() -> dict[str, Stage]:
 
     Raises PipelineError where there is no pipeline, or DVC is at work.
     """
-    import networkx
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from dvc.repo.reproduce import plan_repro
 
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
     found: dict[str, Stage] = {}
     try:
         with Repo() as repo:
             changed, graph = repo.status(), repo.index.graph
-            for stage in networkx.dfs_postorder_nodes(graph):  # what a stage depends on comes first
+            for stage in plan_repro(graph):  # what a stage depends on comes first
                 before = [found[other.addressing] for other in graph.successors(stage)]
                 first = next((one.name for one in before if one.reason), None)
                 reason = "changed" if stage.addressing in changed else first and f"after {first}"
