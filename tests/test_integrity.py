@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 
 from earshot import cli
 from earshot.tables import answers, items, manifest, sequences, signals
-from earshot.workbench import integrity
-from earshot.workbench.integrity import contents, hashes
+from earshot.workbench import hashes, integrity
+from earshot.workbench.integrity import contents
 from earshot.workbench.integrity import outputs as reading
 
 PIPELINE = """\

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from earshot.workbench import git
-from earshot.workbench.integrity.hashes import object_path
+from earshot.workbench.hashes import object_path
 from earshot.workbench.lockfile import dependencies, stages
 
 LINKS = "reflink,hardlink,symlink,copy"  # stages only read what they depend on

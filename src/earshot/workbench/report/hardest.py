@@ -14,7 +14,7 @@ from earshot.features.recordings import Recordings
 from earshot.tables import answers, items
 from earshot.tables.items import Item
 from earshot.tables.manifest import read_manifest
-from earshot.workbench.integrity.hashes import md5
+from earshot.workbench.hashes import md5
 from earshot.workbench.report import players, provenance
 from earshot.workbench.results import Track
 
