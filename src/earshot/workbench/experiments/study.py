@@ -104,35 +104,42 @@ def run(
         source = clone.take(task.root)
         _tell_what_is_part(source, tell)
         study = load(task, seed, total)
-        found, points = _before(task, study)
-        missing = len(points) if isinstance(task.asked, Sweep) else total - len(found)
-        watch(list(found.values()), [])
-        if found:
-            tell(f"{len(found)} of {total} experiments are there already")
         for name, _ in killed(study):
             tell(f"run again, as it was killed: {name}")
         share = cores or max(1, progress.workers() // workers)
-        runner, running = Runner(task, source, clones, share, Event()), dict[Future, optuna.Trial]()
+        runner = Runner(task, source, clones, share, Event())
+        return _carry_out(study, runner, total, workers, tell, watch)
 
-        def show() -> None:
-            watch(list(found.values()), [one.user_attrs["name"] for one in running.values()])
 
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                while missing > 0 or running:
-                    while missing > 0 and len(running) < workers:
-                        missing -= 1
-                        trial = _next(task, study, points)
-                        running[pool.submit(runner.run, trial)] = trial
-                        show()
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        outcome = _end(study, running.pop(future), future)
-                        found[outcome.name] = outcome
-                        show()
-            except BaseException:
-                runner.stop.set()  # what runs stays unfinished in the study
-                raise
-        return [found[name] for name in sorted(found)]
+def _carry_out(
+    study: optuna.Study, runner: Runner, total: int, workers: int, tell: Tell, watch: Watch
+) -> list[Outcome]:
+    task, running = runner.task, dict[Future, optuna.Trial]()
+    found, waiting = _before(task, study)
+    missing = len(waiting) if isinstance(task.asked, Sweep) else total - len(found)
+    if found:
+        tell(f"{len(found)} of {total} experiments are there already")
+
+    def show() -> None:
+        watch(list(found.values()), [one.user_attrs["name"] for one in running.values()])
+
+    show()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while missing > 0 or running:
+                while missing > 0 and len(running) < workers:
+                    missing -= 1
+                    trial = _next(task, study, waiting)
+                    running[pool.submit(runner.run, trial)] = trial
+                    show()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    outcome = _end(study, running.pop(future), future)
+                    found[outcome.name] = outcome
+                    show()
+        except BaseException:
+            runner.stop.set()  # what runs stays unfinished in the study
+            raise
+    return [found[name] for name in sorted(found)]
 
 
 def _tell_what_is_part(source: clone.Source, tell: Tell) -> None:
