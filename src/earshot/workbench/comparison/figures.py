@@ -73,13 +73,9 @@ def names(figures: Figures) -> list[str]:
 
 
 def changes(base: Mapping[str, Any], head: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return {dotted key: (old, new)} of the parameters that differ, ABSENT on a side without.
-
-    First those that both sides have, then those of the head, then those of the base.
-    """
+    """Return {dotted key: (old, new)} of the parameters that differ, ABSENT on a side without."""
     old, new = dict(leaves(base)), dict(leaves(head))
-    keys = [*(key for key in old if key in new), *new, *old]
-    pairs = {key: (old.get(key, ABSENT), new.get(key, ABSENT)) for key in keys}
+    pairs = {key: (old.get(key, ABSENT), new.get(key, ABSENT)) for key in [*old, *new]}
     return {key: pair for key, pair in pairs.items() if not _same(*pair)}
 
 

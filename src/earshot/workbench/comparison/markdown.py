@@ -151,13 +151,21 @@ def _row(move: Move) -> list[str]:
 def _changes(found: dict[str, tuple[Any, Any]]) -> str:
     if not found:
         return ""
-    rows = [[code(key), parameter(old), parameter(new)] for key, (old, new) in found.items()]
+    rows = [
+        [code(key), parameter(old), parameter(new)]
+        for key, (old, new) in sorted(found.items(), key=lambda pair: _kind(*pair[1]))
+    ]
     added = sum(old is ABSENT for old, _ in found.values())
     removed = sum(new is ABSENT for _, new in found.values())
     changed = len(found) - added - removed
     summary = f"Parameters: {changed} changed, {added} added, {removed} removed"
     lines = markdown(["parameter", "base", "head"], rows)
     return _fold(summary, lines) if len(rows) > _ROWS else "\n".join([f"### {summary}", "", *lines])
+
+
+def _kind(old: Any, new: Any) -> int:
+    """Return 0 of a parameter that was changed, 1 of one that was added, 2 of a removed one."""
+    return 1 if old is ABSENT else 2 * (new is ABSENT)
 
 
 def _fold(summary: str, lines: list[str]) -> str:
