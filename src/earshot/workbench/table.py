@@ -26,103 +26,82 @@ NOT_ASKED = "–"
 
 
 class Column(NamedTuple):
-    """A column: its heading in each language, and what it says of a model."""
+    """A column of figures: its heading in each language, where a model has it, how it is shown.
+
+    `path` is dotted; `form` gets the figure and the ends of its interval, all in `unit`s.
+    """
 
     headings: tuple[str, str]
-    cell: Callable[[Scores], str]
+    path: str
+    form: Callable[..., str]
+    unit: float = 1
+    missing: str = ""
+
+    def cell(self, model: Scores) -> str:
+        """Return what a model has there."""
+        *parents, name = self.path.split(".")
+        for parent in parents:
+            model = model.get(parent, {})
+        if name not in model:
+            return self.missing
+        ends = [model.get(f"{name}{end}", 0) / self.unit for end in ("", "_low", "_high")]
+        return self.form(*ends)
 
 
-def _percent(name: str) -> Callable[[Scores], str]:
-    def cell(model: Scores) -> str:
-        ends = [100 * model[f"{name}{end}"] for end in ("", "_low", "_high")]
-        return "{:.1f} ({:.1f}–{:.1f})".format(*ends)
-
-    return cell
-
-
-def _points(model: Scores, name: str, form: str) -> str:
-    ends = [100 * model[f"{name}{end}"] for end in ("", "_low", "_high")]
-    return form.format(*ends)
-
-
-def _number(name: str, form: str, unit: float = 1) -> Callable[[Scores], str]:
-    """Return a cell of a figure divided by `unit`; empty where a model has none."""
-    return lambda model: form.format(model[name] / unit) if name in model else ""
-
-
-def _unseen_wordings(model: Scores) -> str:
-    wordings = model["wording"]
-    return _percent("accuracy")(wordings["unseen"]) if "unseen" in wordings else NOT_ASKED
-
-
-def _paper(model: Scores) -> str:
-    if "paper_protocol" not in model:
-        return NOT_ASKED
-    return f"{100 * model['paper_protocol']['accuracy']:.0f}"
-
-
-def _across(seen: bool) -> Callable[[Scores], str]:
-    """Return a cell of the mean accuracy of the devices of the training clips, or of the others."""
-
-    def cell(model: Scores) -> str:
-        if "device_drop" not in model:
-            return NOT_ASKED
-        unseen = model["device_group"]["unseen"]["accuracy"]
-        return f"{100 * (unseen + model['device_drop'] * seen):.1f}"
-
-    return cell
-
-
-def _drop(model: Scores) -> str:
-    form = "{:z.1f} ({:z.1f} to {:z.1f})"
-    return _points(model, "device_drop", form) if "device_drop" in model else NOT_ASKED
-
-
-def _parameters(model: Scores) -> str:
-    count = model.get("parameters", 0)
+def _parameters(count: float, *_: float) -> str:
     if not count:
         return ""
     return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count / 1e3:.1f} k"
 
 
-def _bytes(model: Scores) -> str:
-    size = model.get("bytes", 0)
+def _bytes(size: float, *_: float) -> str:
     if not size:
         return ""
     return f"{size / 1e6:.2f} MB" if size >= 5e5 else f"{size / 1e3:.0f} kB"
 
 
-ACCURACY = Column(("accuracy, % (95% interval)", "准确率，%（95% 区间）"), _percent("accuracy"))
-MACRO = Column(
-    ("macro accuracy, % (95% interval)", "宏平均准确率，%（95% 区间）"), _percent("accuracy")
+PERCENT = "{:.1f} ({:.1f}–{:.1f})".format
+POINTS = "{:+.1f} ({:+.1f} to {:+.1f})".format
+DROP = "{:z.1f} ({:z.1f} to {:z.1f})".format
+ONE, TWO = "{:.1f}".format, "{:.2f}".format
+ACCURACY = Column(
+    ("accuracy, % (95% interval)", "准确率，%（95% 区间）"), "accuracy", PERCENT, 0.01
 )
-PARAMETERS = Column(("parameters", "参数量"), _parameters)
-BYTES = Column(("file", "文件"), _bytes)
-MINUTES = Column(("training", "训练"), _number("train_minutes", "{:.1f} min"))
+MACRO = Column(
+    ("macro accuracy, % (95% interval)", "宏平均准确率，%（95% 区间）"), "accuracy", PERCENT, 0.01
+)
+PARAMETERS = Column(("parameters", "参数量"), "parameters", _parameters)
+BYTES = Column(("file", "文件"), "bytes", _bytes)
+MINUTES = Column(("training", "训练"), "train_minutes", "{:.1f} min".format)
 LATENCY = ("{seconds:g}-s clip, 1 thread", "{seconds:g} 秒音频，单线程")
 MACS = ("MMACs", "百万次乘加")
+WORDINGS = ("unseen wordings, %", "未见句式，%")
+PAPER = ("the paper's protocol, %", "论文协议，%")
+SEEN, UNSEEN = ("seen devices, %", "已见设备，%"), ("unseen devices, %", "未见设备，%")
+DEVICE_DROP = ("device drop, points (95% interval)", "设备落差，百分点（95% 区间）")
+INT8 = ("int8 parameters, kB", "int8 参数，kB")
 
 CHOICE = [
     ACCURACY,
-    Column(("macro F1, %", "宏平均 F1，%"), _number("macro_f1", "{:.1f}", 0.01)),
-    Column(("unseen wordings, %", "未见句式，%"), _unseen_wordings),
+    Column(("macro F1, %", "宏平均 F1，%"), "macro_f1", ONE, 0.01),
+    Column(WORDINGS, "wording.unseen.accuracy", PERCENT, 0.01, NOT_ASKED),
     PARAMETERS,
-    Column(MACS, _number("macs", "{:.0f}", 1e6)),
+    Column(MACS, "macs", "{:.0f}".format, 1e6),
     BYTES,
-    Column(LATENCY, _number("latency_ms", "{:.1f} ms")),
+    Column(LATENCY, "latency_ms", "{:.1f} ms".format),
     MINUTES,
-    Column(("the paper's protocol, %", "论文协议，%"), _paper),
+    Column(PAPER, "paper_protocol.accuracy", "{:.0f}".format, 0.01, NOT_ASKED),
 ]
 CLASSES = [
     MACRO,
-    Column(("log-loss", "对数损失"), _number("nll", "{:.2f}")),
-    Column(("seen devices, %", "已见设备，%"), _across(seen=True)),
-    Column(("unseen devices, %", "未见设备，%"), _across(seen=False)),
-    Column(("device drop, points (95% interval)", "设备落差，百分点（95% 区间）"), _drop),
+    Column(("log-loss", "对数损失"), "nll", TWO),
+    Column(SEEN, "seen_devices", ONE, 0.01, NOT_ASKED),
+    Column(UNSEEN, "device_group.unseen.accuracy", ONE, 0.01, NOT_ASKED),
+    Column(DEVICE_DROP, "device_drop", DROP, 0.01, NOT_ASKED),
     PARAMETERS,
-    Column(("int8 parameters, kB", "int8 参数，kB"), _number("parameter_bytes", "{:.1f}", 1e3)),
-    Column(MACS, _number("macs", "{:.1f}", 1e6)),
-    Column(LATENCY, _number("latency_ms", "{:.2f} ms")),
+    Column(INT8, "parameter_bytes", ONE, 1e3),
+    Column(MACS, "macs", ONE, 1e6),
+    Column(LATENCY, "latency_ms", "{:.2f} ms".format),
     MINUTES,
 ]
 MODEL = ("model", "模型")
@@ -175,10 +154,18 @@ def _models_table(
     place = LANGUAGES.index(language)
     shown = {MODEL[place]: [f"`{name}`" for name in models]}
     for column in columns:
-        cells = [column.cell(track.quality[one] | track.cost.get(one, {})) for one in models]
+        cells = [column.cell(_figures(track, model)) for model in models]
         if any(cells):
             shown[column.headings[place].format(seconds=seconds)] = cells
     return "\n".join(markdown(list(shown), zip(*shown.values(), strict=True)))
+
+
+def _figures(track: Track, model: str) -> Scores:
+    """Return a model's scores and costs; the drop is that from the devices of training clips."""
+    found = track.quality[model] | track.cost.get(model, {})
+    if "device_drop" in found:
+        found["seen_devices"] = found["device_group"]["unseen"]["accuracy"] + found["device_drop"]
+    return found
 
 
 def _gains_table(track: Track, language: str) -> str:
@@ -186,7 +173,7 @@ def _gains_table(track: Track, language: str) -> str:
     metrics = [name for name in GAINS if any(name in gain for gain in track.gains.values())]
     rows = []
     for pair, gain in track.gains.items():
-        cells = [_points(gain, name, "{:+.1f} ({:+.1f} to {:+.1f})") for name in metrics]
+        cells = [Column(GAIN, name, POINTS, 0.01).cell(gain) for name in metrics]
         rows.append(["`{}`".format(pair.replace("_vs_", "` − `")), *cells])
     heads = [GAIN[place], *(GAINS[name][place] for name in metrics)]
     return "\n".join(markdown(heads, rows))
@@ -205,10 +192,8 @@ def _robustness_table(track: Track, language: str) -> str:
 
 def _changed(score: Scores) -> str:
     """Return an accuracy, and beside it what the condition adds to it in points."""
-    accuracy = f"{100 * score['accuracy']:.1f}"
-    if "gain" not in score:
-        return accuracy
-    return _points(score["gain"], "accuracy", f"{accuracy}: {{:+.1f}} ({{:+.1f}} to {{:+.1f}})")
+    gain = Column(GAIN, "gain.accuracy", POINTS, 0.01).cell(score)
+    return f"{100 * score['accuracy']:.1f}" + (f": {gain}" if gain else "")
 
 
 def renew(page: Path, results: dict[str, tuple[Track, float]], only: str | None = None) -> None:
