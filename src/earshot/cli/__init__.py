@@ -1,5 +1,5 @@
-"""The command `earshot`: a file per subcommand, with its parser (`add`) and what it does
-(`run`).
+"""The command `earshot`: a file per subcommand, with its parser (`add`) and what it does (`run`);
+`sweep` and `search` share one.
 """
 
 import argparse
