@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from earshot.workbench import git
 from earshot.workbench.hashes import object_path
-from earshot.workbench.lockfile import dependencies, stages
+from earshot.workbench.lockfile import Output, dependencies, outputs
 
 LINKS = "reflink,hardlink,symlink,copy"  # stages only read what they depend on
 
@@ -73,10 +73,10 @@ def make(source: Source, folder: Path, stage: str) -> None:
     local.read_dict({"cache": {"dir": str(source.cache), "type": LINKS}})
     with open(folder / ".dvc/config.local", "w") as file:
         local.write(file)
-    needed = [one["path"] for one in dependencies(folder, stage)]
-    if not needed:
+    if not dependencies(folder, stage):
         dvc(folder, "checkout", "--quiet", "--with-deps", "--allow-missing", stage)
-    missing = [path for path in outputs_of(folder, needed) if not (folder / path).exists()]
+    paths = [output.path for output in needed(folder, stage)]
+    missing = [path for path in paths if not (folder / path).exists()]
     if missing:
         dvc(folder, "checkout", "--quiet", *missing)
 
@@ -86,17 +86,21 @@ def cache_of(root: Path) -> Path:
     return (root / dvc(root, "cache", "dir").strip()).resolve()
 
 
-def outputs_of(root: Path, paths: list[str]) -> dict[str, tuple[str, str]]:
-    """Return {output: (its stage, its MD5)} of what lies at, above or below these paths.
+def needed(root: Path, stage: str) -> list[Output]:
+    """Return the outputs of other stages that a stage depends on."""
+    return outputs_at(root, [one["path"] for one in dependencies(root, stage)])
+
+
+def outputs_at(root: Path, paths: list[str]) -> list[Output]:
+    """Return the outputs that lie at, above or below these paths.
 
     A stage may depend on a folder of several outputs, or on a part of one.
     """
-    found = {}
-    for stage, entry in stages(root).items():
-        for out in entry.get("outs", []):
-            one = Path(out["path"])
-            if any(one.is_relative_to(path) or Path(path).is_relative_to(one) for path in paths):
-                found[out["path"]] = stage, out["md5"]
+    found = []
+    for output in outputs(root):
+        one = Path(output.path)
+        if any(one.is_relative_to(path) or Path(path).is_relative_to(one) for path in paths):
+            found.append(output)
     return found
 
 
@@ -107,11 +111,10 @@ def waiting(root: Path, stage: str) -> list[str]:
     if stale:
         return stale
     cache = cache_of(root)
-    needed = outputs_of(root, [one["path"] for one in dependencies(root, stage)])
     lost = {
-        producer
-        for path, (producer, md5) in needed.items()
-        if not (root / path).exists() and not object_path(cache, md5).exists()
+        output.stage
+        for output in needed(root, stage)
+        if not (root / output.path).exists() and not object_path(cache, output.md5).exists()
     }
     return sorted(lost)
 

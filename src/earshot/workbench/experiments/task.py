@@ -11,7 +11,7 @@ from typing import Any
 
 from earshot.params import Params, Search, Sweep
 from earshot.runtime.files import sha256
-from earshot.workbench.experiments.clone import outputs_of
+from earshot.workbench.experiments.clone import outputs_at
 from earshot.workbench.lockfile import dependencies
 
 Value = bool | int | float | str | None
@@ -77,7 +77,7 @@ class Task:
         things: list[Any] = [asked, params]
         for dependency in dependencies(self.root, self.stage):
             path = dependency["path"]
-            if outputs_of(self.root, [path]):
+            if outputs_at(self.root, [path]):
                 things.append([path, dependency.get("md5")])
                 continue
             whole = self.root / path
