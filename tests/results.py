@@ -13,7 +13,7 @@ from earshot.evaluation import plots
 from earshot.tables import answers, items
 from earshot.tables.items import Item
 from earshot.tables.manifest import Clip, write_manifest
-from earshot.workbench.integrity.hashes import md5
+from earshot.workbench.hashes import md5
 
 ANSWERS = np.arange(90) % 3
 CLASSES = ("airport", "public_square", "street_traffic")

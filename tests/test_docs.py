@@ -2,6 +2,7 @@
 metrics.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from conftest import ROOT
 from dvc.utils.hydra import apply_overrides
 from repository import copy, environment
 
+from earshot import cli
 from earshot.params import parse
 
 MARKDOWN = subprocess.check_output(
@@ -59,7 +61,10 @@ def test_a_dead_link_is_caught(tmp_path: Path):
 
 def test_named_commands_and_targets_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    commands = {path.stem for path in (ROOT / "src/earshot/cli").glob("*.py")}
+    parsers = argparse.ArgumentParser().add_subparsers()
+    for command in cli.COMMANDS:
+        command.add(parsers)
+    commands = set(parsers.choices)
     for name in MARKDOWN:
         text = (ROOT / name).read_text()
         assert set(re.findall(r"(?:^|`|\$ )make ([a-z-]+)", text, re.M)) <= targets, name

@@ -31,9 +31,9 @@ ALLOWED = {
     ("conditions.py", "mp3"): "in memory",
     ("sequences.py", "_parquet_writer"): "its callers give it a temporary name",
     ("declared.py", "run"): "a lock holds nothing",
-    ("pool.py", "alone"): "a lock holds nothing",
-    ("pool.py", "start"): "what an experiment prints",
-    ("snapshot.py", "clone"): "in a clone that is thrown away",
+    ("clone.py", "alone"): "a lock holds nothing",
+    ("trial.py", "_train"): "what an experiment prints",
+    ("clone.py", "make"): "in a clone that is thrown away",
 }
 
 

@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 
 from earshot import cli
 from earshot.tables import answers, items, manifest, sequences, signals
-from earshot.workbench import integrity
-from earshot.workbench.integrity import contents, hashes
+from earshot.workbench import hashes, integrity
+from earshot.workbench.integrity import contents
 from earshot.workbench.integrity import outputs as reading
 
 PIPELINE = """\
@@ -81,8 +81,7 @@ def repository(origin: Path, tmp_path: Path, monkeypatch) -> Path:
 
 
 def faults(root: Path) -> list[integrity.Fault]:
-    outputs, cache = integrity.recorded(root)
-    return integrity.verify(outputs, cache, root).faults
+    return integrity.verify(root).faults
 
 
 def flip(path: Path) -> None:
@@ -108,12 +107,11 @@ def object_of(root: Path, path: str) -> Path:
 
 
 def test_what_is_whole_has_no_faults_and_every_file_is_read(repository: Path):
-    outputs, cache = integrity.recorded(repository)
-    report = integrity.verify(outputs, cache, repository)
+    report = integrity.verify(repository)
     assert report.faults == [] and (report.stages, report.files) == (1, 4)
     assert report.objects == 4  # three files and the listing of a folder; the note is Git's
     assert report.bytes > 2 * 9 * 256
-    assert {output.path: output.in_git for output in outputs} == {
+    assert {output.path: output.in_git for output in integrity.recorded(repository)[0]} == {
         "data/a/note.json": True, "data/a/parts": False, "data/a/table.bin": False,
     }  # fmt: skip
 
@@ -199,9 +197,8 @@ def test_a_file_that_cannot_be_read_is_a_fault(repository: Path, monkeypatch):
     def read(path: Path) -> str:
         raise OSError(5, "Input/output error")
 
-    outputs, cache = integrity.recorded(repository)
     monkeypatch.setattr(reading, "md5", read)
-    found = integrity.verify(outputs, cache, repository).faults
+    found = integrity.verify(repository).faults
     details = [fault.detail for fault in found if fault.path == "data/a/table.bin"]
     assert any("unknown (Input/output error)" in detail for detail in details)
 

@@ -20,7 +20,7 @@ from earshot.params import Evaluate, Features, Text
 from earshot.tables.items import Item
 from earshot.tasks.choice import Choice
 from earshot.text import encode, encode_item
-from earshot.workbench.report import data as report
+from earshot.workbench.results import Track
 
 BUCKETS = 4096
 OPTIONS = {
@@ -102,7 +102,7 @@ def test_all_of_them_are_scored():
 def test_chance_is_the_mean_over_questions(tmp_path):
     table = plots.confusion_table(ITEMS, np.array([[1, 4, 0, 1]]))
     assert table["predicted"].tolist() == ["1", "4", "0", "1"]
-    track = report.Track("t", {"kd": {"accuracy": 0.5}}, {}, {}, {"confusion": table}, ())
+    track = Track("t", {"kd": {"accuracy": 0.5}}, {}, {}, {"confusion": table}, {})
     assert track.chance == pytest.approx((1 / 3 + 1 / 5 + 1 / 2 + 1 / 4) / 4)
     test = [ITEMS[n % 3] for n in range(90)]
     shown = metrics.stack([answering({"two"})], [item.id for item in test])

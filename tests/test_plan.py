@@ -12,7 +12,8 @@ from earshot import cli
 from earshot.corpora import archives
 from earshot.params import Params, parse
 from earshot.workbench import plan, profile
-from earshot.workbench.plan import estimate, pipeline, storage, work
+from earshot.workbench.plan import pipeline, storage, work
+from earshot.workbench.plan.text import render
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def timing(stage: str, track: str, seconds: float) -> None:
 
 
 def test_bytes_to_fetch_are_exact(at):
-    assert "Download: nothing" in plan.render(made(at("embedded")))
+    assert "Download: nothing" in render(made(at("embedded")))
     drawn = made(at("paper"))
     parts = archives.TAU2022_PARTS.items()
     audio = [archive.bytes for part, archive in parts if part.startswith("audio.")]
@@ -54,7 +55,7 @@ def test_bytes_to_fetch_are_exact(at):
     assert len(audio) == 16 and totals["download_bytes"] == known
     unknown = sorted(piece.name for piece in drawn.downloads if piece.bytes is None)
     assert unknown == sorted([*archives.GROUPS["subsets"], "facebook/hubert-base-ls960"])
-    assert f"to fetch: {known:,} bytes, and 7 of unknown size" in plan.render(drawn)
+    assert f"to fetch: {known:,} bytes, and 7 of unknown size" in render(drawn)
 
 
 def test_what_is_here_or_half_here_is_not_fetched_again(at, monkeypatch):
@@ -75,7 +76,7 @@ def test_hours_before_a_corpus_is_there_are_what_they_turn_out_to_be(at):
         minutes = json.loads((ROOT / f"metrics/{name}/items.json").read_text())["minutes"]
         hours = work.split_hours(name, track)
         for role in set(minutes) & set(hours) - {"fewshot"}:
-            found = 60 * work._role_hours(track, hours, [role])
+            found = 60 * work.role_hours(track, hours, [role])
             assert found == pytest.approx(minutes[role], rel=0.26), (name, role)
 
 
@@ -89,7 +90,7 @@ def test_every_profile_has_a_range_for_every_stage_but_downloads(at, name):
     assert unknown == {f"download@{key}" for key, one in tracks if hasattr(one.corpus, "download")}
     assert all(0 < one.low < one.high for one in drawn.stages if one.low is not None)
     assert drawn.totals()["disk_bytes"] > 10**9
-    assert "Time, estimated" in plan.render(drawn)
+    assert "Time, estimated" in render(drawn)
     json.dumps(drawn.as_json(), allow_nan=False)
 
 
@@ -105,17 +106,20 @@ def test_the_users_own_table_is_unknown_before_it_is_read(at):
 def test_the_last_run_here_is_scaled_by_what_changed_since(at):
     params = at("embedded")
     stage = "distill@listening-kd_pool"
-    timing(stage, "listening", estimate.START + 100)
+    timing(stage, "listening", plan.START + 100)
     reference = {"tracks.listening.distill": params.tracks["listening"].distill.model_dump()}
     reference |= {"recipes.listening-kd_pool": params.recipes["listening-kd_pool"].model_dump()}
     lock = {"stages": {stage: {"params": {"params.yaml": reference}}}}
-    Path("dvc.lock").write_text(yaml.safe_dump(lock))
+    text = yaml.safe_dump(lock)
+    rate = f"learning_rate: {params.tracks['listening'].distill.learning_rate}"
+    assert rate in text  # DVC writes YAML 1.2, where 4e-3 is a number
+    Path("dvc.lock").write_text(text.replace(rate, f"{rate[:-5]}4e-3"))
     content = params.model_dump()
     content["recipes"]["listening-kd_pool"]["epochs"] *= 3
     for changed, seconds in (params, 100), (parse(content), 300):
         found = line(made(changed), stage)
-        assert found.low == pytest.approx((estimate.START + seconds) / estimate.LIKELY)
-        assert found.high == pytest.approx((estimate.START + seconds) * estimate.LIKELY)
+        assert found.low == pytest.approx((plan.START + seconds) / plan.LIKELY)
+        assert found.high == pytest.approx((plan.START + seconds) * plan.LIKELY)
 
 
 def test_steps_are_as_many_passes_as_the_items_allow(at):
@@ -125,42 +129,23 @@ def test_steps_are_as_many_passes_as_the_items_allow(at):
     recipe = content["recipes"]["scenes-kd"]
     recipe |= {"epochs": None, "steps": 7 * batches + 1}  # of the eighth pass a batch
     found = work.amounts(parse(content))["distill@scenes-kd"]
-    assert found.what == f"4 seeds × 8 epochs of {hours:,.2f} h"
+    assert found.what == f"3 seeds × 8 epochs of {hours:,.2f} h"
     recipe["qat"] = {"steps": 1}
     content["tracks"]["scenes"]["distill"]["refit"] = True
     found = work.amounts(parse(content))["distill@scenes-kd"]
-    assert found.what == f"4 seeds × 18 epochs of {hours:,.2f} h"
+    assert found.what == f"3 seeds × 18 epochs of {hours:,.2f} h"
 
 
 def test_recorded_times_become_the_reference(at, monkeypatch, capsys):
     at("embedded")
-    monkeypatch.setattr(estimate, "REFERENCE", Path("reference.json"))
+    monkeypatch.setattr(plan, "REFERENCE", Path("reference.json"))
     Path("reference.json").write_text('{"cache": {"choice": {"seconds": 1.0, "size": 1.0}}}')
-    timing("features@scenes", "scenes", estimate.START + 60)
+    timing("features@scenes", "scenes", plan.START + 60)
     assert cli.main(["plan", "--record"]) == 0
     assert "reference.json: 1 rates" in capsys.readouterr().out
     table = json.loads(Path("reference.json").read_text())
     assert table["cache"]["choice"]["seconds"] == 1.0
     assert table["features"]["classes"]["seconds"] == pytest.approx(60 / 2.87, rel=0.01)
-
-
-def test_a_stage_runs_when_it_changed_or_follows_one_that_did():
-    said = {
-        "pretrain@a": {"frozen": True, "changed": True, "after": []},
-        "download@a": {"frozen": False, "changed": False, "after": []},
-        "features@a": {"frozen": False, "changed": True, "after": ["download@a"]},
-        "teacher@a": {"frozen": False, "changed": False, "after": ["features@a", "pretrain@a"]},
-        "other@a": {"frozen": False, "changed": False, "after": ["pretrain@a"]},
-    }
-    found = pipeline.follow(said)
-    assert {name: stage.reason for name, stage in found.items()} == {
-        "pretrain@a": None,
-        "download@a": None,
-        "features@a": "changed",
-        "teacher@a": "after features@a",
-        "other@a": None,
-    }
-    assert [name for name, stage in found.items() if stage.frozen] == ["pretrain@a"]
 
 
 def test_only_what_runs_counts_and_without_dvc_the_plan_says_so(at):
@@ -181,7 +166,7 @@ def test_only_what_runs_counts_and_without_dvc_the_plan_says_so(at):
 
     drawn = made(params, busy)
     assert all(one.runs is None for one in drawn.stages)
-    assert "Which stages will run is unknown (dvc: at work)." in plan.render(drawn)
+    assert "Which stages will run is unknown (dvc: at work)." in render(drawn)
 
 
 def test_dvc_is_asked_about_a_real_pipeline(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """Presets of params.yaml: each applies, each goes back to the very bytes."""
 
-from collections.abc import Iterator, Mapping
 from itertools import permutations
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from conftest import ROOT
 from earshot import cli
 from earshot.params import ParameterError, parse
 from earshot.workbench import profile
+from earshot.workbench.comparison.figures import leaves
 
 FOLDER = ROOT / "profiles"
 NAMES = profile.available(FOLDER)
@@ -23,13 +23,6 @@ def params(tmp_path: Path) -> Path:
     path.write_bytes((ROOT / "params.yaml").read_bytes())
     profile.apply(FOLDER / "embedded.yaml", path)
     return path
-
-
-def leaves(node: Mapping, prefix: str = "") -> Iterator[str]:
-    for name, value in node.items():
-        yield from (
-            leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [f"{prefix}{name}"]
-        )
 
 
 def test_the_profiles_are_there_and_params_yaml_is_one_of_them(params):
@@ -64,9 +57,9 @@ def test_the_order_of_profiles_leaves_no_trace(params):
 
 
 def test_embedded_sets_back_whatever_a_profile_sets():
-    base = set(leaves(yaml.safe_load((FOLDER / "embedded.yaml").read_text())))
+    base = dict(leaves(yaml.safe_load((FOLDER / "embedded.yaml").read_text())))
     for name in NAMES:
-        for key in leaves(yaml.safe_load((FOLDER / f"{name}.yaml").read_text())):
+        for key, _ in leaves(yaml.safe_load((FOLDER / f"{name}.yaml").read_text())):
             if ".corpus." not in key and ".student." not in key:  # sections replaced whole
                 # one of the two may be null where the other is a section
                 above = {key.rsplit(".", depth)[0] for depth in range(key.count("."))}

@@ -9,6 +9,7 @@ import pytest
 
 from earshot.runtime.files import write_json
 from earshot.workbench import table
+from earshot.workbench.results import Track, read_track
 
 ROOT = Path(__file__).parents[1]
 READMES = {"README.md": "en", "README.zh-CN.md": "zh"}
@@ -24,7 +25,7 @@ def test_both_readmes_show_the_same_code():
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> dict[str, table.Results]:
+def results(tmp_path: Path) -> dict[str, tuple[Track, float]]:
     """The results of a track of classes without times, and of one with some."""
     scores = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6}
     listening = scores | {"macro_f1": 0.5, "wording": {}}
@@ -47,7 +48,7 @@ def results(tmp_path: Path) -> dict[str, table.Results]:
     latency = {"kd_int8": {"latency_median_ms": 6.25}}
     write_json(timing / "evaluate@listening.json", {"seconds": 1.0, "latency": latency})
     write_json(timing / "download@listening.json", {"seconds": 1.0})
-    return {track: table.load(track, 10.0, tmp_path) for track in ("listening", "scenes")}
+    return {track: (read_track(tmp_path, track), 10.0) for track in ("listening", "scenes")}
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -57,7 +58,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 
 def test_times_are_those_of_the_stages_and_may_be_absent(results):
-    models, gains = (rows(part) for part in table.full(results["listening"]).split("\n\n"))
+    models, gains = (rows(part) for part in table.full(*results["listening"]).split("\n\n"))
     assert list(models) == [
         "model", "teacher", "hard", "hard_int8", "kd", "kd_int8", "pool", "pool_int8", "audio_blind"
     ]  # fmt: skip
@@ -66,13 +67,13 @@ def test_times_are_those_of_the_stages_and_may_be_absent(results):
     assert times["kd"][1] == "2.5 min" and times["teacher"][1] == "3.5 min"
     assert times["kd_int8"][0] == "6.2 ms" and times["hard"] == ["", ""]
     assert gains["kd` − `hard"] == ["+50.0 (+40.0 to +60.0)"]
-    heads = rows(table.full(results["scenes"]))["model"]
+    heads = rows(table.full(*results["scenes"]))["model"]
     assert "macro accuracy, % (95% interval)" in heads
     assert not {"10-s clip, 1 thread", "training"} & set(heads)
 
 
 def test_a_short_table_has_a_few_rows(results):
-    shown = rows(table.short(results["listening"], "zh"))
+    shown = rows(table.short(results["listening"][0], "zh"))
     few = ["模型", "teacher", "hard", "kd", "pool", "pool_int8", "audio_blind"]
     assert list(shown) == few and shown["模型"] == ["准确率，%（95% 区间）", "文件"]
     assert shown["pool_int8"] == ["50.0 (40.0–60.0)", "0.80 MB"]
@@ -87,10 +88,10 @@ def test_marked_parts_are_renewed_and_nothing_else(tmp_path: Path, results):
     )
     page.write_text(text)
     table.renew(page, results, "scenes")
-    scenes = text.replace("old", table.full(results["scenes"]), 1)
+    scenes = text.replace("old", table.full(*results["scenes"]), 1)
     assert page.read_text() == scenes
     table.renew(page, results)
-    few = [f"**{name}**\n\n{table.short(one)}" for name, one in results.items()]
+    few = [f"**{name}**\n\n{table.short(one)}" for name, (one, _) in results.items()]
     assert page.read_text() == scenes.replace("old", "\n\n".join(few))
     table.renew(page, results)
     assert page.read_text() == scenes.replace("old", "\n\n".join(few))

@@ -20,9 +20,11 @@ from earshot.cli import main
 from earshot.tables import items
 from earshot.tables.items import Item
 from earshot.workbench import report
-from earshot.workbench.report import data, hardest, players, provenance, scatter
-from earshot.workbench.report.texts import TEXTS
+from earshot.workbench.report import hardest, players, provenance, scatter
+from earshot.workbench.report import page as drawn
+from earshot.workbench.results import read
 
+TEXTS = {language: drawn.texts(language) for language in ("en", "zh")}
 VOID = {"meta", "br", "img", "link", "input", "hr", "source"}
 
 
@@ -131,7 +133,7 @@ def test_equal_inputs_give_equal_bytes_and_texts_are_escaped(project: Path):
 
 
 def test_items_of_other_results_are_not_shown(project: Path):
-    track, content = data.read(project)[0], yaml.safe_load((project / "params.yaml").read_text())
+    track, content = read(project)[0], yaml.safe_load((project / "params.yaml").read_text())
     file = project / "data/listening/items.parquet"
     items.write(items.read(file)[:1], file)
     assert hardest.find(project, track, content) == []

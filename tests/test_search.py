@@ -3,20 +3,20 @@
 import json
 import os
 import signal
-import subprocess
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Event
 
 import optuna
 import pytest
 import yaml
-from test_sweep import finished, state, training, until
+from test_sweep import state, training, until
 from toy import RECIPE, TEMPERATURE, TRACK, Toy, make
 
 from earshot.params import Range, Search
-from earshot.workbench.experiments import engine, search
-from earshot.workbench.experiments.pool import Pool, Running, curve
+from earshot.workbench.experiments import clone, study, trial
 from earshot.workbench.experiments.task import Task
-from earshot.workbench.experiments.trial import Outcome, Trial
+from earshot.workbench.experiments.trial import Runner, Stopped, curve
 
 LINES = "epoch,loss,validation\n1,0.9,0.5\n2,0.8,0.75\n"
 RANGES = {TEMPERATURE: Range(low=1.0, high=64.0, log=True)}
@@ -24,11 +24,11 @@ RANGES = {TEMPERATURE: Range(low=1.0, high=64.0, log=True)}
 
 def test_whole_numbers_stay_whole_and_choices_are_choices():
     kinds = optuna.distributions
-    assert search.distribution(Range(low=1, high=8)) == kinds.IntDistribution(1, 8)
+    assert study.distribution(Range(low=1, high=8)) == kinds.IntDistribution(1, 8)
     logarithmic = kinds.FloatDistribution(1.0, 8.0, log=True)
-    assert search.distribution(Range(low=1.0, high=8.0, log=True)) == logarithmic
+    assert study.distribution(Range(low=1.0, high=8.0, log=True)) == logarithmic
     choices = kinds.CategoricalDistribution([64, None])
-    assert search.distribution(Range(choices=[64, None])) == choices
+    assert study.distribution(Range(choices=[64, None])) == choices
 
 
 def test_the_live_curve_is_the_mean_of_the_seeds_that_train_side_by_side(tmp_path):
@@ -48,68 +48,91 @@ def test_the_live_curve_is_the_mean_of_the_seeds_that_train_side_by_side(tmp_pat
 
 @pytest.fixture
 def task(tmp_path, content, monkeypatch) -> Task:
-    monkeypatch.setattr(Task, "digest", lambda self, overrides: "0123456789abcdef")
+    monkeypatch.setattr(Task, "digest", lambda self: "0123456789abcdef")
     content["recipes"][RECIPE]["epochs"] = 6
     content["tracks"][TRACK]["distill"]["seeds"] = 1
-    return Task(tmp_path, tmp_path, RECIPE, TRACK, content, {})
+    return Task(tmp_path, "search", Search(recipe=RECIPE, ranges=RANGES), TRACK, content)
 
 
-def study(task: Task, total: int = 5) -> search.Study:
-    return search.Study(task, Search(recipe=RECIPE, ranges=RANGES), "search", total, 1)
+def load(task: Task) -> optuna.Study:
+    return study.load(task, seed=1, total=5)
 
 
-def ended(task: Task, number: int, state: str, best: float = 0.5) -> Outcome:
-    """Write what became of an earlier trial."""
-    scores = {"accuracy": best} if state == "done" else {}
-    rising = [best - 0.2, best - 0.1, best] if state != "running" else []
-    overrides = {TEMPERATURE: 2.0 + number}
-    name, digest = f"search-0123-{number:03d}", "0123456789abcdef"
-    one = Outcome(name, overrides, state, scores, digest=digest, curve=rising)
-    one.write(task.trials)
+def begun(task: Task, made: optuna.Study, **more: object) -> optuna.Trial:
+    """Ask for a trial, and note what it learns while it runs."""
+    one = study._next(task, made, [])
+    for key, value in more.items():
+        one.set_user_attr(key, value)
     return one
 
 
+def ended(task: Task, made: optuna.Study, state: str, best: float = 0.5) -> str:
+    """Write what became of an earlier trial; return its name."""
+    one = begun(task, made, seconds=1.0)
+    for epoch, score in enumerate((best - 0.2, best - 0.1, best)):
+        one.report(score, epoch)
+    future = Future()
+    why = {"failed": ValueError("it fell"), "pruned": optuna.TrialPruned("low")}
+    if state == "done":
+        one.set_user_attr("scores", {"accuracy": best})
+        future.set_result(best)
+    else:
+        future.set_exception(why[state])
+    assert study._end(made, one, future).state == state
+    return one.user_attrs["name"]
+
+
 def test_a_study_goes_on_where_a_kill_left_it(task):
-    assert study(task).begin() == []
-    past = [ended(task, 0, "done"), ended(task, 2, "failed"), ended(task, 3, "pruned")]
-    killed = ended(task, 1, "running")
-    (task.trials / "search-0123-009.json").write_text("{")  # half of one counts as none
-    plan = study(task)
-    assert plan.begin() == past
-    first, second, none = plan.ask(), plan.ask(), plan.ask()
-    assert (first.name, first.overrides) == (killed.name, killed.overrides) and none is None
-    assert second.name == "search-0123-004" and second.overrides != killed.overrides
-    plan.tell(finished(first.name, 0.8))
-    assert plan._study.best_value == 0.8
+    made = load(task)
+    past = [ended(task, made, state) for state in ("done", "failed", "pruned")]
+    cut = begun(task, made)
+    made = load(task)
+    found = study.outcomes(made)
+    assert list(found) == past == [f"search-0123-{number:03d}" for number in range(3)]
+    assert [one.state for one in found.values()] == ["done", "failed", "pruned"]
+    assert found[past[1]].reason == "it fell" and made.best_value == 0.5
+    (point,) = waiting = study.killed(made)
+    assert point == ("search-0123-003", cut.user_attrs["overrides"])
+    again, other = (study._next(task, made, waiting) for _ in range(2))
+    assert again.user_attrs == cut.user_attrs and again.params == cut.params
+    assert other.user_attrs["name"] == "search-0123-005" and other.params != cut.params
 
 
-@pytest.mark.parametrize(("rows", "pruned"), [(1, False), (2, False), (3, True)])
-def test_a_hopeless_trial_is_ended_with_its_processes_once_it_has_warmed_up(task, rows, pruned):
-    for number, best in enumerate((0.7, 0.8, 0.9)):
-        ended(task, number, "done", best)
-    plan = study(task)
-    plan.begin()
-    name = plan.ask().name
-    clone = task.root / "clones/one"
-    table = clone / task.curves / "seed-0.csv"
-    table.parent.mkdir(parents=True)
-    table.write_text("epoch,validation\n" + "".join(f"{row + 1},0.4\n" for row in range(rows)))
-    process = subprocess.Popen(
-        "sleep 60 & echo $!; wait", shell=True, start_new_session=True, stdout=subprocess.PIPE
-    )
-    child = int(process.stdout.readline())
-    with Pool(task, None, task.root / "clones", 1, 1, None) as pool:
-        log = task.root / "one.log"
-        pool.running[name] = Running(Trial(name, {}), process, clone, log, 0.0)
-        found = engine._pruned(plan, pool)
-        assert [one.state for one in found] == ["pruned"] * pruned
-        assert (process.poll() is not None) == pruned == (not clone.exists())
-        if pruned:
-            assert found[0].reason == "40.0% after epoch 3" and pool.free == 1
-            assert found[0].curve == [0.4] * 3
-    assert process.poll() is not None and not clone.exists()  # leaving the block ends the rest
-    stat = Path(f"/proc/{child}/stat")
-    until(lambda: not stat.exists() or "Z" in stat.read_text())
+@pytest.mark.parametrize(("rows", "end"), [(2, Stopped), (3, optuna.TrialPruned), (0, ValueError)])
+def test_a_trial_ends_with_its_processes_when_hopeless_stopped_or_failed(
+    task, monkeypatch, rows, end
+):
+    made = load(task)
+    for best in (0.7, 0.8, 0.9):
+        ended(task, made, "done", best)
+    one, stop = begun(task, made), Event()
+    folder = task.root / "clones" / one.user_attrs["name"]
+    table = folder / task.curves / "seed-0.csv"
+    text = "epoch,validation\n" + "".join(f"{row + 1},0.4\n" for row in range(rows))
+    # The toy of `dvc exp run` writes a curve and goes on, or fails at once.
+    script = f"cat > {table} <<< '{text}'; sleep 60 & echo $!; wait" if rows else "echo bad; exit 1"
+    program = "import os, sys; os.execvp('bash', ['bash', '-c', " + repr(script) + "])"
+    monkeypatch.setattr(trial, "_DVC", program)
+    monkeypatch.setattr(clone, "make", lambda *_: table.parent.mkdir(parents=True))
+    known = trial.curve
+
+    def seen(*arguments):
+        found = known(*arguments)
+        if end is Stopped and found:
+            stop.set()
+        return found
+
+    monkeypatch.setattr(trial, "curve", seen)
+    runner = Runner(task, clone.Source(task.root, "", "", task.root), folder.parent, 1, stop)
+    with pytest.raises(end) as raised:
+        runner.run(one)
+    if end is not Stopped:
+        assert f"{raised.value}" == ("bad" if end is ValueError else "40.0% after epoch 3")
+    assert not folder.exists() and one.user_attrs["seconds"] >= 0
+    if rows:
+        child = int((task.folder / f"logs/{folder.name}.log").read_text())
+        stat = Path(f"/proc/{child}/stat")
+        until(lambda: not stat.exists() or "Z" in stat.read_text())
 
 
 # the command, in a toy repository
@@ -149,9 +172,12 @@ def test_a_search_prunes_continues_after_a_kill_and_applies_its_best(toy):
     assert {one["experiment"]: one[TEMPERATURE] for one in stored}[killed.name] == kd["temperature"]
     assert toy.experiments() == sorted(one["experiment"] for one in done)
     assert (folder / "accuracy.png").exists()
+    (summary,) = optuna.get_all_study_summaries(storage := f"sqlite:///{folder}/study.db")
+    trials = optuna.load_study(study_name=summary.study_name, storage=storage).trials
     for one in done:  # its own curve, not the last commit's
-        outcome = Outcome.read(folder / "trials", one["experiment"])
-        assert outcome.curve[5] == pytest.approx(one["validation_accuracy"])
+        name = one["experiment"]
+        values = [past for past in trials if past.user_attrs["name"] == name and past.value]
+        assert values[0].intermediate_values[5] == pytest.approx(one["validation_accuracy"])
 
     printed = toy.earshot("search")
     assert "3 of 3 experiments are there already" in printed

@@ -15,12 +15,13 @@ import pytest
 import yaml
 from toy import RECIPE, TEMPERATURE, TRACK, WEIGHT, Toy, make
 
-from earshot.workbench.comparison.changes import changes
-from earshot.workbench.experiments import report, snapshot
-from earshot.workbench.experiments.grid import combinations
-from earshot.workbench.experiments.pool import alone, clean, why
-from earshot.workbench.experiments.task import check
-from earshot.workbench.experiments.trial import Outcome, labels, named
+from earshot.params import Sweep
+from earshot.workbench import git
+from earshot.workbench.comparison.figures import changes
+from earshot.workbench.experiments import clone, report
+from earshot.workbench.experiments.study import Outcome
+from earshot.workbench.experiments.task import Task, check, combinations, labels, named
+from earshot.workbench.experiments.trial import why
 
 VARIED = [TEMPERATURE, WEIGHT]
 
@@ -40,14 +41,14 @@ FAILED = Outcome("bad", {TEMPERATURE: -1.0, WEIGHT: 0.1}, "failed", reason=WRONG
 
 def test_every_combination_is_tried_once_and_named_after_what_it_sets():
     values = {TEMPERATURE: [2.0, 4.0], WEIGHT: [0.1, 0.3], "a.b": [True, True, None]}
-    trials = list(combinations("sweep", {"seed": 1}, values).items())
+    trials = list(combinations("sweep", values).items())
     assert len(trials) == 2 * 2 * 2 and trials[0][0] == "sweep-temperature2.0-weight0.1-bTrue"
-    assert trials[-1][1] == {"seed": 1, TEMPERATURE: 4.0, WEIGHT: 0.3, "a.b": None}
+    assert trials[-1][1] == {TEMPERATURE: 4.0, WEIGHT: 0.3, "a.b": None}
 
 
 def test_names_are_such_as_git_takes_and_none_is_given_twice():
     values = ["a b", "a~b", "x..y", "[1]", "e.lock.", "@{", "long" * 40]
-    names = list(combinations("s", {}, {"key": values}))
+    names = list(combinations("s", {"key": values}))
     assert len(names) == len(values) and max(map(len, names)) <= 80
     for name in names:
         subprocess.run(["git", "check-ref-format", f"refs/exps/{name}"], check=True)
@@ -75,8 +76,9 @@ def test_a_label_is_the_shortest_ending_that_tells_keys_apart(keys, expected):
     ],
 )
 def test_a_key_that_would_do_nothing_or_too_much_is_refused(content, key, why):
-    with pytest.raises(ValueError, match=rf"sweep: {key}: .*{why}"):
-        check([key], RECIPE, TRACK, content, "sweep")
+    task = Task(Path(), "sweep", Sweep(recipe=RECIPE, grid={key: [1]}), TRACK, content)
+    with pytest.raises(ValueError, match=rf"{key}: .*{why}"):
+        check([key], task)
 
 
 # what is shown
@@ -106,7 +108,7 @@ def test_results_are_written_as_csv_json_and_a_picture(tmp_path):
     for history in (False, True):
         report.draw(tmp_path / "a.png", outcomes, VARIED, "title", history)
         assert matplotlib.image.imread(tmp_path / "a.png").std() > 0.01
-    report.draw(tmp_path / "none.png", [FAILED], VARIED, "title")
+    report.draw(tmp_path / "none.png", [FAILED], VARIED, "title", False)
     assert not (tmp_path / "none.png").exists()
 
 
@@ -123,23 +125,14 @@ def test_the_reason_of_a_failure_is_the_stages_own_line(tmp_path, log, line):
     assert why(tmp_path / "log").startswith(line)
 
 
-def test_half_written_outcomes_count_as_none(tmp_path):
-    one = finished("one", 0.7)
-    one.write(tmp_path)
-    assert Outcome.read(tmp_path, "one") == one
-    for text in ("{", "[]", '{"unknown": 1}'):
-        (tmp_path / "one.json").write_text(text)
-        assert Outcome.read(tmp_path, "one") is None
-
-
 def test_only_one_command_runs_experiments_and_it_removes_what_others_left(tmp_path):
     (tmp_path / "left/deep").mkdir(parents=True)
-    with alone(tmp_path):
-        assert clean(tmp_path) == ["left"] and clean(tmp_path) == []
-        with pytest.raises(OSError, match="another sweep or search"), alone(tmp_path):
+    with clone.alone(tmp_path) as left:
+        assert left == ["left"] and not (tmp_path / "left").exists()
+        with pytest.raises(OSError, match="another sweep or search"), clone.alone(tmp_path):
             pass
-    with alone(tmp_path):
-        pass
+    with clone.alone(tmp_path) as left:
+        assert left == []
 
 
 # the command, in a toy repository
@@ -187,13 +180,15 @@ def test_a_clone_has_the_changes_whatever_git_is_told_to_show(toy, tmp_path, mon
     (toy.root / "unknown").touch()
     for name, value in (toy.environment | {"GIT_DIR": "/nowhere"}).items():
         monkeypatch.setenv(name, value)
-    clone = tmp_path / ".dvc/tmp/clone"
-    taken = snapshot.take(toy.root)
-    taken.clone(clone, f"distill@{RECIPE}")
-    assert f"dir = {taken.cache}" in (clone / ".dvc/config.local").read_text()
-    assert (clone / "bytes").read_bytes() == content and not (clone / "gone").exists()
-    assert not (clone / "unknown").exists() and snapshot.untracked(toy.root) == ["unknown"]
-    assert (clone / f"data/{TRACK}/cache/english/part").is_file()
+    folder = tmp_path / ".dvc/tmp/clone"
+    source = clone.take(toy.root)
+    clone.make(source, folder, f"distill@{RECIPE}")
+    assert f"dir = {source.cache}" in (folder / ".dvc/config.local").read_text()
+    assert (folder / "bytes").read_bytes() == content and not (folder / "gone").exists()
+    assert not (folder / "unknown").exists()
+    assert git.text(folder, "rev-parse", "HEAD") == source.head != source.edited
+    assert (folder / f"data/{TRACK}/cache/english/part").is_file()
+    assert toy.run("git", "stash", "list") == ""
 
 
 @pytest.mark.slow
@@ -218,7 +213,7 @@ def test_a_grid_becomes_experiments_and_the_workspace_stays_as_it_was(toy):
     reference = toy.run(*refs, f"refs/exps/*/*/{names[0]}").strip()
     trained = yaml.safe_load(toy.run("git", "show", f"{reference}:params.yaml"))
     ours = yaml.safe_load((toy.root / "params.yaml").read_text())
-    assert changes(ours, trained).changed == {WEIGHT: (0.3, 0.1)}  # our temperature is 2.0
+    assert changes(ours, trained) == {WEIGHT: (0.3, 0.1)}  # our temperature is 2.0
     shown = toy.run("dvc", "exp", "show", "--csv")
     assert names[1] in shown and "0.44" in shown
 
@@ -279,10 +274,14 @@ def worker(name: str) -> int:
 @pytest.mark.slow
 def test_a_sweep_is_refused_where_it_would_run_more_than_students(toy):
     stage = f"distill@{RECIPE}"
-    first = snapshot.digest(toy.root, stage, {}, {})
+
+    def digest(**fixed: object) -> str:
+        asked = Sweep(recipe=RECIPE, fixed=fixed, grid={WEIGHT: [0.1]})
+        return Task(toy.root, "sweep", asked, TRACK, {}).digest()
+
+    first = digest()
     toy.write("src/own/code.py", "FACTOR = 2.0\n")
-    changed = snapshot.digest(toy.root, stage, {}, {})
-    assert first != changed != snapshot.digest(toy.root, stage, {}, {"a": 1})
+    assert first != digest() != digest(a=1)
     toy.write("stages/cache.py", (toy.root / "stages/cache.py").read_text() + "\n")
     printed = toy.earshot("sweep", code=2)
     assert f"not current: cache@{TRACK}; run `dvc repro {stage}` first" in printed

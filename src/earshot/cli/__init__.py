@@ -1,5 +1,5 @@
-"""The command `earshot`: a file per subcommand, with its parser (`add`) and what it does
-(`run`).
+"""The command `earshot`: a file per subcommand, with its parser (`add`) and what it does (`run`);
+`sweep` and `search` share one.
 """
 
 import argparse
@@ -12,18 +12,17 @@ from earshot.cli import (
     answer,
     classify,
     compare,
+    experiments,
     plan,
     profile,
     report,
-    search,
-    sweep,
     table,
     verify,
 )
 
 # What a terminal that is not UTF-8 may lack, in ASCII.
 _PLAIN = {"–": "-", "—": "-", "−": "-", "→": "->", "…": "...", "±": "+-", "≥": ">=", "≤": "<="}
-COMMANDS = (answer, classify, table, compare, report, sweep, search, profile, plan, verify)
+COMMANDS = (answer, classify, table, compare, report, experiments, profile, plan, verify)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -47,7 +47,6 @@ def run(chosen: argparse.Namespace) -> int:
     """Print the comparison; return 1 when the gate is asked for and fails."""
     from earshot.workbench import comparison
     from earshot.workbench.comparison.markdown import render
-    from earshot.workbench.comparison.report import report
 
     here = Path()
     most = 1 if chosen.root else 2
@@ -58,7 +57,7 @@ def run(chosen: argparse.Namespace) -> int:
     head = comparison.commit(here, names[1]) if len(names) > 1 else comparison.working_tree(here)
     found = comparison.compare(base, head, "params.yaml")
     if chosen.format == "json":
-        print_json(report(found))
+        print_json(found.as_json())
     else:
         print(render(found), end="")
     if not chosen.gate:

@@ -1,7 +1,7 @@
-"""What `sweep` and `search` share: options, results, and the view of what runs."""
+"""`earshot sweep` and `earshot search`: experiments beside one another, as DVC experiments."""
 
 import argparse
-import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,35 @@ from tqdm import tqdm
 
 from earshot.cli.shared import positive
 
-FOLDER = Path("experiments")
+SWEEP = (
+    "Run every combination of `sweep.grid` in params.yaml as a DVC experiment, two at a time "
+    "unless --workers says otherwise; the workspace is left alone. Compared on validation items, "
+    "never on the test. Run again, it continues: what is done is not repeated."
+)
+SEARCH = (
+    "Look through `search.ranges` in params.yaml with Optuna's TPE, every trial a DVC experiment, "
+    "so many at a time that all cores are busy unless --workers says otherwise. Judged on "
+    "validation items, never on the test; hopeless trials end early. Run again, it continues the "
+    "same study."
+)
 
 
-def add(commands: Any, name: str, help: str, description: str) -> argparse.ArgumentParser:
-    """Add a command of experiments to the parser, with the options that all have."""
+def add(commands: Any) -> None:
+    """Add both commands to the parser."""
+    sweep = _add(commands, "sweep", "run a grid of experiments", SWEEP)
+    sweep.add_argument(
+        "--prepare", action="store_true", help="first run what experiments need and is not there"
+    )
+    sweep.set_defaults(run=run_sweep)
+    search = _add(commands, "search", "look for the best parameters of a recipe", SEARCH)
+    search.add_argument("--trials", type=positive, help="how many in all (default: search.trials)")
+    search.add_argument(
+        "--apply", action="store_true", help="run nothing: apply the best trial to the workspace"
+    )
+    search.set_defaults(run=run_search)
+
+
+def _add(commands: Any, name: str, help: str, description: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=help, description=description)
     command.add_argument("--workers", type=positive, help="experiments at a time")
     command.add_argument(
@@ -24,46 +48,99 @@ def add(commands: Any, name: str, help: str, description: str) -> argparse.Argum
     return command
 
 
-def task(section: str, name: str) -> tuple[Any, Any]:
-    """Return the parameters and the task of `sweep` or `search`.
+def run_sweep(chosen: argparse.Namespace) -> int:
+    """Run the grid; print and write what came out. Return 1 when no experiment succeeded."""
+    from earshot.workbench.experiments import study
 
-    ValueError for a name that Git would not take, and where there is nothing to run.
-    """
+    params, task = _task("sweep", chosen.name)
+    if chosen.prepare:
+        _prepare(task)
+    total, workers = len(study.points(task)), chosen.workers or 2
+    return _conduct(task, params.seed, total, workers, cores=None)
+
+
+def run_search(chosen: argparse.Namespace) -> int:
+    """Search, or apply what a search found. Return 1 when no trial succeeded."""
+    from earshot.runtime import progress
+    from earshot.workbench.experiments import study
+
+    params, task = _task("search", chosen.name)
+    total = chosen.trials or task.asked.trials
+    if chosen.apply:
+        _apply(task, study.best(task, study.load(task, params.seed, total)))
+        return 0
+    workers = chosen.workers or max(1, progress.workers() // task.seeds)
+    code = _conduct(task, params.seed, total, workers, task.seeds)
+    if code == 0:
+        print("or: earshot search --apply, which takes the best")
+    return code
+
+
+def _task(section: str, name: str) -> tuple[Any, Any]:
+    """Return the parameters and the task of `sweep` or `search`."""
     from earshot.params import parse
     from earshot.runtime import yaml_file
     from earshot.workbench.experiments import task
 
-    if not re.fullmatch(r"\w[\w-]*", name):
-        raise ValueError(f"--name {name}: letters, digits, _ and - only")
     content = yaml_file.read("params.yaml")
-    params, root = parse(content), Path().resolve()
-    return params, task.make(root, root / FOLDER / name, section, params, content)
+    params = parse(content)
+    return params, task.make(Path().resolve(), name, section, params, content)
 
 
-def tell(line: str) -> None:
-    """Say something beside the results."""
-    print(line, file=sys.stderr, flush=True)
+def _prepare(task: Any) -> None:
+    """Run what experiments need and is not there, in the workspace; ValueError when that fails."""
+    from earshot.workbench.experiments import clone
+
+    if stages := clone.waiting(task.root, task.stage):
+        command = ["dvc", "repro", *stages]
+        tell(f"first, once: {' '.join(command)}")
+        environment = clone.environment(task.root)
+        if subprocess.run(command, cwd=task.root, env=environment).returncode:
+            raise ValueError(f"{' '.join(command)} failed; nothing was tried")
 
 
-def conduct(
-    task: Any, plan: Any, varied: Sequence[str], workers: int, cores: int | None, history: bool
-) -> int:
-    """Run a plan; print a table, write it as CSV, JSON and PNG. Return 1 when nothing succeeded."""
-    from earshot.workbench.experiments import engine, report
+def _conduct(task: Any, seed: int, total: int, workers: int, cores: int | None) -> int:
+    """Run experiments; print a table, write it as CSV, JSON and PNG. Return 1 when none is done."""
+    from earshot.workbench.experiments import report, study
 
-    tell(f"{plan.total} experiments of {task.stage}, {workers} at a time")
-    with View(plan.total, workers) as view:
-        outcomes = engine.run(task, plan, workers, cores, view.tell, view.watch)
-    report.write(task.folder, outcomes, varied, {"recipe": task.recipe, "fixed": task.fixed})
-    title = f"{task.recipe}: validation accuracy"
-    report.draw(task.folder / "accuracy.png", outcomes, varied, title, history)
-    print(f"{report.table(outcomes, varied)}\n\n{report.verdict(outcomes)}")
+    tell(f"{total} experiments of {task.stage}, {workers} at a time")
+    with View(total, workers) as view:
+        outcomes = study.run(task, seed, total, workers, cores, view.tell, view.watch)
+    about = {"recipe": task.asked.recipe, "fixed": task.asked.fixed}
+    report.write(task.folder, outcomes, task.varied, about)
+    title, history = f"{task.asked.recipe}: validation accuracy", cores is not None
+    report.draw(task.folder / "accuracy.png", outcomes, task.varied, title, history)
+    print(f"{report.table(outcomes, task.varied)}\n\n{report.verdict(outcomes)}")
     folder = task.folder.relative_to(task.root)
     print(f"{folder}/: results.csv, results.json, accuracy.png, logs/")
     if not any(one.state == "done" for one in outcomes):
         return 1
     print("next: dvc exp show --only-changed, dvc exp apply NAME, dvc exp remove NAME …")
     return 0
+
+
+def _apply(task: Any, best: Any) -> None:
+    from earshot.runtime import yaml_file
+    from earshot.workbench.comparison.figures import changes
+    from earshot.workbench.experiments import report, study
+
+    study.apply(task, best)
+    after = yaml_file.read("params.yaml")
+    print(f"applied {best.name}: validation accuracy {report.percent(best.scores)}%")
+    changed = changes(task.content, after)
+    lines = [f"{key}: {old} → {new}" for key, (old, new) in changed.items()]
+    print("\n".join(lines) or "params.yaml says so already")
+    fixed = [f"{key}: {old}" for key, (old, _) in changed.items() if key in task.asked.fixed]
+    if fixed:
+        print("search.fixed made trials short; to train the best in full, put back before")
+        print(f"dvc repro: {', '.join(fixed)}")
+    print("next: dvc repro, which trains what follows and scores it on the test;")
+    print("git checkout . && dvc checkout goes back")
+
+
+def tell(line: str) -> None:
+    """Say something beside the results."""
+    print(line, file=sys.stderr, flush=True)
 
 
 class View:

@@ -26,15 +26,15 @@ def add(commands: Any) -> None:
 def run(chosen: argparse.Namespace) -> None:
     """Print what a run would fetch, fill and take."""
     from earshot.workbench import plan
-    from earshot.workbench.plan import estimate
+    from earshot.workbench.plan.text import render
 
     params = parameters(chosen.track)
     if chosen.record:
-        print(f"{estimate.REFERENCE}: {plan.record(params)} rates of stages")
+        print(f"{plan.REFERENCE}: {plan.record(params)} rates of stages")
         return
     tracks = [chosen.track] if chosen.track else list(params.tracks)
     made = plan.make(params, tracks)
     if chosen.json:
         print_json(made.as_json())
     else:
-        print(plan.render(made))
+        print(render(made))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from earshot.cli.shared import parameters
-from earshot.workbench import table
 
 
 def add(commands: Any) -> None:
@@ -26,12 +25,17 @@ def add(commands: Any) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Print the results tables, or write them into pages."""
+    from earshot.workbench import table
+    from earshot.workbench.results import read_track
+
     tracks = parameters(chosen.track).tracks
     done = [name for name in tracks if Path("metrics", name, "quality.json").is_file()]
     asked = [chosen.track] if chosen.track and not chosen.write else done
-    results = {name: table.load(name, tracks[name].evaluate.reference_seconds) for name in asked}
+    results = {
+        name: (read_track(Path(), name), tracks[name].evaluate.reference_seconds) for name in asked
+    }
     for page in chosen.write or []:
         table.renew(page, results, chosen.track)
     if not chosen.write:
         for name, one in results.items():
-            print(f"{name}\n\n{table.full(one)}\n")
+            print(f"{name}\n\n{table.full(*one)}\n")

@@ -14,7 +14,7 @@ import os
 import shutil
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -29,6 +29,25 @@ def stages(root: Path) -> dict[str, dict[str, Any]]:
     """Return dvc.lock's stages by name, as DVC writes them; none where there is no lock."""
     path = root / NAME
     return _read(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+class Output(NamedTuple):
+    """What a stage wrote; `files` are how many a folder holds."""
+
+    stage: str
+    path: str
+    md5: str
+    bytes: int
+    files: int
+
+
+def outputs(root: Path) -> list[Output]:
+    """Return what stages wrote, in the order of dvc.lock; none without it."""
+    return [
+        Output(stage, out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
+        for stage, entry in stages(root).items()
+        for out in entry.get("outs", ())
+    ]
 
 
 def dependencies(root: Path, stage: str) -> list[dict[str, Any]]:

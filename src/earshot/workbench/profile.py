@@ -14,11 +14,10 @@ from ruamel.yaml import YAML
 from earshot.params import ParameterError, parse
 from earshot.runtime import yaml_file
 from earshot.runtime.files import atomic, read_text
-from earshot.workbench.comparison.figures import leaves
+from earshot.workbench.comparison.figures import changes
 
 BASE = "embedded"
 KIND = ("name", "source")  # the keys that tell one kind of section from another
-ABSENT = "–"
 
 
 def available(folder: Path) -> list[str]:
@@ -40,23 +39,18 @@ def apply(profile: Path, params: Path) -> list[str]:
         )
     yaml = _yaml()
     content = _load(yaml, params)
-    before = dict(leaves(content))
+    before = _plain(content)
     for layer in dict.fromkeys([profile.with_name(f"{BASE}.yaml"), profile]):
         if layer.is_file():
             _merge(content, _load(yaml, layer), "")
-    plain = _plain(content)
-    parse(plain)
-    after = dict(leaves(plain))
-    changes = [
-        f"{key}: {before.get(key, ABSENT)} → {after.get(key, ABSENT)}"
-        for key in dict.fromkeys([*before, *after])
-        if before.get(key, ABSENT) != after.get(key, ABSENT)
-    ]
-    if changes:
+    after = _plain(content)
+    parse(after)
+    found = changes(before, after)
+    if found:
         _unalign(content)
         with atomic(params) as partial:
             yaml.dump(content, partial)
-    return changes
+    return [f"{key}: {old} → {new}" for key, (old, new) in found.items()]
 
 
 def _yaml() -> YAML:
@@ -81,11 +75,8 @@ def _merge(into: Any, values: Mapping[str, Any], prefix: str) -> None:
     for name, value in values.items():
         if name not in into:
             raise ParameterError(f"profile: {prefix}{name}: no such key in params.yaml")
-        if (
-            isinstance(value, Mapping)
-            and isinstance(into[name], Mapping)
-            and _same_kind(into[name], value)
-        ):
+        both = isinstance(value, Mapping) and isinstance(into[name], Mapping)
+        if both and _same_kind(into[name], value):
             _merge(into[name], value, f"{prefix}{name}.")
         else:
             into[name] = value
@@ -104,10 +95,9 @@ def _unalign(node: Any) -> None:
         for token in [*ends, (comment.comment or [None])[0]]:
             if token is not None and not token.value.startswith("\n"):
                 token.column = 0
-    for value in (
-        node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
-    ):
-        _unalign(value)
+    for value in node.values() if isinstance(node, Mapping) else node:
+        if isinstance(value, Mapping | list):
+            _unalign(value)
 
 
 def _plain(node: Any) -> Any:

@@ -8,28 +8,30 @@ never judged.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-from earshot.workbench.comparison.directions import DIFFERENCE, sign
-from earshot.workbench.comparison.figures import Figures, Interval
+from earshot.workbench.comparison.figures import Figures, Interval, fault, interval, names, number
 
-Verdict = Literal[
-    "same", "within", "changed", "better", "worse", "higher", "lower", "new", "gone", "unusable"
-]
-BEYOND: tuple[Verdict, ...] = ("worse", "better", "lower", "higher")
 HEADLINES = ("wer", "accuracy")  # the first one that a track's models have
+HIGHER = frozenset({"accuracy", "macro_accuracy", "macro_f1", "agreement"})
+LOWER = frozenset({"nll", "ece", "wer", "cer", "drop", "device_drop"})
+LOWER |= {"bytes", "macs", "parameters", "parameter_bytes"}
+DIFFERENCE = "gain"  # of two models: what moved it, one or the other, it does not say
 
 
 @dataclass(frozen=True)
 class Move:
-    """A figure on both sides, None where a side lacks it, with its intervals and the verdict."""
+    """A figure on both sides, None where a side lacks it, with its intervals and the verdict.
+
+    Verdicts: same, within, changed (without interval), better, worse, higher, lower, new, gone,
+    unusable.
+    """
 
     name: str
     base: float | None
     head: float | None
     base_interval: Interval | None
     head_interval: Interval | None
-    verdict: Verdict
+    verdict: str
 
     @property
     def model(self) -> str:
@@ -42,12 +44,48 @@ class Move:
         return None if self.base is None or self.head is None else self.head - self.base
 
 
+def sign(name: str) -> int:
+    """Return 1 where more is better, -1 where less is, 0 where a figure's name does not say."""
+    last = name.rsplit(".", 1)[-1]
+    return 1 if last in HIGHER else -1 if last in LOWER else 0
+
+
 def moves(base: Figures, head: Figures, counted: bool) -> list[Move]:
     """Return every figure of either side, the head's order first; `counted` figures need no
     interval to be judged.
     """
-    names = dict.fromkeys([*head.names(), *base.names()])
-    return [_move(name, base, head, counted) for name in names]
+    found = []
+    for name in dict.fromkeys([*names(head), *names(base)]):
+        values = number(base, name), number(head, name)
+        ends = interval(base, name), interval(head, name)
+        if None in values:
+            side, otherwise = (head, "gone") if values[1] is None else (base, "new")
+            verdict = "unusable" if fault(side, name) else otherwise
+        else:
+            verdict = _verdict(name, *values, *ends, counted)
+        found.append(Move(name, *values, *ends, verdict))
+    return found
+
+
+def _verdict(
+    name: str,
+    old: float,
+    new: float,
+    old_ends: Interval | None,
+    new_ends: Interval | None,
+    counted: bool,
+) -> str:
+    if old == new:
+        return "same"
+    if old_ends and new_ends:
+        if old_ends[0] <= new <= old_ends[1] or new_ends[0] <= old <= new_ends[1]:
+            return "within"
+    elif not counted:
+        return "changed"
+    better = 0 if name.startswith(f"{DIFFERENCE}.") else sign(name)
+    if not better:
+        return "higher" if new > old else "lower"
+    return "better" if (new - old) * better > 0 else "worse"
 
 
 def headline(found: list[Move]) -> str | None:
@@ -60,32 +98,3 @@ def headlines(found: list[Move]) -> Iterator[Move]:
     """Yield each model's headline score."""
     name = headline(found)
     return (move for move in found if name and move.name == f"{move.model}.{name}")
-
-
-def _move(name: str, base: Figures, head: Figures, counted: bool) -> Move:
-    values = base.values.get(name), head.values.get(name)
-    ends = base.interval(name), head.interval(name)
-    return Move(name, *values, *ends, _verdict(name, base, head, counted))
-
-
-def _verdict(name: str, base: Figures, head: Figures, counted: bool) -> Verdict:
-    old, new = base.values.get(name), head.values.get(name)
-    old_ends, new_ends = base.interval(name), head.interval(name)
-    if new is None:
-        return "unusable" if head.fault(name) else "gone"
-    if old is None:
-        return "unusable" if base.fault(name) else "new"
-    if old == new:
-        return "same"
-    if not (counted or (old_ends and new_ends)):
-        return "changed"
-    if old_ends and new_ends and (_within(new, old_ends) or _within(old, new_ends)):
-        return "within"
-    better = 0 if name.startswith(f"{DIFFERENCE}.") else sign(name)
-    if not better:
-        return "higher" if new > old else "lower"
-    return "better" if (new - old) * better > 0 else "worse"
-
-
-def _within(value: float, ends: Interval) -> bool:
-    return ends[0] <= value <= ends[1]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,8 +12,25 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from earshot.evaluation.figures import COLOURS, FAINT, INK
 from earshot.runtime.files import atomic, write_json
-from earshot.workbench.experiments.trial import Outcome, labels
+from earshot.workbench.experiments.study import Outcome
+from earshot.workbench.experiments.task import labels
+from earshot.workbench.rows import aligned
 
+STYLE = {
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#E4E4E4",
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "font.size": 9,
+}
 BOUNDS = ("accuracy", "accuracy_low", "accuracy_high")
 
 
@@ -32,9 +50,7 @@ def table(outcomes: Sequence[Outcome], varied: Sequence[str]) -> str:
     for one in ranked(outcomes):
         result = percent(one.scores) if one.state == "done" else f"{one.state}: {one.reason}"
         rows.append([one.name, *(_short(one.overrides.get(key)) for key in varied), result])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [map(str.ljust, row, widths) for row in rows]
-    return "\n".join("  ".join(line).rstrip() for line in lines)
+    return "\n".join(aligned(rows))
 
 
 def verdict(outcomes: Sequence[Outcome]) -> str:
@@ -71,11 +87,7 @@ def write(
 
 
 def draw(
-    path: Path,
-    outcomes: Sequence[Outcome],
-    varied: Sequence[str],
-    title: str,
-    history: bool = False,
+    path: Path, outcomes: Sequence[Outcome], varied: Sequence[str], title: str, history: bool
 ) -> None:
     """Draw accuracy with its interval against each parameter, and, with `history`, in order.
 
@@ -89,23 +101,23 @@ def draw(
         panels = {"experiment, in order": list(range(1, len(done) + 1))} | panels
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    size = (8, 0.6 + 2.9 * rows)
-    picture = Figure(size, dpi=150, layout="constrained", facecolor="white")
-    picture.suptitle(title, x=0.01, ha="left", color=INK, fontsize=13, fontweight="bold")
-    all_axes = list(picture.subplots(rows, columns, sharey=True, squeeze=False).flat)
-    for axes, (name, values) in zip(all_axes, panels.items(), strict=False):
-        _panel(axes, done, values, name)
-    for axes in all_axes[len(panels) :]:
-        axes.set_visible(False)
-    for axes in all_axes[::columns]:
-        axes.set_ylabel("validation accuracy, 95% interval", color=INK, fontsize=9.5)
-        axes.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    with atomic(path) as partial:
-        picture.savefig(partial, format="png", metadata={"Software": None})
+    with matplotlib.rc_context(STYLE):
+        picture = Figure((8, 0.6 + 2.9 * rows), dpi=150, layout="constrained")
+        picture.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+        picture.supylabel("validation accuracy, 95% interval", fontsize=10)
+        first = None
+        for place, (name, values) in enumerate(panels.items(), 1):
+            axes = picture.add_subplot(rows, columns, place, sharey=first)
+            first = first or axes
+            axes.set_xlabel(name, fontsize=10)
+            _panel(axes, done, values)
+        first.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
+        first.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        with atomic(path) as partial:
+            picture.savefig(partial, format="png", metadata={"Software": None})
 
 
-def _panel(axes: Axes, done: list[Outcome], values: list[Any], name: str) -> None:
+def _panel(axes: Axes, done: list[Outcome], values: list[Any]) -> None:
     """Draw outcomes at their values: numbers where they are, other values evenly, by name."""
     places = values
     if not all(type(value) in (int, float) for value in values):
@@ -119,21 +131,8 @@ def _panel(axes: Axes, done: list[Outcome], values: list[Any], name: str) -> Non
     step = 0.02 * (max(places) - min(places) or 1.0)
     for number, (one, place) in enumerate(zip(done, places, strict=True)):
         twins = places[:number].count(place)  # experiments of one value stand beside one another
+        aside = step * (twins // 2 + twins % 2) * (1 if twins % 2 else -1)
         middle, low, high = (one.scores[bound] for bound in BOUNDS)
-        axes.errorbar(
-            place + step * (twins // 2 + twins % 2) * (1 if twins % 2 else -1),
-            middle,
-            [[max(0.0, middle - low)], [max(0.0, high - middle)]],
-            fmt="o",
-            color=COLOURS[1] if one is best else COLOURS[0],
-            ecolor=COLOURS[1] if one is best else COLOURS[0],
-            capsize=2,
-            markersize=5,
-            linewidth=1.2,
-        )
-    axes.set_xlabel(name, color=INK, fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(color=FAINT, labelcolor=INK, labelsize=9)
-    axes.grid(color="#E4E4E4", linewidth=0.8)
-    axes.set_axisbelow(True)
+        ends = [[max(0.0, middle - low)], [max(0.0, high - middle)]]
+        colour = COLOURS[one is best]
+        axes.errorbar(place + aside, middle, ends, fmt="o", color=colour, capsize=2, markersize=5)

@@ -1,11 +1,22 @@
 """Whether a file can be used for what it is: read to its end, with what its reader needs."""
 
+import csv
 import json
 import math
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import onnxruntime
+import soundfile
+from safetensors import safe_open
+
+from earshot.runtime.files import sha256
+from earshot.tables import answers, items
+from earshot.tables.manifest import read_manifest
+from earshot.tables.sequences import Store
 
 Check = Callable[[Path], None]  # raises an error
 METADATA = {"task", "sample_rate", "features", "student"}  # of an ONNX file
@@ -24,40 +35,27 @@ def fault(path: Path) -> str | None:
     return None
 
 
-def _manifest(path: Path) -> None:
-    from earshot.tables.manifest import read_manifest
+def _rows(read: Callable[[Path], Any]) -> Check:
+    """Return the check of a table that `read` takes in: it must have rows."""
 
-    _some(read_manifest(path))
+    def check(path: Path) -> None:
+        if not len(read(path)):
+            raise ValueError("no rows")
 
-
-def _items(path: Path) -> None:
-    from earshot.tables import items
-
-    _some(items.read(path))
-
-
-def _answers(path: Path) -> None:
-    from earshot.tables import answers
-
-    _some(answers.read(path))
+    return check
 
 
 def _store(path: Path) -> None:
     """Read every sequence: of the length that is said to be there, all of it finite."""
-    import numpy as np
-
-    from earshot.tables.sequences import Store
-
     store = Store(path)
-    _some(store)
+    if not len(store):
+        raise ValueError("no rows")
     for (id, view), array in store.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{id}, view {view}, has values that are not finite")
 
 
 def _signals(path: Path) -> None:
-    from earshot.runtime.files import sha256
-
     for signal, checksum in json.loads(path.read_text(encoding="utf-8"))["signals"].items():
         store = path.with_name(f"{signal}.parquet")
         if not store.is_file():
@@ -67,16 +65,12 @@ def _signals(path: Path) -> None:
 
 
 def _weights(path: Path) -> None:
-    from safetensors import safe_open
-
     with safe_open(path, "np") as file:  # the header must describe the file to its last byte
         if not list(file.keys()):
             raise ValueError("no tensors")
 
 
 def _onnx(path: Path) -> None:
-    import onnxruntime
-
     onnxruntime.set_default_logger_severity(4)  # its faults are told by the exception
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
@@ -99,8 +93,6 @@ def _floats(value: Any) -> Iterator[float]:
 
 
 def _csv(path: Path) -> None:
-    import csv
-
     with open(path, newline="", encoding="utf-8") as lines:
         head, *rows = csv.reader(lines, strict=True)
     for number, row in enumerate(rows, 2):
@@ -109,23 +101,16 @@ def _csv(path: Path) -> None:
 
 
 def _wav(path: Path) -> None:
-    import soundfile
-
     with soundfile.SoundFile(path) as sound:
         if len(sound.read()) != sound.frames or not sound.frames:
             raise ValueError("it ends before its sound does")
 
 
-def _some(rows: Any) -> None:
-    if not len(rows):
-        raise ValueError("no rows")
-
-
 # The first pattern that fits says what a file is.
 CHECKS: dict[str, Check] = {
-    "*/manifest.parquet": _manifest,
-    "*/items.parquet": _items,
-    "*/answers.parquet": _answers,
+    "*/manifest.parquet": _rows(read_manifest),
+    "*/items.parquet": _rows(items.read),
+    "*/answers.parquet": _rows(answers.read),
     "*/mel.parquet": _store,
     "*/cache/*/index.json": _signals,
     "*/cache/*.parquet": _store,

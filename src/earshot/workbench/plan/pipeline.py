@@ -1,28 +1,7 @@
 """Which stages DVC would run: those that changed, and all that follow from them."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Mapping
+import logging
 from dataclasses import dataclass
-
-# In a process of its own: DVC's messages and its lock stay there.
-_ASK = """
-import json, logging
-from dvc.repo import Repo
-logging.disable(logging.CRITICAL)
-with Repo() as repo:
-    changed = repo.status()
-    stages = {
-        stage.addressing: {
-            "frozen": stage.frozen,
-            "changed": stage.addressing in changed,
-            "after": [other.addressing for other in repo.index.graph.successors(stage)],
-        }
-        for stage in repo.index.stages
-    }
-print(json.dumps(stages))
-"""
 
 
 class PipelineError(ValueError):
@@ -44,28 +23,22 @@ def stages() -> dict[str, Stage]:
 
     Raises PipelineError where there is no pipeline, or DVC is at work.
     """
-    asked = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True)
-    if asked.returncode:
-        last = (asked.stderr.strip().splitlines() or ["no answer"])[-1]
-        raise PipelineError(f"dvc: {last.partition(': ')[2] or last}")
-    return follow(json.loads(asked.stdout))
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import plan_repro
 
-
-def follow(status: Mapping[str, Mapping]) -> dict[str, Stage]:
-    """Return the stages in order, with the reason why each will run: it changed, or one before it
-    does.
-    """
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)
     found: dict[str, Stage] = {}
-
-    def visit(name: str) -> Stage:
-        if name not in found:
-            before = [visit(other) for other in status[name]["after"] if other in status]
-            first = next((one.name for one in before if one.reason), None)
-            reason = "changed" if status[name]["changed"] else first and f"after {first}"
-            frozen = status[name]["frozen"]
-            found[name] = Stage(name, frozen, None if frozen else reason)
-        return found[name]
-
-    for name in status:
-        visit(name)
+    try:
+        with Repo() as repo:
+            changed, graph = repo.status(), repo.index.graph
+            for stage in plan_repro(graph):  # what a stage depends on comes first
+                before = [found[other.addressing] for other in graph.successors(stage)]
+                first = next((one.name for one in before if one.reason), None)
+                reason = "changed" if stage.addressing in changed else first and f"after {first}"
+                frozen = bool(stage.frozen)
+                name = stage.addressing
+                found[name] = Stage(name, frozen, None if frozen else reason)
+    except DvcException as error:
+        raise PipelineError(f"dvc: {error}") from None
     return found

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,10 @@ def downloads(name: str, track: Track, checkpoints: list[Any]) -> list[Piece]:
     return pieces
 
 
-def disk(
-    name: str, track: Track, pieces: list[Piece], hours: float | None, framed: float
-) -> list[Room]:
+def disk(name: str, track: Track, pieces: list[Piece], hours: float, framed: float) -> list[Room]:
     """Return what lies on the disk when it is fullest, about; the library is not counted.
 
-    `hours` is the corpus' hours (None: unknown), `framed` the hours whose frames a
+    `hours` is the corpus' hours (NaN: unknown), `framed` the hours whose frames a
     teacher keeps, times the width of its layers.
     """
     sizes = [piece.bytes or piece.about or 0 for piece in pieces]
@@ -74,7 +73,7 @@ def disk(
         rooms.append(Room("downloads", name, total, "published sizes, some of them rounded"))
         more = archives.GROWTH * total
         rooms.append(Room("corpus, unpacked", name, more, f"{archives.GROWTH} × archives"))
-    if hours is None:
+    if isnan(hours):
         unknown = "unknown before the corpus is there"
         return [*rooms, Room("what is derived from the corpus", name, None, unknown)]
     seconds = 3600 * hours

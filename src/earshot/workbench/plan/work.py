@@ -1,20 +1,21 @@
 """How much there is to do: hours of audio by split, and each stage's amount of work."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from math import ceil, isnan, nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from earshot.corpora.synthetic import scenes
 from earshot.params import (
     TAU2022,
+    Budget,
     LibriSpeech,
     Params,
-    Recipe,
     SyntheticScenes,
     SyntheticSpeech,
     Track,
 )
+from earshot.params.section import Split
 from earshot.tables.manifest import read_manifest
 from earshot.workbench.plan.storage import width
 
@@ -32,44 +33,43 @@ LIBRISPEECH = {
     "dev-clean-2": 2.0,
 }
 TAU_TRAIN, TAU_TEST = 139_620, 29_680  # clips of a second
+Row = tuple[str, float, str, float]  # a stage, its units, what they are, and `size`
 
 
 class Work(NamedTuple):
-    """A stage's amount: `units` are proportional to its seconds, `size` to the work on each.
+    """A stage's amount: `units`, NaN if unknown, are proportional to its seconds, `size` to the
+    work on each.
 
     `size` is that of the network (arbitrary scale, the same for all of one task).
     """
 
+    track: str
     task: str
     units: float
     what: str
     size: float = 1.0
 
 
-def split_hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str, float] | None:
-    """Return hours of audio by split: of the manifest, or derived; None where nobody can know."""
+def split_hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str, float]:
+    """Return hours of audio by split: of the manifest, or derived; NaN where nobody can know."""
     manifest = Path(f"data/{name}/manifest.parquet")
     if manifest.is_file() and f"download@{name}" not in set(stale):
-        table = read_manifest(manifest)
-        seconds = table.groupby("split")["seconds"].sum()
+        seconds = read_manifest(manifest).groupby("split")["seconds"].sum()
         return {str(split): float(total) / 3600 for split, total in seconds.items()}
     corpus = track.corpus
     if isinstance(corpus, SyntheticSpeech):
         return {split: number * PASSAGE / 3600 for split, number in corpus.passages.items()}
-    if isinstance(corpus, SyntheticScenes):
-        each = {part: 10 * corpus.segments[part] * corpus.clips[part] for part in corpus.segments}
-        test = each["test"] * len(scenes.DEVICES)
-        return _held_out(each["train"], test, corpus.validation_share)
-    if isinstance(corpus, TAU2022):
-        return _held_out(TAU_TRAIN, TAU_TEST, corpus.validation_share)
     if isinstance(corpus, LibriSpeech) and set(corpus.splits) <= set(LIBRISPEECH):
         return _librispeech(corpus)
-    return None
-
-
-def _held_out(train: float, test: float, share: float) -> dict[str, float]:
-    seconds = {"pool": train * (1 - share), "validation": train * share, "test": test}
-    return {split: total / 3600 for split, total in seconds.items()}
+    if isinstance(corpus, TAU2022):
+        train, test = TAU_TRAIN, TAU_TEST
+    elif isinstance(corpus, SyntheticScenes):
+        each = {part: 10 * corpus.segments[part] * corpus.clips[part] for part in corpus.segments}
+        train, test = each["train"], each["test"] * len(scenes.DEVICES)
+    else:
+        return dict.fromkeys(get_args(Split), nan)
+    held = train * corpus.validation_share
+    return {"pool": (train - held) / 3600, "validation": held / 3600, "test": test / 3600}
 
 
 def _librispeech(corpus: LibriSpeech) -> dict[str, float]:
@@ -82,34 +82,7 @@ def _librispeech(corpus: LibriSpeech) -> dict[str, float]:
     return found
 
 
-def amounts(params: Params, stale: Iterable[str] = ()) -> dict[str, Work | None]:
-    """Return each stage's work by its name, None where it cannot be known before the corpus."""
-    found: dict[str, Work | None] = {}
-    audio = {name: split_hours(name, track, stale) for name, track in params.tracks.items()}
-    for name, track in params.tracks.items():
-        found |= _of_track(name, track, audio[name])
-    for key, teacher in params.teachers.items():
-        track, hours = params.tracks[teacher.track], audio[teacher.track]
-        found |= dict.fromkeys((f"teacher@{key}", f"cache@{key}"))
-        if hours is not None:
-            labelled = _role_hours(track, hours, [teacher.data])
-            answered = _role_hours(track, hours, ["fewshot", "pool"]) * (1 + track.views.count)
-            answered += hours.get("validation", 0.0) * track.distill.refit
-            size = width(teacher) ** 2
-            what = f"{teacher.epochs} epochs of {labelled:,.2f} h"
-            units = teacher.epochs * labelled
-            found[f"teacher@{key}"] = Work(track.task, units, what, size)
-            what = f"{answered:,.2f} h answered"
-            found[f"cache@{key}"] = Work(track.task, answered, what, size)
-    for key, recipe in params.recipes.items():
-        track, hours = params.tracks[recipe.track], audio[recipe.track]
-        found |= _of_recipe(key, recipe, track, hours)
-    for name, track in params.tracks.items():
-        found[f"evaluate@{name}"] = _evaluate(params, name, track, audio[name])
-    return found
-
-
-def _role_hours(track: Track, hours: Mapping[str, float], roles: Iterable[str]) -> float:
+def role_hours(track: Track, hours: Mapping[str, float], roles: Iterable[str]) -> float:
     """Return the hours of roles; labels are a share (%) of the pool where the track says so."""
     share = getattr(track.fewshot, "share", None)
     of = dict(hours)
@@ -124,66 +97,75 @@ def framed_hours(track: Track, teachers: Iterable[Any], hours: Mapping[str, floa
     views = 1 + track.views.count
     total = 0.0
     for teacher in teachers:
-        tuned = _role_hours(track, hours, [teacher.data]) * views + hours.get("validation", 0.0)
+        tuned = role_hours(track, hours, [teacher.data]) * views + hours.get("validation", 0.0)
         total += tuned * (2 if teacher.control else 1)
         if track.cache.layered:
-            total += _role_hours(track, hours, ["fewshot", "pool"]) * views
+            total += role_hours(track, hours, ["fewshot", "pool"]) * views
     return total
 
 
-def _of_track(name: str, track: Track, hours: Mapping[str, float] | None) -> dict:
-    made = isinstance(track.corpus, (SyntheticSpeech, SyntheticScenes))
-    if hours is None:
-        return dict.fromkeys(f"{stage}@{name}" for stage in ("download", "features", "fewshot"))
-    total = sum(hours.values())
-    views = total * (1 + track.views.count)
-    what = f"{total:,.2f} h"
-    return {
-        f"download@{name}": Work(track.task, total, f"{what} made") if made else None,
-        f"features@{name}": Work(track.task, views, f"{views:,.2f} h", _frames(track)),
-        f"fewshot@{name}": Work(track.task, total, what),
-    }
+def amounts(params: Params, stale: Iterable[str] = ()) -> dict[str, Work]:
+    """Return each stage's work by its name, a track after the other."""
+    found: dict[str, Work] = {}
+    for name, track in params.tracks.items():
+        hours = split_hours(name, track, stale)
+        rows = [*_of_corpus(name, track, hours), *_of_teachers(name, track, params, hours)]
+        for stage, units, what, size in [*rows, *_of_students(name, track, params, hours)]:
+            found[stage] = Work(name, track.task, units, what, size)
+    return found
 
 
-def _of_recipe(
-    key: str, recipe: Recipe, track: Track, hours: Mapping[str, float] | None
-) -> dict[str, Work | None]:
-    if hours is None:
-        return dict.fromkeys((f"distill@{key}", f"quantize@{key}"))
-    seeds, trained = track.distill.seeds, _role_hours(track, hours, recipe.data)
+def _of_corpus(name: str, track: Track, hours: Mapping[str, float]) -> Iterator[Row]:
+    total, made = sum(hours.values()), isinstance(track.corpus, SyntheticSpeech | SyntheticScenes)
+    viewed = total * (1 + track.views.count)
+    yield f"download@{name}", total if made else nan, f"{total:,.2f} h made", 1.0
+    yield f"features@{name}", viewed, f"{viewed:,.2f} h", _frames(track)
+    yield f"fewshot@{name}", total, f"{total:,.2f} h", 1.0
+
+
+def _of_teachers(
+    name: str, track: Track, params: Params, hours: Mapping[str, float]
+) -> Iterator[Row]:
+    answered = role_hours(track, hours, ["fewshot", "pool"]) * (1 + track.views.count)
+    answered += hours.get("validation", 0.0) * track.distill.refit
+    for key, teacher in params.teachers.items():
+        if teacher.track == name:
+            labelled, size = role_hours(track, hours, [teacher.data]), width(teacher) ** 2
+            what = f"{teacher.epochs} epochs of {labelled:,.2f} h"
+            yield f"teacher@{key}", teacher.epochs * labelled, what, size
+            yield f"cache@{key}", answered, f"{answered:,.2f} h answered", size
+
+
+def _of_students(
+    name: str, track: Track, params: Params, hours: Mapping[str, float]
+) -> Iterator[Row]:
+    seeds, test = track.distill.seeds, hours.get("test", 0.0)
+    # A student's work on a second: its recurrent weights, or its input.
+    hidden = getattr(track.student, "hidden", None)
+    size = hidden**2 / track.student.stack if hidden else _frames(track)
+    recipes = {key: one for key, one in params.recipes.items() if one.track == name}
+    for key, recipe in recipes.items():
+        trained = role_hours(track, hours, recipe.data)
+        epochs = sum(_passes(one, track, trained) for one in (recipe, recipe.qat) if one)
+        epochs *= 1 + track.distill.refit
+        units = seeds * epochs * (trained + hours.get("validation", 0.0))
+        what = f"{seeds} seeds × {epochs} epochs of {trained:,.2f} h"
+        yield f"distill@{key}", units, what, size
+        yield f"quantize@{key}", seeds, f"{seeds} files", size
+    students = len(recipes) * seeds
+    what = f"{students} students × {test:,.2f} h"
+    yield f"evaluate@{name}", students * test, what, size
+
+
+def _passes(budget: Budget, track: Track, hours: float) -> float:
+    """Return how often a budget goes over so many hours of audio, the last time maybe in part."""
+    if budget.epochs or isnan(hours):
+        return budget.epochs or nan
     hours_a_batch = track.distill.batch * track.evaluate.reference_seconds / 3600
-    per_epoch = max(1, round(trained / hours_a_batch))
-    epochs = math.ceil(recipe.updates(per_epoch) / per_epoch)
-    epochs += math.ceil(recipe.qat.updates(per_epoch) / per_epoch) if recipe.qat else 0
-    epoch = trained + hours.get("validation", 0.0)
-    if track.distill.refit:
-        epochs *= 2
-    what = f"{seeds} seeds × {epochs} epochs of {trained:,.2f} h"
-    size = _student(track)
-    return {
-        f"distill@{key}": Work(track.task, seeds * epochs * epoch, what, size),
-        f"quantize@{key}": Work(track.task, seeds, f"{seeds} files", size),
-    }
-
-
-def _evaluate(
-    params: Params, name: str, track: Track, hours: Mapping[str, float] | None
-) -> Work | None:
-    if hours is None:
-        return None
-    students = sum(recipe.track == name for recipe in params.recipes.values())
-    students *= track.distill.seeds
-    what = f"{students} students × {hours.get('test', 0.0):,.2f} h"
-    return Work(track.task, students * hours.get("test", 0.0), what, _student(track))
+    return ceil(budget.steps / max(1, round(hours / hours_a_batch)))
 
 
 def _frames(track: Track) -> float:
     """Return the numbers of a second of log-mel."""
     front = track.features
     return front.sample_rate / front.hop_length * front.n_mels
-
-
-def _student(track: Track) -> float:
-    """Return the size of a student's work on a second: its input, or its recurrent weights."""
-    hidden = getattr(track.student, "hidden", None)
-    return hidden**2 / track.student.stack if hidden else _frames(track)

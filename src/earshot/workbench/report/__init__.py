@@ -9,8 +9,8 @@ from earshot.evaluation.figures import WIDE, svg
 from earshot.runtime import yaml_file
 from earshot.runtime.files import atomic
 from earshot.runtime.progress import track as progress
-from earshot.workbench.report import blocks, data, hardest, page
-from earshot.workbench.report.texts import TEXTS
+from earshot.workbench import results
+from earshot.workbench.report import blocks, hardest, page
 
 LIMIT = 5_000_000  # bytes of a page
 ENDS = {"en": "", "zh": ".zh-CN"}  # of a file's name, before its suffix
@@ -25,7 +25,7 @@ def write(
     `out` is that page, with more the Chinese one is `<out>.zh-CN.html`. ValueError when there are
     no results, or a page exceeds 5 MB.
     """
-    tracks = data.read(root)
+    tracks = results.read(root)
     content = yaml_file.read(params) if params.is_file() else {}
     several = len(languages) > 1
     files = {language: out.with_stem(out.stem + ENDS[language] * several) for language in languages}
@@ -49,9 +49,9 @@ def draw(folder: Path, languages: Sequence[str], root: Path) -> list[Path]:
     return the files.
     """
     written = []
-    for track in data.read(root):
+    for track in results.read(root):
         for language in languages:
-            words = TEXTS[language]
+            words = page.texts(language)
             for block in (blocks.results(track, words), blocks.costs(track, words)):
                 for chart in block.charts[:1]:
                     path = folder / f"{track.name}-{block.id}{ENDS[language]}.svg"

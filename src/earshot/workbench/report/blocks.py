@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from earshot.evaluation import charts, maps
 from earshot.evaluation.figures import HALF, WIDE
-from earshot.workbench.report.data import Track
 from earshot.workbench.report.scatter import scatter
+from earshot.workbench.results import Track
 
 Words = dict[str, str]
 
@@ -58,7 +58,7 @@ def results(track: Track, words: Words) -> Block:
 
 def gains(track: Track, words: Words) -> Block:
     """Return the paired gains: in the track's metric, and in whatever else they are measured in."""
-    found = track.quality.get("gain") or {}
+    found = track.gains
     measured = {name for gain in found.values() for name in gain if f"{name}_low" in gain}
     drawn = []
     for metric in sorted(measured, key=lambda one: (one != track.metric, one)):

@@ -14,9 +14,9 @@ from earshot.features.recordings import Recordings
 from earshot.tables import answers, items
 from earshot.tables.items import Item
 from earshot.tables.manifest import read_manifest
-from earshot.workbench.integrity.hashes import md5
+from earshot.workbench.hashes import md5
 from earshot.workbench.report import players, provenance
-from earshot.workbench.report.data import Track
+from earshot.workbench.results import Track
 
 COUNT = 6  # items a track
 SECONDS = 20.0  # of a clip, so that a page stays small whatever the corpus

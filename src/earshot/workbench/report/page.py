@@ -10,12 +10,16 @@ from markupsafe import Markup
 from earshot.evaluation.charts import percent
 from earshot.evaluation.figures import NARROW, WIDE, colours, svg
 from earshot.runtime import yaml_file
-from earshot.runtime.files import read_text
-from earshot.workbench.report import blocks, data, hardest, provenance
-from earshot.workbench.report.data import Track
-from earshot.workbench.report.texts import TEXTS
+from earshot.runtime.files import read_text, sha256
+from earshot.workbench.report import blocks, hardest, provenance
+from earshot.workbench.results import Track
 
 _HERE = Path(__file__).parent
+
+
+def texts(language: str) -> dict[str, str]:
+    """Return what a report says in a language, `en` or `zh`, by name."""
+    return {name: text[language] for name, text in yaml_file.read(_HERE / "texts.yaml").items()}
 
 
 def render(
@@ -30,7 +34,7 @@ def render(
     """Return the page in a language; `other` is the same page's file in the other one, `params` the
     parameters', `hard` each track's hardest items.
     """
-    words = TEXTS[language]
+    words = texts(language)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -51,10 +55,16 @@ def render(
         hardest=hard,
         params=text,
         outputs=outputs,
-        sources=list(data.hashes(tracks, root, params)),
+        sources=_sources(tracks, root, params),
         other=other,
         commit=commit,
     )
+
+
+def _sources(tracks: Sequence[Track], root: Path, params: Path) -> list[tuple[str, str]]:
+    """Return path and SHA-256 of every file that the report shows."""
+    files = {params, *(source for track in tracks for source in track.sources)}
+    return [(str(one.relative_to(root)), sha256(one)) for one in sorted(files) if one.is_file()]
 
 
 def _track(track: Track, words: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What the results come from: the data that DVC recorded, and the commit."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 from earshot.workbench import git, lockfile
 
@@ -9,23 +8,9 @@ RESULTS = ("dvc.lock", "metrics")
 HEAVY = ("data/", "models/", "checkpoints/")
 
 
-class Output(NamedTuple):
-    """What a stage wrote, as dvc.lock says."""
-
-    path: str
-    md5: str
-    bytes: int
-    files: int
-
-
-def outputs(root: Path) -> list[Output]:
-    """Return the data and models that stages wrote, in the order of dvc.lock; none without it."""
-    return [
-        Output(out["path"], out["md5"], out.get("size", 0), out.get("nfiles", 1))
-        for stage in lockfile.stages(root).values()
-        for out in stage.get("outs", ())
-        if out["path"].startswith(HEAVY)
-    ]
+def outputs(root: Path) -> list[lockfile.Output]:
+    """Return the data and models that stages wrote."""
+    return [output for output in lockfile.outputs(root) if output.path.startswith(HEAVY)]
 
 
 def commit(root: Path, params: Path) -> str | None:

@@ -1,8 +1,6 @@
-"""What a report shows of a track: read from metrics and plots, whatever models and breakdowns they
-hold.
-"""
+"""A track's results, read from metrics and plots, whatever models and breakdowns they hold."""
 
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +8,9 @@ from typing import Any
 import pandas as pd
 
 from earshot.evaluation import charts
-from earshot.evaluation.charts import Estimate
-from earshot.runtime.files import sha256
-from earshot.workbench.table import Scores, model_order, read_json, times_of
+from earshot.evaluation.charts import FORMS, Estimate
 
+Scores = dict[str, Any]
 METRICS = ("accuracy", "wer")  # what a track is judged by: the first of these that its models have
 
 
@@ -21,9 +18,9 @@ METRICS = ("accuracy", "wer")  # what a track is judged by: the first of these t
 class Track:
     """A track's results; what is not there is empty.
 
-    `quality` and `cost` are as in metrics/<track>/, with `latency_ms` and `train_minutes` added to
-    a model's costs where they were measured. `tables` holds plots/<track>/test/*.csv by name;
-    `sources` are the files read, relative to the root.
+    `quality`, `cost` and `robustness` are as in metrics/<track>/, with `latency_ms` and
+    `train_minutes` added to a model's costs where they were measured (times lie outside Git).
+    `tables` holds plots/<track>/test/*.csv by name; `sources` are the files read.
     """
 
     name: str
@@ -31,7 +28,8 @@ class Track:
     cost: Scores
     validation: dict[str, Scores]
     tables: dict[str, pd.DataFrame]
-    sources: tuple[str, ...]
+    robustness: dict[str, dict[str, Scores]]
+    sources: tuple[Path, ...] = ()
 
     @property
     def metric(self) -> str:
@@ -46,8 +44,24 @@ class Track:
     @property
     def models(self) -> list[str]:
         """The models, teachers first, each student with its int8 files, the control last."""
-        known = model_order(self.quality)
-        return known + [model for model in self.quality if model not in (*known, "gain")]
+        names = [name for name in self.quality if name != "gain"]
+        students = sorted(name for name in names if f"{name}_int8" in names)
+        forms = [f"{name}{form}" for name in students for form in ("", *FORMS)]
+        teachers = sorted(name for name in names if f"{name}_".startswith("teacher_"))
+        means = [f"{name}_teachers" for name in students]  # of several that taught a student
+        order = [*teachers, *means, *forms, "audio_blind"]
+        known = [name for name in order if name in names]
+        return known + [name for name in names if name not in known]
+
+    @property
+    def classes(self) -> bool:
+        """Whether accuracy is a mean over classes."""
+        return "class" in self.quality["teacher"]
+
+    @property
+    def gains(self) -> dict[str, Scores]:
+        """The paired gains of one model over another, by pair."""
+        return self.quality.get("gain") or {}
 
     @property
     def shipped(self) -> str | None:
@@ -87,44 +101,59 @@ def read(root: Path) -> list[Track]:
     folders = sorted(path.parent for path in (root / "metrics").glob("*/quality.json"))
     if not folders:
         raise ValueError(f"{root / 'metrics'}: no <track>/quality.json; run `make repro` first")
-    return [_track(root, folder) for folder in folders]
+    return [read_track(root, folder.name) for folder in folders]
 
 
-def _track(root: Path, folder: Path) -> Track:
-    name, sources = folder.name, list[str]()
+def read_track(root: Path, name: str) -> Track:
+    """Return a track's results; ValueError names a file that is not what it should be."""
+    folder, sources = root / "metrics" / name, list[Path]()
 
     def load(path: Path) -> Any:
         if not path.is_file():
             return {}
-        sources.append(str(path.relative_to(root)))
-        return read_json(path)
+        sources.append(path)
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: not JSON ({error})") from None
 
-    quality, cost = (load(folder / f"{part}.json") for part in ("quality", "cost"))
-    for model, times in times_of(folder / "timing", name).items():
-        cost[model] = cost.get(model, {}) | times
-    sources += [
-        str(path.relative_to(root)) for path in sorted((folder / "timing").glob("*@*.json"))
-    ]
+    quality, cost = load(folder / "quality.json"), load(folder / "cost.json")
+    if not quality:
+        raise ValueError(f"{folder}/quality.json: no results; run `make repro` first")
+    timings = sorted((folder / "timing").glob("*@*.json"))
+    alone = sum(path.stem.startswith("teacher@") for path in timings) == 1
+    for path in timings:
+        for model, times in _times(path.stem, load(path), name, alone).items():
+            cost[model] = cost.get(model, {}) | times
     validation = {
         path.stem.removeprefix(f"{name}-"): load(path)
         for path in sorted((folder / "validation").glob("*.json"))
     }
-    tables = {}
-    for path in sorted((root / "plots" / name / "test").glob("*.csv")):
-        tables[path.stem] = _table(path)
-        sources.append(str(path.relative_to(root)))
-    return Track(name, quality, cost, validation, tables, tuple(sources))
+    robustness = load(folder / "robustness.json")
+    robustness = {model: one for model, one in robustness.items() if isinstance(one, dict)}
+    files = sorted((root / "plots" / name / "test").glob("*.csv"))
+    tables = {path.stem: _table(path) for path in files}
+    return Track(name, quality, cost, validation, tables, robustness, (*sources, *files))
+
+
+def _times(stem: str, timing: Scores, track: str, alone: bool) -> dict[str, Scores]:
+    """Return {model: {"latency_ms", "train_minutes"}} of what a stage wrote down.
+
+    Which of several teachers is called `teacher`, unless one is `alone`, is not known here.
+    """
+    stage, key = stem.split("@")
+    found = {
+        model: {"latency_ms": latency["latency_median_ms"]}
+        for model, latency in timing.get("latency", {}).items()
+    }
+    if "train_minutes" in timing:
+        teacher = "teacher" if alone else f"teacher_{key}"
+        model = teacher if stage == "teacher" else key.removeprefix(f"{track}-")
+        found[model] = {"train_minutes": timing["train_minutes"]}
+    return found
 
 
 def _table(path: Path) -> pd.DataFrame:
     """Return a table as it was written: a class may be called None, and a device NA."""
     labels = {"actual": str, "predicted": str}
     return pd.read_csv(path, dtype=labels, keep_default_na=False, na_values=[""])
-
-
-def hashes(tracks: list[Track], root: Path, params: Path) -> Iterator[tuple[str, str]]:
-    """Yield path and SHA-256 of every file that the report shows."""
-    sources = {source for track in tracks for source in track.sources}
-    for path in sorted({str(params.relative_to(root)), *sources}):
-        if (root / path).is_file():
-            yield path, sha256(root / path)

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from earshot.runtime import yaml_file
 from earshot.workbench import git
-
-WORKING_TREE = "working tree"
-EMPTY = "nothing"
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Side:
     """A state of the project; `tree` is a Git tree, or None for the folder itself."""
 
     root: Path
@@ -19,37 +18,40 @@ class Snapshot:
     tree: str | None
 
     def files(self, folder: str) -> list[str]:
-        """Return the paths of the files in a folder, or of the one file of that name."""
+        """Return the paths of the files in a folder."""
         if self.tree is None:
-            place = self.root / folder
-            found = [place, *place.rglob("*")]
+            found = (self.root / folder).rglob("*")
             return [path.relative_to(self.root).as_posix() for path in found if path.is_file()]
         words = ("ls-tree", "-r", "-z", "--name-only", "--full-tree", self.tree, "--", folder)
         return git.text(self.root, *words).strip("\0").split("\0")
 
     def read(self, path: str) -> str | None:
-        """Return a file's text; None where there is no such file, ValueError when it is no
-        UTF-8.
-        """
-        if path not in self.files(path):
-            return None
+        """Return a file's text, None where there is none; ValueError when it is no UTF-8."""
         if self.tree is None:
-            content = (self.root / path).read_bytes()
+            content = (self.root / path).read_bytes() if (self.root / path).is_file() else None
         else:
-            content = git.output(self.root, "cat-file", "blob", f"{self.tree}:{path}")
+            blob = git.resolve(self.root, f"{self.tree}:{path}")
+            content = git.output(self.root, "cat-file", "blob", blob) if blob else None
         try:
-            return content.decode()
+            return None if content is None else content.decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} ({self.name}) is not UTF-8: {error.reason}") from None
 
+    def params(self, path: str) -> dict[str, Any]:
+        """Return parameters, none without the file; ValueError when it is no YAML mapping."""
+        content = yaml_file.parse(self.read(path) or "", f"{path} ({self.name})")
+        if content is not None and not isinstance(content, dict):
+            raise ValueError(f"{path} ({self.name}) is {type(content).__name__}, not a mapping")
+        return content or {}
 
-def working_tree(root: Path) -> Snapshot:
+
+def working_tree(root: Path) -> Side:
     """Return the folder as it lies there."""
     git.require_repository(root)
-    return Snapshot(root, WORKING_TREE, git.resolve(root, "HEAD^{commit}"), None)
+    return Side(root, "working tree", git.resolve(root, "HEAD^{commit}"), None)
 
 
-def commit(root: Path, revision: str) -> Snapshot:
+def commit(root: Path, revision: str) -> Side:
     """Return a commit by any name; ValueError, with what to fetch, when this clone lacks it."""
     git.require_repository(root)
     found = git.resolve(root, f"{revision}^{{commit}}")
@@ -58,13 +60,13 @@ def commit(root: Path, revision: str) -> Snapshot:
         raise ValueError(f"{revision}: no such commit in this clone; {hint}")
     prefix = git.text(root, "rev-parse", "--show-prefix").rstrip("/")
     tree = git.resolve(root, f"{found}:{prefix}")
-    return Snapshot(root, revision, found, tree or _empty(root))
+    return Side(root, revision, found, tree or _empty(root))
 
 
-def nothing(root: Path) -> Snapshot:
+def nothing(root: Path) -> Side:
     """Return a state without files, from which a first commit differs by everything."""
     git.require_repository(root)
-    return Snapshot(root, EMPTY, None, _empty(root))
+    return Side(root, "nothing", None, _empty(root))
 
 
 def _empty(root: Path) -> str:
