@@ -145,21 +145,23 @@ def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule, 
     assert history[-1][1]["loss"] == pytest.approx(sum(last) / len(last))
 
 
-# the mean of the last epochs
+# the mean of weights
 
 
-def test_the_mean_of_the_last_epochs_weights_is_kept(mel, items, tmp_path):
-    loader, plain, mean, weights = Loader(items, mel, TASK, 3), student(), student(), []
+def test_the_running_mean_of_the_weights_is_kept(mel, items, tmp_path):
+    loader, plain, mean, weights = Loader(items, mel, TASK, 8), student(), student(), []
 
     def judge(model):
         weights.append(copied(model))
         return score(len(weights))  # the last is the best
 
-    train(plain, loader, tmp_path / "plain", judge=judge)
-    train(mean, loader, tmp_path / "mean", average=0.4)  # of five epochs, two
+    train(plain, loader, tmp_path / "plain", judge=judge, epochs=3)  # of one step each
+    train(mean, loader, tmp_path / "mean", average=0.75, epochs=3)
+    one, two, three = weights
     for name, tensor in mean.state_dict().items():
-        torch.testing.assert_close(tensor, (weights[3][name] + weights[4][name]) / 2)
-    assert not same(weights[3], weights[4])
+        expected = 0.75 * (0.75 * one[name] + 0.25 * two[name]) + 0.25 * three[name]
+        torch.testing.assert_close(tensor, expected)
+    assert not same(two, three)
 
 
 def test_the_means_batch_norms_have_its_own_moments(tmp_path):
@@ -172,7 +174,7 @@ def test_the_means_batch_norms_have_its_own_moments(tmp_path):
         return {"loss": losses.cross_entropy(output.logits["answers"], batch.targets["answers"])}
 
     settings = {"epochs": 3, "learning_rate": 0.1, "schedule": "constant", "seed": 3}
-    told = {"steps_per_epoch": 3, "scratch": tmp_path / "scratch", "average": 0.6}
+    told = {"steps_per_epoch": 3, "scratch": tmp_path / "scratch", "average": 0.9}
     trainer = Trainer(model, CLASSES, objective, **settings, **told)
     trainer.fit(lambda epoch: loader.shuffled(3, epoch), None)
     norm, means = model.stem[0].norm, []

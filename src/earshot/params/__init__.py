@@ -76,8 +76,8 @@ class Distill(Section):
     """The training loop shared by all recipes of a track: AdamW. The rate rises over a share
     `warmup` of the steps, before the cosine.
 
-    With `average` the student is the mean of its weights after each epoch of that share, the last
-    ones. With `refit` it is trained once more, on the validation labels too.
+    With `average` the student is a running mean of its weights, of which each step keeps that
+    share. With `refit` it is trained once more, on the validation labels too.
     """
 
     seeds: Count = 4
@@ -86,7 +86,7 @@ class Distill(Section):
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: Share = 0.05
     weight_decay: Weight = 0.0
-    average: Annotated[float, Field(gt=0, le=1)] | None = None
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
     refit: bool = False
 
 

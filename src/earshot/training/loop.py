@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from earshot.models import accelerator, checkpoint
 from earshot.runtime.progress import track
@@ -112,9 +112,9 @@ class Trainer:
     before `first` do not compete for the best.
 
     The schedule is of `steps`, all of the epochs' where none are given; the last epoch may end
-    early. Training ends after `stop` of them. Where that is all, the last epoch leaves the mean of
-    the weights after each of the last epochs, a share `average` of all (Izmailov et al. 2018), with
-    the moments of its batch norms taken from one more pass.
+    early. Training ends after `stop` of them. Where that is all, with `average` the last epoch
+    leaves a running mean of the weights after each step, of which a step keeps that share, with the
+    moments of its batch norms taken from one more pass.
 
     Several processes each get their part of every batch. Gradients are averaged, so they take the
     steps that one process would. Two things differ: a batch norm sees its own part of a batch, and
@@ -154,10 +154,8 @@ class Trainer:
         if isinstance(objective, nn.Module):
             self.trained["objective"] = objective
         self.kept = nn.ModuleDict(dict(self.trained.items()))  # what `scratch` holds
-        self.averaged = 0  # epochs
-        if average and self.stop == self.steps:
-            self.averaged = min(max(1, round(average * self.epochs)), self.epochs - first)
-            self.kept["mean"] = AveragedModel(model)
+        if average is not None and self.stop == self.steps:
+            self.kept["mean"] = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(average))
 
     def fit(
         self,
@@ -176,8 +174,8 @@ class Trainer:
             for epoch in range(len(self.progress["history"]), self.epochs):
                 begun = time.monotonic()
                 scores = self._train_epoch(epoch, batches(epoch))
-                if epoch >= self.epochs - self.averaged:
-                    self._average(epoch, batches)
+                if "mean" in self.kept and epoch == self.epochs - 1:
+                    self._take_mean(epoch, batches(epoch))
                 if validate:
                     score = validate(self.model)
                     scores |= {"validation": score.value, "validation_loss": score.loss}
@@ -190,15 +188,11 @@ class Trainer:
             self._choose()
         return self.progress["seconds"]
 
-    def _average(self, epoch: int, batches: Callable[[int], Iterable[Batch]]) -> None:
-        """Count an epoch's weights; after the last epoch, leave the model as the mean of them."""
-        mean = self.kept["mean"]
-        mean.update_parameters(self.model)
-        if epoch < self.epochs - 1:
-            return
-        self.model.load_state_dict(mean.module.state_dict())
+    def _take_mean(self, epoch: int, batches: Iterable[Batch]) -> None:
+        """Leave the model as the mean of its weights; the batches are for its batch norms."""
+        self.model.load_state_dict(self.kept["mean"].module.state_dict())
         self._seed(epoch)
-        update_bn(batches(epoch), _Run(self.model, self.task))
+        update_bn(batches, _Run(self.model, self.task))
         accelerator.average_buffers(self.model)
 
     def _choose(self) -> None:
@@ -267,6 +261,8 @@ class Trainer:
         accelerator.average_gradients(self.trained)
         nn.utils.clip_grad_norm_(self.trained.parameters(), CLIP)
         self.optimizer.step()
+        if "mean" in self.kept:
+            self.kept["mean"].update_parameters(self.model)
         return terms
 
     def _keep_best(self, epoch: int, score: Score) -> None:
