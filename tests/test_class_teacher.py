@@ -58,7 +58,7 @@ def test_a_teacher_of_classes_learns_from_all_views_and_answers_the_same_when_lo
     assert sorted(states) == expected and len(states) == 5 + 2 * 3
     for key in states:
         lower = model.lower(heard_again[key]).states[-1].numpy()
-        assert np.array_equal(states[key], lower.astype(np.float16))
+        assert np.allclose(states[key], lower, rtol=1e-3, atol=1e-3)  # float16
     seen = []
     data = (states, CLIPS, CLIPS)
     finetune.fine_tune(model, TASK, params, *data, 3, tmp_path / "scratch", noting(seen))

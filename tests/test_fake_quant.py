@@ -175,8 +175,16 @@ def test_rounded_answers_are_near_the_floats(make):
 @BOTH
 def test_padding_changes_nothing_when_rounded_either(make):
     model, (mel, lengths) = calibrated(make), mels(51, 33, 8)
-    for clip, length, pooled in zip(mel, lengths, model.pool(mel, lengths), strict=True):
-        assert torch.allclose(model.pool(clip[None, :length], length[None])[0], pooled, atol=1e-5)
+    together, noisy = model.pool(mel, lengths), mel.clone()
+    for clip, length in zip(noisy, lengths, strict=True):
+        clip[length:] = 9
+    assert torch.equal(model.pool(noisy, lengths), together)
+    # Sums of another shape differ in their last bit, which may lie between two levels.
+    level = model.mean.rounded.grid()[0].item()
+    for clip, length, pooled in zip(mel, lengths, together, strict=True):
+        alone = model.pool(clip[None, :length], length[None])[0]
+        assert torch.allclose(alone, pooled, atol=1.01 * level)
+        assert torch.isclose(alone, pooled, atol=1e-5).float().mean() > 0.95
 
 
 @BOTH

@@ -64,7 +64,7 @@ def test_embedded_sets_back_whatever_a_profile_sets():
                 # one of the two may be null where the other is a section
                 above = {key.rsplit(".", depth)[0] for depth in range(key.count("."))}
                 below = {one for one in base if one.startswith(f"{key}.")}
-                assert above & base or below, f"{name}: {key}"
+                assert above & base.keys() or below, f"{name}: {key}"
 
 
 def test_what_else_the_user_changed_stays(params):

@@ -122,11 +122,12 @@ def forge(folder: Path, name: str, change) -> None:
     write_json(folder / INDEX, index)
 
 
-def count_lower(setting: Setting, monkeypatch) -> list[int]:
-    lower, calls = setting.teacher.lower, []
-    counted = lambda samples: calls.append(len(samples)) or lower(samples)  # noqa: E731
-    monkeypatch.setattr(setting.teacher, "lower", counted, raising=False)
-    return calls
+def count_clips(setting: Setting, monkeypatch) -> list[np.ndarray]:
+    """Return the clips that the teacher is run on from now on."""
+    together, clips = setting.teacher.lower_together, []
+    counted = lambda some: clips.extend(some) or together(some)  # noqa: E731
+    monkeypatch.setattr(setting.teacher, "lower_together", counted, raising=False)
+    return clips
 
 
 @torch.inference_mode()
@@ -159,7 +160,8 @@ def test_they_are_what_the_teacher_makes_of_every_item_and_view(setting, folder)
             assert np.allclose(maps, expected, atol=5e-3) and np.abs(maps).max() > 0.05
             for utterance, each in zip(one.utterances, lower, strict=True):
                 front = signals["front", utterance, view]
-                assert np.array_equal(front, each.front.half().numpy())
+                # clips of one length run together: the last bits of float16 may differ
+                assert np.allclose(front, each.front.numpy(), rtol=1e-3, atol=1e-3)
     if setting.params.layered:
         assert [(one.id, view) for one, view in asked] == VIEWS
         assert len({signals["hidden", id, view].tobytes() for id, view in VIEWS}) == len(VIEWS)
@@ -276,10 +278,10 @@ def test_another_teacher_other_items_views_and_settings_are_stale(setting, folde
 
 
 def test_each_utterance_and_view_is_run_once(setting, tmp_path, monkeypatch):
-    calls = count_lower(setting, monkeypatch)
+    clips = count_clips(setting, monkeypatch)
     setting.write(tmp_path / "cache")
     # u1 is asked about twice; u0, u2, u4 + u6 have three views, u1 and u3 one
-    assert len(calls) == (14 if setting.params.layered else len(SECONDS))
+    assert len(clips) == (14 if setting.params.layered else len(SECONDS))
 
 
 def kill_in_the_third_part(root: str, layered: str) -> None:
@@ -306,10 +308,10 @@ def test_killed_in_the_middle_a_rerun_ends_in_the_same_bytes(setting, whole, mon
         setting.read(killed)
     (parts,) = killed.iterdir()
     assert [part.name for part in sorted(parts.glob("0*"))] == ["00000", "00001"]
-    calls = count_lower(setting, monkeypatch)
+    clips = count_clips(setting, monkeypatch)
     setting.write(killed)
     # the two parts that were whole are kept: of clips with views, all but u4 + u6 in three
-    assert len(calls) == (6 if setting.params.layered else 4)
+    assert len(clips) == (6 if setting.params.layered else 4)
     assert contents(killed) == whole and not parts.exists()
     setting.read(killed)
 
