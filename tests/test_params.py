@@ -69,7 +69,7 @@ def test_every_value_stands_in_the_file(content):
         ("recipes.listening-hard.epochs", None,
          ["recipes.listening-hard", "epochs=None and steps=None", "one of the two"]),
         ("recipes.listening-hard.steps", 100,
-         ["recipes.listening-hard", "epochs=25 and steps=100", "one of the two"]),
+         ["recipes.listening-hard", "epochs=12 and steps=100", "one of the two"]),
         ("recipes.scenes-layered.qat.steps", 100,
          ["recipes.scenes-layered.qat", "epochs=2 and steps=100"]),
         (f"{TRACK}.distill.average", 0.0, [f"{TRACK}.distill.average=0.0", "greater than 0"]),
