@@ -141,8 +141,8 @@ def ask_shipped(test: Test, results: Results) -> tuple[str, dict[str, Any]]:
     best, number = shipped(each_recipe(track, "validation.json"))
     onnx = Path(f"models/{track}/onnx/{track}-{best}/seed-{number}")
     files = {best: onnx.with_suffix(".float.onnx"), f"{best}_int8": onnx.with_suffix(".int8.onnx")}
-    clean = {name: results.answers[name][number] for name in files}
-    clean["teacher"] = results.answers["teacher"][0]
+    clean = {"teacher": results.answers["teacher"][0]}
+    clean |= {name: results.answers[name][number] for name in files}
     teachers = read("teachers")
     key = next(iter(teacher_models(teachers, track)))
     folder = Path(f"models/{track}/teachers/{key}")

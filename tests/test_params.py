@@ -234,6 +234,18 @@ def test_a_network_that_cannot_teach_is_one_line(content, changes, told):
     assert [part for part in told if part not in str(raised.value)] == []
 
 
+def test_two_models_are_never_called_alike(content):
+    content["teachers"]["scratch"] = content["teachers"]["scenes"] | {"control": False}
+    with pytest.raises(ParameterError, match="scenes: results would call two models 'teacher_scr"):
+        parse(content)
+
+
+def test_a_last_fit_cannot_count_epochs(content):
+    spoil(content, "tracks.scenes.distill.refit", True)
+    with pytest.raises(ParameterError, match="layered.*alone=2 counts epochs, which a last fit"):
+        parse(content)
+
+
 def test_a_teacher_is_told_by_the_key_that_it_has(content):
     content = network_teacher(content)
     del content["teachers"]["net"]["network"]

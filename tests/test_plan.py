@@ -132,6 +132,8 @@ def test_steps_are_as_many_passes_as_the_items_allow(at):
     assert found.what == f"3 seeds × 8 epochs of {hours:,.2f} h"
     recipe["qat"] = {"steps": 1}
     content["tracks"]["scenes"]["distill"]["refit"] = True
+    for layered in ("scenes-layered", "scenes-layered_plain"):
+        content["recipes"][layered]["terms"]["front"]["alone"] = 0
     found = work.amounts(parse(content))["distill@scenes-kd"]
     assert found.what == f"3 seeds × 18 epochs of {hours:,.2f} h"
 

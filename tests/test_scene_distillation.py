@@ -343,7 +343,8 @@ def test_a_refit_takes_as_many_updates_on_the_validation_labels_too(scenes, tmp_
 
     monkeypatch.setattr(Trainer, "_step", watched)
     monkeypatch.setattr(loop, "choose", lambda scores, _: (1, "told so"))
-    refitted(scenes, tmp_path, True, steps=20)
+    _, curve = refitted(scenes, tmp_path, True, steps=20)
+    assert [epoch for epoch, _ in curve] == list(range(12))  # ten and two, whichever is chosen
     seen = {phase: [b for name, b in batches if name == phase] for phase, _ in batches}
     # nine labels are batches of four and five: two epochs are four updates, in both phases
     updates = {phase: len(of_phase) for phase, of_phase in seen.items()}

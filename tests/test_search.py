@@ -98,6 +98,19 @@ def test_a_study_goes_on_where_a_kill_left_it(task):
     assert other.user_attrs["name"] == "search-0123-005" and other.params != cut.params
 
 
+def test_what_a_kill_left_half_begun_comes_in_nobodys_place(task):
+    made = load(task)
+    cut = begun(task, made)
+    made.enqueue_trial(cut.params)  # killed before it was asked for
+    made.ask()  # killed before it had a name
+    made.enqueue_trial({key: 2 * value for key, value in cut.params.items()})
+    made = load(task)
+    study.forget_waiting(made)
+    assert study.outcomes(made) == {}
+    again = study._next(task, made, study.killed(made))
+    assert again.user_attrs == cut.user_attrs and again.params == cut.params
+
+
 @pytest.mark.parametrize(("rows", "end"), [(2, Stopped), (3, optuna.TrialPruned), (0, ValueError)])
 def test_a_trial_ends_with_its_processes_when_hopeless_stopped_or_failed(
     task, monkeypatch, rows, end

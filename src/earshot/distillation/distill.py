@@ -187,8 +187,9 @@ class Distillation:
 
     def fit_int8(self, student: nn.Module, qat: QAT) -> float:
         """Train a student that imitates int8, behind the epochs in float; return the seconds."""
-        _, steps = self.reached["float"]
-        begin = math.ceil(steps / len(self.train))
+        per_epoch = len(self.train)
+        _, stop = self.fitted.get("float", (0, self.recipe.updates(per_epoch)))
+        begin = math.ceil(stop / per_epoch)
         seconds = self.fit(student, "qat", begin, qat, qat.learning_rate, "cosine")
         student.eval()
         return seconds
@@ -211,16 +212,17 @@ def distil(
     too, where the recipe has labels.
 
     The second training takes as many updates as the first's chosen model had, and its student is
-    returned. Answers to the validation items, and curves, are of the first, which was not told.
+    returned. Answers to the validation items, and curves, are of the first, which had not seen
+    them.
     """
-    told = (recipe, student, params, task, mel)
-    first = Distillation(*told, items, validation, signals, seed, scratch, on_epoch)
+    common = (recipe, student, params, task, mel)
+    first = Distillation(*common, items, validation, signals, seed, scratch, on_epoch)
     result = first.run()
     if not refits(recipe, params):
         return result
     every = [*items, *(replace(item, role="fewshot") for item in validation)]
     scratch = scratch / "refit"
-    again = Distillation(*told, every, [], signals, seed, scratch, _silent, first.reached).run()
+    again = Distillation(*common, every, [], signals, seed, scratch, _silent, first.reached).run()
     return replace(again, answers=result.answers, seconds=result.seconds + again.seconds)
 
 

@@ -9,8 +9,8 @@ never items.
 **Intervals** are 95% percentile intervals of a two-way bootstrap: passages and seeds are drawn with
 replacement, independently of each other. Percentiles, because they stay inside 0..1, need no
 formula for a skewed or non-linear score such as macro F1, and carry over to paired gains unchanged.
-Of S seeds, S-1 are drawn: S draws would understate the variance between seeds by 1/S, much for the
-usual four or five (Rao & Wu 1988). With one seed only passages are drawn, and the interval says
+Of S seeds, S-1 are drawn: S draws would understate the variance between seeds by 1/S, much for
+three to five (Rao & Wu 1988). With one seed only passages are drawn, and the interval says
 nothing about another training run. Few seeds cannot carry a 95% interval: where nothing else
 differs, that of three covers 74% in simulation, of four 80%.
 """

@@ -80,7 +80,7 @@ class Distill(Section):
     share. With `refit` it is trained once more, on the validation labels too.
     """
 
-    seeds: Count = 4
+    seeds: Count = 3
     batch: Count = 16
     learning_rate: Positive = 1e-3
     schedule: Literal["constant", "cosine"] = "cosine"
@@ -245,6 +245,12 @@ class Params(Section):
             if (recipe.terms.front or recipe.terms.layered) and not track.cache.layered:
                 raise ValueError(f"{key}.terms: front and layered need tracks.{name}.cache.layered")
             _check_mixup(key, recipe.augment, track.task, f"tracks.{name}", track.features)
+            front = recipe.terms.front
+            if track.distill.refit and front and front.alone:
+                raise ValueError(
+                    f"{key}.terms.front.alone={front.alone} counts epochs, which a last fit has "
+                    f"others of: write 0, or tracks.{name}.distill.refit=false"
+                )
             if recipe.qat and isinstance(track.student, BiLSTM):
                 raise ValueError(f"{key}.qat: a bilstm is quantized dynamically; leave qat out")
 
@@ -259,6 +265,11 @@ class Params(Section):
         controls = [f"{m}_scratch" for key, m in teachers.items() if self.teachers[key].control]
         means = [f"{one}_teachers" for one, row in recipes.items() if len(row.teachers) > 1]
         models = sorted([*recipes, *teachers.values(), *controls, *means])
+        if twice := sorted({one for one in models if models.count(one) > 1}):
+            raise ValueError(
+                f"tracks.{name}: results would call two models {twice[0]!r}; rename the teacher or "
+                "the recipe that is called so"
+            )
         for gain in evaluate.gains:
             if gain.count("_vs_") != 1 or not set(gain.split("_vs_")) <= set(models):
                 raise ValueError(

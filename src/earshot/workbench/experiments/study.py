@@ -70,8 +70,9 @@ def outcomes(study: optuna.Study) -> dict[str, Outcome]:
     """Return what became of the trials that ended, by name; the last of those tried again."""
     found = {}
     for one in study.get_trials(states=tuple(STATES)):
-        outcome = Outcome(state=STATES[one.state], **one.user_attrs)
-        found[outcome.name] = outcome
+        if "name" in one.user_attrs:
+            outcome = Outcome(state=STATES[one.state], **one.user_attrs)
+            found[outcome.name] = outcome
     return found
 
 
@@ -83,6 +84,12 @@ def killed(study: optuna.Study) -> list[Point]:
         if name and name not in ended:
             found[name] = one.user_attrs["overrides"]
     return list(found.items())
+
+
+def forget_waiting(study: optuna.Study) -> None:
+    """End what a kill left in the queue: it would come in another's place."""
+    for _ in study.get_trials(states=(TrialState.WAITING,)):
+        study.tell(study.ask(), state=TrialState.FAIL)
 
 
 def run(
@@ -105,6 +112,7 @@ def run(
         source = clone.take(task.root)
         _tell_what_is_part(source, tell)
         study = load(task, seed, total)
+        forget_waiting(study)
         for name, _ in killed(study):
             tell(f"run again, as it was killed: {name}")
         share = cores or max(1, progress.workers() // workers)
@@ -195,8 +203,9 @@ def _next(task: Task, study: optuna.Study, points: list[Point]) -> optuna.Trial:
     if overrides:
         study.enqueue_trial({key: overrides[key] for key in task.varied})
     trial = study.ask(places)
-    trial.set_user_attr("name", name or f"{task.name}-{study.study_name[:4]}-{trial.number:03d}")
+    # The name comes last: a trial that has one is whole, wherever a kill came.
     trial.set_user_attr("overrides", overrides or asked.fixed | trial.params)
+    trial.set_user_attr("name", name or f"{task.name}-{study.study_name[:4]}-{trial.number:03d}")
     return trial
 
 

@@ -64,7 +64,7 @@ class Task:
         """
         recipe = self.asked.recipe
         usual = self.content["recipes"][recipe].get("epochs")
-        epochs = self.asked.fixed.get(f"recipes.{recipe}.epochs") or usual
+        epochs = self.asked.fixed.get(f"recipes.{recipe}.epochs", usual)
         return epochs and int(epochs)
 
     @property

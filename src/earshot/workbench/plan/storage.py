@@ -53,10 +53,11 @@ def downloads(name: str, track: Track, checkpoints: list[Any]) -> list[Piece]:
         here = begun((root if archive.plain else root / archives.ARCHIVES) / archive.name)
         pieces.append(Piece(part.name, name, part.bytes, here, part.there, archive.about or None))
     for teacher in checkpoints:
-        if getattr(teacher, "revision", None) and not Path(teacher.checkpoint).is_dir():
-            at = teacher.checkpoint, teacher.revision, teacher.cache
+        of = getattr(teacher, "network", teacher)  # an image network has a checkpoint itself
+        if getattr(of, "revision", None) and not Path(of.checkpoint).is_dir():
+            at = of.checkpoint, of.revision, of.cache
             there = hub.cached(*at) is not None
-            pieces.append(Piece(teacher.checkpoint, name, hub.size(*at), 0, there))
+            pieces.append(Piece(of.checkpoint, name, hub.size(*at), 0, there))
     return pieces
 
 
