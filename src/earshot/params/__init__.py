@@ -23,11 +23,13 @@ from earshot.params.data import (
     SyntheticScenes,
     SyntheticSpeech,
     TAU2022Download,
+    Transcripts,
 )
 from earshot.params.experiments import Guard, Range, Search, Sweep
 from earshot.params.models import (
     BiLSTM,
     Cache,
+    Conformer,
     CPMobile,
     CTCPretrain,
     HubertPretrain,
@@ -40,16 +42,21 @@ from earshot.params.models import (
     text_of,
 )
 from earshot.params.recipes import (
+    CTC,
     KD,
     QAT,
     Augment,
     CrossEntropy,
     FeatureMSE,
+    Frames,
     Front,
+    Hidden,
     Layered,
     Masks,
     MixStyle,
     Mixup,
+    Pair,
+    Pseudo,
     Recipe,
     Roll,
     Terms,
@@ -112,11 +119,24 @@ class TaskRules(NamedTuple):
 
     items: type[Section]  # the section `fewshot`
     reads: bool  # whether teacher and student read texts
+    students: frozenset[str]
+    terms: frozenset[str]
+    ordered: bool = False  # whether an answer follows the frames, one after the other
 
 
+_ONE_OF_SEVERAL = frozenset({"ce", "kd", "feature", "front", "layered"})
 TASKS = {
-    "choice": TaskRules(FewShot, reads=True),
-    "classes": TaskRules(Labels, reads=False),
+    "choice": TaskRules(FewShot, True, frozenset({"bilstm"}), _ONE_OF_SEVERAL),
+    "classes": TaskRules(
+        Labels, False, frozenset({"bilstm", "mobilenet", "cp_mobile"}), _ONE_OF_SEVERAL
+    ),
+    "transcript": TaskRules(
+        Transcripts,
+        False,
+        frozenset({"bilstm", "conformer"}),
+        frozenset({"ctc", "frames", "hidden", "pseudo", "feature"}),
+        ordered=True,
+    ),
 }
 
 
@@ -127,7 +147,7 @@ class Track(Section):
     corpus: Corpus
     features: Features
     views: Views = Views()
-    fewshot: Annotated[FewShot | Labels, Field(discriminator="source")]
+    fewshot: Annotated[FewShot | Labels | Transcripts, Field(discriminator="source")]
     pretrain: Pretrain
     cache: Cache
     student: Student
@@ -143,8 +163,20 @@ class Track(Section):
         if not isinstance(self.fewshot, rules.items):
             source = self.fewshot.source
             raise ValueError(f"fewshot.source={source!r} does not go with task={self.task!r}")
+        if self.student.name not in rules.students:
+            known = ", ".join(sorted(rules.students))
+            raise ValueError(
+                f"student.name={self.student.name!r} must be one of {known} for task={self.task!r}"
+            )
         if (text_of(self.student) is not None) != rules.reads:
             raise ValueError(_reading("student", self.task))
+        if rules.ordered and self.features.silence_db:
+            raise ValueError(
+                f"features.silence_db={self.features.silence_db} must be null: every frame of a "
+                f"transcript counts (task={self.task!r})"
+            )
+        if rules.ordered and self.cache.layered:
+            raise ValueError(f"cache.layered does not go with task={self.task!r}")
         return self
 
 
@@ -215,6 +247,16 @@ class Params(Section):
                     f"teachers.{key}.auxiliary: the heads of layers read no options, "
                     f"as task={track.task!r} wants"
                 )
+            if teacher.auxiliary and TASKS[track.task].ordered:
+                raise ValueError(
+                    f"teachers.{key}.auxiliary: the heads of layers answer a clip as a whole, "
+                    f"and task={track.task!r} frames"
+                )
+            if teacher.epochs == 0 and not TASKS[track.task].ordered:
+                raise ValueError(
+                    f"teachers.{key}.epochs=0: no checkpoint comes with a head for "
+                    f"task={track.task!r}; at least 1"
+                )
             if track.cache.layered and not teacher.auxiliary:
                 raise ValueError(
                     f"tracks.{name}.cache.layered needs teachers.{key}.auxiliary: "
@@ -224,6 +266,7 @@ class Params(Section):
     def _check_recipes(self, name: str, track: Track) -> None:
         for short, recipe in self.recipes_of(name).items():
             key = f"recipes.{name}-{short}"
+            self._check_terms(key, track, recipe)
             if (recipe.terms.front or recipe.terms.layered) and not track.cache.layered:
                 raise ValueError(f"{key}.terms: front and layered need tracks.{name}.cache.layered")
             if recipe.augment.mixup and TASKS[track.task].reads:
@@ -235,8 +278,34 @@ class Params(Section):
                     f"{key}.augment.mixup adds powers; tracks.{name}.features.norm="
                     f"{track.features.norm!r} must be 'none'"
                 )
-            if recipe.qat and isinstance(track.student, BiLSTM):
-                raise ValueError(f"{key}.qat: a bilstm is quantized dynamically; leave qat out")
+            if recipe.qat and isinstance(track.student, BiLSTM | Conformer):
+                raise ValueError(
+                    f"{key}.qat: a {track.student.name} is quantized dynamically; leave qat out"
+                )
+
+    @staticmethod
+    def _check_terms(key: str, track: Track, recipe: Recipe) -> None:
+        """Raise ValueError where terms or changes of the input do not go with the task."""
+        rules = TASKS[track.task]
+        for term in {name for name, value in recipe.terms if value is not None} - rules.terms:
+            known = ", ".join(sorted(rules.terms))
+            raise ValueError(f"{key}.terms.{term}: task={track.task!r} knows {known}")
+        for name in ("roll", "mixup"):
+            if rules.ordered and getattr(recipe.augment, name):
+                raise ValueError(f"{key}.augment.{name}: task={track.task!r} needs frames in order")
+        if recipe.terms.hidden and not track.cache.states:
+            raise ValueError(f"{key}.terms.hidden needs tracks.{recipe.track}.cache.states")
+        for pair in recipe.terms.hidden.pairs if recipe.terms.hidden else ():
+            if pair.teacher not in track.cache.layers:
+                raise ValueError(
+                    f"{key}.terms.hidden.pairs: teacher={pair.teacher} must be one of "
+                    f"tracks.{recipe.track}.cache.layers={track.cache.layers}"
+                )
+            if pair.student > track.student.layers:
+                raise ValueError(
+                    f"{key}.terms.hidden.pairs: student={pair.student} must be at most "
+                    f"tracks.{recipe.track}.student.layers={track.student.layers}"
+                )
 
     def _check_comparisons(self, name: str, track: Track) -> None:
         evaluate, recipes = track.evaluate, self.recipes_of(name)
@@ -269,8 +338,8 @@ class Params(Section):
 _KINDS = {
     *("synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest"),
     *("ctc", "hubert"),
-    *("generated", "authored", "librisqa", "labels"),
-    *("bilstm", "mobilenet", "cp_mobile"),
+    *("generated", "authored", "librisqa", "labels", "transcripts"),
+    *("bilstm", "mobilenet", "cp_mobile", "conformer"),
 }
 
 

@@ -240,3 +240,25 @@ class Labels(Section):
 
     source: Literal["labels"]
     share: Literal[5, 10, 25, 50, 100] = 10
+
+
+class Transcripts(Section):
+    """What is said in each clip; clips of the split `pool` have no transcript.
+
+    `alphabet` holds the characters that transcripts are written in, the lower-case letters of the
+    teacher's vocab.json; null takes the letters of the labelled training clips. More than
+    `max_bad_share` of labelled clips whose transcript cannot be used stop the stage.
+    """
+
+    source: Literal["transcripts"]
+    alphabet: Annotated[str, Field(min_length=1)] | None = None
+    max_bad_share: Share = 0.02
+
+    @model_validator(mode="after")
+    def _writes(self) -> "Transcripts":
+        given = self.alphabet or ""
+        if len(set(given)) < len(given) or given != given.lower() or {" ", "|"} & set(given):
+            raise ValueError(
+                f"alphabet={given!r} must be different characters in lower case, without space or |"
+            )
+        return self

@@ -57,6 +57,56 @@ class Layered(Section):
         return self
 
 
+class CTC(Section):
+    """Transcripts, by connectionist temporal classification."""
+
+    weight: Weight
+
+
+class Frames(Section):
+    """The teacher's posteriors, frame by frame: of `all` frames, of those where it writes a symbol
+    (`nonblank`), or of these and `around` neighbours on both sides (`symmetric`).
+    """
+
+    weight: Weight
+    select: Literal["all", "nonblank", "symmetric"] = "symmetric"
+    around: Count | None = None
+
+    @model_validator(mode="after")
+    def _neighbours(self) -> "Frames":
+        if (self.select == "symmetric") != (self.around is not None):
+            raise ValueError(
+                f"around={self.around} must be given exactly where select is 'symmetric'; "
+                f"select={self.select!r}"
+            )
+        return self
+
+
+class Pair(Section):
+    """A kept layer of the teacher, counted from the top as in `cache.layers`, and the layer of the
+    student, 1 the lowest, that learns from it.
+    """
+
+    teacher: Annotated[int, Field(ge=0)]
+    student: Count
+
+
+class Hidden(Section):
+    """The teacher's hidden states, frame by frame, against the student's through a projection."""
+
+    weight: Weight
+    pairs: list[Pair] = Field(min_length=1)
+
+
+class Pseudo(Section):
+    """The teacher's own transcripts as CTC targets, of clips on which it is sure enough: the
+    geometric mean over frames of its best symbol's probability is at least `confidence`.
+    """
+
+    weight: Weight
+    confidence: Share = 0.0
+
+
 class Terms(Section):
     """The weighted sum that a recipe minimises; a term left out has weight zero."""
 
@@ -65,6 +115,10 @@ class Terms(Section):
     feature: FeatureMSE | None = None
     front: Front | None = None
     layered: Layered | None = None
+    ctc: CTC | None = None
+    frames: Frames | None = None
+    hidden: Hidden | None = None
+    pseudo: Pseudo | None = None
 
     @model_validator(mode="after")
     def _some_weight(self) -> "Terms":
@@ -127,6 +181,10 @@ class QAT(Section):
     learning_rate: Positive = 1e-4
 
 
+# Terms from which a whole student learns without labels.
+_TAUGHT = ("frames", "pseudo", "kd", "feature", "layered")
+
+
 class Recipe(Section):
     """One way to train a track's student: on which items, with which terms, for how long."""
 
@@ -139,12 +197,10 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _pool_needs_teacher(self) -> "Recipe":
-        if self.data == ["pool"] and not (
-            self.terms.kd or self.terms.feature or self.terms.layered
-        ):
-            raise ValueError(
-                "data=['pool'] has no labels; the recipe needs the term kd, feature or layered"
-            )
+        taught = [name for name in _TAUGHT if getattr(self.terms, name)]
+        if self.data == ["pool"] and not taught:
+            names = f"{', '.join(_TAUGHT[:-1])} or {_TAUGHT[-1]}"
+            raise ValueError(f"data=['pool'] has no labels; the recipe needs the term {names}")
         if (front := self.terms.front) and front.alone >= self.epochs:
             raise ValueError(
                 f"terms.front.alone={front.alone} must be less than epochs={self.epochs}"

@@ -26,6 +26,9 @@ DTYPES = {
     "layer_logits": "float32",  # (L, C) of an item
     "attention": "float16",  # (L, 12 · 12) of an item
     "front": "float16",  # (T, D) of an utterance
+    "posteriors": "float16",  # (T, V) log-posteriors of an item's frames
+    "confidence": "float32",  # (1, 1) of an item
+    "states": "float16",  # (T, kept layers · D) of an item
 }
 
 
@@ -108,6 +111,7 @@ class Signals:
             raise SignalError(f"{folder}: stale cache, made by another teacher than there is now")
         if made_for != key(items, teacher, settings, views):
             raise SignalError(f"{folder}: stale cache, made for other items, views or settings")
+        self.settings = settings
         self._places: dict[tuple[str, str, int], _Place] = {}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is
         for signal, checksum in stores.items():

@@ -106,6 +106,8 @@ def signals(
             means = [masked_mean(layer, batch.lengths) for layer in kept]  # (B, D) each
             rows = task.signals(output, batch)
             rows["hidden"] = _by_item(batch, torch.stack(means, 1))  # (B, kept, D)
+            if params.states:
+                rows["states"] = _by_frame(batch, torch.cat(kept, -1))  # (B, T, kept · D)
             if params.layered:
                 rows |= _layered(teacher, batch, output)
                 rows["front"] = _front(some)
@@ -128,6 +130,13 @@ def _by_item(batch: Batch, values: torch.Tensor) -> list[Row]:
     of_items = values[batch.passage].cpu().numpy()  # (N, T, W)
     ids = [item.id for item in batch.items]
     return list(zip(ids, batch.views, of_items, strict=True))
+
+
+def _by_frame(batch: Batch, values: torch.Tensor) -> list[Row]:
+    """Return values `(B, T, W)` of passages as rows of the items about them, without padding."""
+    lengths = batch.lengths[batch.passage].tolist()
+    rows = _by_item(batch, values)
+    return [(id, view, row[:length]) for (id, view, row), length in zip(rows, lengths, strict=True)]
 
 
 def _front(some: Asked) -> list[Row]:
