@@ -18,12 +18,16 @@ from earshot.cli import (
     search,
     sweep,
     table,
+    transcribe,
     verify,
 )
 
 # What a terminal that is not UTF-8 may lack, in ASCII.
 _PLAIN = {"–": "-", "—": "-", "−": "-", "→": "->", "…": "...", "±": "+-", "≥": ">=", "≤": "<="}
-COMMANDS = (answer, classify, table, compare, report, sweep, search, profile, plan, verify)
+COMMANDS = (
+    *(answer, classify, transcribe, table, compare),
+    *(report, sweep, search, profile, plan, verify),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,11 +19,14 @@ _WIDER = 4  # of the feed-forward layers
 _LOWEST = 10_000.0  # of the sines that tell places
 
 
-def places(frames: int, width: int, like: torch.Tensor) -> torch.Tensor:
-    """Return sines and cosines of each frame's place `(T, D)` (Vaswani et al. 2017)."""
-    steps = torch.arange(frames, device=like.device, dtype=like.dtype)[:, None]
-    rates = torch.arange(0, width, 2, device=like.device, dtype=like.dtype)
-    angles = steps * torch.exp(-rates / width * math.log(_LOWEST))  # (T, D / 2)
+def rates(width: int) -> torch.Tensor:
+    """Return how fast the sines that tell places swing, `(D / 2,)` (Vaswani et al. 2017)."""
+    return torch.exp(-torch.arange(0, width, 2) / width * math.log(_LOWEST))
+
+
+def places(frames: int, width: int) -> torch.Tensor:
+    """Return sines and cosines of each frame's place `(T, D)`."""
+    angles = torch.arange(frames)[:, None] * rates(width)  # (T, D / 2)
     return torch.cat([angles.sin(), angles.cos()], 1)
 
 
@@ -115,7 +118,7 @@ class ConformerStudent(nn.Module):
             frames = F.silu(halve(frames.transpose(1, 2)).transpose(1, 2))
             lengths = (lengths + 1) // 2
         real = inside(lengths, frames.shape[1])
-        frames = frames + places(frames.shape[1], self.width, frames)
+        frames = frames + places(frames.shape[1], self.width).to(frames)
         layers = []
         for block in self.blocks:
             frames = block(frames, real)

@@ -119,25 +119,17 @@ class TaskRules(NamedTuple):
 
     items: type[Section]  # the section `fewshot`
     reads: bool  # whether teacher and student read texts
-    students: frozenset[str]
-    terms: frozenset[str]
     ordered: bool = False  # whether an answer follows the frames, one after the other
 
 
-_ONE_OF_SEVERAL = frozenset({"ce", "kd", "feature", "front", "layered"})
 TASKS = {
-    "choice": TaskRules(FewShot, True, frozenset({"bilstm"}), _ONE_OF_SEVERAL),
-    "classes": TaskRules(
-        Labels, False, frozenset({"bilstm", "mobilenet", "cp_mobile"}), _ONE_OF_SEVERAL
-    ),
-    "transcript": TaskRules(
-        Transcripts,
-        False,
-        frozenset({"bilstm", "conformer"}),
-        frozenset({"ctc", "frames", "hidden", "pseudo", "feature"}),
-        ordered=True,
-    ),
+    "choice": TaskRules(FewShot, reads=True),
+    "classes": TaskRules(Labels, reads=False),
+    "transcript": TaskRules(Transcripts, reads=False, ordered=True),
 }
+# What is of use to tasks with an answer a clip, and to those with one a frame.
+_OF_CLIPS, _OF_FRAMES = {"ce", "kd", "front", "layered"}, {"ctc", "frames", "hidden", "pseudo"}
+_FRAME_STUDENTS = ("bilstm", "conformer")
 
 
 class Track(Section):
@@ -163,11 +155,13 @@ class Track(Section):
         if not isinstance(self.fewshot, rules.items):
             source = self.fewshot.source
             raise ValueError(f"fewshot.source={source!r} does not go with task={self.task!r}")
-        if self.student.name not in rules.students:
-            known = ", ".join(sorted(rules.students))
+        if rules.ordered and self.student.name not in _FRAME_STUDENTS:
+            known = " or ".join(_FRAME_STUDENTS)
             raise ValueError(
-                f"student.name={self.student.name!r} must be one of {known} for task={self.task!r}"
+                f"student.name={self.student.name!r} must be {known}: every frame counts"
             )
+        if not rules.ordered and isinstance(self.student, Conformer):
+            raise ValueError(f"student.name='conformer' does not go with task={self.task!r}")
         if (text_of(self.student) is not None) != rules.reads:
             raise ValueError(_reading("student", self.task))
         if rules.ordered and self.features.silence_db:
@@ -287,9 +281,9 @@ class Params(Section):
     def _check_terms(key: str, track: Track, recipe: Recipe) -> None:
         """Raise ValueError where terms or changes of the input do not go with the task."""
         rules = TASKS[track.task]
-        for term in {name for name, value in recipe.terms if value is not None} - rules.terms:
-            known = ", ".join(sorted(rules.terms))
-            raise ValueError(f"{key}.terms.{term}: task={track.task!r} knows {known}")
+        odd = _OF_CLIPS if rules.ordered else _OF_FRAMES
+        for term in [name for name, value in recipe.terms if value is not None and name in odd]:
+            raise ValueError(f"{key}.terms.{term} does not go with task={track.task!r}")
         for name in ("roll", "mixup"):
             if rules.ordered and getattr(recipe.augment, name):
                 raise ValueError(f"{key}.augment.{name}: task={track.task!r} needs frames in order")
