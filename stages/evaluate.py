@@ -9,14 +9,12 @@ from typing import Any
 
 import torch
 
-from earshot.evaluation import costs, metrics, plots, robustness, submission
+from earshot.evaluation import costs, robustness
 from earshot.evaluation.ask import file_answers, quantized, shipped, student_answers
-from earshot.evaluation.doubts import doubts
 from earshot.evaluation.kinds import SCORES
 from earshot.features.recordings import Recordings
 from earshot.params import text_of
 from earshot.runtime.files import write_json
-from earshot.tables import answers as answer_table
 from earshot.tables import items
 from earshot.tables.manifest import read_manifest
 from earshot.tables.sequences import Store
@@ -79,22 +77,18 @@ def evaluate(track: str) -> dict[str, Any]:
     onnx = models / f"onnx/{track}-{best}/seed-{number}"
     files = {best: onnx.with_suffix(".float.onnx"), f"{best}_int8": onnx.with_suffix(".int8.onnx")}
     clean = {"teacher": answers["teacher"][0]} | {name: answers[name][number] for name in files}
-    standing = robustness.measure(listener, files, clean, test, manifest, params, seed)
+    asked_again = (listener, files, clean, test, manifest, params, seed)
+    standing = robustness.measure(*asked_again, scores.standing)
     write_json(f"metrics/{track}/robustness.json", standing)
-    submission.write_answers(models / "answers.csv", test, manifest, of_best)
-    answer_table.write(models / "answers.parquet", test, answers)
+    scores.hand_in(models, test, manifest, answers, of_best)
     plotted = Path(f"plots/{track}/test")
-    ids = [item.id for item in test]
-    stacked = {name: metrics.stack(each, ids) for name, each in answers.items()}
-    for line in doubts(stacked, test):
+    for line in scores.doubts(answers, test):
         logging.warning("evaluate@%s: %s", track, line)
     groups = scores.device_groups(training, test, manifest)
     learnt = Path(f"plots/{track}/curves")
     curves = {recipe: learnt / f"{track}-{recipe}" for recipe in params.recipes}
     curves["teacher"] = learnt / f"teacher-{key}"
-    plots.draw_all(
-        plotted, quality, stacked, test, f"{best}_int8", curves, groups, routing, standing
-    )
+    scores.draw(plotted, quality, answers, test, f"{best}_int8", curves, groups, routing, standing)
     first = models / f"students/{track}-{params.recipes[0]}/seed-0.safetensors"
     costs.write_layers(plotted / "layers.csv", student, task, features, first, test[0], params)
     costs.check_limits(cost, params.limits)
