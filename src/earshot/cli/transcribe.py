@@ -63,8 +63,8 @@ def run(chosen: argparse.Namespace) -> None:
             several = len(chosen.clips) > 1
             print(f"{clip}: {result.text}" if several else result.text, flush=True)
         if chosen.srt:
-            with atomic(chosen.srt) as unfinished:
-                unfinished.write_text(srt(result.words), encoding="utf-8")
+            with atomic(chosen.srt) as partial_file:
+                partial_file.write_text(srt(result.words), encoding="utf-8")
 
 
 def _tell(clip: str, seconds: float, done: float) -> None:
