@@ -19,6 +19,7 @@ from earshot.params.data import (
     LibriSpeech,
     LibriSpeechDownload,
     Manifest,
+    OpenSpeech,
     Pool,
     SyntheticScenes,
     SyntheticSpeech,
@@ -333,7 +334,7 @@ _KINDS = {
     *("synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest"),
     *("ctc", "hubert"),
     *("generated", "authored", "librisqa", "labels", "transcripts"),
-    *("bilstm", "mobilenet", "cp_mobile", "conformer"),
+    *("bilstm", "mobilenet", "cp_mobile", "conformer", "open_speech"),
 }
 
 

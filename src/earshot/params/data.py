@@ -15,6 +15,16 @@ class SyntheticSpeech(Section):
     fewshot_retellings: Count = 12
 
 
+class OpenSpeech(Section):
+    """The embedded corpus of a recogniser: clips per split, `salad_share` of them words in any
+    order; those of the pool have no transcript.
+    """
+
+    name: Literal["open_speech"]
+    clips: dict[Literal["pool", "fewshot", "validation", "test"], Count]
+    salad_share: Share = 0.5
+
+
 class Download(Section):
     """How the parts of a corpus come to its `root`; what lies there already is checked and used.
 
@@ -149,7 +159,7 @@ class Manifest(Section):
 
 
 Corpus = Annotated[
-    SyntheticSpeech | LibriSpeech | CommonVoice | SyntheticScenes | TAU2022 | Manifest,
+    SyntheticSpeech | LibriSpeech | CommonVoice | SyntheticScenes | TAU2022 | Manifest | OpenSpeech,
     Field(discriminator="name"),
 ]
 

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 from earshot.corpora.synthetic import scenes
 from earshot.params import (
     TAU2022,
+    BiLSTM,
+    Conformer,
     LibriSpeech,
+    OpenSpeech,
     Params,
     Recipe,
     SyntheticScenes,
@@ -18,6 +21,7 @@ from earshot.tables.manifest import read_manifest
 from earshot.workbench.plan.storage import width
 
 PASSAGE = 3.0  # seconds of audio of a passage of the embedded speech, about
+SENTENCE = 3.0  # and of a clip of the embedded open text
 # Hours as the corpus' own tables have them (Panayotov et al. 2015).
 LIBRISPEECH = {
     "train-clean-100": 100.6,
@@ -55,6 +59,8 @@ def split_hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str,
     corpus = track.corpus
     if isinstance(corpus, SyntheticSpeech):
         return {split: number * PASSAGE / 3600 for split, number in corpus.passages.items()}
+    if isinstance(corpus, OpenSpeech):
+        return {split: number * SENTENCE / 3600 for split, number in corpus.clips.items()}
     if isinstance(corpus, SyntheticScenes):
         each = {part: 10 * corpus.segments[part] * corpus.clips[part] for part in corpus.segments}
         test = each["test"] * len(scenes.DEVICES)
@@ -130,7 +136,7 @@ def framed_hours(track: Track, teachers: Iterable[Any], hours: Mapping[str, floa
 
 
 def _of_track(name: str, track: Track, hours: Mapping[str, float] | None) -> dict:
-    made = isinstance(track.corpus, (SyntheticSpeech, SyntheticScenes))
+    made = isinstance(track.corpus, (SyntheticSpeech, SyntheticScenes, OpenSpeech))
     if hours is None:
         return dict.fromkeys(f"{stage}@{name}" for stage in ("download", "features", "fewshot"))
     total = sum(hours.values())
@@ -178,5 +184,7 @@ def _frames(track: Track) -> float:
 
 def _student(track: Track) -> float:
     """Return the size of a student's work on a second: its input, or its recurrent weights."""
-    hidden = getattr(track.student, "hidden", None)
-    return hidden**2 / track.student.stack if hidden else _frames(track)
+    student = track.student
+    if isinstance(student, Conformer):
+        return student.layers * student.width**2 / student.stride
+    return student.hidden**2 / student.stack if isinstance(student, BiLSTM) else _frames(track)
