@@ -333,8 +333,9 @@ class Params(Section):
 _KINDS = {
     *("synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest"),
     *("ctc", "hubert"),
-    *("generated", "authored", "librisqa", "labels", "transcripts"),
-    *("bilstm", "mobilenet", "cp_mobile", "conformer", "open_speech"),
+    *("generated", "authored", "librisqa", "labels"),
+    *("bilstm", "mobilenet", "cp_mobile"),
+    *("transcripts", "conformer", "open_speech"),
 }
 
 

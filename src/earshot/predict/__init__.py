@@ -23,6 +23,7 @@ __all__ = [
     "Attention",
     "Classification",
     "Classifier",
+    "Model",
     "PredictError",
     "SpokenWord",
     "Student",

@@ -135,6 +135,7 @@ _TEXTS = {
     ),
     "stage": ("student stage", "学生级"),
     "layer": ("teacher layer", "教师层"),
+    "mean_words": ("words right, mean over models", "各模型正确词的平均比例"),
     "hardest": ("Hardest test items", "最难的测试题"),
     "hardest_note": (
         "The {count} items whose right option has the lowest probability, mean over seeds, then "
