@@ -329,7 +329,8 @@ class Params(Section):
 
 
 # What tells one kind of section from another stands in its key's place in pydantic's errors, not in
-# params.yaml.
+# params.yaml; these are the keys.
+_CHOSEN = {"corpus", "fewshot", "pretrain", "student"}
 _KINDS = {
     *("synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest"),
     *("ctc", "hubert"),
@@ -350,7 +351,9 @@ def parse(content: dict[str, Any]) -> Params:
 
 
 def _line(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if part not in _KINDS)
+    parts = error["loc"]
+    kinds = {n for n in range(1, len(parts)) if parts[n - 1] in _CHOSEN and parts[n] in _KINDS}
+    key = ".".join(str(part) for place, part in enumerate(parts) if place not in kinds)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "bool_type":
         message += ", true or false"
