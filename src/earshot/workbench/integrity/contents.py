@@ -9,7 +9,7 @@ from typing import Any
 
 Check = Callable[[Path], None]  # raises an error
 METADATA = {"task", "sample_rate", "features", "student"}  # of an ONNX file
-TASKS = {"choice": "buckets", "classes": "labels"}
+TASKS = {"choice": "buckets", "classes": "labels", "transcript": "frame_seconds"}
 
 
 def fault(path: Path) -> str | None:
