@@ -329,8 +329,8 @@ class Params(Section):
 
 
 # What tells one kind of section from another stands in its key's place in pydantic's errors, not in
-# params.yaml; these are the keys.
-_CHOSEN = {"corpus", "fewshot", "pretrain", "student"}
+# params.yaml. Names that users give are none of them.
+_NAMED = {"tracks", "teachers", "recipes"}
 _KINDS = {
     *("synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest"),
     *("ctc", "hubert"),
@@ -352,7 +352,7 @@ def parse(content: dict[str, Any]) -> Params:
 
 def _line(error: Any) -> str:
     parts = error["loc"]
-    kinds = {n for n in range(1, len(parts)) if parts[n - 1] in _CHOSEN and parts[n] in _KINDS}
+    kinds = {n for n in range(1, len(parts)) if parts[n] in _KINDS and parts[n - 1] not in _NAMED}
     key = ".".join(str(part) for place, part in enumerate(parts) if place not in kinds)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "bool_type":
