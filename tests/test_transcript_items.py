@@ -1,13 +1,16 @@
 """Transcripts as items: the alphabet, what is refused and by what name, what must not leak."""
 
 import logging
+import re
 
 import pandas as pd
 import pytest
+import yaml
+from conftest import ROOT
 from transcribed import manifest
 
 from earshot.items import transcripts
-from earshot.params import Transcripts
+from earshot.params import Transcripts, parse
 from earshot.tables import items
 from earshot.tables.items import ItemError
 
@@ -119,3 +122,17 @@ def test_speakers_and_sentences_do_not_leak_into_the_test(trait, value):
 def test_an_alphabet_of_different_small_letters_is_asked_for(given):
     with pytest.raises(ValueError, match="different characters in lower case"):
         Transcripts(source="transcripts", alphabet=given)
+
+
+def test_the_examples_of_the_page_are_parameters(content):
+    text = (ROOT / "docs/transcription.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.S)]
+    track = content["tracks"]["transcripts"]
+    for block in blocks:
+        teachers = block.pop("teachers", {})
+        for key, row in teachers.items():
+            content["teachers"][key] |= row
+        track |= block
+    parsed = parse(content)
+    assert parsed.teachers["transcripts"].epochs == 0
+    assert parsed.tracks["transcripts"].corpus.name == "librispeech" and len(blocks) == 3
