@@ -22,7 +22,11 @@ class KD(Section):
 
 
 class FeatureMSE(Section):
-    """Pooled teacher vector against the student's, through a projection, eq. (8)."""
+    """Pooled teacher vector against the student's, through a projection, eq. (8).
+
+    Also where options weigh the frames it is the plain mean of them: that is one vector a passage,
+    whatever is asked, where weighed means would be one an option.
+    """
 
     weight: Weight
 
