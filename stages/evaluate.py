@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from earshot.evaluation import costs, metrics, plots, robustness, submission
+from earshot.evaluation import costs, robustness
 from earshot.evaluation.ask import (
     file_answers,
     mean_of_logits,
@@ -19,13 +19,11 @@ from earshot.evaluation.ask import (
     shipped,
     student_answers,
 )
-from earshot.evaluation.doubts import doubts
 from earshot.evaluation.kinds import SCORES
 from earshot.evaluation.metrics import Answers
 from earshot.features.recordings import Recordings
 from earshot.params import teacher_models, text_of
 from earshot.runtime.files import write_json
-from earshot.tables import answers as answer_table
 from earshot.tables import items
 from earshot.tables.items import Item
 from earshot.tables.manifest import read_manifest
@@ -73,12 +71,7 @@ def evaluate(track: str) -> dict[str, Any]:
     quality = scores.quality(results.answers, training, asked, test.manifest, params, read("seed"))
     write_json(f"metrics/{track}/quality.json", quality)
     write_json(f"metrics/{track}/cost.json", results.cost)
-    answer_table.write(f"models/{track}/answers.parquet", about, results.answers)
-    stacked = {
-        name: metrics.stack(each, [item.id for item in about])
-        for name, each in results.answers.items()
-    }
-    for line in doubts(stacked, about):
+    for line in scores.doubts(results.answers, about):
         logging.warning("evaluate@%s: %s", track, line)
 
     best, standing = ask_shipped(test, results)
@@ -86,7 +79,8 @@ def evaluate(track: str) -> dict[str, Any]:
     folder = Path(f"plots/{track}/test")
     shown = f"{best}_int8"
     routing = each_recipe(track, "routing.json")
-    plots.draw_all(folder, quality, stacked, about, shown, curves(track), groups, routing, standing)
+    drawn = (quality, results.answers, about, shown, curves(track), groups, routing, standing)
+    scores.draw(folder, *drawn)
     write_layers(test, folder / "layers.csv")
     costs.check_limits(results.cost, params.limits)
     return {"latency": results.latency}
@@ -135,7 +129,7 @@ def ask_students(test: Test, results: Results) -> None:
 
 def ask_shipped(test: Test, results: Results) -> tuple[str, dict[str, Any]]:
     """Ask the first teacher and the student that ships under other conditions too, and write
-    `robustness.json` and `answers.csv`; return that student's recipe and the first.
+    `robustness.json` and all answers; return that student's recipe and the first.
     """
     track, params, seed = test.track, read(f"tracks.{test.track}.evaluate"), read("seed")
     best, number = shipped(each_recipe(track, "validation.json"))
@@ -147,13 +141,12 @@ def ask_shipped(test: Test, results: Results) -> tuple[str, dict[str, Any]]:
     key = next(iter(teacher_models(teachers, track)))
     folder = Path(f"models/{track}/teachers/{key}")
     teacher, task = load(teachers[key], read(f"tracks.{track}.task"), folder)
-    standing = robustness.measure(
-        teacher, task, files, clean, test.items, test.manifest, params, seed
-    )
+    scores = SCORES[read(f"tracks.{track}.task")]
+    about = (test.items, test.manifest, params, seed)
+    standing = robustness.measure(teacher, task, files, clean, *about, scores.standing)
     write_json(f"metrics/{track}/robustness.json", standing)
     answers = results.answers[f"{best}_int8"][number]
-    table = Path(f"models/{track}/answers.csv")
-    submission.write_answers(table, test.items, test.manifest, answers)
+    scores.hand_in(Path(f"models/{track}"), test.items, test.manifest, results.answers, answers)
     return best, standing
 
 

@@ -47,6 +47,19 @@ SHRUNK = {
     "recipes.scenes-layered.qat.epochs": 2,
     "recipes.scenes-layered_plain.epochs": 2,
     "recipes.scenes-layered_plain.terms.front.alone": 1,
+    "tracks.transcripts.corpus.clips": {"fewshot": 16, "pool": 16, "validation": 8, "test": 24},
+    "teachers.transcripts.epochs": 3,
+    "tracks.transcripts.cache.part": 8,
+    "tracks.transcripts.student.hidden": 16,
+    "tracks.transcripts.distill.seeds": 2,
+    "tracks.transcripts.quantize.agreement_items": 6,
+    "tracks.transcripts.evaluate.resamples": 200,
+    "tracks.transcripts.evaluate.latency_clips": 2,
+    "tracks.transcripts.evaluate.robustness_passages": 8,
+    "recipes.transcripts-hard.epochs": 2,
+    "recipes.transcripts-kd.epochs": 2,
+    "recipes.transcripts-kd_pool.epochs": 2,
+    "recipes.transcripts-pseudo.epochs": 2,
 }
 
 

@@ -94,7 +94,7 @@ def test_windows_cover_a_recording_of_any_length(classifier, tmp_path, samples, 
 def test_a_long_recording_in_blocks_is_classified_as_in_one(classifier, monkeypatch, last):
     samples = levels(*np.linspace(-0.5, 0.5, 12), last=last)
     whole = Classifier(classifier).classify(samples)
-    monkeypatch.setattr(predict, "_WINDOWS", 2)
+    monkeypatch.setattr(predict.classifier, "_WINDOWS", 2)
     blocks = (samples[start : start + 7000] for start in range(0, len(samples), 7000))
     found = Classifier(classifier).classify(blocks)
     np.testing.assert_array_equal(found.starts, whole.starts)

@@ -190,6 +190,20 @@ def test_librispeech_keeps_unreadable_files(tree):
     assert (bad.id, bad.seconds, bad.sample_rate) == ("4-40-0000", 0.0, 0) and good.seconds == 1.5
 
 
+def test_an_utterance_of_two_subsets_is_used_under_the_prefix_that_stands_first(tree, caplog):
+    name = "4/40/4-40-0000.flac"
+    record(tree / "train-5" / name)
+    splits = {"train-5": "fewshot", "train": "pool"}
+    clips = {one.id: one for one in librispeech_clips(tree, splits)}
+    assert {id: one.split for id, one in clips.items()} == {
+        "4-40-0000": "fewshot",
+        "4-40-0001": "pool",
+    }
+    assert "1 utterance(s) lie in several subsets" in caplog.text
+    turned = librispeech_clips(tree, dict(reversed(splits.items())))
+    assert {one.split for one in turned} == {"pool"} and len(turned) == 2
+
+
 def test_librispeech_errors(tree):
     with pytest.raises(CorpusError, match=r"no \.flac file under 'test' "):
         librispeech_clips(tree, {"dev": "test", "test": "pool"})

@@ -86,7 +86,7 @@ def test_a_long_recording_is_answered_about_piece_by_piece(model, monkeypatch):
     pieces = [samples[:32_000], samples[96_000:]]  # seconds 2 to 6 are silent
     answers = [student.answer(piece, QUESTION, OPTIONS).probabilities for piece in pieces]
     whole = student.answer(samples, QUESTION, OPTIONS)
-    monkeypatch.setattr(predict, "_PIECE", 2)
+    monkeypatch.setattr(predict.student, "_PIECE", 2)
     blocks = [samples[start : start + 10_001] for start in range(0, len(samples), 10_001)]
     found = student.answer(blocks, QUESTION, OPTIONS)
     np.testing.assert_allclose(found.probabilities, np.mean(answers, axis=0), rtol=1e-12)

@@ -170,7 +170,9 @@ def test_they_are_what_the_teacher_makes_of_every_item_and_view(setting, folder)
 
 
 def test_there_is_a_store_per_signal_and_an_index(setting, whole, folder):
-    names = list(DTYPES) if setting.params.layered else ["logits", "hidden"]
+    names = ["logits", "hidden"]
+    if setting.params.layered:
+        names += ["layer_logits", "attention", "front"]
     assert set(whole) == {INDEX, *(f"{name}.parquet" for name in names)}
     index = json.loads(whole[INDEX])
     assert index["signals"] == {name: sha256(folder / f"{name}.parquet") for name in names}

@@ -17,12 +17,16 @@ from earshot.cli import (
     profile,
     report,
     table,
+    transcribe,
     verify,
 )
 
 # What a terminal that is not UTF-8 may lack, in ASCII.
 _PLAIN = {"–": "-", "—": "-", "−": "-", "→": "->", "…": "...", "±": "+-", "≥": ">=", "≤": "<="}
-COMMANDS = (answer, classify, table, compare, report, experiments, profile, plan, verify)
+COMMANDS = (
+    *(answer, classify, transcribe, table, compare),
+    *(report, experiments, profile, plan, verify),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

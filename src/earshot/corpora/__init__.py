@@ -27,6 +27,7 @@ def _files(module: str, params: Any) -> list[Path]:
 CORPORA: dict[str, Callable[[Any, Path, int], Iterator[Clip]]] = {
     "synthetic_speech": partial(_build, "synthetic.speech"),
     "synthetic_scenes": partial(_build, "synthetic.scenes"),
+    "open_speech": partial(_build, "open_speech"),
     "librispeech": partial(_build, "librispeech"),
     "common_voice": partial(_build, "common_voice"),
     "tau2022": partial(_build, "tau2022"),

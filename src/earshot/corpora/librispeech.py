@@ -7,7 +7,7 @@ Panayotov et al., "LibriSpeech: an ASR corpus based on public domain audio books
 import hashlib
 import logging
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from earshot.corpora import archives
@@ -25,10 +25,12 @@ def build(params: LibriSpeech, folder: Path, seed: int) -> Iterator[Clip]:
     written to `folder`.
 
     The parts of `params.download` are brought to the root first. Speakers under `auto` are dealt to
-    splits, by `seed`, in the shares of `params.auto`. An utterance without a transcript has no
-    text; of a chapter with transcripts that is logged, and so are texts without a file. Raises
-    CorpusError when the folder is missing, or a prefix matches nothing, and what `archives.provide`
-    and `transcripts.read` raise.
+    splits, by `seed`, in the shares of `params.auto`. An utterance of several subsets, as all of
+    Mini LibriSpeech's train-clean-5 are of train-clean-100 too, is used once, under the prefix that
+    stands first, which is logged. An utterance without a transcript has no text; of a chapter with
+    transcripts that is logged, and so are texts without a file. Raises CorpusError when the folder
+    is missing, or a prefix matches nothing, and what `archives.provide` and `transcripts.read`
+    raise.
     """
     if params.download:
         archives.provide(params)
@@ -49,9 +51,10 @@ def build(params: LibriSpeech, folder: Path, seed: int) -> Iterator[Clip]:
         params.auto,
         seed,
     )
+    again = _again(files, root, prefixes)
     transcripts: dict[Path, dict[str, str]] = {}
     for file, (_, speaker, chapter, _), split in zip(files, inside, chosen, strict=True):
-        if split is None:
+        if split is None or file in again:
             continue
         if file.parent not in transcripts:
             path = file.parent / f"{speaker}-{chapter}{chapters.SUFFIX}"
@@ -101,8 +104,26 @@ def deal(speakers: set[str], shares: dict[str, float], seed: int) -> dict[str, s
 
 def _split(parts: tuple[str, ...], prefixes: dict[tuple[str, ...], str]) -> str | None:
     """Return the split of the longest prefix of whole path components."""
+    return prefixes.get(_prefix(parts, prefixes))
+
+
+def _prefix(parts: tuple[str, ...], prefixes: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
     matching = [prefix for prefix in prefixes if parts[: len(prefix)] == prefix]
-    return prefixes[max(matching, key=len)] if matching else None
+    return max(matching, key=len, default=None)
+
+
+def _again(files: Sequence[Path], root: Path, prefixes: dict[tuple[str, ...], str]) -> set[Path]:
+    """Return the files of utterances that lie in another subset too, under an earlier prefix."""
+    order = list(prefixes)
+    found: dict[str, list[tuple[int, Path]]] = {}
+    for file in files:
+        prefix = _prefix(file.relative_to(root).parts, prefixes)
+        if prefix is not None:
+            found.setdefault(file.stem, []).append((order.index(prefix), file))
+    again = {file for places in found.values() for _, file in sorted(places)[1:]}
+    if again:
+        _log.warning("%s: %d utterance(s) lie in several subsets, used once", root, len(again))
+    return again
 
 
 def _compare(path: Path, texts: dict[str, str]) -> None:

@@ -92,7 +92,8 @@ class Distillation:
             _, layers = self.student.eval().encode(example.sequences, example.lengths)
         mean = mean_frame(self.signals, labelled) if "front" in self.names else None
         widths = [layer.shape[-1] for layer in layers]
-        setting = Setting(self.task, self.student, example, widths, mean, self.seed)
+        kept = self.signals.settings.get("layers", ())
+        setting = Setting(self.task, self.student, example, widths, mean, self.seed, kept)
         return Objective(self.recipe.terms, setting, len(self.train))
 
     def fit(

@@ -25,7 +25,8 @@ def lesson(
     """Return the named signals for a batch, float32, by item id and view.
 
     `logits` are `(N, C)`, of an absent option −1e4; `front` `(B, U, D)` comes with `front_lengths`
-    `(B,)`, `attention` as `(N, L, 12, 12)`, `hidden` as `(N, kept layers · D)`.
+    `(B,)`, `attention` as `(N, L, 12, 12)`, `hidden` as `(N, kept layers · D)`. `posteriors` `(N,
+    U, V)` and `states` `(N, U, kept layers · D)` come with `…_lengths` `(N,)`.
     """
     tensors: dict[str, torch.Tensor] = {}
     for name in names:
@@ -36,7 +37,11 @@ def lesson(
         else:
             asked = zip(batch.items, batch.views, strict=True)
             rows = [signals[name, item.id, view] for item, view in asked]
-            tensors[name] = SHAPES.get(name, _stacked)(rows)
+            if name in BY_FRAME:
+                tensors[name] = pad_frames(rows)
+                tensors[f"{name}_lengths"] = torch.tensor([len(row) for row in rows])
+            else:
+                tensors[name] = SHAPES.get(name, _stacked)(rows)
     return tensors
 
 
@@ -76,6 +81,7 @@ def _maps(rows: Sequence[np.ndarray]) -> torch.Tensor:
     return _stacked(rows).unflatten(2, (routing.SIZE, routing.SIZE))  # (N, L, 12, 12)
 
 
+BY_FRAME = {"posteriors", "states"}  # of as many frames as the item has
 SHAPES = {
     "logits": _options,
     "hidden": lambda rows: _stacked(rows).flatten(1),  # (N, kept · D)

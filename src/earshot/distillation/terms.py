@@ -1,17 +1,19 @@
 """The terms that a recipe may minimise, each with what it needs beside the student's output.
 
 N items, C options or classes, B passages, L teacher layers, S student stages. Listening: eq. (9),
-CE, KD and features. Scenes: eq. (19), front end, layers and CE.
+CE, KD and features. Scenes: eq. (19), front end, layers and CE. Transcripts: N items about a clip
+each, T frames of the student, U of the teacher, V symbols; (1−α)·ctc + α·frames is the small
+recogniser's paper, whose α is 0.5.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
 from earshot.models import accelerator
-from earshot.models.heads import masked_mean
+from earshot.models.heads import inside, masked_mean
 from earshot.tasks.task import Task
 from earshot.training import losses, routing
 from earshot.training.batches import Batch
@@ -27,6 +29,7 @@ class Setting(NamedTuple):
     widths: list[int]  # of the student's layers, the lowest first
     mean_frame: torch.Tensor | None  # (D,) mean of the teacher's front-end frames
     seed: int
+    kept: Sequence[int] = ()  # layers whose states the teacher's cache holds, from the top
 
 
 class Term(nn.Module):
@@ -50,7 +53,7 @@ class Term(nn.Module):
 
 
 class HardLabels(Term):
-    """Cross-entropy, or whatever the task minimises on labelled items, eq. (6)."""
+    """Cross-entropy, CTC, or whatever the task minimises on labelled items, eq. (6)."""
 
     per = "labelled"
 
@@ -166,6 +169,73 @@ class Layered(Term):
         return {"similarity": self.similarity.tolist(), "chosen": (self.routes + 1).tolist()}
 
 
+class Frames(Term):
+    """The teacher's posteriors at the frames that are chosen, at the student's rate."""
+
+    needs = ("posteriors",)
+    per = "frames"
+
+    def forward(self, output: Output, batch: Batch) -> torch.Tensor:
+        student, counts = output.logits["frames"], output.logits["frame_counts"]
+        teacher, lengths = batch.signals["posteriors"], batch.signals["posteriors_lengths"]
+        targets = losses.at_rate(teacher, lengths, student.shape[1], counts)  # (N, T, V)
+        real = inside(counts, student.shape[1])
+        return losses.frame_kl(student, targets, losses.spoken(targets, real, self.neighbours))
+
+    @property
+    def neighbours(self) -> int | None:
+        """How many frames on both sides of a symbol count; None where all frames do."""
+        return {"all": None, "nonblank": 0, "symmetric": self.params.around}[self.params.select]
+
+
+class Hidden(Term):
+    """Kept layers of the teacher against layers of the student, frame by frame, eq. (8): each
+    through a projection of its own, the teacher's frames stretched linearly to the student's.
+    """
+
+    needs = ("states",)
+    per = "frames"
+
+    def __init__(self, params: Any, setting: Setting):
+        super().__init__(params, setting)
+        width = setting.example.signals["states"].shape[2] // len(setting.kept)
+        self.places = [setting.kept.index(pair.teacher) for pair in params.pairs]
+        self.layers = [pair.student - 1 for pair in params.pairs]
+        self.strides = [setting.student.strides[layer] for layer in self.layers]
+        self.project = nn.ModuleList(
+            nn.Linear(setting.widths[layer], width) for layer in self.layers
+        )
+
+    def forward(self, output: Output, batch: Batch) -> torch.Tensor:
+        states, lengths = batch.signals["states"], batch.signals["states_lengths"]
+        of_layers = states.unflatten(2, (-1, self.project[0].out_features))  # (N, U, kept, D)
+        distances = []
+        pairs = zip(self.project, self.places, self.layers, self.strides, strict=True)
+        for project, place, layer, stride in pairs:
+            student = project(output.layers[layer])[batch.passage]  # (N, T, D)
+            counts = stage_lengths(batch.lengths, stride)[batch.passage]
+            size = student.shape[1]
+            teacher = losses.resample(of_layers[:, :, place], lengths, size, counts)
+            distances.append(losses.frame_mse(student, teacher, inside(counts, size)))
+        return torch.stack(distances).mean()
+
+
+class Pseudo(Term):
+    """CTC on the teacher's own transcripts, of the items on which it is sure enough.
+
+    One that needs more frames than the student has is left out.
+    """
+
+    needs = ("confidence", "posteriors")
+
+    def forward(self, output: Output, batch: Batch) -> torch.Tensor:
+        signals, counts = batch.signals, output.logits["frame_counts"]
+        symbols, numbers = losses.best_symbols(signals["posteriors"], signals["posteriors_lengths"])
+        sure = signals["confidence"].flatten().exp() >= self.params.confidence  # (N,)
+        fits = losses.frames_needed(symbols, numbers) <= counts
+        return losses.ctc(output.logits["frames"], counts, symbols, numbers * (sure & fits))
+
+
 @torch.no_grad()
 def similarity(student: nn.Module, strides: list[int], batches: Iterable[Batch]) -> torch.Tensor:
     """Return how alike student stages and teacher layers are, `(S, L)`, the mean over items.
@@ -197,4 +267,8 @@ TERMS: dict[str, type[Term]] = {
     "feature": Features,
     "front": FrontEnd,
     "layered": Layered,
+    "ctc": HardLabels,
+    "frames": Frames,
+    "hidden": Hidden,
+    "pseudo": Pseudo,
 }

@@ -51,20 +51,18 @@ def file_answers(
     answers: list[Answers] = [{} for _ in students]
     passages = by_audio(items)
 
-    def ask(passage: tuple[Audio, list[Item]]) -> list[np.ndarray]:
+    def ask(passage: tuple[Audio, list[Item]]) -> list[list[np.ndarray]]:
         audio, about = passage
-        samples, inputs = recordings.passage(audio), students[0].inputs(about)
-        logits = [np.atleast_2d(student.logits(samples, *inputs)) for student in students]
-        return [predict.softmax(one) for one in logits]  # (Q, C) each
+        samples = recordings.passage(audio)
+        return [student.answers(samples, about) for student in students]
 
     # Threads do, as ONNX Runtime leaves the GIL while it computes.
     with ThreadPoolExecutor(workers()) as pool:
         asked = pool.map(ask, passages.items())
         results = track(asked, "answers of files", total=len(passages), unit="passage")
         for about, of_students in zip(passages.values(), results, strict=True):
-            for of_student, probabilities in zip(answers, of_students, strict=True):
-                rows = zip(about, probabilities, strict=True)
-                of_student |= {item.id: row[: len(item.options)] for item, row in rows}
+            for of_student, rows in zip(answers, of_students, strict=True):
+                of_student |= {item.id: row for item, row in zip(about, rows, strict=True)}
     return answers
 
 

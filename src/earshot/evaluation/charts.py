@@ -80,16 +80,16 @@ def estimate(
 
 
 def by_condition(table: pd.DataFrame, models: Sequence[str]) -> dict[str, list[Estimate]]:
-    """Return a block for each condition of a table of robustness, an estimate per model."""
+    """Return a block for each condition of a table of robustness, an estimate per model.
+
+    The column behind condition and model is the metric.
+    """
+    metric = table.columns[2]
+    names = {"low": f"{metric}_low", "high": f"{metric}_high"}
     return {
         condition.replace("_", " "): [
-            estimate(
-                row.model,
-                {"accuracy": row.accuracy, "accuracy_low": row.low, "accuracy_high": row.high},
-                "accuracy",
-                models,
-            )
-            for row in part.itertuples()
+            estimate(row["model"], row, metric, models)
+            for row in part.rename(columns=names).to_dict("records")
         ]
         for condition, part in table.groupby("condition", sort=False)
     }

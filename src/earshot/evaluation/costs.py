@@ -13,6 +13,7 @@ from torch import nn
 from earshot import predict
 from earshot.evaluation import counters
 from earshot.export import size
+from earshot.models.ctc import CTCHead
 from earshot.models.students import load_student
 from earshot.params import Evaluate, Features, Limits, Student
 from earshot.runtime.files import atomic
@@ -71,6 +72,8 @@ def _once_a_clip(student: nn.Module, task: Task, item: Item) -> Callable[..., to
     """Return what is run once a clip: all of a student, or what comes before a question is read."""
     if task.inputs([item]):
         return student.pool
+    if isinstance(student.head, CTCHead):
+        return lambda frames, lengths: student.head(student.encode(frames, lengths)[1][-1])
     return lambda frames, lengths: student.head(student.pool(frames, lengths))
 
 

@@ -1,5 +1,32 @@
-"""The table of tasks: how models are scored that answer the test items."""
+"""The table of tasks: how models are scored that answer the test items, and what is drawn of it."""
 
-from earshot.evaluation import choice, classes
+from collections.abc import Callable
+from typing import NamedTuple
 
-SCORES = {"choice": choice, "classes": classes}
+from earshot.evaluation import choice, classes, options, robustness, transcripts, written
+
+
+class Scores(NamedTuple):
+    """What `evaluate` asks of a task; all tasks take the same arguments."""
+
+    quality: Callable
+    device_groups: Callable
+    standing: Callable  # how models stand noise, rooms and the like
+    hand_in: Callable
+    doubts: Callable
+    draw: Callable
+
+
+_KEPT = (robustness.table, options.hand_in, options.doubts, options.draw)
+SCORES = {
+    "choice": Scores(choice.quality, choice.device_groups, *_KEPT),
+    "classes": Scores(classes.quality, classes.device_groups, *_KEPT),
+    "transcript": Scores(
+        transcripts.quality,
+        transcripts.device_groups,
+        transcripts.standing,
+        written.hand_in,
+        transcripts.doubts,
+        written.draw,
+    ),
+}

@@ -134,8 +134,8 @@ def score(
     answers, clusters = np.asarray(answers), np.asarray(clusters)
     tables = confusions(probabilities, answers, clusters)
     scores: dict[str, Any] = {
-        **_interval("accuracy", tables, _accuracy, resamples, seed),
-        **_interval("macro_f1", tables, f1, resamples, seed),
+        **with_interval("accuracy", tables, _accuracy, resamples, seed),
+        **with_interval("macro_f1", tables, f1, resamples, seed),
         "nll": negative_log_likelihood(probabilities, answers),
         "ece": calibration_error(probabilities, answers),
         "seeds": len(probabilities),
@@ -148,7 +148,7 @@ def score(
         for value in np.unique(values):
             inside = values == value
             part = confusions(probabilities[:, inside], answers[inside], clusters[inside])
-            interval = _interval("accuracy", part, _accuracy, resamples, seed)
+            interval = with_interval("accuracy", part, _accuracy, resamples, seed)
             scores[name][str(value)] = {**interval, "items": int(inside.sum())}
     return scores
 
@@ -162,7 +162,7 @@ def accuracy_interval(
 ) -> dict[str, float]:
     """Return the accuracy of one model alone, with its interval."""
     tables = confusions(probabilities, answers, clusters)
-    return _interval("accuracy", tables, _accuracy, resamples, seed)
+    return with_interval("accuracy", tables, _accuracy, resamples, seed)
 
 
 def paired_gain(
@@ -191,8 +191,8 @@ def paired_gain(
         shares = _accuracy(counts)
         return shares[..., 0] - shares[..., 1]
 
-    draws = _draws(tables, gain, resamples, seed)
-    return {**_interval("accuracy", tables, gain, resamples, seed), "p_value": p_value(draws)}
+    draws = draw(tables, gain, resamples, seed)
+    return {**with_interval("accuracy", tables, gain, resamples, seed), "p_value": p_value(draws)}
 
 
 def p_value(draws: np.ndarray) -> float:
@@ -242,7 +242,7 @@ def f1(tables: np.ndarray) -> np.ndarray:
     return (2 * hits / np.maximum(seen, 1)).sum(-1) / (seen > 0).sum(-1)
 
 
-def _draws(tables: np.ndarray, statistic: Statistic, resamples: int, seed: int) -> np.ndarray:
+def draw(tables: np.ndarray, statistic: Statistic, resamples: int, seed: int) -> np.ndarray:
     """Return the statistic `(resamples,)` of tables `(K, S, …)` under draws of clusters and
     seeds.
     """
@@ -269,12 +269,12 @@ def _times(rng: np.random.Generator, rows: int, things: int, draws: int) -> np.n
     return np.bincount(picks.ravel(), minlength=rows * things).reshape(rows, things).astype(float)
 
 
-def _interval(
+def with_interval(
     name: str, tables: np.ndarray, statistic: Statistic, resamples: int, seed: int
 ) -> dict[str, float]:
     """Return the estimate and the ends of its interval, which always holds the estimate."""
     estimate = float(statistic(tables.sum(0)).mean())
-    low, high = np.quantile(_draws(tables, statistic, resamples, seed), [0.025, 0.975])
+    low, high = np.quantile(draw(tables, statistic, resamples, seed), [0.025, 0.975])
     return {
         name: estimate,
         f"{name}_low": min(float(low), estimate),

@@ -50,11 +50,16 @@ def draw_all(
         tables["devices"] = devices_table(quality, models, groups)
     if routing:
         tables["routing"] = maps.routing_table(routing)
+    chance = float(np.mean([1 / len(item.options) for item in test]))
+    write(folder, tables, draw(quality, models, tables, shipped, chance))
+
+
+def write(folder: Path, tables: dict[str, pd.DataFrame], pictures: dict[str, Figure]) -> None:
+    """Write tables as CSV and pictures as SVG, by name."""
     for name, table in tables.items():
         with atomic(folder / f"{name}.csv") as partial:
             table.to_csv(partial, index=False, lineterminator="\n")
-    chance = float(np.mean([1 / len(item.options) for item in test]))
-    for name, figure in draw(quality, models, tables, shipped, chance).items():
+    for name, figure in pictures.items():
         with atomic(folder / f"{name}.svg") as partial:
             partial.write_text(svg(figure, name, alone=True), encoding="utf-8")
 
@@ -106,11 +111,13 @@ def draw(
     return drawn
 
 
-def accuracy_table(quality: dict[str, Any], models: Sequence[str]) -> pd.DataFrame:
-    """Return a row per model: accuracy with its interval, shares 0..1."""
-    ends = ("accuracy", "accuracy_low", "accuracy_high")
+def accuracy_table(
+    quality: dict[str, Any], models: Sequence[str], metric: str = "accuracy"
+) -> pd.DataFrame:
+    """Return a row per model: accuracy, or another metric, with its interval, shares 0..1."""
+    ends = (metric, f"{metric}_low", f"{metric}_high")
     rows = [(model, *(quality[model][end] for end in ends)) for model in models]
-    return pd.DataFrame(rows, columns=["model", "accuracy", "low", "high"])
+    return pd.DataFrame(rows, columns=["model", metric, "low", "high"])
 
 
 def confusion_table(test: Sequence[Item], chosen: np.ndarray) -> pd.DataFrame:
@@ -127,11 +134,11 @@ def confusion_table(test: Sequence[Item], chosen: np.ndarray) -> pd.DataFrame:
     return table.astype(str).assign(options=counts)
 
 
-def robustness_table(standing: dict[str, Any]) -> pd.DataFrame:
-    """Return a row per condition and model: accuracy with its interval, and the change against
-    clean with its own; all in shares.
+def robustness_table(standing: dict[str, Any], metric: str = "accuracy") -> pd.DataFrame:
+    """Return a row per condition and model: accuracy, or another metric, with its interval, and the
+    change against clean with its own; all in shares.
     """
-    ends = ("accuracy", "accuracy_low", "accuracy_high")
+    ends = (metric, f"{metric}_low", f"{metric}_high")
     rows = []
     for model, scores in standing.items():
         if not isinstance(scores, dict):
@@ -140,7 +147,7 @@ def robustness_table(standing: dict[str, Any]) -> pd.DataFrame:
             gain = score.get("gain", dict.fromkeys(ends, 0.0))
             figures = [*(score[end] for end in ends), *(gain[end] for end in ends)]
             rows.append((condition, model, *figures))
-    columns = ["accuracy", "low", "high", "change", "change_low", "change_high"]
+    columns = [metric, "low", "high", "change", "change_low", "change_high"]
     return pd.DataFrame(rows, columns=["condition", "model", *columns])
 
 

@@ -4,7 +4,7 @@ Training uses none of the sounds here: its noise is steady, this one comes in gu
 hum; its rooms are drawn tails, these have walls that answer one by one, and last longer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,13 +127,15 @@ def measure(
     manifest: pd.DataFrame,
     params: Evaluate,
     seed: int,
+    standing: Callable[..., dict[str, Any]],
 ) -> dict[str, Any]:
     """Return how a teacher and ONNX files stand the conditions of `TESTS`, on
-    `params.robustness_passages` of the items; `clean` are their answers without any.
+    `params.robustness_passages` of the items; `clean` are their answers without any, `standing`
+    is the task's way to score them, such as `table`.
     """
     about = some(items, params.robustness_passages, seed)
     changed = answers(teacher, task, files, about, manifest, seed)
-    return table(clean, changed, about, params.resamples, seed)
+    return standing(clean, changed, about, params.resamples, seed)
 
 
 def table(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from earshot.evaluation import metrics
+from earshot.evaluation import metrics, transcripts
 from earshot.tables.answers import Answers
 from earshot.tables.items import Item
 
@@ -21,4 +21,5 @@ def one_of_several(answers: Sequence[Answers], items: Sequence[Item], seed: int)
 VALIDATION: dict[str, Callable[[Sequence[Answers], Sequence[Item], int], dict[str, Any]]] = {
     "choice": one_of_several,
     "classes": one_of_several,
+    "transcript": transcripts.validation,
 }

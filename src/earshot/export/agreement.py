@@ -10,7 +10,8 @@ from torch import nn
 
 from earshot import predict
 from earshot.features.log_mel import log_mel
-from earshot.models.heads import encode
+from earshot.models.ctc import CTCHead
+from earshot.models.heads import Encoded, encode
 from earshot.params import Features
 
 
@@ -30,7 +31,8 @@ def agreement(
     clips: Sequence[Clip],
     simulated: nn.Module | None = None,
 ) -> dict[str, float]:
-    """Compare logits and the share of same answers, one item per clip; differences are absolute.
+    """Compare logits and the share of same answers, one item per clip; differences are absolute. Of
+    a transcript every frame is an answer, and its log-posteriors are the logits.
 
     `float_…` is float ONNX against PyTorch, `int8_…` is int8 against float ONNX, and `simulated_…`
     is int8 against the student of `fake_quant` that it was made from, if there is one. ValueError
@@ -57,14 +59,25 @@ def _logits_of(
     for mel, clip in zip(mels, clips, strict=True):
         inputs = [torch.from_numpy(ids) for ids in clip.inputs]
         encoded = encode(model, mel, torch.tensor([mel.shape[1]]), torch.zeros(1, dtype=torch.long))
-        output = model.head(encoded, *inputs) if inputs else model.head(encoded.pooled)
-        logits.append(output.numpy())
+        logits.append(_answer(model.head, encoded, inputs).numpy())
     return logits
+
+
+def _answer(head: nn.Module, encoded: Encoded, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return what a file of this head says of one clip."""
+    if isinstance(head, CTCHead):
+        return head(encoded.layers[-1])[0].log_softmax(-1)  # (T, V)
+    return head(encoded, *inputs) if inputs else head(encoded.pooled)  # (1, C)
 
 
 def _logits_of_file(path: str | Path, clips: Sequence[Clip]) -> list[np.ndarray]:
     student = predict.load(path)
     return [np.atleast_2d(student.logits(clip.samples, *clip.inputs)) for clip in clips]
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the share of rows `(N, C)` whose largest value is in the same place."""
+    return float((one.argmax(-1) == other.argmax(-1)).mean())
 
 
 def _compared(
@@ -75,5 +88,5 @@ def _compared(
     return {
         f"{name}_max_difference": float(differences.max()),
         f"{name}_mean_difference": float(differences.mean()),
-        f"{name}_same_answers": float(np.mean([a.argmax() == b.argmax() for a, b in pairs])),
+        f"{name}_same_answers": float(np.mean([_same(a, b) for a, b in pairs])),
     }

@@ -3,6 +3,7 @@
 import numpy as np
 
 from earshot.export.parts import Part, array, ints
+from earshot.models.ctc import CTCHead
 from earshot.models.heads import ABSENT, AttentiveHead, ClassHead, OptionHead
 from earshot.text import PADDING
 
@@ -63,6 +64,12 @@ _ANSWER = """
     missing = Equal(first, padding)
     logits = Where(missing, absent, scores)
 """
+_SYMBOLS = """
+    frames_of_one = Squeeze(encoded, one)
+    products_of_symbols = MatMul(frames_of_one, symbol_weights)
+    scores = Add(products_of_symbols, symbol_bias)
+    log_posteriors = LogSoftmax<axis=-1>(scores)
+"""
 _CLASSES = """
     weighted = MatMul(pooled, class_weights)
     scores = Add(weighted, class_bias)
@@ -111,6 +118,12 @@ def _rows(head: OptionHead) -> Part:
         "absent": np.float32([ABSENT]),
     }
     return _MEAN.format(name="question") + _MEAN.format(name="options") + _ROWS, constants
+
+
+def ctc_head(head: CTCHead, silence: bool) -> Part:
+    """The log-posteriors of the symbols, frame by frame `(T, V)`."""
+    weights = np.ascontiguousarray(array(head.weight).T)
+    return _SYMBOLS, {"symbol_weights": weights, "symbol_bias": array(head.bias)}
 
 
 def class_head(head: ClassHead, silence: bool) -> Part:

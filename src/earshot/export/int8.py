@@ -31,8 +31,8 @@ class QuantizationError(ValueError):
 
 
 def quantize(float_path: str | Path, int8_path: str | Path) -> dict[str, int]:
-    """Write the int8 form of a recurrent float student, atomically; return how many operators of
-    each type it has.
+    """Write the int8 form of a recurrent or attentive float student, atomically; return how many
+    operators of each type it has.
 
     Weights become int8, one scale per output channel; activations become uint8 as they come. The
     front end stays in float, metadata are kept. Weights use 7 of their 8 bits: x86 processors
@@ -63,13 +63,12 @@ def check(path: str | Path) -> dict[str, int]:
     """Return how many operators of each type an int8 student has; QuantizationError names those
     left in float.
 
-    Recurrent students are counted as stored. Convolutional ones are stored in QDQ form, where every
-    operator looks like float: they are counted as the runtime has fused them, and their weights
-    must be stored as int8.
+    Recurrent and attentive students are counted as stored; their convolutions stay in float.
+    Convolutional ones are stored in QDQ form, where every operator looks like float: they are
+    counted as the runtime has fused them, and their weights must be stored as int8.
     """
     model = _load(path)
-    _, network = _split(model, path)
-    if any(node.op_type == "Conv" for node in network):
+    if INPUT in {node.name for node in _split(model, path)[1]}:
         return _count_static(model, path)
     return _count_dynamic(model, path)
 
@@ -120,9 +119,9 @@ def _count_dynamic(model: onnx.ModelProto, path: str | Path) -> dict[str, int]:
         or (node.op_type == "Gather" and node.input[0] in tables)
     ]
     counts = Counter(node.op_type for node in model.graph.node)
-    if left or not counts["DynamicQuantizeLSTM"]:
+    if left or not (counts["DynamicQuantizeLSTM"] or counts["MatMulInteger"]):
         raise QuantizationError(
-            f"{path}: not int8, left in float: {', '.join(left) or 'no LSTM at all'}"
+            f"{path}: not int8, left in float: {', '.join(left) or 'no product of weights at all'}"
         )
     return dict(sorted(counts.items()))
 

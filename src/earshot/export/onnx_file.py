@@ -10,15 +10,17 @@ import onnx
 from onnx import numpy_helper
 from torch import nn
 
-from earshot.export import bilstm, cnn, heads
+from earshot.export import bilstm, cnn, conformer, heads
 from earshot.export.front_end import front_end
 from earshot.export.parts import Part, ints
 from earshot.models import fake_quant
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.blocks import ConvStudent
+from earshot.models.conformer import ConformerStudent
+from earshot.models.ctc import CTCHead
 from earshot.models.fake_quant import FoldedHead
 from earshot.models.heads import AttentiveHead, ClassHead, OptionHead
-from earshot.params import BiLSTM, CPMobile, Features, MobileNet
+from earshot.params import Features, Student
 from earshot.runtime.files import atomic
 
 _IR, _OPSET = 10, 20
@@ -45,16 +47,22 @@ ATTENDED = Form(
 CLASSES = Form(
     "classes", "student (float[samples] waveform) => (float[classes] logits) {{{nodes}}}"
 )
+TRANSCRIPT = Form(
+    "transcript",
+    "student (float[samples] waveform) => (float[time, symbols] log_posteriors) {{{nodes}}}",
+)
 FORMS: dict[type, Form] = {
     OptionHead: OPTIONS,
     AttentiveHead: ATTENDED,
     ClassHead: CLASSES,
     FoldedHead: CLASSES,
+    CTCHead: TRANSCRIPT,
 }
 HEADS: dict[type, Callable[..., Part]] = {
     OptionHead: heads.option_head,
     AttentiveHead: heads.attentive_head,
     ClassHead: heads.class_head,
+    CTCHead: heads.ctc_head,
 }
 
 
@@ -67,12 +75,18 @@ def _recurrent(student: BiLSTMStudent, features: Features) -> list[Part]:
     return [bilstm.encoder(student, features), head]
 
 
+def _conformer(student: ConformerStudent, features: Features) -> list[Part]:
+    head = HEADS[type(student.head)](student.head, features.silence_db is not None)
+    return [conformer.encoder(student, features), head]
+
+
 def _convolutional(student: ConvStudent, features: Features) -> list[Part]:
     return [cnn.network(student)]
 
 
 NETWORKS: dict[type, Callable[..., list[Part]]] = {
     BiLSTMStudent: _recurrent,
+    ConformerStudent: _conformer,
     ConvStudent: _convolutional,
 }
 
@@ -80,7 +94,7 @@ NETWORKS: dict[type, Callable[..., list[Part]]] = {
 def export(
     student: nn.Module,
     features: Features,
-    student_params: BiLSTM | MobileNet | CPMobile,
+    student_params: Student,
     path: str | Path,
     metadata: dict[str, str],
     labels: Sequence[str] = (),
@@ -91,12 +105,14 @@ def export(
     reads options also takes `question` int64 (Q, Lq) and `options` int64 (Q, C, Lo), ids of
     `text.encode_item` padded with 0, and its `logits` are float32 (Q, C); one with fixed classes
     has `logits` (C,) in the order of `labels`. One that attends also says how it weighed the
-    encoder's frames, `attention` float32 (Q, C, T). Sizes vary from call to call.
+    encoder's frames, `attention` float32 (Q, C, T). One that transcribes has `log_posteriors`
+    (T, V) of the alphabet `labels`. Sizes vary from call to call.
 
     The file is in float, but for a student of `fake_quant.prepare`, whose file is int8 in QDQ form.
     Its metadata hold task, sample_rate, the parameters of features and student as JSON, and
     `metadata`; beside these buckets and text_version where options are read, and else labels as
-    JSON. Raises ExportError when there is not one label for each class.
+    JSON; frame_seconds where frames are written. Raises ExportError when there is not one label for
+    each class.
     """
     student = fake_quant.folded_student(student) if isinstance(student, ConvStudent) else student
     form = FORMS[type(student.head)]
@@ -115,6 +131,9 @@ def export(
         )
     else:
         described["labels"] = json.dumps(list(labels))
+    if form.task == TRANSCRIPT.task:
+        seconds = student.strides[-1] * features.hop_length / features.sample_rate
+        described["frame_seconds"] = str(seconds)
     network = next(make for kind, make in NETWORKS.items() if isinstance(student, kind))
     parts = [_shared(), front_end(features), *network(student, features)]
     model = onnx.helper.make_model(

@@ -8,6 +8,7 @@ from torch import nn
 
 from earshot.models import checkpoint
 from earshot.models.bilstm import BiLSTMStudent
+from earshot.models.conformer import ConformerStudent
 from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.mobilenet import MobileNetStudent
 from earshot.params import Student, text_of
@@ -17,6 +18,7 @@ STUDENTS: dict[str, Callable[[Any, int, Task], nn.Module]] = {
     "bilstm": BiLSTMStudent,
     "mobilenet": MobileNetStudent,
     "cp_mobile": CPMobileStudent,
+    "conformer": ConformerStudent,
 }
 
 

@@ -24,7 +24,7 @@ from transformers import (
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
-from earshot.models import accelerator, hub
+from earshot.models import accelerator, ctc, hub
 from earshot.models.heads import inside, masked_mean
 from earshot.params import Teacher as TeacherParams
 from earshot.tasks.task import Task
@@ -195,10 +195,24 @@ class Teacher(nn.Module):
         self.source = {"checkpoint": params.checkpoint, "revision": params.revision or ""}
         self.source["tuned_layers"] = params.tuned_layers
         self.head = task.head(self.width)
+        adopted = scratch is None and self._adopt_head(params, task)
+        if params.epochs == 0 and not adopted:
+            raise CheckpointError(
+                f"teacher.checkpoint={params.checkpoint!r} has no CTC head of its own, so that "
+                "epochs=0 leaves a random one; at least 1, on labelled clips"
+            )
         heads = layers if params.auxiliary else ()
         self.auxiliary = nn.ModuleList(nn.Linear(self.width, len(task.labels)) for _ in heads)
         self.backbone.requires_grad_(False)
         layers[self.frozen_layers :].requires_grad_(True)
+
+    def _adopt_head(self, params: TeacherParams, task: Task) -> bool:
+        """Take over the checkpoint's own head, if it has one that is of use; return whether."""
+        folder = hub.folder(params.checkpoint, params.revision, params.cache)
+        try:
+            return ctc.adopt(self.head, task.labels, folder, self.backbone.config.pad_token_id)
+        except ctc.VocabularyError as error:
+            raise CheckpointError(f"teacher.checkpoint={params.checkpoint!r}: {error}") from None
 
     def lower(self, samples: np.ndarray) -> Lower:
         """Run the frozen part on 16 kHz samples `(N,)`, one clip at a time: nothing is padded."""

@@ -20,10 +20,12 @@ from earshot.params.data import (
     LibriSpeech,
     LibriSpeechDownload,
     Manifest,
+    OpenSpeech,
     Pool,
     SyntheticScenes,
     SyntheticSpeech,
     TAU2022Download,
+    Transcripts,
 )
 from earshot.params.experiments import Guard, Range, Search, Sweep
 from earshot.params.models import (
@@ -32,6 +34,7 @@ from earshot.params.models import (
     AnyTeacher,
     BiLSTM,
     Cache,
+    Conformer,
     CPMobile,
     CTCPretrain,
     HubertPretrain,
@@ -48,17 +51,22 @@ from earshot.params.models import (
 )
 from earshot.params.recipes import (
     AVERAGED,
+    CTC,
     KD,
     QAT,
     Augment,
     Budget,
     CrossEntropy,
     FeatureMSE,
+    Frames,
     Front,
+    Hidden,
     Layered,
     Masks,
     MixStyle,
     Mixup,
+    Pair,
+    Pseudo,
     Recipe,
     Roll,
     Terms,
@@ -127,12 +135,17 @@ class TaskRules(NamedTuple):
 
     items: type[Section]  # the section `fewshot`
     reads: bool  # whether teacher and student read texts
+    ordered: bool = False  # whether an answer follows the frames, one after the other
 
 
 TASKS = {
     "choice": TaskRules(FewShot, reads=True),
     "classes": TaskRules(Labels, reads=False),
+    "transcript": TaskRules(Transcripts, reads=False, ordered=True),
 }
+# What is of use to tasks with an answer a clip, and to those with one a frame.
+_OF_CLIPS, _OF_FRAMES = {"ce", "kd", "front", "layered"}, {"ctc", "frames", "hidden", "pseudo"}
+_FRAME_STUDENTS = ("bilstm", "conformer")
 
 
 class Track(Section):
@@ -142,7 +155,7 @@ class Track(Section):
     corpus: Corpus
     features: Features
     views: Views = Views()
-    fewshot: Annotated[FewShot | Labels, Field(discriminator="source")]
+    fewshot: Annotated[FewShot | Labels | Transcripts, Field(discriminator="source")]
     pretrain: Pretrain
     cache: Cache
     student: Student
@@ -158,8 +171,22 @@ class Track(Section):
         if not isinstance(self.fewshot, rules.items):
             source = self.fewshot.source
             raise ValueError(f"fewshot.source={source!r} does not go with task={self.task!r}")
+        if rules.ordered and self.student.name not in _FRAME_STUDENTS:
+            known = " or ".join(_FRAME_STUDENTS)
+            raise ValueError(
+                f"student.name={self.student.name!r} must be {known}: every frame counts"
+            )
+        if not rules.ordered and isinstance(self.student, Conformer):
+            raise ValueError(f"student.name='conformer' does not go with task={self.task!r}")
         if (text_of(self.student) is not None) != rules.reads:
             raise ValueError(_reading("student", self.task))
+        if rules.ordered and self.features.silence_db:
+            raise ValueError(
+                f"features.silence_db={self.features.silence_db} must be null: every frame of a "
+                f"transcript counts (task={self.task!r})"
+            )
+        if rules.ordered and self.cache.layered:
+            raise ValueError(f"cache.layered does not go with task={self.task!r}")
         return self
 
 
@@ -232,6 +259,16 @@ class Params(Section):
                     f"teachers.{key}.auxiliary: the heads of layers read no options, "
                     f"as task={track.task!r} wants"
                 )
+            if teacher.auxiliary and TASKS[track.task].ordered:
+                raise ValueError(
+                    f"teachers.{key}.auxiliary: the heads of layers answer a clip as a whole, "
+                    f"and task={track.task!r} frames"
+                )
+            if teacher.epochs == 0 and not TASKS[track.task].ordered:
+                raise ValueError(
+                    f"teachers.{key}.epochs=0: no checkpoint comes with a head for "
+                    f"task={track.task!r}; at least 1"
+                )
         if track.cache.layered and not any(one.auxiliary for one in teachers.values()):
             able = " or ".join(f"teachers.{key}.auxiliary" for key in teachers)
             raise ValueError(
@@ -242,6 +279,7 @@ class Params(Section):
         for short, recipe in self.recipes_of(name).items():
             key = f"recipes.{name}-{short}"
             _check_taught(key, recipe, self.teachers_of(name))
+            _check_terms(key, name, track, recipe)
             if (recipe.terms.front or recipe.terms.layered) and not track.cache.layered:
                 raise ValueError(f"{key}.terms: front and layered need tracks.{name}.cache.layered")
             _check_mixup(key, recipe.augment, track.task, f"tracks.{name}", track.features)
@@ -251,8 +289,10 @@ class Params(Section):
                     f"{key}.terms.front.alone={front.alone} counts epochs, which a last fit has "
                     f"others of: write 0, or tracks.{name}.distill.refit=false"
                 )
-            if recipe.qat and isinstance(track.student, BiLSTM):
-                raise ValueError(f"{key}.qat: a bilstm is quantized dynamically; leave qat out")
+            if recipe.qat and isinstance(track.student, BiLSTM | Conformer):
+                raise ValueError(
+                    f"{key}.qat: a {track.student.name} is quantized dynamically; leave qat out"
+                )
 
     def _check_comparisons(self, name: str, track: Track) -> None:
         evaluate, recipes = track.evaluate, self.recipes_of(name)
@@ -283,6 +323,30 @@ class Params(Section):
                     f"tracks.{name}.fewshot.questions={track.fewshot.questions} must be at most "
                     f"the few-shot passages, tracks.{name}.corpus.passages.fewshot={made}"
                 )
+
+
+def _check_terms(key: str, name: str, track: Track, recipe: Recipe) -> None:
+    """Raise ValueError where terms or changes of the input do not go with the task."""
+    rules, hidden = TASKS[track.task], recipe.terms.hidden
+    odd = _OF_CLIPS if rules.ordered else _OF_FRAMES
+    for term in [one for one, value in recipe.terms if value is not None and one in odd]:
+        raise ValueError(f"{key}.terms.{term} does not go with task={track.task!r}")
+    for change in ("roll", "mixup"):
+        if rules.ordered and getattr(recipe.augment, change):
+            raise ValueError(f"{key}.augment.{change}: task={track.task!r} needs frames in order")
+    if hidden and not track.cache.states:
+        raise ValueError(f"{key}.terms.hidden needs tracks.{name}.cache.states")
+    for pair in hidden.pairs if hidden else ():
+        if pair.teacher not in track.cache.layers:
+            raise ValueError(
+                f"{key}.terms.hidden.pairs: teacher={pair.teacher} must be one of "
+                f"tracks.{name}.cache.layers={track.cache.layers}"
+            )
+        if pair.student > track.student.layers:
+            raise ValueError(
+                f"{key}.terms.hidden.pairs: student={pair.student} must be at most "
+                f"tracks.{name}.student.layers={track.student.layers}"
+            )
 
 
 def _check_mixup(key: str, augment: Augment, task: str, owner: str, features: Features) -> None:
@@ -337,12 +401,14 @@ def _check_taught(key: str, recipe: Recipe, teachers: Mapping[str, AnyTeacher]) 
 
 
 # What tells one kind of section from another stands in its key's place in pydantic's errors, not in
-# params.yaml.
+# params.yaml. Names that users give are none of them.
+_NAMED = {"tracks", "teachers", "recipes"}
 _KINDS = {
     *("synthetic_speech", "librispeech", "common_voice", "synthetic_scenes", "tau2022", "manifest"),
     *("ctc", "hubert"),
     *("generated", "authored", "librisqa", "labels"),
     *("bilstm", "mobilenet", "cp_mobile", "image"),
+    *("transcripts", "conformer", "open_speech"),
     *map(TAG.format, TEACHERS),
 }
 
@@ -358,7 +424,9 @@ def parse(content: dict[str, Any]) -> Params:
 
 
 def _line(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if part not in _KINDS)
+    parts = error["loc"]
+    kinds = {n for n in range(1, len(parts)) if parts[n] in _KINDS and parts[n - 1] not in _NAMED}
+    key = ".".join(str(part) for place, part in enumerate(parts) if place not in kinds)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "bool_type":
         message += ", true or false"

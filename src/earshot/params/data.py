@@ -15,6 +15,16 @@ class SyntheticSpeech(Section):
     fewshot_retellings: Count = 12
 
 
+class OpenSpeech(Section):
+    """The embedded corpus of a recogniser: clips per split, `salad_share` of them words in any
+    order; those of the pool have no transcript.
+    """
+
+    name: Literal["open_speech"]
+    clips: dict[Literal["pool", "fewshot", "validation", "test"], Count]
+    salad_share: Share = 0.5
+
+
 class Download(Section):
     """How the parts of a corpus come to its `root`; what lies there already is checked and used.
 
@@ -149,7 +159,7 @@ class Manifest(Section):
 
 
 Corpus = Annotated[
-    SyntheticSpeech | LibriSpeech | CommonVoice | SyntheticScenes | TAU2022 | Manifest,
+    SyntheticSpeech | LibriSpeech | CommonVoice | SyntheticScenes | TAU2022 | Manifest | OpenSpeech,
     Field(discriminator="name"),
 ]
 
@@ -240,3 +250,25 @@ class Labels(Section):
 
     source: Literal["labels"]
     share: Literal[5, 10, 25, 50, 100] = 10
+
+
+class Transcripts(Section):
+    """What is said in each clip; clips of the split `pool` have no transcript.
+
+    `alphabet` holds the characters that transcripts are written in, the lower-case letters of the
+    teacher's vocab.json; null takes the letters of the labelled training clips. More than
+    `max_bad_share` of labelled clips whose transcript cannot be used stop the stage.
+    """
+
+    source: Literal["transcripts"]
+    alphabet: Annotated[str, Field(min_length=1)] | None = None
+    max_bad_share: Share = 0.02
+
+    @model_validator(mode="after")
+    def _writes(self) -> "Transcripts":
+        given = self.alphabet or ""
+        if len(set(given)) < len(given) or given != given.lower() or {" ", "|"} & set(given):
+            raise ValueError(
+                f"alphabet={given!r} must be different characters in lower case, without space or |"
+            )
+        return self

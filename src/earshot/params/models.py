@@ -91,7 +91,8 @@ class Teacher(Section):
     fine-tuned.
 
     `cache` is the folder where checkpoints of the hub are kept; null is the hub client's own
-    (`HF_HOME`). `data` names the labelled items it may see. `text` makes it read options; null
+    (`HF_HOME`). `data` names the labelled items it may see; with `epochs` 0 it sees none, and is
+    taken as it is. `text` makes it read options; null
     gives it one output per class. `auxiliary` adds a head to every layer, for layered distillation;
     `control` trains the same teacher from random weights.
     """
@@ -102,7 +103,7 @@ class Teacher(Section):
     cache: str | None = None
     data: Literal["teacher", "fewshot"] = "teacher"
     tuned_layers: Annotated[int, Field(ge=0)] = 2
-    epochs: Count
+    epochs: Annotated[int, Field(ge=0)]
     batch: Count = 16
     learning_rate: Positive = 5e-4
     auxiliary: bool = False
@@ -134,12 +135,13 @@ class Cache(Section):
     part.
 
     `layered` also keeps what layered distillation reads: the front end's frames, each layer's
-    logits and attention map.
+    logits and attention map. `states` keeps the layers frame by frame beside their means.
     """
 
     layers: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
     part: Count = 256
     layered: bool = False
+    states: bool = False
 
 
 class BiLSTM(Section):
@@ -195,7 +197,31 @@ class CPMobile(Section):
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
-Student = Annotated[BiLSTM | MobileNet | CPMobile, Field(discriminator="name")]
+class Conformer(Section):
+    """Conformer blocks behind convolutions that keep every `stride`-th frame: attention over the
+    clip, convolution over `kernel` frames.
+    """
+
+    name: Literal["conformer"]
+    width: Count = 112
+    layers: Count = 4
+    heads: Count = 4
+    kernel: Annotated[int, Field(ge=3)] = 15
+    stride: Literal[2, 4] = 2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _divides(self) -> "Conformer":
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(
+                f"width={self.width} must be even and a multiple of {self.heads} heads"
+            )
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel={self.kernel} must be odd: as many frames on both sides")
+        return self
+
+
+Student = Annotated[BiLSTM | MobileNet | CPMobile | Conformer, Field(discriminator="name")]
 
 
 class Image(Section):

@@ -62,6 +62,56 @@ class Layered(Section):
         return self
 
 
+class CTC(Section):
+    """Transcripts, by connectionist temporal classification."""
+
+    weight: Weight
+
+
+class Frames(Section):
+    """The teacher's posteriors, frame by frame: of `all` frames, of those where it writes a symbol
+    (`nonblank`), or of these and `around` neighbours on both sides (`symmetric`).
+    """
+
+    weight: Weight
+    select: Literal["all", "nonblank", "symmetric"] = "symmetric"
+    around: Count | None = None
+
+    @model_validator(mode="after")
+    def _neighbours(self) -> "Frames":
+        if (self.select == "symmetric") != (self.around is not None):
+            raise ValueError(
+                f"around={self.around} must be given exactly where select is 'symmetric'; "
+                f"select={self.select!r}"
+            )
+        return self
+
+
+class Pair(Section):
+    """A kept layer of the teacher, counted from the top as in `cache.layers`, and the layer of the
+    student, 1 the lowest, that learns from it.
+    """
+
+    teacher: Annotated[int, Field(ge=0)]
+    student: Count
+
+
+class Hidden(Section):
+    """The teacher's hidden states, frame by frame, against the student's through a projection."""
+
+    weight: Weight
+    pairs: list[Pair] = Field(min_length=1)
+
+
+class Pseudo(Section):
+    """The teacher's own transcripts as CTC targets, of clips on which it is sure enough: the
+    geometric mean over frames of its best symbol's probability is at least `confidence`.
+    """
+
+    weight: Weight
+    confidence: Share = 0.0
+
+
 class Terms(Section):
     """The weighted sum that a recipe minimises; a term left out has weight zero."""
 
@@ -70,6 +120,10 @@ class Terms(Section):
     feature: FeatureMSE | None = None
     front: Front | None = None
     layered: Layered | None = None
+    ctc: CTC | None = None
+    frames: Frames | None = None
+    hidden: Hidden | None = None
+    pseudo: Pseudo | None = None
 
     @model_validator(mode="after")
     def _some_weight(self) -> "Terms":
@@ -154,7 +208,9 @@ class QAT(Budget):
 
 # Terms that learn from labels alone, and those that several teachers' mean can teach. Any other
 # learns from the one teacher that has what it reads.
-LABELS, AVERAGED = {"ce"}, {"kd"}
+LABELS, AVERAGED = {"ce", "ctc"}, {"kd"}
+# Those from which a whole student learns without labels.
+WHOLE = ("frames", "pseudo", "kd", "feature", "layered")
 
 
 def needs_of(teachers: Sequence[str]) -> str:
@@ -188,12 +244,9 @@ class Recipe(Budget):
 
     @model_validator(mode="after")
     def _pool_needs_teacher(self) -> "Recipe":
-        if self.data == ["pool"] and not (
-            self.terms.kd or self.terms.feature or self.terms.layered
-        ):
-            raise ValueError(
-                "data=['pool'] has no labels; the recipe needs the term kd, feature or layered"
-            )
+        if self.data == ["pool"] and not any(getattr(self.terms, name) for name in WHOLE):
+            names = f"{', '.join(WHOLE[:-1])} or {WHOLE[-1]}"
+            raise ValueError(f"data=['pool'] has no labels; the recipe needs the term {names}")
         alone = self.terms.front.alone if self.terms.front else 0
         if alone and self.steps:
             raise ValueError(f"terms.front.alone={alone} counts epochs: give epochs, not steps")

@@ -51,9 +51,10 @@ class ItemError(ValueError):
 class Item:
     """What is asked about the audio of `utterances`, end to end, and what is right.
 
-    A task uses the fields it needs. `options` are those of a question, or the classes, `answer` is
-    the place of the right one, −1 where it is unknown; `transcript` is None where it is unknown.
-    Whole passages are resampled for intervals: of a scene it is the location.
+    A task uses the fields it needs. `options` are those of a question, the classes, or the alphabet
+    of a transcript; `answer` is the place of the right one, −1 where it is unknown; `transcript` is
+    None where it is unknown. Whole passages are resampled for intervals: of a scene it is the
+    location, of a transcript the speaker.
     """
 
     id: str

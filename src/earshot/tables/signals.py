@@ -27,6 +27,9 @@ DTYPES = {
     "layer_logits": "float32",  # (L, C) of an item
     "attention": "float16",  # (L, 12 · 12) of an item
     "front": "float16",  # (T, D) of an utterance
+    "posteriors": "float16",  # (T, V) log-posteriors of an item's frames
+    "confidence": "float32",  # (1, 1) of an item
+    "states": "float16",  # (T, kept layers · D) of an item
 }
 
 
@@ -134,6 +137,7 @@ class Signals:
         if index["key"] != key(items, teacher, settings, views):
             raise SignalError(f"{folder}: stale cache, made for other items, views or settings")
         self.names = frozenset(stores)
+        self.settings = settings
         self._places: dict[tuple[str, str, int], _Place] = {}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is
         for signal, checksum in stores.items():
@@ -187,6 +191,7 @@ class Averaged:
 
     def __init__(self, teachers: Mapping[str, Signals]):
         self._teachers = teachers
+        self.settings = next((one.settings for one in teachers.values()), {})
 
     def __getitem__(self, key: tuple[str, str, int]) -> np.ndarray:
         """Return the array `(T, W)` of (signal, id, view); KeyError where a teacher has none."""

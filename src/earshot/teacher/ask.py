@@ -94,6 +94,9 @@ def signals(
             rows = task.signals(output, batch)
             means = [_mean(teacher, output, batch, layer) for layer in params.layers]  # (N, D) each
             rows["hidden"] = _rows(batch, torch.stack(means, 1))  # (N, kept, D)
+            if params.states:
+                kept = [output.layers[-1 - layer] for layer in params.layers]
+                rows["states"] = _by_frame(batch, torch.cat(kept, -1))  # (B, T, kept · D)
             if layered:
                 rows |= _layered(teacher, batch, output)
                 rows["front"] = _front(some)
@@ -131,6 +134,13 @@ def _rows(batch: Batch, values: torch.Tensor) -> list[Row]:
     """Return values `(N, T, W)` of items as rows."""
     ids = [item.id for item in batch.items]
     return list(zip(ids, batch.views, values.cpu().numpy(), strict=True))
+
+
+def _by_frame(batch: Batch, values: torch.Tensor) -> list[Row]:
+    """Return values `(B, T, W)` of passages as rows of the items about them, without padding."""
+    lengths = batch.lengths[batch.passage].tolist()
+    rows = _by_item(batch, values)
+    return [(id, view, row[:length]) for (id, view, row), length in zip(rows, lengths, strict=True)]
 
 
 def _front(some: Asked) -> list[Row]:

@@ -38,18 +38,20 @@ def tune(
 
     `kind` is the task's name in `TASKS`. A killed run goes on from `scratch`.
     """
-    task = TASKS[kind].of(params.text, training)
+    task = TASKS[kind].of(params.text, training if params.epochs else [*training, *validation])
 
     def train(random: int | None, out: Path, log: OnEpoch) -> float:
         torch.manual_seed(seed)
         teacher = build(params, task, random)
-        unfinished = scratch / sha256(teacher.frozen_hash().encode()).hexdigest()[:16]
-        states = store_states(
-            teacher, recordings, [*training, *validation], unfinished / "lower.parquet"
-        )
-        seconds = fine_tune(
-            teacher, task, params, states, training, validation, seed, unfinished, log
-        )
+        seconds = 0.0
+        if params.epochs:
+            unfinished = scratch / sha256(teacher.frozen_hash().encode()).hexdigest()[:16]
+            states = store_states(
+                teacher, recordings, [*training, *validation], unfinished / "lower.parquet"
+            )
+            seconds = fine_tune(
+                teacher, task, params, states, training, validation, seed, unfinished, log
+            )
         if params.auxiliary:
             fit_auxiliary(teacher, task, recordings, training)
         if accelerator.is_main():

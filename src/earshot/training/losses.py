@@ -135,3 +135,112 @@ def layered_kd(
     answers = torch.stack(list(student)).unsqueeze(1).expand(-1, count, -1, -1)
     classes = teacher.shape[-1]
     return count * kd(answers.reshape(-1, classes), sources.reshape(-1, classes), temperature)
+
+
+def ctc(
+    logits: torch.Tensor, frames: torch.Tensor, symbols: torch.Tensor, counts: torch.Tensor
+) -> torch.Tensor:
+    """Connectionist temporal classification (Graves et al. 2006): −ln Σ_π Π_t p(π_t) / L over all
+    paths π that write the L symbols of a transcript, mean over the labelled items; zero when none
+    is.
+
+    `logits` `(N, T, V)` of which the first `frames` `(N,)` are real; output 0 is the blank.
+    `symbols` `(N, L)` of which the first `counts` `(N,)` are real, no count where the transcript
+    is unknown. L divides, so that a long clip weighs no more than a short one. A transcript that
+    needs more frames than there are has an infinite loss.
+    """
+    labelled = counts > 0
+    if not labelled.any():
+        return 0 * logits.sum()
+    log_probabilities = F.log_softmax(logits[labelled], -1).transpose(0, 1)  # (T, N, V)
+    lengths = frames[labelled], counts[labelled]
+    total = F.ctc_loss(log_probabilities, symbols[labelled], *lengths, reduction="none")
+    return (total / counts[labelled]).mean()
+
+
+def frames_needed(symbols: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Return how many frames `(N,)` CTC needs for symbols `(N, L)`, the first `counts` `(N,)` of
+    them real and the rest blanks: one each, and a blank between equal ones.
+    """
+    equal = (symbols[:, 1:] == symbols[:, :-1]) & (symbols[:, 1:] != 0)
+    return counts + equal.sum(1)
+
+
+def frame_kl(student: torch.Tensor, teacher: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Frames' soft labels: KL(p_T ‖ p_S) of the frames that are `kept` `(N, T)`, their mean; zero
+    when none is.
+
+    `student` logits and `teacher` log-posteriors are `(N, T, V)`. It is L_distill of the small
+    recogniser's paper, Σᵢ pᵢᵀ log(pᵢᵀ / pᵢˢ), frame by frame.
+    """
+    divergence = F.kl_div(
+        F.log_softmax(student, -1), teacher, reduction="none", log_target=True
+    ).sum(-1)  # (N, T)
+    return (divergence * kept).sum() / kept.sum().clamp(min=1)
+
+
+def frame_mse(student: torch.Tensor, teacher: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Hidden states alike, eq. (8) frame by frame: the mean square over units of `(N, T, D)`, mean
+    over the frames that are `real` `(N, T)`.
+    """
+    distance = (student - teacher).square().mean(-1)  # (N, T)
+    return (distance * real).sum() / real.sum()
+
+
+def best_symbols(
+    posteriors: torch.Tensor, lengths: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what frames `(N, T, V)`, the first `lengths` `(N,)` of them real, write by their most
+    probable symbols, repeats merged and blanks dropped: symbols `(N, T)` filled up with blanks, and
+    their numbers `(N,)`.
+    """
+    best = posteriors.argmax(-1)  # (N, T)
+    before = F.pad(best, (1, 0))[:, :-1]
+    places = torch.arange(best.shape[1], device=best.device)
+    begins = (best != 0) & (best != before) & (places < lengths.to(best.device)[:, None])
+    order = (~begins).int().argsort(dim=1, stable=True)  # where symbols begin comes first
+    numbers = begins.sum(1)
+    symbols = best.take_along_dim(order, 1).where(places < numbers[:, None], 0)
+    return symbols, numbers
+
+
+def spoken(posteriors: torch.Tensor, real: torch.Tensor, around: int | None) -> torch.Tensor:
+    """Return which frames `(N, T)` are learned from: those where the teacher writes a symbol, and
+    `around` neighbours on both sides; all `real` ones `(N, T)` where `around` is None.
+
+    Blanks are most of what a recogniser says, and swamp the sum. Selecting frames symmetrically
+    about symbols lets distillation do without transcripts and without the CTC loss (Hilmes,
+    Rossenbach and Schlüter 2025, arXiv 2506.01503). `posteriors` `(N, T, V)`; output 0 is the
+    blank.
+    """
+    if around is None:
+        return real
+    symbol = ((posteriors.argmax(-1) != 0) & real).float()  # (N, T)
+    near = F.max_pool1d(symbol[:, None], 2 * around + 1, stride=1, padding=around)[:, 0]
+    return (near > 0) & real
+
+
+def at_rate(
+    teacher: torch.Tensor, lengths: torch.Tensor, size: int, to: torch.Tensor
+) -> torch.Tensor:
+    """Return a teacher's log-posteriors `(N, U, V)`, of which `lengths` `(N,)` are real, at the
+    rate of a student of `size` frames, `to` `(N,)` of them real: `(N, size, V)`.
+
+    With r = ΣU / ΣT rounded to a whole number, a student's frame t has the posterior of that one of
+    the teacher's frames rt … rt + r − 1 in which a blank is least probable: symbols are said in
+    single frames, and averaged with the blanks beside them they are lost. With r below one a
+    teacher's frame stands for 1/r of the student's, rounded. The last frame is held.
+    """
+    ratio = lengths.sum().item() / to.sum().item()
+    every = torch.arange(size, device=teacher.device)
+    last = (lengths.to(teacher.device) - 1)[:, None]  # (N, 1)
+    fewer = max(1, round(1 / ratio))
+    if ratio < 1 and fewer > 1:
+        source = torch.minimum((every // fewer)[None], last)  # (N, T)
+        return teacher.take_along_dim(source[..., None], 1)
+    group = max(1, round(ratio))
+    places = (every * group)[:, None] + torch.arange(group, device=teacher.device)  # (T, r)
+    source = torch.minimum(places.flatten()[None], last)  # (N, T · r)
+    frames = teacher.take_along_dim(source[..., None], 1).unflatten(1, (size, group))
+    clearest = frames[..., 0].argmin(2)[..., None, None]  # (N, T, 1, 1)
+    return frames.take_along_dim(clearest, 2)[:, :, 0]

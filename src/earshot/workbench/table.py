@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from earshot.runtime.files import atomic
+from earshot.workbench.comparison.moves import sign
 from earshot.workbench.results import Scores, Track
 from earshot.workbench.rows import markdown
 
@@ -70,6 +71,7 @@ ACCURACY = Column(
 MACRO = Column(
     ("macro accuracy, % (95% interval)", "宏平均准确率，%（95% 区间）"), "accuracy", PERCENT, 0.01
 )
+WER = Column(("word error rate, % (95% interval)", "词错误率，%（95% 区间）"), "wer", PERCENT, 0.01)
 PARAMETERS = Column(("parameters", "参数量"), "parameters", _parameters)
 BYTES = Column(("file", "文件"), "bytes", _bytes)
 MINUTES = Column(("training", "训练"), "train_minutes", "{:.1f} min".format)
@@ -104,24 +106,50 @@ CLASSES = [
     Column(LATENCY, "latency_ms", "{:.2f} ms".format),
     MINUTES,
 ]
+TRANSCRIPTS = [
+    WER,
+    Column(("character error rate, %", "字符错误率，%"), "cer", ONE, 0.01),
+    Column(WORDINGS, "wording.unseen.wer", PERCENT, 0.01, NOT_ASKED),
+    PARAMETERS,
+    Column(MACS, "macs", "{:.0f}".format, 1e6),
+    BYTES,
+    Column(LATENCY, "latency_ms", "{:.1f} ms".format),
+    MINUTES,
+]
 MODEL = ("model", "模型")
-CONDITION = (
-    "condition; accuracy, %: change, points (95% interval)",
-    "条件；准确率，%：变化，百分点（95% 区间）",
-)
+CONDITIONS = {
+    "accuracy": (
+        "condition; accuracy, %: change, points (95% interval)",
+        "条件；准确率，%：变化，百分点（95% 区间）",
+    ),
+    "wer": (
+        "condition; word error rate, %: change, points (95% interval)",
+        "条件；词错误率，%：变化，百分点（95% 区间）",
+    ),
+}
 GAIN = ("paired gain", "配对增益")
 GAINS = {
     "accuracy": ("accuracy, points (95% interval)", "准确率，百分点（95% 区间）"),
     "device_drop": ("device drop, points (95% interval)", "设备落差，百分点（95% 区间）"),
+    "wer": ("word error rate, points (95% interval)", "词错误率，百分点（95% 区间）"),
+    "relative_reduction": ("relative reduction, % (95% interval)", "相对降低，%（95% 区间）"),
 }
 
 
 def few_models(track: Track) -> list[str]:
     """Return the teacher, `hard`, `kd`, the best student and its int8 file, the control."""
     students = [name for name in track.models if f"{name}_int8" in track.quality]
-    best = max(sorted(students), key=lambda name: track.quality[name]["accuracy"], default="")
-    few = {"teacher", "hard", "kd", best, f"{best}_int8", "audio_blind"}
+    way = sign(track.metric)
+    best = max(sorted(students), key=lambda one: way * track.quality[one][track.metric], default="")
+    few = {"teacher", "hard", "kd", best, f"{best}_int8", "audio_blind", "audio_exchanged"}
     return [name for name in track.models if name in few]
+
+
+def _columns(track: Track) -> list[Column]:
+    """Return the columns of a track's models; the first is what they are judged by."""
+    if track.metric == WER.path:
+        return TRANSCRIPTS
+    return CLASSES if track.classes else CHOICE
 
 
 def full(track: Track, seconds: float, language: str = "en") -> str:
@@ -129,7 +157,7 @@ def full(track: Track, seconds: float, language: str = "en") -> str:
 
     `seconds` is how long the clip is whose latency was measured.
     """
-    columns = CLASSES if track.classes else CHOICE
+    columns = _columns(track)
     tables = [_models_table(track, track.models, columns, language, seconds)]
     tables.append(_gains_table(track, language))
     if track.robustness:
@@ -139,7 +167,7 @@ def full(track: Track, seconds: float, language: str = "en") -> str:
 
 def short(track: Track, language: str = "en") -> str:
     """Return a table of a few models, accuracy and bytes alone."""
-    columns = [MACRO if track.classes else ACCURACY, BYTES]
+    columns = [_columns(track)[0], BYTES]
     return _models_table(track, few_models(track), columns, language)
 
 
@@ -184,16 +212,18 @@ def _robustness_table(track: Track, language: str) -> str:
     models = [model for model in track.models if model in track.robustness]
     rows = []
     for name in track.robustness[models[0]]:
-        cells = [_changed(track.robustness[model][name]) for model in models]
+        cells = [_changed(track.robustness[model][name], track.metric) for model in models]
         rows.append([f"`{name}`", *cells])
     place = LANGUAGES.index(language)
-    return "\n".join(markdown([CONDITION[place], *(f"`{name}`" for name in models)], rows))
+    return "\n".join(
+        markdown([CONDITIONS[track.metric][place], *(f"`{name}`" for name in models)], rows)
+    )
 
 
-def _changed(score: Scores) -> str:
-    """Return an accuracy, and beside it what the condition adds to it in points."""
-    gain = Column(GAIN, "gain.accuracy", POINTS, 0.01).cell(score)
-    return f"{100 * score['accuracy']:.1f}" + (f": {gain}" if gain else "")
+def _changed(score: Scores, metric: str) -> str:
+    """Return an accuracy or error rate, and beside it what the condition adds to it in points."""
+    gain = Column(GAIN, f"gain.{metric}", POINTS, 0.01).cell(score)
+    return f"{100 * score[metric]:.1f}" + (f": {gain}" if gain else "")
 
 
 def renew(page: Path, results: dict[str, tuple[Track, float]], only: str | None = None) -> None:

@@ -20,7 +20,7 @@ from earshot.tables.sequences import Store
 
 Check = Callable[[Path], None]  # raises an error
 METADATA = {"task", "sample_rate", "features", "student"}  # of an ONNX file
-TASKS = {"choice": "buckets", "classes": "labels"}
+TASKS = {"choice": "buckets", "classes": "labels", "transcript": "frame_seconds"}
 
 
 def fault(path: Path) -> str | None:

@@ -4,15 +4,17 @@ import json
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from earshot.corpora import archives
 from earshot.corpora.partial import begun
 from earshot.models import hub
-from earshot.params import Track
+from earshot.params import TASKS, Track
 
 FRAMES = 50  # of an encoder, a second
 WIDE = {"base": 768, "large": 1024}
+LETTERS = ascii_lowercase  # where the alphabet follows from the texts
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,21 @@ def disk(name: str, track: Track, pieces: list[Piece], hours: float, framed: flo
     frames = 3600 * framed * FRAMES * 2
     basis = f"{FRAMES} frames a second, float16; answers are small"
     rooms.append(Room("the teacher's frames", name, frames, basis))
-    rooms.append(Room("DVC's cache", name, mel + frames, "a copy, unless the disk shares blocks"))
+    said = posteriors(name, track, hours)
+    rooms += said
+    kept = mel + frames + sum(room.bytes for room in said)
+    rooms.append(Room("DVC's cache", name, kept, "a copy, unless the disk shares blocks"))
     return rooms
+
+
+def posteriors(name: str, track: Track, hours: float) -> list[Room]:
+    """Return what a teacher says frame by frame of a transcript, of all hours at most."""
+    if not TASKS[track.task].ordered:
+        return []
+    symbols = 2 + len(track.fewshot.alphabet or LETTERS)
+    each = 3600 * FRAMES * symbols * 2
+    basis = f"{each / 1e6:.1f} MB an hour: {symbols} symbols, {FRAMES} frames a second, float16"
+    return [Room("the teacher's posteriors", name, hours * (1 + track.views.count) * each, basis)]
 
 
 def width(teacher: Any) -> int:

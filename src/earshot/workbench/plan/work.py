@@ -8,8 +8,11 @@ from typing import Any, NamedTuple, get_args
 from earshot.corpora.synthetic import scenes
 from earshot.params import (
     TAU2022,
+    BiLSTM,
     Budget,
+    Conformer,
     LibriSpeech,
+    OpenSpeech,
     Params,
     SyntheticScenes,
     SyntheticSpeech,
@@ -20,6 +23,7 @@ from earshot.tables.manifest import read_manifest
 from earshot.workbench.plan.storage import width
 
 PASSAGE = 3.0  # seconds of audio of a passage of the embedded speech, about
+SENTENCE = 3.0  # and of a clip of the embedded open text
 # Hours as the corpus' own tables have them (Panayotov et al. 2015).
 LIBRISPEECH = {
     "train-clean-100": 100.6,
@@ -59,6 +63,8 @@ def split_hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str,
     corpus = track.corpus
     if isinstance(corpus, SyntheticSpeech):
         return {split: number * PASSAGE / 3600 for split, number in corpus.passages.items()}
+    if isinstance(corpus, OpenSpeech):
+        return {split: number * SENTENCE / 3600 for split, number in corpus.clips.items()}
     if isinstance(corpus, LibriSpeech) and set(corpus.splits) <= set(LIBRISPEECH):
         return _librispeech(corpus)
     if isinstance(corpus, TAU2022):
@@ -116,7 +122,7 @@ def amounts(params: Params, stale: Iterable[str] = ()) -> dict[str, Work]:
 
 
 def _of_corpus(name: str, track: Track, hours: Mapping[str, float]) -> Iterator[Row]:
-    total, made = sum(hours.values()), isinstance(track.corpus, SyntheticSpeech | SyntheticScenes)
+    total, made = sum(hours.values()), _is_made(track)
     viewed = total * (1 + track.views.count)
     yield f"download@{name}", total if made else nan, f"{total:,.2f} h made", 1.0
     yield f"features@{name}", viewed, f"{viewed:,.2f} h", _frames(track)
@@ -140,9 +146,7 @@ def _of_students(
     name: str, track: Track, params: Params, hours: Mapping[str, float]
 ) -> Iterator[Row]:
     seeds, test = track.distill.seeds, hours.get("test", 0.0)
-    # A student's work on a second: its recurrent weights, or its input.
-    hidden = getattr(track.student, "hidden", None)
-    size = hidden**2 / track.student.stack if hidden else _frames(track)
+    size = _student(track)
     recipes = {key: one for key, one in params.recipes.items() if one.track == name}
     for key, recipe in recipes.items():
         trained = role_hours(track, hours, recipe.data)
@@ -165,7 +169,20 @@ def _passes(budget: Budget, track: Track, hours: float) -> float:
     return ceil(budget.steps / max(1, round(hours / hours_a_batch)))
 
 
+def _is_made(track: Track) -> bool:
+    """Return whether a corpus is made here, not fetched or handed in."""
+    return isinstance(track.corpus, SyntheticSpeech | SyntheticScenes | OpenSpeech)
+
+
 def _frames(track: Track) -> float:
     """Return the numbers of a second of log-mel."""
     front = track.features
     return front.sample_rate / front.hop_length * front.n_mels
+
+
+def _student(track: Track) -> float:
+    """Return the size of a student's work on a second: its input, or its recurrent weights."""
+    student = track.student
+    if isinstance(student, Conformer):
+        return student.layers * student.width**2 / student.stride
+    return student.hidden**2 / student.stack if isinstance(student, BiLSTM) else _frames(track)

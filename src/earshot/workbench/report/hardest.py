@@ -14,6 +14,7 @@ from earshot.features.recordings import Recordings
 from earshot.tables import answers, items
 from earshot.tables.items import Item
 from earshot.tables.manifest import read_manifest
+from earshot.text import edits
 from earshot.workbench.hashes import md5
 from earshot.workbench.report import players, provenance
 from earshot.workbench.results import Track
@@ -27,7 +28,8 @@ class Hard(NamedTuple):
     option, where the shipped student has such: how it weighs the frames.
 
     `probability` is the right option's, mean over all models. `answers` has a row per model: name,
-    the option that most of its seeds chose, how many of them were right, P(right), mean.
+    the option that most of its seeds chose, how many of them were right, P(right), mean. Of a
+    transcript it is the share of words without an error, and `written` has the first seed's.
     """
 
     item: Item
@@ -40,6 +42,16 @@ class Hard(NamedTuple):
     audio: str
     picture: str
     attention: list[str]
+    written: list["Written"]
+
+
+class Written(NamedTuple):
+    """A model's transcript: how many of how many words are wrong, and each word with its mark."""
+
+    model: str
+    errors: int
+    words: int
+    marks: list[tuple[str, str]]  # "" right, "del" left out or replaced, "ins" written instead
 
 
 def rank(test: Sequence[Item], table: pd.DataFrame, count: int) -> list[tuple[Item, float]]:
@@ -51,13 +63,38 @@ def rank(test: Sequence[Item], table: pd.DataFrame, count: int) -> list[tuple[It
     """
     known = {item.id: item for item in test}
     shown = table[table["item"].isin(known)]
-    right = [row.probabilities[known[row.item].answer] for row in shown.itertuples()]
+    right = [_right(row, known[row.item]) for row in shown.itertuples()]
     shown = shown.assign(right=np.asarray(right, np.float64))
     means = shown.groupby(["item", "model"])["right"].mean().groupby("item").mean()
     first: dict[str, tuple[Item, float]] = {}  # by passage
     for id, probability in sorted(means.items(), key=lambda pair: (pair[1], pair[0])):
         first.setdefault(known[id].passage, (known[id], float(probability)))
     return list(first.values())[:count]
+
+
+def _right(row: Any, item: Item) -> float:
+    """Return how right an answer is, a row of the table: its probability, or share of words."""
+    if item.transcript is None:
+        return row.probabilities[item.answer]
+    words = item.transcript.split()
+    return 1 - edits.distance(words, row.text.split()) / len(words)
+
+
+def written(table: pd.DataFrame, item: Item, models: Sequence[str]) -> list[Written]:
+    """Return what the first seed of each model wrote of an item, with its errors marked."""
+    first = table[table["seed"] == 0].set_index("model")["text"]
+    words, found = item.transcript.split(), []
+    for model in [model for model in models if model in first.index]:
+        pairs = edits.align(words, first[model].split())
+        marks = [mark for pair in pairs for mark in _marks(*pair)]
+        found.append(Written(model, sum(a != b for a, b in pairs), len(words), marks))
+    return found
+
+
+def _marks(said: str | None, heard: str | None) -> list[tuple[str, str]]:
+    if said == heard:
+        return [(said, "")]
+    return [(word, mark) for word, mark in ((said, "del"), (heard, "ins")) if word is not None]
 
 
 def find(root: Path, track: Track, content: dict[str, Any]) -> list[Hard]:
@@ -87,23 +124,26 @@ def find(root: Path, track: Track, content: dict[str, Any]) -> list[Hard]:
             return []
         samples = samples[: int(SECONDS * features.sample_rate)]
         rows = clips.loc[list(item.utterances)]
+        given, models = chosen[chosen["item"] == item.id], shortlist(track.models)
+        is_text = item.transcript is not None
         hard = Hard(
             item=item,
-            right=item.options[item.answer],
+            right=item.transcript if is_text else item.options[item.answer],
             probability=probability,
-            answers=_answers(chosen[chosen["item"] == item.id], item, shortlist(track.models)),
+            answers=[] if is_text else _answers(given, item, models),
             text=" ".join(rows["text"].dropna()),
             device=" ".join(rows["device"].dropna().unique()),
             seconds=len(samples) / features.sample_rate,
             audio=players.mp3(samples, features.sample_rate),
             picture=players.spectrogram(samples, features),
             attention=_attention(student, samples, item),
+            written=written(given, item, models) if is_text else [],
         )
         found.append(hard)
     return found
 
 
-def _student(root: Path, track: Track) -> predict.Student | predict.Classifier | None:
+def _student(root: Path, track: Track) -> predict.Model | None:
     """Return the student that ships, None where its file is not there."""
     recipe = (track.shipped or "").removesuffix("_int8")
     folder = root / "models" / track.name / "onnx" / f"{track.name}-{recipe}"
@@ -111,9 +151,7 @@ def _student(root: Path, track: Track) -> predict.Student | predict.Classifier |
     return predict.load(file) if file.is_file() else None
 
 
-def _attention(
-    student: predict.Student | predict.Classifier | None, samples: np.ndarray, item: Item
-) -> list[str]:
+def _attention(student: predict.Model | None, samples: np.ndarray, item: Item) -> list[str]:
     """Return a line for each option of an item; none from a student that weighs all alike."""
     if not isinstance(student, predict.Student):
         return []

@@ -1,0 +1,85 @@
+"""What is kept and drawn of transcripts beside their scores."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from earshot.evaluation import charts, plots, transcripts
+from earshot.evaluation.figures import WIDE
+from earshot.evaluation.metrics import Answers
+from earshot.runtime.files import atomic
+from earshot.tables import answers as answer_table
+from earshot.tables.items import Item
+from earshot.text import edits
+
+METRIC = "wer"
+
+
+def hand_in(
+    folder: Path,
+    test: Sequence[Item],
+    manifest: pd.DataFrame,
+    models: Mapping[str, Sequence[Answers]],
+    best: Answers,
+) -> None:
+    """Write every model's transcripts, and those of the best beside what was said."""
+    texts = {name: transcripts.written(each, test) for name, each in models.items()}
+    answer_table.write_texts(folder / "answers.parquet", test, texts)
+    with atomic(folder / "answers.csv") as partial:
+        table(test, manifest, best).to_csv(partial, sep="\t", index=False, lineterminator="\n")
+
+
+def table(items: Sequence[Item], manifest: pd.DataFrame, answers: Answers) -> pd.DataFrame:
+    """Return a row per item: its file, what a model wrote, what was said, and the words wrong."""
+    files = {row.id: Path(row.path).name for row in manifest.itertuples()}
+    rows = []
+    for item in items:
+        text = transcripts.text(answers[item.id], item)
+        errors = sum(edits.count(item.transcript.split(), text.split()))
+        rows.append((files[item.utterances[0]], text, item.transcript, errors))
+    return pd.DataFrame(rows, columns=["filename", "written", "said", "errors"])
+
+
+def draw(
+    folder: Path,
+    quality: dict[str, Any],
+    models: Mapping[str, Sequence[Answers]],
+    test: Sequence[Item],
+    shipped: str,
+    curves: dict[str, Path],
+    groups: dict[str, str],
+    routing: dict[str, Any],
+    standing: dict[str, Any],
+) -> None:
+    """Write tables (CSV) and pictures (SVG) of a track: word error rates, gains, learning curves,
+    and how the shipped student stands noise and rooms.
+    """
+    names = [name for name in (*models, "audio_exchanged") if name in quality]
+    tables = {
+        METRIC: plots.accuracy_table(quality, names, METRIC),
+        "curves": plots.curves_table(curves),
+        "robustness": plots.robustness_table(standing, METRIC),
+    }
+    plots.write(folder, tables, pictures(quality, names, tables))
+
+
+def pictures(
+    quality: dict[str, Any], models: Sequence[str], tables: dict[str, pd.DataFrame]
+) -> dict[str, Figure]:
+    """Return the pictures of a track by name."""
+    axis = "word error rate, %"
+    rows = [charts.estimate(model, quality[model], METRIC, models) for model in models]
+    drawn = {METRIC: charts.intervals(rows, WIDE, axis)}
+    gains = charts.paired(quality["gain"], METRIC)
+    if gains:
+        change, zero = "change in word error rate, points", (0, "no difference")
+        drawn["gains"] = charts.intervals(gains, WIDE, change, zero, differences=True)
+    series = charts.series(tables["curves"]["model"].unique(), models)
+    both = ("epoch", "validation, 1 − word error rate")
+    drawn["curves"] = charts.curves(tables["curves"], "validation", series, WIDE, both, share=True)
+    by_condition = charts.by_condition(tables["robustness"], models)
+    drawn["robustness"] = charts.breakdown(by_condition, WIDE, axis, None)
+    return drawn

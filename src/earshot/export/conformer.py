@@ -1,0 +1,163 @@
+"""The Conformer as ONNX nodes: frames `mel` (T, n_mels) to `encoded` (T′, 1, D), T′ = ⌈T/stride⌉.
+
+One clip at a time, so nothing is padded. Products with weights are MatMul, which int8 files
+compute in integers; convolutions stay in float, as those in integers are slower.
+"""
+
+import numpy as np
+from torch import nn
+
+from earshot.export.parts import Part, array, ints
+from earshot.models.conformer import Block, ConformerStudent, rates
+from earshot.params import Features
+
+_BEGIN = """
+    mel_by_band = Transpose(mel)
+    halved_0 = Unsqueeze(mel_by_band, zero)
+"""
+_HALVE = """
+    halve_{number} = Conv<strides=[2], pads=[1, 1]>(
+        halved_{number}, halve_{number}_weight, halve_{number}_bias
+    )
+    halve_{number}_share = Sigmoid(halve_{number})
+    halved_{after} = Mul(halve_{number}, halve_{number}_share)
+"""
+_PLACES = """
+    by_band = Squeeze(halved_{last}, zero)
+    frames = Transpose(by_band)
+    count_of_frames = Shape<start=0, end=1>(frames)
+    count = Squeeze(count_of_frames, zero)
+    numbers = Range(first_frame, count, one_frame)
+    every_frame = Cast<to=1>(numbers)
+    column = Unsqueeze(every_frame, one)
+    angles = Mul(column, rates)
+    sines = Sin(angles)
+    cosines = Cos(angles)
+    frame_places = Concat<axis=1>(sines, cosines)
+    block_0 = Add(frames, frame_places)
+"""
+# The quantizer calls the scale of a value X by X_scale: no constant of ours may be called so.
+_NORM = "    {out} = LayerNormalization<epsilon=1e-5>({value}, {name}_gain, {name}_shift)\n"
+_DENSE = """
+    {out}_product = MatMul({value}, {name}_weight)
+    {out} = Add({out}_product, {name}_bias)
+"""
+_SILU = """
+    {out}_share = Sigmoid({value})
+    {out} = Mul({value}, {out}_share)
+"""
+_ADD = "    {out} = Add({one}, {other})\n"
+_HALF = "    {out} = Mul({value}, half)\n"
+_ATTEND = """
+    {name}_parts = Reshape({name}_asked, parts_shape)
+    {name}_heads = Transpose<perm=[1, 2, 0, 3]>({name}_parts)
+    {name}_query, {name}_key, {name}_value = Split<axis=0, num_outputs=3>({name}_heads)
+    {name}_turned = Transpose<perm=[0, 1, 3, 2]>({name}_key)
+    {name}_alike = MatMul({name}_query, {name}_turned)
+    {name}_scaled = Mul({name}_alike, attention_scale)
+    {name}_weights = Softmax<axis=-1>({name}_scaled)
+    {name}_seen = MatMul({name}_weights, {name}_value)
+    {name}_by_frame = Transpose<perm=[0, 2, 1, 3]>({name}_seen)
+    {name}_looked = Reshape({name}_by_frame, frames_shape)
+"""
+_GATE = """
+    {name}_open, {name}_gate = Split<axis=1, num_outputs=2>({name}_both)
+    {name}_share = Sigmoid({name}_gate)
+    {name}_gated = Mul({name}_open, {name}_share)
+    {name}_by_unit = Transpose({name}_gated)
+    {name}_clip = Unsqueeze({name}_by_unit, zero)
+    {name}_conv = Conv<group={width}, pads=[{around}, {around}]>(
+        {name}_clip, {name}_depth_weight, {name}_depth_bias
+    )
+    {name}_units = Squeeze({name}_conv, zero)
+    {name}_near = Transpose({name}_units)
+"""
+_END = "    encoded = Unsqueeze(block_{last}, one)\n"
+
+
+class _Nodes:
+    """Nodes and constants as they are added; a value is known by its name."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.constants: dict[str, np.ndarray] = {}
+
+    def add(self, form: str, **names: object) -> None:
+        self.lines.append(form.format(**names))
+
+    def norm(self, name: str, layer: nn.LayerNorm, value: str) -> str:
+        self.constants |= {f"{name}_gain": array(layer.weight), f"{name}_shift": array(layer.bias)}
+        self.add(_NORM, out=name, value=value, name=name)
+        return name
+
+    def dense(self, name: str, layer: nn.Linear, value: str) -> str:
+        weight = np.ascontiguousarray(array(layer.weight).T)
+        self.constants |= {f"{name}_weight": weight, f"{name}_bias": array(layer.bias)}
+        self.add(_DENSE, out=name, value=value, name=name)
+        return name
+
+    def silu(self, name: str, value: str) -> str:
+        self.add(_SILU, out=name, value=value)
+        return name
+
+    def sum(self, name: str, one: str, other: str) -> str:
+        self.add(_ADD, out=name, one=one, other=other)
+        return name
+
+    def feed(self, name: str, layer: nn.Sequential, value: str) -> str:
+        """Add half a feed-forward layer to a value."""
+        norm, wider, _, _, narrower = layer
+        normed = self.norm(f"{name}_norm", norm, value)
+        active = self.silu(f"{name}_active", self.dense(f"{name}_wider", wider, normed))
+        self.add(_HALF, out=f"{name}_half", value=self.dense(f"{name}_narrower", narrower, active))
+        return self.sum(f"{name}_sum", value, f"{name}_half")
+
+    def attend(self, name: str, layer: nn.Module, value: str) -> str:
+        self.dense(f"{name}_asked", layer.asked, self.norm(f"{name}_norm", layer.norm, value))
+        self.add(_ATTEND, name=name)
+        return self.sum(
+            f"{name}_sum", value, self.dense(f"{name}_out", layer.out, f"{name}_looked")
+        )
+
+    def convolve(self, name: str, layer: nn.Module, value: str) -> str:
+        self.dense(f"{name}_both", layer.gate, self.norm(f"{name}_norm", layer.norm, value))
+        depth = layer.depth
+        self.constants[f"{name}_depth_weight"] = array(depth.weight)
+        self.constants[f"{name}_depth_bias"] = array(depth.bias)
+        self.add(_GATE, name=name, width=depth.groups, around=depth.padding[0])
+        between = self.norm(f"{name}_between", layer.between, f"{name}_near")
+        mixed = self.dense(f"{name}_mix", layer.mix, self.silu(f"{name}_active", between))
+        return self.sum(f"{name}_sum", value, mixed)
+
+    def block(self, number: int, block: Block) -> None:
+        name = f"block_{number}"
+        value = self.feed(f"{name}_before", block.before, name)
+        value = self.attend(f"{name}_attention", block.attention, value)
+        value = self.convolve(f"{name}_convolution", block.convolution, value)
+        value = self.feed(f"{name}_behind", block.behind, value)
+        self.norm(f"block_{number + 1}", block.norm, value)
+
+
+def encoder(student: ConformerStudent, features: Features) -> Part:
+    """Return halving convolutions, places and blocks; silence counts like any frame."""
+    nodes = _Nodes()
+    nodes.add(_BEGIN)
+    for number, halve in enumerate(student.halve):
+        weight, bias = f"halve_{number}_weight", f"halve_{number}_bias"
+        nodes.constants |= {weight: array(halve.weight), bias: array(halve.bias)}
+        nodes.add(_HALVE, number=number, after=number + 1)
+    nodes.add(_PLACES, last=len(student.halve))
+    for number, block in enumerate(student.blocks):
+        nodes.block(number, block)
+    nodes.add(_END, last=len(student.blocks))
+    heads, width = student.blocks[0].attention.heads, student.width
+    nodes.constants |= {
+        "first_frame": np.int64(0),
+        "one_frame": np.int64(1),
+        "rates": array(rates(width))[None],
+        "parts_shape": ints(-1, 3, heads, width // heads),
+        "frames_shape": ints(-1, width),
+        "attention_scale": np.float32([(width // heads) ** -0.5]),
+        "half": np.float32([0.5]),
+    }
+    return "".join(nodes.lines), nodes.constants

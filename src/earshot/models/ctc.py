@@ -1,0 +1,101 @@
+"""The head of a recogniser, a symbol at every frame, and the one that a checkpoint brings."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from earshot.text.alphabet import BLANK, SPACE
+
+VOCABULARY = "vocab.json"
+_HEAD = ("lm_head.weight", "lm_head.bias")  # as transformers names it
+
+
+class VocabularyError(ValueError):
+    """A checkpoint's own head that cannot write the track's transcripts; the message says why."""
+
+
+class CTCHead(nn.Linear):
+    """One output per symbol of an alphabet: logits `(B, T, V)` of frames `(B, T, D)`."""
+
+
+@torch.no_grad()
+def adopt(head: nn.Module, labels: Sequence[str], folder: Path, blank: int | None) -> bool:
+    """Give `head` the weights of a checkpoint's CTC head, output by output; return whether there
+    are such weights, and a head for them.
+
+    `labels` is the track's alphabet, `blank` the checkpoint's blank, its config's `pad_token_id`.
+    Outputs for which the alphabet has no symbol, as `<unk>`, are left out. VocabularyError where
+    the checkpoint's letters are not those of the alphabet.
+    """
+    if not isinstance(head, CTCHead):
+        return False
+    weights = _tensors(folder)
+    if len(weights) < len(_HEAD):
+        return False
+    weight, bias = (weights[name].float() for name in _HEAD)
+    rows = _rows(_vocabulary(folder), labels, blank)
+    if max(rows) >= len(weight) or weight.shape[1] != head.in_features:
+        raise VocabularyError(f"{VOCABULARY} is not that of its CTC head, {tuple(weight.shape)}")
+    head.weight.copy_(weight[rows])
+    head.bias.copy_(bias[rows])
+    return True
+
+
+def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of a checkpoint's CTC head, by name, as far as there are any."""
+    index = folder / "model.safetensors.index.json"
+    files = {"model.safetensors"}
+    if not (folder / "model.safetensors").is_file():
+        places = json.loads(index.read_text())["weight_map"]
+        files = {places[name] for name in _HEAD if name in places}
+    found = {}
+    for file in files:
+        with safe_open(folder / file, "pt") as weights:
+            there = set(weights.keys())
+            found |= {name: weights.get_tensor(name) for name in _HEAD if name in there}
+    return found
+
+
+def _vocabulary(folder: Path) -> dict[str, int]:
+    """Return the outputs of a checkpoint's CTC head by what they write."""
+    path = folder / VOCABULARY
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise VocabularyError(
+            f"it has a CTC head, but no {VOCABULARY} that says what its outputs write"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise VocabularyError(f"{VOCABULARY} is not readable ({type(error).__name__})") from None
+    whole = isinstance(content, dict) and all(type(one) is int for one in content.values())
+    if not whole:
+        raise VocabularyError(f"{VOCABULARY} is no table of symbols and their outputs")
+    return content
+
+
+def _rows(vocabulary: dict[str, int], labels: Sequence[str], blank: int | None) -> list[int]:
+    """Return the output of each label."""
+    space = SPACE if SPACE in vocabulary else " "
+    if blank is None or space not in vocabulary:
+        missing = "pad_token_id in config.json" if blank is None else f"{SPACE} in {VOCABULARY}"
+        raise VocabularyError(f"it has a CTC head, but no {missing}")
+    single = [one for one in vocabulary if len(one) == 1 and one != space]
+    written = {one.lower(): vocabulary[one] for one in single if vocabulary[one] != blank}
+    if len(written) < len(single):
+        raise VocabularyError(
+            f"{VOCABULARY} tells capital letters from others, which is not served"
+        )
+    characters = set(labels) - {BLANK, SPACE}
+    if characters != written.keys():
+        odd = " ".join(sorted(characters ^ written.keys()))
+        letters = "".join(sorted(written))
+        raise VocabularyError(
+            f"its letters are not those of the transcripts, which differ in {odd}; write "
+            f"fewshot.alphabet: {json.dumps(letters, ensure_ascii=False)}"
+        )
+    known = written | {BLANK: blank, SPACE: vocabulary[space]}
+    return [known[label] for label in labels]

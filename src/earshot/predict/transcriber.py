@@ -1,0 +1,155 @@
+"""A student that writes what is said, of recordings of any length."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from earshot.features import audio
+from earshot.predict.model import Audio, Model, PredictError
+from earshot.text import alphabet
+
+_SPAN = 20  # seconds of a long recording that are written down at once
+_CONTEXT = 2  # seconds that are heard before and behind them
+
+
+Progress = Callable[[float], None]  # seconds of a recording that are done
+
+
+class SpokenWord(NamedTuple):
+    """A word with its first and last second, and the geometric mean of its frames' probability."""
+
+    text: str
+    begin: float
+    end: float
+    probability: float
+
+
+class _Part(NamedTuple):
+    """What is written of a window: each frame's best symbol `(T,)`, its log-posterior `(T,)`, and
+    the second at which it begins `(T,)`.
+    """
+
+    path: np.ndarray
+    logs: np.ndarray
+    seconds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """The words of a recording and its text; `confidence` is the geometric mean over frames of the
+    best symbol's probability. The time taken, and the length of the audio.
+    """
+
+    text: str
+    words: tuple[SpokenWord, ...]
+    confidence: float
+    milliseconds: float
+    seconds: float
+
+
+class _Window(NamedTuple):
+    """Samples `(n,)`, the first of them at `start` in the audio; its own are `first` to `last`."""
+
+    samples: np.ndarray
+    start: int
+    first: int
+    last: int
+
+
+class Transcriber(Model):
+    """A student that writes what is said, float or int8, on `threads` threads.
+
+    >>> transcriber = Transcriber("models/transcripts/onnx/transcripts-kd_pool/student.int8.onnx")
+    >>> result = transcriber.transcribe(audio.decode("talk.wav", transcriber.sample_rate))
+    >>> result.text
+    'anna bought a bicycle at the market'
+
+    Raises PredictError when the file is missing or is no such student.
+    """
+
+    task, called = "transcript", "transcription"
+
+    def _read(self) -> None:
+        self.alphabet = tuple(map(str, json.loads(self.metadata["labels"])))
+        self.frame_seconds = float(self.metadata["frame_seconds"])
+        if self.alphabet[:2] != (alphabet.BLANK, alphabet.SPACE) or not self.frame_seconds > 0:
+            raise ValueError(f"alphabet {self.alphabet[:2]}, frames of {self.frame_seconds} s")
+
+    def transcribe(
+        self, samples: Audio, progress: Progress = lambda seconds: None
+    ) -> Transcription:
+        """Write down mono samples `(N,)` at `sample_rate`, in [−1, 1], of any length.
+
+        A long recording is heard in windows that end where it is quiet, each with the sound before
+        and behind it; of their frames those between the ends are joined. As blocks, such as
+        `audio.stream` yields, it is never all in memory. `progress` is told how many seconds are
+        written down. Raises PredictError for audio that is empty, too short or silent.
+        """
+        parts, spent, seconds = [], 0.0, 0.0
+        for window in self._windows(samples):
+            begun = time.perf_counter()
+            parts.append(self._part(window))
+            spent += (time.perf_counter() - begun) * 1000
+            seconds = window.last / self.sample_rate
+            progress(seconds)
+        if all(part is None for part in parts):
+            raise PredictError("the audio is silent")
+        whole = [np.concatenate(each) for each in zip(*filter(None, parts), strict=True)]
+        words = tuple(self._words(_Part(*whole)))
+        text = " ".join(word.text for word in words)
+        return Transcription(text, words, float(np.exp(whole[1].mean())), spent, seconds)
+
+    def _part(self, window: _Window) -> _Part | None:
+        """Return what is written between the ends of a window; None where that is silent."""
+        reason = audio.check(window.samples, self.sample_rate, *self._limits)
+        if reason == "silent":
+            return None
+        if reason is not None:
+            raise PredictError(f"the audio is {reason}")
+        frames = self.logits(window.samples)  # (T, V)
+        seconds = window.start / self.sample_rate + self.frame_seconds * np.arange(len(frames))
+        first, last = window.first / self.sample_rate, window.last / self.sample_rate
+        own = (seconds >= first) & (seconds < last)
+        return _Part(frames.argmax(1)[own], frames.max(1)[own], seconds[own])
+
+    def _words(self, part: _Part) -> Iterator[SpokenWord]:
+        """Yield the words of frames."""
+        for word, first, last in alphabet.words(part.path.tolist(), self.alphabet):
+            written = part.logs[first:last][part.path[first:last] != 0]
+            begin, end = part.seconds[first], part.seconds[last - 1] + self.frame_seconds
+            yield SpokenWord(word, float(begin), float(end), float(np.exp(written.mean())))
+
+    def _windows(self, samples: Audio) -> Iterator[_Window]:
+        """Yield windows of at most `_SPAN` seconds, with `_CONTEXT` seconds on both sides."""
+        span, context = _SPAN * self.sample_rate, _CONTEXT * self.sample_rate
+        waiting, start, first = np.empty(0, np.float32), 0, 0  # start: of what is waiting
+        for block in [samples] if isinstance(samples, np.ndarray) else samples:
+            waiting = np.concatenate([waiting, block])
+            while start + len(waiting) > first + span + context:
+                low, high = first + span // 2 - start, first + span - start
+                last = start + low + audio.quietest(waiting[low:high], self.sample_rate)
+                yield _Window(waiting[: last + context - start], start, first, last)
+                begin = max(last - context, start)
+                waiting, start, first = waiting[begin - start :], begin, last
+        yield _Window(waiting, start, first, start + len(waiting))
+
+    def inputs(self, items: Sequence[Any]) -> tuple[np.ndarray, ...]:
+        """Return nothing: the audio is all there is."""
+        return ()
+
+    def logits(self, samples: np.ndarray) -> np.ndarray:
+        """Return float32 log-posteriors `(T, V)` for the samples of one clip `(N,)`."""
+        frames = self._run(["log_posteriors"], {"waveform": samples})[0]
+        if frames.ndim != 2 or frames.shape[1] != len(self.alphabet):
+            shape = f"log-posteriors {frames.shape} for {len(self.alphabet)} symbols"
+            raise PredictError(f"{self._path}: its metadata are damaged ({shape})")
+        return frames
+
+    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> list[np.ndarray]:
+        """Return the most probable symbol of each frame `(T,)`, int16, for each item."""
+        path = self.logits(samples).argmax(1).astype(np.int16)
+        return [path for _ in items]

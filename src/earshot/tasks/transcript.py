@@ -1,0 +1,140 @@
+"""Transcription: what is said in a clip, written frame by frame with CTC."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from earshot.models.ctc import CTCHead
+from earshot.params import Text
+from earshot.tables.items import Item, ItemError
+from earshot.tables.sequences import Row
+from earshot.tasks.task import Score
+from earshot.text import alphabet, edits
+from earshot.training import losses
+
+if TYPE_CHECKING:
+    from earshot.models.heads import Encoded
+    from earshot.training.batches import Batch
+    from earshot.training.output import Output
+
+
+class FramesError(ValueError):
+    """A transcript that is longer than a model has frames for it; the message names the clip."""
+
+
+class Transcript:
+    """A symbol of the alphabet, or a blank, at every frame; `labels` is the alphabet.
+
+    N items about a clip each, T frames, V symbols, L symbols of the longest transcript.
+    """
+
+    def __init__(self, text: Text | None, labels: Sequence[str] = ()):
+        self.labels = tuple(labels)
+
+    @classmethod
+    def of(cls, text: Text | None, items: Sequence[Item]) -> Self:
+        """Return the task of items whose options are the alphabet; ItemError if there are none."""
+        if not items:
+            raise ItemError("no items to learn from: no clip of the roles asked for is there")
+        return cls(text, items[0].options)
+
+    def head(self, width: int) -> CTCHead:
+        """Return a linear layer with an output per symbol, for every frame."""
+        return CTCHead(width, len(self.labels))
+
+    def inputs(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
+        """Return nothing: the audio is all there is."""
+        return {}
+
+    def targets(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
+        """Return the symbols of the transcripts, `symbols` `(N, L)` filled up with blanks, and
+        their numbers, `symbol_counts` `(N,)`: 0 where the transcript is not known.
+        """
+        rows = [
+            alphabet.encode(item.transcript, self.labels) if item.transcript is not None else []
+            for item in items
+        ]
+        symbols = torch.zeros(len(rows), max(1, *map(len, rows)), dtype=torch.long)
+        for row, ids in enumerate(rows):
+            symbols[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+        return {"symbols": symbols, "symbol_counts": torch.tensor([len(ids) for ids in rows])}
+
+    def logits(
+        self, head: nn.Module, encoded: "Encoded", batch: "Batch"
+    ) -> dict[str, torch.Tensor]:
+        """Return the logits of the symbols, `frames` `(N, T, V)`, and how many frames of each are
+        real, `frame_counts` `(N,)`.
+        """
+        frames = head(encoded.layers[-1])[encoded.passage]
+        return {"frames": frames, "frame_counts": encoded.real.sum(1)[encoded.passage]}
+
+    def loss(self, output: "Output", batch: "Batch") -> torch.Tensor:
+        """Return the CTC loss of `losses.ctc` over the items whose transcript is known.
+
+        FramesError names an item that has more symbols than frames: its loss would be infinite.
+        """
+        frames, counts = output.logits["frames"], output.logits["frame_counts"]
+        symbols, numbers = batch.targets["symbols"], batch.targets["symbol_counts"]
+        needed = losses.frames_needed(symbols, numbers)
+        for row in (needed > counts).nonzero()[:1].flatten().tolist():
+            raise FramesError(
+                f"{batch.items[row].id}: its transcript needs {needed[row]} frames, the model has "
+                f"{counts[row]}; join fewer (student.stack, student.stride) or leave the clip out"
+            )
+        return losses.ctc(frames, counts, symbols, numbers)
+
+    def decode(self, output: "Output", batch: "Batch") -> dict[str, np.ndarray]:
+        """Return the most probable symbol of each frame `(T,)`, int16, by item id."""
+        best = output.logits["frames"].argmax(-1).to(torch.int16).cpu().numpy()  # (N, T)
+        counts = output.logits["frame_counts"].tolist()
+        rows = zip(batch.items, best, counts, strict=True)
+        return {item.id: path[:count] for item, path, count in rows}
+
+    def signals(self, output: "Output", batch: "Batch") -> dict[str, list[Row]]:
+        """Return log-posteriors `(T, V)`, and what a model thinks of its own
+        transcript, `confidence` `(1, 1)`: the mean over frames of its best symbol's log-posterior.
+        """
+        posteriors = output.logits["frames"].log_softmax(-1).cpu().numpy()  # (N, T, V)
+        counts = output.logits["frame_counts"].tolist()
+        rows: dict[str, list[Row]] = {"posteriors": [], "confidence": []}
+        asked = zip(batch.items, batch.views, posteriors, counts, strict=True)
+        for item, view, padded, count in asked:
+            frames = padded[:count]
+            rows["posteriors"].append((item.id, view, frames))
+            rows["confidence"].append((item.id, view, frames.max(-1).mean().reshape(1, 1)))
+        return rows
+
+    def text(self, answer: np.ndarray) -> str:
+        """Return the text that a path `(T,)` writes."""
+        return alphabet.decode(answer.tolist(), self.labels)
+
+    def count(self, answer: np.ndarray, item: Item) -> np.ndarray:
+        """Return of an item 1, its words n and errors e, n², ne, e², its characters and their
+        errors, `(8,)`.
+        """
+        written = self.text(answer)
+        said = item.transcript.split()
+        words, errors = len(said), edits.distance(said, written.split())
+        characters = len(item.transcript), edits.distance(item.transcript, written)
+        squares = words * words, words * errors, errors * errors
+        return np.array([1, words, errors, *squares, *characters], float)
+
+    def score(self, counts: np.ndarray) -> Score:
+        """Return the word accuracy 1 − Σe/Σn, its error, and the character error rate.
+
+        The error is that of a ratio of sums r = Σe/Σn over N items:
+        √(N/(N−1) · Σ(e − rn)²) / Σn. Where less is right than nothing would be, more words having
+        been inserted than were said, word accuracy is below zero.
+        """
+        number, words, errors, words_2, both, errors_2, characters, wrong = counts
+        rate = errors / words
+        spread = max(errors_2 - 2 * rate * both + rate * rate * words_2, 0.0)
+        error = np.sqrt(spread * number / max(number - 1, 1)) / words
+        return Score(float(1 - rate), float(error), float(wrong / characters))
+
+    def score_all(self, answers: Mapping[str, np.ndarray], items: Sequence[Item]) -> Score:
+        """Return the score of answers, by item id, to these items."""
+        return self.score(sum(self.count(answers[item.id], item) for item in items))

@@ -1,0 +1,116 @@
+"""Alphabets: how a transcript is brought into the symbols that a recogniser writes, and read back
+from its frames.
+
+An alphabet is a tuple of symbols in the order of a recogniser's outputs: BLANK, SPACE, then single
+characters in lower case. No torch here: devices use it.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import groupby, pairwise
+from typing import NamedTuple
+
+from earshot.text.encoding import canonical
+
+BLANK = ""  # the first symbol: a frame that writes nothing, CTC's blank
+SPACE = "|"  # the second: between words
+_APOSTROPHE = "'"
+_SAID = "%&@#*"  # Unicode calls them punctuation, but they are read aloud
+
+
+class Word(NamedTuple):
+    """A word of a path: its first frame, and the frame behind its last."""
+
+    text: str
+    begin: int
+    end: int
+
+
+def alphabet(characters: Iterable[str]) -> tuple[str, ...]:
+    """Return the alphabet of these characters, in Unicode's order."""
+    return (BLANK, SPACE, *sorted(set(characters)))
+
+
+def letters(texts: Iterable[str]) -> set[str]:
+    """Return the letters, their marks and the apostrophe, as far as normalised texts use them."""
+    used = set("".join(texts))
+    return {one for one in used if unicodedata.category(one)[0] in "LM" or one == _APOSTROPHE}
+
+
+def normalised(text: str, symbols: Sequence[str] | None = None) -> str:
+    """Return a text as its transcript is written and scored; the steps, in this order:
+
+    1. one form for the same characters (`text.canonical`: NFC, one apostrophe, full width folded,
+       nothing invisible);
+    2. lower case;
+    3. punctuation separates words, hyphens too, as do spaces of any kind; apostrophes stay inside
+       words and go at their ends;
+    4. digits, and signs that are read aloud (€, %, &, +), stay: nobody knows how they were read, so
+       an alphabet without them cannot write them;
+    5. what the alphabet `symbols` has stays in any case; one without an apostrophe drops it.
+
+    >>> normalised("“It’s the twenty-first,” he said.")
+    "it's the twenty first he said"
+    """
+    known = set(symbols or ()) - {BLANK, SPACE}
+    lower = canonical(canonical(text).lower().replace("i\u0307", "i"))  # the Turkish İ
+    kept = [one if one in known or _is_written(one) else " " for one in lower]
+    words = [word.strip(_APOSTROPHE) for word in "".join(kept).split()]
+    if symbols is not None and _APOSTROPHE not in known:
+        words = [word.replace(_APOSTROPHE, "") for word in words]
+    return " ".join(word for word in words if word)
+
+
+def _is_written(character: str) -> bool:
+    kind = unicodedata.category(character)[0]
+    return kind in "LMNS" or character in _SAID or character == _APOSTROPHE
+
+
+def foreign(text: str, symbols: Sequence[str]) -> list[str]:
+    """Return the characters of a normalised text that an alphabet cannot write, in Unicode's
+    order.
+    """
+    return sorted(set(text) - set(symbols) - {" "})
+
+
+def encode(text: str, symbols: Sequence[str]) -> list[int]:
+    """Return the places of a normalised text's symbols; ValueError names what cannot be written."""
+    unknown = foreign(text, symbols)
+    if unknown:
+        raise ValueError(f"{text!r}: the alphabet has no {' '.join(unknown)}")
+    place = {symbol: number for number, symbol in enumerate(symbols)}
+    return [place[one] for one in SPACE.join(text.split())]
+
+
+def frames_needed(ids: Sequence[int]) -> int:
+    """Return how many frames CTC needs to write symbols: one each, and a blank between equals."""
+    return len(ids) + sum(one == other for one, other in pairwise(ids))
+
+
+def words(path: Iterable[int], symbols: Sequence[str]) -> list[Word]:
+    """Return the words of the best symbols frame by frame: repeats merged, blanks dropped.
+
+    >>> words([0, 2, 2, 0, 2, 3, 1, 0, 3], ("", "|", "a", "b"))
+    [Word(text='aab', begin=1, end=6), Word(text='b', begin=8, end=9)]
+    """
+    found: list[Word] = []
+    open_word = False
+    place = 0
+    for symbol, run in groupby(path):
+        begin, place = place, place + len(list(run))
+        if symbols[symbol] == BLANK:
+            continue
+        if symbols[symbol] == SPACE:
+            open_word = False
+        elif open_word:
+            text, first, _ = found[-1]
+            found[-1] = Word(text + symbols[symbol], first, place)
+        else:
+            found.append(Word(symbols[symbol], begin, place))
+            open_word = True
+    return found
+
+
+def decode(path: Iterable[int], symbols: Sequence[str]) -> str:
+    """Return the text of the best symbols frame by frame."""
+    return " ".join(word.text for word in words(path, symbols))

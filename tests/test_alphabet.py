@@ -1,0 +1,75 @@
+"""Texts as transcripts: the normaliser step by step, symbols and back, edits by hand."""
+
+import numpy as np
+import pytest
+
+from earshot.text import alphabet, edits
+from earshot.text.alphabet import Word
+
+LETTERS = alphabet.alphabet("abcdefghijklmnopqrstuvwxyz'")
+SMALL = ("", "|", "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The CAFE\u0301 is o\u00adpen.", "the café is open"),  # one form, case, nothing invisible
+        (
+            "\u2018It\u2019s\u2019 the dogs\u2019 twenty-first\u2014now!",
+            "it's the dogs twenty first now",
+        ),
+        ("Ｉ\u3000said:  \u201cno\u201d", "i said no"),
+        ("In 1984 it cost 5% or \u20ac 3 & more", "in 1984 it cost 5% or € 3 & more"),
+        ("¿Qué?¡Sí!", "qué sí"),
+        ("...", ""),
+    ],
+)
+def test_a_text_is_normalised_as_documented(text, expected):
+    assert alphabet.normalised(text) == expected
+    assert alphabet.normalised(expected) == expected  # and stays so
+
+
+def test_an_alphabet_keeps_what_it_has_and_drops_apostrophes_that_it_has_not():
+    assert alphabet.normalised("Don't re-enter", SMALL) == "dont re enter"
+    assert alphabet.normalised("Don't re-enter", (*LETTERS, "-")) == "don't re-enter"
+    assert alphabet.foreign("café 5%", LETTERS) == ["%", "5", "é"]
+    assert alphabet.letters(["don't", "5 cafés €"]) == set("acdfnost'é")
+
+
+def test_symbols_are_written_and_read_back():
+    text = "aab ab"
+    ids = alphabet.encode(text, SMALL)
+    assert ids == [2, 2, 3, 1, 2, 3]
+    assert alphabet.frames_needed(ids) == 7  # a blank between the first two
+    path = [2, 0, 2, 3, 1, 2, 3]
+    assert alphabet.decode(path, SMALL) == text
+    with pytest.raises(ValueError, match="'acb': the alphabet has no c"):
+        alphabet.encode("acb", SMALL)
+
+
+def test_words_have_the_frames_of_their_symbols():
+    # blank a a blank a | | blank b blank: "aa" from frame 1 to 4, "b" in frame 8
+    path = [0, 2, 2, 0, 2, 1, 1, 0, 3, 0]
+    assert alphabet.words(path, SMALL) == [Word("aa", 1, 5), Word("b", 8, 9)]
+    assert alphabet.words([1, 0, 1], SMALL) == alphabet.words([], SMALL) == []
+
+
+def test_edits_by_hand():
+    said = "the old boat is here".split()
+    assert edits.count(said, said) == (0, 0, 0)
+    assert edits.count(said, "the boat is still there".split()) == (1, 1, 1)
+    assert edits.count(said, []) == (0, 5, 0)
+    assert edits.count(["a"], "b a c".split()) == (0, 0, 2)
+    assert edits.distance("kitten", "sitting") == 3
+    assert edits.distance("", "abc") == edits.distance("abc", "") == 3
+
+
+def test_distance_and_alignment_agree():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        one, other = (list(map(str, rng.integers(0, 3, rng.integers(0, 9)))) for _ in range(2))
+        pairs = edits.align(one, other)
+        assert [left for left, _ in pairs if left is not None] == one
+        assert [right for _, right in pairs if right is not None] == other
+        assert sum(edits.count(one, other)) == edits.distance(one, other)
+        assert edits.distance(one, other) == edits.distance(other, one)
