@@ -55,21 +55,20 @@ def test_words_have_the_frames_of_their_symbols():
 
 
 def test_edits_by_hand():
-    said = "the old boat is here".split()
-    assert edits.count(said, said) == (0, 0, 0)
-    assert edits.count(said, "the boat is still there".split()) == (1, 1, 1)
-    assert edits.count(said, []) == (0, 5, 0)
-    assert edits.count(["a"], "b a c".split()) == (0, 0, 2)
-    assert edits.distance("kitten", "sitting") == 3
-    assert edits.distance("", "abc") == edits.distance("abc", "") == 3
+    said = "the old boat is here"
+    assert edits.of_words(said, said) == (0, 0, 0)
+    assert edits.of_words(said, "the boat is here still") == (0, 1, 1)
+    assert edits.of_words(said, "the odd boat") == (1, 2, 0)
+    assert edits.of_words(said, "") == (0, 5, 0)
+    assert edits.of_words("a", "b a c") == (0, 0, 2)
+    assert edits.of_characters("kitten", "sitting") == (2, 0, 1)
 
 
-def test_distance_and_alignment_agree():
+def test_an_alignment_has_all_words_and_their_edits():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        one, other = (list(map(str, rng.integers(0, 3, rng.integers(0, 9)))) for _ in range(2))
+        one, other = (" ".join(map(str, rng.integers(0, 3, rng.integers(1, 9)))) for _ in range(2))
         pairs = edits.align(one, other)
-        assert [left for left, _ in pairs if left is not None] == one
-        assert [right for _, right in pairs if right is not None] == other
-        assert sum(edits.count(one, other)) == edits.distance(one, other)
-        assert edits.distance(one, other) == edits.distance(other, one)
+        assert [left for left, _ in pairs if left is not None] == one.split()
+        assert [right for _, right in pairs if right is not None] == other.split()
+        assert sum(left != right for left, right in pairs) == sum(edits.of_words(one, other))

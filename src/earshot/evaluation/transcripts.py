@@ -52,9 +52,8 @@ SHARES = {"substitutions": SUBSTITUTIONS, "deletions": DELETIONS, "insertions": 
 @cache
 def _count(said: str, written: str) -> tuple[int, ...]:
     """Return words, their substitutions, deletions and insertions, characters and their errors."""
-    words = said.split()
-    of_words = edits.count(words, written.split())
-    return len(words), *of_words, len(said), edits.distance(said, written)
+    of_words, of_characters = edits.of_words(said, written), edits.of_characters(said, written)
+    return len(said.split()), *of_words, len(said), sum(of_characters)
 
 
 def text(answer: np.ndarray, item: Item) -> str:

@@ -38,7 +38,7 @@ def table(items: Sequence[Item], manifest: pd.DataFrame, answers: Answers) -> pd
     rows = []
     for item in items:
         text = transcripts.text(answers[item.id], item)
-        errors = sum(edits.count(item.transcript.split(), text.split()))
+        errors = sum(edits.of_words(item.transcript, text))
         rows.append((files[item.utterances[0]], text, item.transcript, errors))
     return pd.DataFrame(rows, columns=["filename", "written", "said", "errors"])
 

@@ -116,9 +116,9 @@ class Transcript:
         errors, `(8,)`.
         """
         written = self.text(answer)
-        said = item.transcript.split()
-        words, errors = len(said), edits.distance(said, written.split())
-        characters = len(item.transcript), edits.distance(item.transcript, written)
+        words = len(item.transcript.split())
+        errors = sum(edits.of_words(item.transcript, written))
+        characters = len(item.transcript), sum(edits.of_characters(item.transcript, written))
         squares = words * words, words * errors, errors * errors
         return np.array([1, words, errors, *squares, *characters], float)
 

@@ -76,18 +76,18 @@ def _right(row: Any, item: Item) -> float:
     """Return how right an answer is, a row of the table: its probability, or share of words."""
     if item.transcript is None:
         return row.probabilities[item.answer]
-    words = item.transcript.split()
-    return 1 - edits.distance(words, row.text.split()) / len(words)
+    wrong = sum(edits.of_words(item.transcript, row.text))
+    return 1 - wrong / len(item.transcript.split())
 
 
 def written(table: pd.DataFrame, item: Item, models: Sequence[str]) -> list[Written]:
     """Return what the first seed of each model wrote of an item, with its errors marked."""
     first = table[table["seed"] == 0].set_index("model")["text"]
-    words, found = item.transcript.split(), []
+    words, found = len(item.transcript.split()), []
     for model in [model for model in models if model in first.index]:
-        pairs = edits.align(words, first[model].split())
+        pairs = edits.align(item.transcript, first[model])
         marks = [mark for pair in pairs for mark in _marks(*pair)]
-        found.append(Written(model, sum(a != b for a, b in pairs), len(words), marks))
+        found.append(Written(model, sum(a != b for a, b in pairs), words, marks))
     return found
 
 
