@@ -45,4 +45,4 @@ def teacher(key: str) -> dict[str, float]:
 
 if __name__ == "__main__":
     # two on any machine: how many share a batch moves the last digits of a result
-    run(teacher, "teachers", lambda row: accelerator.ranks(row.processes, on_cpu=2))
+    run(teacher, "teachers", lambda row: row.processes or accelerator.ranks(on_cpu=2))

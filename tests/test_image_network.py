@@ -57,6 +57,10 @@ def test_a_clip_is_what_the_library_makes_of_it_alone_or_in_a_batch(tmp_path, fa
     model = tiny(tmp_path, family)
     network = ImageNetwork(Image(name="image", checkpoint=str(tmp_path)), MELS, CLASSES).eval()
     assert {m.momentum for m in network.modules() if hasattr(m, "momentum")} == {0.1}
+    before = {name: value for name, value in model.state_dict().items() if "running" in name}
+    for name, value in before.items():  # being built, it has seen nothing
+        assert torch.equal(network.backbone.state_dict()[name], value)
+    assert network.norm.running_var == 1
     lengths = torch.tensor([70, 40, 70])
     mel = torch.randn(3, 70, MELS)
     mel[1, 40:] = 9.0  # padding

@@ -33,8 +33,10 @@ class ImageNetwork(nn.Module):
                 # The configs have TensorFlow's momentum: of the past, not of the batch.
                 module.momentum = params.momentum
         self.colours = self.backbone.config.num_channels
+        self.eval()  # or the running means would move by a picture of nothing
         with torch.no_grad():
-            self.width = self._map(torch.zeros(2, 2 * STRIDE, n_mels)).shape[1]
+            self.width = self._map(torch.zeros(1, STRIDE, n_mels)).shape[1]
+        self.train()
         self.strides = [STRIDE]
         self.head = task.head(self.width)
 
@@ -63,8 +65,8 @@ class ImageNetwork(nn.Module):
         return torch.cat(pooled)[order], [padded[order]]
 
     def real(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Return which input frames are no padding `(B, T)`."""
-        return inside(lengths, mel.shape[1])
+        """Return which frames of the last map are no padding `(B, ⌈T/32⌉)`."""
+        return inside(-(-lengths // STRIDE), -(-mel.shape[1] // STRIDE))
 
     def pool(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the mean over the last map alone, `(B, D)`."""
