@@ -83,10 +83,11 @@ def make(
     for name in tracks:
         track = params.tracks[name]
         teachers = [one for one in params.teachers.values() if one.track == name]
-        wide = max((storage.width(teacher) for teacher in teachers), default=0)
+        encoders = [one for one in teachers if not storage.writes(one)]
+        wide = max((storage.width(teacher) for teacher in encoders), default=0)
         fetched, hours = storage.downloads(name, track, teachers), split_hours(name, track, stale)
-        framed = framed_hours(track, teachers, hours) * wide
-        rooms += storage.disk(name, track, fetched, sum(hours.values()), framed)
+        framed, total = framed_hours(track, encoders, hours) * wide, sum(hours.values())
+        rooms += storage.disk(name, track, fetched, total, framed, len(encoders))
         pieces += fetched
     before = amounts(_last_run(params))
     lines = [
