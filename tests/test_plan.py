@@ -150,6 +150,29 @@ def test_recorded_times_become_the_reference(at, monkeypatch, capsys):
     assert table["features"]["classes"]["seconds"] == pytest.approx(60 / 2.87, rel=0.01)
 
 
+def test_a_teacher_that_writes_keeps_no_frames_and_fills_every_clip_up_to_a_window(at):
+    content = at("embedded").model_dump()
+    content["teachers"]["transcripts"] |= {"checkpoint": "whisper", "epochs": 0}
+    Path("whisper").mkdir()
+    described = {"model_type": "whisper", "d_model": 512, "encoder_layers": 6}
+    Path("whisper/config.json").write_text(json.dumps(described))
+    params = parse(content)
+    found, hours = (
+        work.amounts(params),
+        work.split_hours("transcripts", params.tracks["transcripts"]),
+    )
+    heard = hours["fewshot"] + hours["pool"]
+    asked = found["cache@transcripts"]
+    windows = 3 * heard  # of clips of ten seconds, as is reckoned before they are there
+    assert asked == ("transcripts", "written", pytest.approx(windows), asked.what, 6 * 512**2)
+    assert asked.what == f"{heard:,.2f} h answered, in windows of {windows:,.2f} h"
+    drawn = made(params)
+    assert line(drawn, "cache@transcripts").low > 60
+    assert line(drawn, "teacher@transcripts").high < 60
+    rooms = {room.what: room.bytes for room in drawn.disk if room.track == "transcripts"}
+    assert rooms["the teacher's frames"] == 0 and "the teacher's posteriors" not in rooms
+
+
 def test_only_what_runs_counts_and_without_dvc_the_plan_says_so(at):
     params = at("embedded")
 
