@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from earshot import cli
 from earshot.corpora import archives
-from earshot.params import Params, parse
+from earshot.params import ParameterError, Params, parse
 from earshot.workbench import plan, profile
 from earshot.workbench.plan import pipeline, storage, work
 from earshot.workbench.plan.text import render
@@ -156,6 +156,10 @@ def test_a_teacher_that_writes_keeps_no_frames_and_fills_every_clip_up_to_a_wind
     Path("whisper").mkdir()
     described = {"model_type": "whisper", "d_model": 512, "encoder_layers": 6}
     Path("whisper/config.json").write_text(json.dumps(described))
+    with pytest.raises(ParameterError, match=r"recipes.transcripts-kd.terms.frames: teachers"):
+        made(parse(content))
+    for recipe in ("kd", "kd_pool"):
+        content["recipes"][f"transcripts-{recipe}"]["terms"] = {"pseudo": {"weight": 0.5}}
     params = parse(content)
     found, hours = (
         work.amounts(params),

@@ -45,7 +45,6 @@ class Whisper(nn.Module):
     cannot be had or does not fit.
     """
 
-    in_float32 = True  # in less, a clip would be written otherwise alone than beside others
     tuned_layers = 0
 
     def __init__(self, params: TeacherParams, task: Task, scratch: int | None = None):
@@ -165,7 +164,7 @@ def _load(
         network, found = WhisperForConditionalGeneration.from_pretrained(
             folder,
             use_safetensors=True,
-            dtype=torch.float32,
+            dtype=torch.float32,  # in less, a clip beside others would be written otherwise
             output_loading_info=True,
             local_files_only=True,
         )
