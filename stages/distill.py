@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from earshot.distillation.distill import Distilled, distil, refits
+from earshot.distillation.objective import check_known
 from earshot.evaluation.validation import VALIDATION
 from earshot.models import accelerator, checkpoint
 from earshot.models.students import metadata
@@ -82,6 +83,8 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
 
 def train(recipe_key: str) -> dict[str, float] | None:
     track = read(f"recipes.{recipe_key}.track")
+    known = {teacher: signals.kept(at) for teacher, at in caches_of(recipe_key).items()}
+    check_known(recipe_key, read(f"recipes.{recipe_key}").terms, known)
     seeds = range(read(f"tracks.{track}.distill").seeds)
     if "RANK" in os.environ:  # all processes on one seed after another
         results = [distil_seed(recipe_key, seed) for seed in seeds]

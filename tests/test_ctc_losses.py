@@ -116,13 +116,6 @@ def test_padding_of_either_side_changes_nothing():
     assert other.shape[1] < one.shape[1]
 
 
-def test_best_symbols_merge_repeats_and_drop_blanks():
-    frames = torch.cat([said(A, A, BLANK, A, B), said(BLANK, B, B, A, A)])
-    symbols, counts = losses.best_symbols(frames, torch.tensor([5, 3]))
-    assert symbols.tolist() == [[A, A, B, 0, 0], [B, 0, 0, 0, 0]]
-    assert counts.tolist() == [3, 1]
-
-
 def test_frame_mse_by_hand():
     student, teacher = torch.tensor([[[1.0, 2.0], [5.0, 5.0]]]), torch.zeros(1, 2, 2)
     real = torch.tensor([[True, False]])

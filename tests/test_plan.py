@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from earshot import cli
 from earshot.corpora import archives
-from earshot.params import Params, parse
+from earshot.params import ParameterError, Params, parse
 from earshot.workbench import plan, profile
 from earshot.workbench.plan import pipeline, storage, work
 from earshot.workbench.plan.text import render
@@ -148,6 +148,33 @@ def test_recorded_times_become_the_reference(at, monkeypatch, capsys):
     table = json.loads(Path("reference.json").read_text())
     assert table["cache"]["choice"]["seconds"] == 1.0
     assert table["features"]["classes"]["seconds"] == pytest.approx(60 / 2.87, rel=0.01)
+
+
+def test_a_teacher_that_writes_keeps_no_frames_and_fills_every_clip_up_to_a_window(at):
+    content = at("embedded").model_dump()
+    content["teachers"]["transcripts"] |= {"checkpoint": "whisper", "epochs": 0}
+    Path("whisper").mkdir()
+    described = {"model_type": "whisper", "d_model": 512, "encoder_layers": 6}
+    Path("whisper/config.json").write_text(json.dumps(described))
+    with pytest.raises(ParameterError, match=r"recipes.transcripts-kd.terms.frames: teachers"):
+        made(parse(content))
+    for recipe in ("kd", "kd_pool"):
+        content["recipes"][f"transcripts-{recipe}"]["terms"] = {"pseudo": {"weight": 0.5}}
+    params = parse(content)
+    found, hours = (
+        work.amounts(params),
+        work.split_hours("transcripts", params.tracks["transcripts"]),
+    )
+    heard = hours["fewshot"] + hours["pool"]
+    asked = found["cache@transcripts"]
+    windows = 3 * heard  # of clips of ten seconds, as is reckoned before they are there
+    assert asked == ("transcripts", "written", pytest.approx(windows), asked.what, 6 * 512**2)
+    assert asked.what == f"{heard:,.2f} h answered, in windows of {windows:,.2f} h"
+    drawn = made(params)
+    assert line(drawn, "cache@transcripts").low > 60
+    assert line(drawn, "teacher@transcripts").high < 60
+    rooms = {room.what: room.bytes for room in drawn.disk if room.track == "transcripts"}
+    assert rooms["the teacher's frames"] == 0 and "the teacher's posteriors" not in rooms
 
 
 def test_only_what_runs_counts_and_without_dvc_the_plan_says_so(at):

@@ -17,6 +17,7 @@ from earshot.tables import items, signals
 from earshot.tasks.transcript import Transcript
 from earshot.teacher import ask, cache, saved
 from earshot.teacher.tune import tune
+from earshot.text import alphabet
 
 TASK = Transcript(None, SYMBOLS)
 SECONDS = {"fewshot-0": 1.2, "fewshot-1": 0.7, "pool-0": 0.9, "pool-1": 0.5}
@@ -38,7 +39,8 @@ def test_its_own_head_says_what_the_whole_checkpoint_says_of_each_clip_alone(tmp
     groups = [(item.utterances, 0, [item]) for item in asked]
     (rows,) = ask.signals(teacher, TASK, recordings, kept, groups)  # four clips, one batch
     outputs = [0, 4, 5, 6]  # blank, word end, a, b
-    for (id, _, frames), (_, _, sure) in zip(rows["posteriors"], rows["confidence"], strict=True):
+    kept = (rows[name] for name in ("posteriors", "confidence", "symbols"))
+    for (id, _, frames), (_, _, sure), (_, _, written) in zip(*kept, strict=True):
         wave = torch.from_numpy(recordings[id, 0])
         wave = (wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt()
         with torch.inference_mode():
@@ -46,6 +48,7 @@ def test_its_own_head_says_what_the_whole_checkpoint_says_of_each_clip_alone(tmp
         assert frames.shape == alone.shape
         assert np.abs(frames - alone).max() < CLOSE
         assert sure.item() == pytest.approx(alone.max(-1).mean(), abs=CLOSE)
+        assert written[:, 0].tolist() == (alphabet.collapsed(frames.argmax(-1).tolist()) or [0])
 
 
 def test_a_teacher_taken_as_it_is_needs_no_labels(tmp_path):

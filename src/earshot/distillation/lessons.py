@@ -22,11 +22,13 @@ AS_IT_IS = Augment()
 def lesson(
     batch: Batch, signals: Signals | Averaged, names: Iterable[str]
 ) -> dict[str, torch.Tensor]:
-    """Return the named signals for a batch, float32, by item id and view.
+    """Return the named signals for a batch, float32 where nothing else is said, by item id and
+    view.
 
     `logits` are `(N, C)`, of an absent option −1e4; `front` `(B, U, D)` comes with `front_lengths`
     `(B,)`, `attention` as `(N, L, 12, 12)`, `hidden` as `(N, kept layers · D)`. `posteriors` `(N,
-    U, V)` and `states` `(N, U, kept layers · D)` come with `…_lengths` `(N,)`.
+    U, V)` and `states` `(N, U, kept layers · D)` come with `…_lengths` `(N,)`. `symbols` `(N, L)`,
+    whole numbers, are filled up with blanks.
     """
     tensors: dict[str, torch.Tensor] = {}
     for name in names:
@@ -81,11 +83,16 @@ def _maps(rows: Sequence[np.ndarray]) -> torch.Tensor:
     return _stacked(rows).unflatten(2, (routing.SIZE, routing.SIZE))  # (N, L, 12, 12)
 
 
+def _symbols(rows: Sequence[np.ndarray]) -> torch.Tensor:
+    return pad_frames(rows)[..., 0].long()  # (N, L)
+
+
 BY_FRAME = {"posteriors", "states"}  # of as many frames as the item has
 SHAPES = {
     "logits": _options,
     "hidden": lambda rows: _stacked(rows).flatten(1),  # (N, kept · D)
     "attention": _maps,
+    "symbols": _symbols,
 }
 
 

@@ -1,5 +1,7 @@
 """What a recipe minimises: the weighted sum of its terms."""
 
+from collections.abc import Collection, Mapping
+
 import torch
 from torch import nn
 
@@ -17,6 +19,22 @@ def active(terms: Terms) -> dict[str, object]:
 def needed(terms: Terms) -> list[str]:
     """Return the teacher's signals that a recipe's terms read."""
     return sorted({signal for name in active(terms) for signal in TERMS[name].needs})
+
+
+def check_known(key: str, terms: Terms, known: Mapping[str, Collection[str]]) -> None:
+    """Raise ValueError where a recipe, by its key, has a term that none of its teachers can teach;
+    `known` are the signals that each one's cache has.
+    """
+    there = set().union(*known.values())
+    for name in active(terms):
+        missing = [signal for signal in TERMS[name].needs if signal not in there]
+        if missing:
+            able = [one for one, term in TERMS.items() if term.needs and there >= {*term.needs}]
+            raise ValueError(
+                f"recipes.{key}.terms.{name} learns from {', '.join(missing)}, which "
+                f"teachers.{', '.join(known)} did not give; what it gave teaches "
+                f"{' and '.join(able)}"
+            )
 
 
 class Objective(nn.Module):

@@ -5,6 +5,7 @@ Files come by plain HTTPS, which every proxy and mirror understands, not by Xet.
 never fetched.
 """
 
+import json
 import os
 import re
 import time
@@ -27,6 +28,8 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, h
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 FILES = ("config.json", "preprocessor_config.json", *WEIGHTS, "vocab.json")
+FILES += ("generation_config.json", "tokenizer.json")  # of `WRITERS`
+WRITERS = ("whisper",)  # `model_type` of recognisers that only transcribe, token by token
 PICKLED = (".bin", ".pt", ".pth", ".h5", ".msgpack")
 COMMIT = re.compile("[0-9a-f]{40}")
 OFFLINE = "EARSHOT_OFFLINE"
@@ -83,6 +86,15 @@ def cached(checkpoint: str, revision: str, cache: str | None = None) -> Path | N
     except (LocalEntryNotFoundError, HFValidationError):
         return None
     return found if _is_whole(found) else None
+
+
+def family(folder: Path) -> str | None:
+    """Return what a folder's config.json says that it is, None where it does not say."""
+    try:
+        content = json.loads((folder / "config.json").read_bytes())
+        return content["model_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def size(checkpoint: str, revision: str, cache: str | None = None) -> int | None:

@@ -52,11 +52,11 @@ def load_backbone(
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    folder = checkpoint_folder(checkpoint, revision, cache)
     try:
-        folder = hub.folder(checkpoint, revision, cache)
         config = _config(folder)
         unit_variance = _unit_variance(folder)
-        _compare(config, _shapes(folder))
+        _compare(config, shapes(folder))
         backbone, found = AutoModel.from_pretrained(
             folder,
             config=config,
@@ -66,14 +66,22 @@ def load_backbone(
             local_files_only=True,
         )
         _inspect(backbone, found)
-    except hub.HubError as error:
-        raise CheckpointError(f"teacher.checkpoint={checkpoint!r} {error}") from None
     except CheckpointError as error:
         raise CheckpointError(f"teacher.checkpoint={checkpoint!r}: {error}") from None
     except Exception as error:  # a damaged file ends in any of transformers' errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"teacher.checkpoint={checkpoint!r}: {reason}") from None
     return backbone.eval(), unit_variance
+
+
+def checkpoint_folder(checkpoint: str, revision: str | None, cache: str | None = None) -> Path:
+    """Return the folder of a checkpoint, as `hub.folder` does; CheckpointError where it cannot be
+    had.
+    """
+    try:
+        return hub.folder(checkpoint, revision, cache)
+    except hub.HubError as error:
+        raise CheckpointError(f"teacher.checkpoint={checkpoint!r} {error}") from None
 
 
 def _config(folder: Path) -> PreTrainedConfig:
@@ -105,7 +113,7 @@ def _unit_variance(folder: Path) -> bool:
     return bool(extractor.do_normalize)
 
 
-def _shapes(folder: Path) -> dict[str, list[int]]:
+def shapes(folder: Path) -> dict[str, list[int]]:
     """Return the shape of each of a checkpoint's weights, by name; nothing more is read."""
     index = folder / "model.safetensors.index.json"
     names = {"model.safetensors"}

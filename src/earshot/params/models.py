@@ -94,7 +94,8 @@ class Teacher(Section):
     (`HF_HOME`). `data` names the labelled items it may see; with `epochs` 0 it sees none, and is
     taken as it is. `text` makes it read options; null
     gives it one output per class. `auxiliary` adds a head to every layer, for layered distillation;
-    `control` trains the same teacher from random weights.
+    `control` trains the same teacher from random weights. `language` is what a recogniser of many
+    languages is told that it hears, as `en`; null lets it find out.
     """
 
     track: str
@@ -109,6 +110,7 @@ class Teacher(Section):
     auxiliary: bool = False
     control: bool = False
     text: Text | None = None
+    language: str | None = None
 
     # What training its top does not vary; a batch may be shared by processes.
     schedule: ClassVar[str] = "cosine"

@@ -105,7 +105,8 @@ class Hidden(Section):
 
 class Pseudo(Section):
     """The teacher's own transcripts as CTC targets, of clips on which it is sure enough: the
-    geometric mean over frames of its best symbol's probability is at least `confidence`.
+    geometric mean over frames of its best symbol's probability, of a teacher that writes token by
+    token that over its tokens, is at least `confidence`.
     """
 
     weight: Weight

@@ -28,7 +28,8 @@ DTYPES = {
     "attention": "float16",  # (L, 12 · 12) of an item
     "front": "float16",  # (T, D) of an utterance
     "posteriors": "float16",  # (T, V) log-posteriors of an item's frames
-    "confidence": "float32",  # (1, 1) of an item
+    "symbols": "int16",  # (L, 1) of an item's transcript, a blank where it has none
+    "confidence": "float32",  # (1, 1) of an item's transcript
     "states": "float16",  # (T, kept layers · D) of an item
 }
 
@@ -72,6 +73,11 @@ def _keys(
 def made_by(folder: Path) -> str:
     """Return the identity of the teacher whose signals lie in `folder`."""
     return _index(folder)["teacher"]
+
+
+def kept(folder: Path) -> frozenset[str]:
+    """Return the names of the signals that lie in `folder`."""
+    return frozenset(_index(folder)["signals"])
 
 
 def _index(folder: Path) -> dict:

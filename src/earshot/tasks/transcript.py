@@ -25,6 +25,14 @@ class FramesError(ValueError):
     """A transcript that is longer than a model has frames for it; the message names the clip."""
 
 
+def said(ids: Sequence[int], confidence: float) -> dict[str, np.ndarray]:
+    """Return a teacher's transcript as students read it: its `symbols` `(L, 1)`, a blank where it
+    has none, and the teacher's `confidence` in it `(1, 1)`, a mean log-probability.
+    """
+    symbols = np.array([*ids] or [0], np.int16)
+    return {"symbols": symbols[:, None], "confidence": np.full((1, 1), confidence, np.float32)}
+
+
 class Transcript:
     """A symbol of the alphabet, or a blank, at every frame; `labels` is the alphabet.
 
@@ -94,17 +102,19 @@ class Transcript:
         return {item.id: path[:count] for item, path, count in rows}
 
     def signals(self, output: "Output", batch: "Batch") -> dict[str, list[Row]]:
-        """Return log-posteriors `(T, V)`, and what a model thinks of its own
-        transcript, `confidence` `(1, 1)`: the mean over frames of its best symbol's log-posterior.
+        """Return log-posteriors `(T, V)`, and what `said` keeps of a transcript; a model's
+        confidence in its own is the mean over frames of its best symbol's log-posterior.
         """
         posteriors = output.logits["frames"].log_softmax(-1).cpu().numpy()  # (N, T, V)
         counts = output.logits["frame_counts"].tolist()
-        rows: dict[str, list[Row]] = {"posteriors": [], "confidence": []}
+        rows: dict[str, list[Row]] = {"posteriors": [], "symbols": [], "confidence": []}
         asked = zip(batch.items, batch.views, posteriors, counts, strict=True)
         for item, view, padded, count in asked:
             frames = padded[:count]
-            rows["posteriors"].append((item.id, view, frames))
-            rows["confidence"].append((item.id, view, frames.max(-1).mean().reshape(1, 1)))
+            written = alphabet.collapsed(frames.argmax(-1).tolist())
+            kept = {"posteriors": frames, **said(written, frames.max(-1).mean())}
+            for name, values in kept.items():
+                rows[name].append((item.id, view, values))
         return rows
 
     def text(self, answer: np.ndarray) -> str:

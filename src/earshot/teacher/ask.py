@@ -15,12 +15,14 @@ from earshot.features.recordings import Recordings
 from earshot.models import accelerator
 from earshot.models.heads import Encoded, masked_mean
 from earshot.models.wav2vec2 import Lower, Teacher
+from earshot.models.whisper import Whisper
 from earshot.params import AnyTeacher as TeacherParams
 from earshot.params import Cache
 from earshot.runtime.progress import chunks
 from earshot.tables.items import Item
 from earshot.tables.sequences import Row
 from earshot.tasks.task import Task
+from earshot.teacher import transcripts
 from earshot.teacher.frozen import frozen_states
 from earshot.teacher.kinds import AnyTeacher
 from earshot.teacher.saved import load
@@ -86,6 +88,9 @@ def signals(
     groups: Iterable[Group],
 ) -> Iterator[Rows]:
     """Yield batch by batch what `teacher.cache` keeps: rows by signal."""
+    if isinstance(teacher, Whisper):
+        yield from transcripts.signals(teacher, recordings, groups)
+        return
     layered = params.layered and len(teacher.auxiliary) > 0
     whole = layered or max(params.layers) > teacher.tuned_layers
     with accelerator.hosting(teacher):
@@ -175,6 +180,8 @@ def answers(
     teacher: AnyTeacher, task: Task, recordings: Recordings, items: Sequence[Item]
 ) -> dict[str, np.ndarray]:
     """Return the teacher's answer to each item, keyed by item id."""
+    if isinstance(teacher, Whisper):
+        return transcripts.answers(teacher, recordings, items)
     groups = [(audio, 0, group) for audio, group in by_audio(items).items()]
     with accelerator.hosting(teacher):
         batches = (some.batch for some in asked(teacher, task, recordings, groups))

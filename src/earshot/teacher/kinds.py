@@ -1,16 +1,20 @@
-"""The kinds of teachers there are, by the key that only their section of the parameters has.
+"""The kinds of teachers there are, by the key that only their section of the parameters has, and
+checkpoints by what they say that they are.
 
-All answer alike: `lower` makes of samples what is stored, `encode` and `head` of that an answer.
+Encoders and networks answer alike: `lower` makes of samples what is stored, `encode` and `head` of
+that an answer. A recogniser that writes token by token only transcribes.
 """
 
 from torch import nn
 
-from earshot.models.wav2vec2 import Teacher
+from earshot.models import hub
+from earshot.models.wav2vec2 import CheckpointError, Teacher, checkpoint_folder
+from earshot.models.whisper import Whisper
 from earshot.params import AnyTeacher as TeacherParams
 from earshot.tasks.task import Task
 from earshot.teacher.network import MelTeacher
 
-AnyTeacher = Teacher | MelTeacher
+AnyTeacher = Teacher | MelTeacher | Whisper
 KINDS: dict[str, type[nn.Module]] = {"checkpoint": Teacher, "network": MelTeacher}
 
 
@@ -18,6 +22,16 @@ def build(params: TeacherParams, task: Task, scratch: int | None = None) -> AnyT
     """Return the teacher that `params` describe, before it is tuned.
 
     With `scratch`, the seed of random weights, it is the control that was not pretrained.
+    CheckpointError where a checkpoint cannot be had or cannot serve.
     """
     (key,) = KINDS.keys() & type(params).model_fields.keys()
+    if key == "checkpoint":
+        folder = checkpoint_folder(params.checkpoint, params.revision, params.cache)
+        if hub.family(folder) in hub.WRITERS:
+            return Whisper(params, task, scratch)
+        if params.language:
+            raise CheckpointError(
+                f"teacher.language={params.language!r} must be null: "
+                f"{params.checkpoint!r} is told none"
+            )
     return KINDS[key](params, task, scratch)

@@ -82,6 +82,23 @@ def encode(text: str, symbols: Sequence[str]) -> list[int]:
     return [place[one] for one in SPACE.join(text.split())]
 
 
+def collapsed(path: Iterable[int]) -> list[int]:
+    """Return what a path of symbols frame by frame writes: repeats merged, blanks dropped."""
+    return [symbol for symbol, _ in groupby(path) if symbol]
+
+
+def path(ids: Sequence[int]) -> list[int]:
+    """Return the shortest path that writes symbols: they alone, with a blank between equal ones.
+
+    >>> path([2, 2, 3])
+    [2, 0, 2, 3]
+    """
+    found: list[int] = []
+    for symbol in ids:
+        found += [0, symbol] if found and found[-1] == symbol else [symbol]
+    return found
+
+
 def frames_needed(ids: Sequence[int]) -> int:
     """Return how many frames CTC needs to write symbols: one each, and a blank between equals."""
     return len(ids) + sum(one == other for one, other in pairwise(ids))

@@ -187,23 +187,6 @@ def frame_mse(student: torch.Tensor, teacher: torch.Tensor, real: torch.Tensor) 
     return (distance * real).sum() / real.sum()
 
 
-def best_symbols(
-    posteriors: torch.Tensor, lengths: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what frames `(N, T, V)`, the first `lengths` `(N,)` of them real, write by their most
-    probable symbols, repeats merged and blanks dropped: symbols `(N, T)` filled up with blanks, and
-    their numbers `(N,)`.
-    """
-    best = posteriors.argmax(-1)  # (N, T)
-    before = F.pad(best, (1, 0))[:, :-1]
-    places = torch.arange(best.shape[1], device=best.device)
-    begins = (best != 0) & (best != before) & (places < lengths.to(best.device)[:, None])
-    order = (~begins).int().argsort(dim=1, stable=True)  # where symbols begin comes first
-    numbers = begins.sum(1)
-    symbols = best.take_along_dim(order, 1).where(places < numbers[:, None], 0)
-    return symbols, numbers
-
-
 def spoken(posteriors: torch.Tensor, real: torch.Tensor, around: int | None) -> torch.Tensor:
     """Return which frames `(N, T)` are learned from: those where the teacher writes a symbol, and
     `around` neighbours on both sides; all `real` ones `(N, T)` where `around` is None.

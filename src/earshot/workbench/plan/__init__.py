@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from earshot.params import Params, parse
+from earshot.params import ParameterError, Params, parse
 from earshot.runtime import yaml_file
 from earshot.runtime.files import write_json
 from earshot.workbench.plan import pipeline, storage
@@ -71,7 +71,11 @@ class Plan:
 def make(
     params: Params, tracks: Sequence[str], status: Callable[[], dict] = pipeline.stages
 ) -> Plan:
-    """Return the plan of some tracks; `status` returns DVC's stages."""
+    """Return the plan of some tracks; `status` returns DVC's stages.
+
+    ParameterError names a term that its teacher cannot teach, as far as that is here.
+    """
+    _check_terms(params)
     try:
         known, problem = status(), None
     except pipeline.PipelineError as error:
@@ -83,10 +87,11 @@ def make(
     for name in tracks:
         track = params.tracks[name]
         teachers = [one for one in params.teachers.values() if one.track == name]
-        wide = max((storage.width(teacher) for teacher in teachers), default=0)
+        encoders = [one for one in teachers if not storage.writes(one)]
+        wide = max((storage.width(teacher) for teacher in encoders), default=0)
         fetched, hours = storage.downloads(name, track, teachers), split_hours(name, track, stale)
-        framed = framed_hours(track, teachers, hours) * wide
-        rooms += storage.disk(name, track, fetched, sum(hours.values()), framed)
+        framed, total = framed_hours(track, encoders, hours) * wide, sum(hours.values())
+        rooms += storage.disk(name, track, fetched, total, framed, len(encoders))
         pieces += fetched
     before = amounts(_last_run(params))
     lines = [
@@ -97,6 +102,17 @@ def make(
     frozen = [name for name, one in known.items() if one.frozen]
     frozen = [name for name in frozen if name.partition("@")[2] in tracks]
     return Plan(pieces, rooms, shutil.disk_usage(".").free, lines, frozen, problem)
+
+
+def _check_terms(params: Params) -> None:
+    for key, recipe in params.recipes.items():
+        only = [one for one in recipe.teachers if storage.writes(params.teachers[one])]
+        for term in recipe.taught():
+            if only and len(only) == len(recipe.teachers) and term != "pseudo":
+                raise ParameterError(
+                    f"params.yaml: recipes.{key}.terms.{term}: teachers.{only[0]} only "
+                    "transcribes, which teaches terms.pseudo alone"
+                )
 
 
 def record(params: Params) -> int:

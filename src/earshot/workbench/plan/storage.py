@@ -63,11 +63,14 @@ def downloads(name: str, track: Track, checkpoints: list[Any]) -> list[Piece]:
     return pieces
 
 
-def disk(name: str, track: Track, pieces: list[Piece], hours: float, framed: float) -> list[Room]:
+def disk(
+    name: str, track: Track, pieces: list[Piece], hours: float, framed: float, encoders: int = 1
+) -> list[Room]:
     """Return what lies on the disk when it is fullest, about; the library is not counted.
 
     `hours` is the corpus' hours (NaN: unknown), `framed` the hours whose frames a
-    teacher keeps, times the width of its layers.
+    teacher keeps, times the width of its layers. Only `encoders` among the teachers have posteriors
+    to keep: transcripts are small.
     """
     sizes = [piece.bytes or piece.about or 0 for piece in pieces]
     rooms = []
@@ -88,7 +91,7 @@ def disk(name: str, track: Track, pieces: list[Piece], hours: float, framed: flo
     frames = 3600 * framed * FRAMES * 2
     basis = f"{FRAMES} frames a second, float16; answers are small"
     rooms.append(Room("the teacher's frames", name, frames, basis))
-    said = posteriors(name, track, hours)
+    said = posteriors(name, track, hours) if encoders else []
     rooms += said
     kept = mel + frames + sum(room.bytes for room in said)
     rooms.append(Room("DVC's cache", name, kept, "a copy, unless the disk shares blocks"))
@@ -105,8 +108,25 @@ def posteriors(name: str, track: Track, hours: float) -> list[Room]:
     return [Room("the teacher's posteriors", name, hours * (1 + track.views.count) * each, basis)]
 
 
+def config(teacher: Any) -> dict[str, Any]:
+    """Return what a teacher's checkpoint says of itself, as far as it is here."""
+    checkpoint = getattr(teacher, "checkpoint", None)
+    if checkpoint is None:
+        return {}
+    folder = Path(checkpoint)
+    if not folder.is_dir() and teacher.revision:
+        folder = hub.cached(checkpoint, teacher.revision, teacher.cache) or folder
+    path = folder / "config.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def writes(teacher: Any) -> bool:
+    """Return whether a teacher only transcribes, as far as its checkpoint is here to say so."""
+    return config(teacher).get("model_type") in hub.WRITERS
+
+
 def width(teacher: Any) -> int:
-    """Return the width of the frames that a teacher stores.
+    """Return the width of the frames that a teacher stores, or of one that writes.
 
     An encoder's layers are as wide as its configuration, or else its name says; networks store
     log-mel.
@@ -114,7 +134,7 @@ def width(teacher: Any) -> int:
     checkpoint = getattr(teacher, "checkpoint", None)
     if checkpoint is None:
         return teacher.features.n_mels
-    config = Path(checkpoint, "config.json")
-    if config.is_file():
-        return int(json.loads(config.read_text(encoding="utf-8"))["hidden_size"])
+    described = config(teacher)
+    if described:
+        return int(described["d_model" if writes(teacher) else "hidden_size"])
     return next((wide for size, wide in WIDE.items() if f"-{size}" in checkpoint), WIDE["base"])

@@ -20,10 +20,12 @@ from earshot.params import (
 )
 from earshot.params.section import Split
 from earshot.tables.manifest import read_manifest
-from earshot.workbench.plan.storage import width
+from earshot.workbench.plan.storage import config, width, writes
 
 PASSAGE = 3.0  # seconds of audio of a passage of the embedded speech, about
 SENTENCE = 3.0  # and of a clip of the embedded open text
+WINDOW = 30.0  # seconds to which a teacher that writes fills up every clip
+WRITTEN = "written"  # how its stages' work is called beside that of a task
 # Hours as the corpus' own tables have them (Panayotov et al. 2015).
 LIBRISPEECH = {
     "train-clean-100": 100.6,
@@ -118,6 +120,9 @@ def amounts(params: Params, stale: Iterable[str] = ()) -> dict[str, Work]:
         rows = [*_of_corpus(name, track, hours), *_of_teachers(name, track, params, hours)]
         for stage, units, what, size in [*rows, *_of_students(name, track, params, hours)]:
             found[stage] = Work(name, track.task, units, what, size)
+    for key in (key for key, teacher in params.teachers.items() if writes(teacher)):
+        for stage in (f"teacher@{key}", f"cache@{key}"):
+            found[stage] = found[stage]._replace(task=WRITTEN)
     return found
 
 
@@ -137,9 +142,22 @@ def _of_teachers(
     for key, teacher in params.teachers.items():
         if teacher.track == name:
             labelled, size = role_hours(track, hours, [teacher.data]), width(teacher) ** 2
-            what = f"{teacher.epochs} epochs of {labelled:,.2f} h"
+            what, heard = f"{teacher.epochs} epochs of {labelled:,.2f} h", answered
+            told = f"{answered:,.2f} h answered"
+            if writes(teacher):
+                size *= config(teacher)["encoder_layers"]
+                heard *= max(1.0, WINDOW / _clip(name, track))
+                told += f", in windows of {heard:,.2f} h"
             yield f"teacher@{key}", teacher.epochs * labelled, what, size
-            yield f"cache@{key}", answered, f"{answered:,.2f} h answered", size
+            yield f"cache@{key}", heard, told, size
+
+
+def _clip(name: str, track: Track) -> float:
+    """Return the seconds of a clip: the mean of the manifest, else of what is reckoned with."""
+    manifest = Path(f"data/{name}/manifest.parquet")
+    if manifest.is_file():
+        return float(read_manifest(manifest)["seconds"].mean())
+    return track.evaluate.reference_seconds
 
 
 def _of_students(
