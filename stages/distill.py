@@ -77,7 +77,7 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
     for form, model in result.models().items():
         if main:
             file = folder / f"seed-{seed}{form}.safetensors"
-            checkpoint.save_weights(file, model.state_dict(), metadata(student))
+            checkpoint.save_weights(file, model.state_dict(), metadata(student, recipe.prune))
     return result.without_models()
 
 

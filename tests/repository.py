@@ -58,6 +58,7 @@ SHRUNK = {
     "tracks.transcripts.evaluate.robustness_passages": 8,
     "recipes.transcripts-hard.epochs": 2,
     "recipes.transcripts-kd.epochs": 2,
+    "recipes.transcripts-kd.prune": {"share": 0.5, "epochs": 1},
     "recipes.transcripts-kd_pool.epochs": 2,
     "recipes.transcripts-pseudo.epochs": 2,
 }

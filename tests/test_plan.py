@@ -122,7 +122,7 @@ def test_the_last_run_here_is_scaled_by_what_changed_since(at):
         assert found.high == pytest.approx((plan.START + seconds) * plan.LIKELY)
 
 
-def test_steps_are_as_many_passes_as_the_items_allow(at):
+def test_every_phase_counts_and_steps_are_as_many_passes_as_the_items_allow(at):
     content = at("embedded").model_dump()
     hours = work.split_hours("scenes", parse(content).tracks["scenes"])["pool"]
     batches = round(3600 * hours / 32)  # of clips of a second
@@ -136,6 +136,9 @@ def test_steps_are_as_many_passes_as_the_items_allow(at):
         content["recipes"][layered]["terms"]["front"]["alone"] = 0
     found = work.amounts(parse(content))["distill@scenes-kd"]
     assert found.what == f"3 seeds × 18 epochs of {hours:,.2f} h"
+    content["recipes"]["listening-hard"] |= {"epochs": 5, "prune": {"share": 0.5, "epochs": 2}}
+    found = work.amounts(parse(content))["distill@listening-hard"]
+    assert found.what.startswith("3 seeds × 7 epochs")
 
 
 def test_recorded_times_become_the_reference(at, monkeypatch, capsys):

@@ -61,6 +61,10 @@ def test_every_model_is_scored_and_paid(project):
     cost = json.loads((project / f"metrics/{TRACK}/cost.json").read_text())
     assert set(cost) == models
     assert cost["hard"]["macs"] > 0 and cost["hard_int8"]["bytes"] < 0.6 * cost["hard"]["bytes"]
+    pruned, whole = cost["kd"]["parameters"], cost["hard"]["parameters"]
+    assert pruned < 0.5 * whole and cost["kd_int8"]["parameters"] < 0.5 * whole
+    curve = pd.read_csv(project / f"plots/{TRACK}/curves/{TRACK}-kd/seed-0.csv")
+    assert curve["epoch"].tolist() == [1, 2, 3]
     for recipe in RECIPES:
         scores = json.loads(
             (project / f"metrics/{TRACK}/validation/{TRACK}-{recipe}.json").read_text()

@@ -10,6 +10,7 @@ from typing import Any
 from earshot.cli.shared import model, print_json
 from earshot.features import audio
 from earshot.predict import PredictError, SpokenWord, Transcriber, Transcription
+from earshot.predict.transcriber import WEIGHT
 from earshot.runtime.files import atomic
 
 TRANSCRIBER = Path("models/transcripts/onnx/transcripts-kd_pool/student.int8.onnx")
@@ -20,6 +21,7 @@ PAUSE = 1.0  # seconds of silence that end a subtitle
 EXAMPLE = """examples:
   earshot transcribe clip.wav
   earshot transcribe talk.flac --srt talk.srt
+  earshot transcribe talk.flac --lm 3-gram.arpa
 """
 
 
@@ -39,6 +41,19 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--model", type=Path, help=f"student as ONNX file (default: {TRANSCRIBER})"
     )
+    command.add_argument(
+        "--lm",
+        type=Path,
+        metavar="FILE.arpa",
+        help="n-gram language model: only words that it lists are written (default: none)",
+    )
+    command.add_argument(
+        "--lm-weight",
+        type=float,
+        default=WEIGHT,
+        metavar="W",
+        help="how much its log-probabilities count (default: %(default)s)",
+    )
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object a recording")
     form.add_argument("--srt", type=Path, help="write subtitles of the one recording to this file")
@@ -50,6 +65,8 @@ def run(chosen: argparse.Namespace) -> None:
     if chosen.srt and len(chosen.clips) > 1:
         raise PredictError(f"--srt {chosen.srt}: one file for {len(chosen.clips)} recordings")
     transcriber = Transcriber(model(chosen.model, TRANSCRIBER))
+    if chosen.lm:
+        transcriber.use(chosen.lm, chosen.lm_weight)
     for clip in chosen.clips:
         seconds = audio.header(clip)[0]
         samples = audio.stream(clip, transcriber.sample_rate)

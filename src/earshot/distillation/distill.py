@@ -1,4 +1,6 @@
-"""Distilling one student: in float, then with simulated 8-bit weights, from the cache alone."""
+"""Distilling one student from the cache alone: in float, then with fewer units, or with simulated
+8-bit weights.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +17,9 @@ from earshot.distillation.lessons import mean_frame, with_lessons
 from earshot.distillation.objective import Objective, needed
 from earshot.distillation.terms import Setting
 from earshot.models import accelerator, fake_quant
+from earshot.models.pruning import inherit
 from earshot.models.students import STUDENTS
-from earshot.params import QAT, Budget, Distill, Recipe, Student
+from earshot.params import QAT, Budget, Distill, Prune, Recipe, Student
 from earshot.tables.items import Item
 from earshot.tables.sequences import Store
 from earshot.tables.signals import Averaged, Signals
@@ -77,20 +80,25 @@ class Distillation:
         self.fitted, self.reached = dict(fitted or {}), dict[str, tuple[int, int]]()
         self.recipe, self.params, self.task, self.signals = recipe, params, task, signals
         self.seed, self.scratch, self.on_epoch = seed, scratch, on_epoch
-        torch.manual_seed(seed)
-        self.student = STUDENTS[student.name](student, mel.width, task)
-        labelled = [item for item in items if item.role == "fewshot"] or items
+        self.sizes, self.n_mels = student, mel.width
+        self.items = [item for item in items if item.role == "fewshot"] or items
         self.train = Loader(items, mel, task, params.batch, recipe.augment.views)
         self.held_out = Loader(validation, mel, task, 4 * params.batch) if validation else None
-        self.labelled = Loader(labelled, mel, task, 4 * params.batch)
+        self.labelled = Loader(self.items, mel, task, 4 * params.batch)
         self.names = needed(recipe.terms)
-        self.objective = self._objective(labelled)
+        self._begin(student)
 
-    def _objective(self, labelled: Sequence[Item]) -> Objective:
+    def _begin(self, params: Student) -> None:
+        """Make a student, and the objective with layers of its widths, from the seed."""
+        torch.manual_seed(self.seed)
+        self.student = STUDENTS[params.name](params, self.n_mels, self.task)
+        self.objective = self._objective()
+
+    def _objective(self) -> Objective:
         example = next(with_lessons(iter(self.train), self.signals, self.names))
         with torch.no_grad():
             _, layers = self.student.eval().encode(example.sequences, example.lengths)
-        mean = mean_frame(self.signals, labelled) if "front" in self.names else None
+        mean = mean_frame(self.signals, self.items) if "front" in self.names else None
         widths = [layer.shape[-1] for layer in layers]
         kept = self.signals.settings.get("layers", ())
         setting = Setting(self.task, self.student, example, widths, mean, self.seed, kept)
@@ -169,12 +177,13 @@ class Distillation:
 
     def run(self) -> Distilled:
         """Train the student; each form is as of its epoch best on validation items."""
-        student, recipe, params = self.student, self.recipe, self.params
-        result = Distilled(student)
-        rate, schedule, alone = params.learning_rate, params.schedule, self.objective.alone
-        average = params.average
-        result.seconds = self.fit(student, "float", 0, recipe, rate, schedule, alone, average)
-        shipped = student.eval()
+        recipe, params, alone = self.recipe, self.params, self.objective.alone
+        how = params.learning_rate, params.schedule
+        seconds = self.fit(self.student, "float", 0, recipe, *how, alone, params.average)
+        if recipe.prune:
+            seconds += self.fit_pruned(recipe.prune)
+        student = shipped = self.student.eval()
+        result = Distilled(student, seconds=seconds)
         if self.objective.layered:
             result.routing = self.route(student)
         if fake_quant.is_static(student):
@@ -186,14 +195,31 @@ class Distillation:
             result.answers = predict(shipped, self.task, self.held_out)
         return result
 
+    def fit_pruned(self, prune: Prune) -> float:
+        """Make the student smaller by its weakest units and train it onwards, as before; return the
+        seconds.
+
+        The objective's own layers, as projections, begin anew: they are of other widths.
+        """
+        student = self.student
+        self._begin(self.sizes.pruned(prune.share))
+        inherit(self.student, student)
+        how = self.params.learning_rate, self.params.schedule
+        behind = self._behind_float()
+        return self.fit(self.student, "pruned", behind, prune, *how, average=self.params.average)
+
     def fit_int8(self, student: nn.Module, qat: QAT) -> float:
         """Train a student that imitates int8, behind the epochs in float; return the seconds."""
-        per_epoch = len(self.train)
-        _, stop = self.fitted.get("float", (0, self.recipe.updates(per_epoch)))
-        begin = math.ceil(stop / per_epoch)
-        seconds = self.fit(student, "qat", begin, qat, qat.learning_rate, "cosine")
+        behind = self._behind_float()
+        seconds = self.fit(student, "qat", behind, qat, qat.learning_rate, "cosine")
         student.eval()
         return seconds
+
+    def _behind_float(self) -> int:
+        """Return how many epochs the recipe's budget took."""
+        per_epoch = len(self.train)
+        _, stop = self.fitted.get("float", (0, self.recipe.updates(per_epoch)))
+        return math.ceil(stop / per_epoch)
 
 
 def distil(

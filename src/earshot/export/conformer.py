@@ -150,14 +150,15 @@ def encoder(student: ConformerStudent, features: Features) -> Part:
     for number, block in enumerate(student.blocks):
         nodes.block(number, block)
     nodes.add(_END, last=len(student.blocks))
-    heads, width = student.blocks[0].attention.heads, student.width
+    attention, width = student.blocks[0].attention, student.width
+    heads, units = attention.heads, attention.units
     nodes.constants |= {
         "first_frame": np.int64(0),
         "one_frame": np.int64(1),
         "rates": array(rates(width))[None],
-        "parts_shape": ints(-1, 3, heads, width // heads),
-        "frames_shape": ints(-1, width),
-        "attention_scale": np.float32([(width // heads) ** -0.5]),
+        "parts_shape": ints(-1, 3, heads, units),
+        "frames_shape": ints(-1, heads * units),
+        "attention_scale": np.float32([units**-0.5]),
         "half": np.float32([0.5]),
     }
     return "".join(nodes.lines), nodes.constants

@@ -8,7 +8,7 @@ from typing import Any
 from earshot.export import int8, onnx_file
 from earshot.export.agreement import Clip, agreement
 from earshot.models import fake_quant
-from earshot.models.students import load_student
+from earshot.models.students import as_pruned, load_student
 from earshot.params import Features, Student
 from earshot.runtime.files import atomic
 from earshot.tasks.task import Task
@@ -39,7 +39,7 @@ class Exporter:
         n_mels, weights = self.features.n_mels, self.weights / f"{seed}.safetensors"
         student = load_student(self.params, n_mels, self.task, weights)
         in_float, in_int8 = self.out / f"{seed}.float.onnx", self.out / f"{seed}.int8.onnx"
-        self._write(student, in_float, seed)
+        self._write(student, in_float, seed, as_pruned(self.params, weights))
         simulated = None
         if fake_quant.is_static(student):
             simulated = self._write_simulated(seed)
@@ -58,12 +58,12 @@ class Exporter:
         for kind, form in forms.items():
             file = self.weights / f"{seed}.{form}.safetensors"
             simulated[kind] = fake_quant.load(self.params, self.features.n_mels, self.task, file)
-            self._write(simulated[kind], self.out / f"{seed}.{kind}.onnx", seed)
+            self._write(simulated[kind], self.out / f"{seed}.{kind}.onnx", seed, self.params)
         return simulated["int8"]
 
-    def _write(self, student: Any, path: Path, seed: str) -> None:
+    def _write(self, student: Any, path: Path, seed: str, params: Student) -> None:
         named = self.named | {"seed": seed}
-        onnx_file.export(student, self.features, self.params, path, named, self.task.labels)
+        onnx_file.export(student, self.features, params, path, named, self.task.labels)
 
     def ship(self, seed: str) -> None:
         """Copy the files of the chosen seed to `student.float.onnx` and `student.int8.onnx`."""

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from earshot.models.heads import inside, mean_of
+from earshot.models.pruning import Group, Place
 from earshot.params import BiLSTM
 from earshot.tasks.task import Task
 
@@ -83,6 +84,31 @@ class BiLSTMStudent(nn.Module):
         real = inside(lengths, stacked.shape[1])
         audible = real & (stacked != 0).any(-1)  # (B, T)
         return torch.where(audible.any(1, keepdim=True), audible, real)
+
+    def groups(self) -> list[Group]:
+        """Return the hidden units of each layer and direction."""
+        return [
+            Group(self.width // 2, [*self._makes(name, layer), *self._reads(layer + 1, start)])
+            for layer in range(len(self.ahead))
+            for name, start in (("ahead", 0), ("behind", self.width // 2))
+        ]
+
+    @staticmethod
+    def _makes(direction: str, layer: int) -> list[Place]:
+        """Return where a direction of a layer has its units' own weights, of four gates each."""
+        own = f"{direction}.{layer}"
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        gates = [Place(f"{own}.{name}", 0, repeats=4) for name in names]
+        return [*gates, Place(f"{own}.weight_hh_l0", 1)]
+
+    def _reads(self, layer: int, start: int) -> list[Place]:
+        """Return where what comes behind reads units that begin at `start`: a layer, or the
+        head.
+        """
+        if layer < len(self.ahead):
+            names = [f"{direction}.{layer}.weight_ih_l0" for direction in ("ahead", "behind")]
+            return [Place(name, 1, start) for name in names]
+        return [Place(f"head.{name}", axis, start) for name, axis in self.head.of_width.items()]
 
     def pool(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return h_avg alone, `(B, 2·hidden)`."""

@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from earshot.models.heads import inside, mean_of
+from earshot.models.pruning import Group, Place
 from earshot.params import Conformer
 from earshot.tasks.task import Task
 
-_WIDER = 4  # of the feed-forward layers
 _LOWEST = 10_000.0  # of the sines that tell places
 
 
@@ -33,26 +33,38 @@ def places(frames: int, width: int) -> torch.Tensor:
 class Feed(nn.Sequential):
     """A feed-forward layer that widens a frame and narrows it again, `(B, T, D)`."""
 
-    def __init__(self, width: int, dropout: float):
-        layers = nn.Linear(width, _WIDER * width), nn.SiLU(), nn.Dropout(dropout)
-        super().__init__(nn.LayerNorm(width), *layers, nn.Linear(_WIDER * width, width))
+    def __init__(self, width: int, units: int, dropout: float):
+        layers = nn.Linear(width, units), nn.SiLU(), nn.Dropout(dropout)
+        super().__init__(nn.LayerNorm(width), *layers, nn.Linear(units, width))
+
+    def group(self, own: str) -> Group:
+        """Return its units; `own` is what its tensors' names begin with."""
+        wider, narrower = self[1], f"{own}.4.weight"
+        places = [Place(f"{own}.1.weight", 0), Place(f"{own}.1.bias", 0), Place(narrower, 1)]
+        return Group(wider.out_features, places)
 
 
 class Attention(nn.Module):
-    """Every real frame looks at all real frames of its clip, in several heads."""
+    """Every real frame looks at all real frames of its clip, in several heads of `units` each."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, units: int):
         super().__init__()
-        self.heads = heads
-        self.norm, self.asked = nn.LayerNorm(width), nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.heads, self.units = heads, units
+        self.norm, self.asked = nn.LayerNorm(width), nn.Linear(width, 3 * heads * units)
+        self.out = nn.Linear(heads * units, width)
 
     def forward(self, frames: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Return `(B, T, D)` for frames `(B, T, D)`, `real` `(B, T)` of them."""
         parts = self.asked(self.norm(frames)).unflatten(2, (3, self.heads, -1))
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # (B, heads, T, D / heads) each
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # (B, heads, T, units) each
         looked = F.scaled_dot_product_attention(query, key, value, real[:, None, None])
         return self.out(looked.transpose(1, 2).flatten(2))
+
+    def group(self, own: str) -> Group:
+        """Return its heads; `own` is what its tensors' names begin with."""
+        asked = [f"{own}.asked.weight", f"{own}.asked.bias"]  # queries, keys, values
+        places = [Place(name, 0, repeats=3, size=self.units) for name in asked]
+        return Group(self.heads, [*places, Place(f"{own}.out.weight", 1, size=self.units)])
 
 
 class Convolution(nn.Module):
@@ -77,8 +89,9 @@ class Block(nn.Module):
     def __init__(self, params: Conformer):
         super().__init__()
         width, dropout = params.width, params.dropout
-        self.before, self.behind = Feed(width, dropout), Feed(width, dropout)
-        self.attention = Attention(width, params.heads)
+        self.before = Feed(width, params.feed_units, dropout)
+        self.behind = Feed(width, params.feed_units, dropout)
+        self.attention = Attention(width, params.heads, params.head_units)
         self.convolution = Convolution(width, params.kernel)
         self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
 
@@ -129,6 +142,15 @@ class ConformerStudent(nn.Module):
         """Return which frames are no padding `(B, ⌈T/stride⌉)`."""
         stride = self.strides[-1]
         return inside(-(-lengths // stride), -(-mel.shape[1] // stride))
+
+    def groups(self) -> list[Group]:
+        """Return of each block the units of its feed-forward layers, and its heads."""
+        found = []
+        for number, block in enumerate(self.blocks):
+            own = f"blocks.{number}"
+            found += [block.before.group(f"{own}.before"), block.behind.group(f"{own}.behind")]
+            found.append(block.attention.group(f"{own}.attention"))
+        return found
 
     def pool(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the mean over time alone, `(B, D)`."""

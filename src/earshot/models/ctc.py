@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from safetensors import safe_open
@@ -20,6 +21,8 @@ class VocabularyError(ValueError):
 
 class CTCHead(nn.Linear):
     """One output per symbol of an alphabet: logits `(B, T, V)` of frames `(B, T, D)`."""
+
+    of_width: ClassVar[dict[str, int]] = {"weight": 1}
 
 
 @torch.no_grad()

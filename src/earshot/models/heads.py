@@ -4,7 +4,7 @@ B passages, N items about them, T frames, C options, D the encoder's width, E a 
 """
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -55,6 +55,8 @@ class OptionHead(nn.Module):
     logitsᵢ = e(q, oᵢ) · h. The printed b is the same for every option and cancels in the softmax.
     """
 
+    of_width: ClassVar[dict[str, int]] = {"embed.2.weight": 0, "embed.2.bias": 0}
+
     def __init__(self, width: int, text: Text):
         super().__init__()
         self.tokens = nn.Embedding(text.buckets, text.dim, padding_idx=PADDING)
@@ -90,6 +92,8 @@ class AttentiveHead(OptionHead):
     s is how much faster.
     """
 
+    of_width: ClassVar[dict[str, int]] = OptionHead.of_width | {"key.weight": 0, "key.bias": 0}
+
     def __init__(self, width: int, text: Text):
         super().__init__(width, text)
         hidden, _, _ = self.embed
@@ -121,3 +125,5 @@ HEADS: dict[str, type[OptionHead]] = {"mean": OptionHead, "attend": AttentiveHea
 
 class ClassHead(nn.Linear):
     """One output per class: logits `(N, C)` of pooled vectors `(N, D)`."""
+
+    of_width: ClassVar[dict[str, int]] = {"weight": 1}

@@ -11,7 +11,7 @@ from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.conformer import ConformerStudent
 from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.mobilenet import MobileNetStudent
-from earshot.params import Student, text_of
+from earshot.params import Prune, Student, text_of
 from earshot.tasks.task import Task
 
 STUDENTS: dict[str, Callable[[Any, int, Task], nn.Module]] = {
@@ -22,10 +22,19 @@ STUDENTS: dict[str, Callable[[Any, int, Task], nn.Module]] = {
 }
 
 
-def metadata(params: Student) -> dict[str, str]:
-    """Return what a student's file says beside its weights: how it was taught to read texts."""
+def metadata(params: Student, prune: Prune | None = None) -> dict[str, str]:
+    """Return what a student's file says beside its weights: how it was taught to read texts, and
+    the share of its units that was taken out.
+    """
     text = text_of(params)
-    return {"text_version": str(text.version)} if text else {}
+    said = {"text_version": str(text.version)} if text else {}
+    return said | ({"pruned": str(prune.share)} if prune else {})
+
+
+def as_pruned(params: Student, weights: Path) -> Student:
+    """Return the parameters of the student in a file: those of its track, or smaller."""
+    share = checkpoint.read_metadata(weights).get("pruned")
+    return params.pruned(float(share)) if share else params
 
 
 def load_student(params: Student, n_mels: int, task: Task, weights: Path) -> nn.Module:
@@ -41,6 +50,6 @@ def load_student(params: Student, n_mels: int, task: Task, weights: Path) -> nn.
         reads = f"a student that reads texts by version {taught}, where params.yaml has"
         remedy = f"distil it again, or write student.text.version: {taught}"
         raise checkpoint.WeightsError(f"{weights}: {reads} text.version={text.version}; {remedy}")
-    student = STUDENTS[params.name](params, n_mels, task)
+    student = STUDENTS[params.name](as_pruned(params, weights), n_mels, task)
     student.load_state_dict(checkpoint.load_weights(weights))
     return student.eval()

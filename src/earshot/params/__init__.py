@@ -66,6 +66,7 @@ from earshot.params.recipes import (
     MixStyle,
     Mixup,
     Pair,
+    Prune,
     Pseudo,
     Recipe,
     Roll,
@@ -292,6 +293,11 @@ class Params(Section):
             if recipe.qat and isinstance(track.student, BiLSTM | Conformer):
                 raise ValueError(
                     f"{key}.qat: a {track.student.name} is quantized dynamically; leave qat out"
+                )
+            if recipe.prune and not isinstance(track.student, BiLSTM | Conformer):
+                raise ValueError(
+                    f"{key}.prune: no units can be taken out of a {track.student.name}, only of a "
+                    "bilstm or conformer; leave prune out"
                 )
 
     def _check_comparisons(self, name: str, track: Track) -> None:

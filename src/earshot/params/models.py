@@ -146,6 +146,11 @@ class Cache(Section):
     states: bool = False
 
 
+def remaining(count: int, share: float) -> int:
+    """Return how many of `count` units stay where a share is taken out: at least one."""
+    return max(1, round(count * (1 - share)))
+
+
 class BiLSTM(Section):
     """Two bidirectional layers over stacked mel frames; hidden 512 without stacking is the paper's
     student.
@@ -157,6 +162,10 @@ class BiLSTM(Section):
     stack: Annotated[int, Field(ge=1, le=8)] = 4
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     text: Text | None = None
+
+    def pruned(self, share: float) -> "BiLSTM":
+        """Return the parameters of a student without a share of its hidden units."""
+        return self.model_copy(update={"hidden": remaining(self.hidden, share)})
 
 
 class MobileNet(Section):
@@ -202,6 +211,9 @@ class CPMobile(Section):
 class Conformer(Section):
     """Conformer blocks behind convolutions that keep every `stride`-th frame: attention over the
     clip, convolution over `kernel` frames.
+
+    `feed` is how many units its feed-forward layers have, null 4 · width, and `head` how many a
+    head of attention, null width / heads.
     """
 
     name: Literal["conformer"]
@@ -211,10 +223,30 @@ class Conformer(Section):
     kernel: Annotated[int, Field(ge=3)] = 15
     stride: Literal[2, 4] = 2
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    feed: Count | None = None
+    head: Count | None = None
+
+    @property
+    def feed_units(self) -> int:
+        """Return the units of a feed-forward layer."""
+        return self.feed or 4 * self.width
+
+    @property
+    def head_units(self) -> int:
+        """Return the units of a head of attention."""
+        return self.head or self.width // self.heads
+
+    def pruned(self, share: float) -> "Conformer":
+        """Return the parameters of a student without a share of its feed-forward units and heads;
+        the other heads are as wide as before.
+        """
+        feed, heads = remaining(self.feed_units, share), remaining(self.heads, share)
+        return self.model_copy(update={"feed": feed, "heads": heads, "head": self.head_units})
 
     @model_validator(mode="after")
     def _divides(self) -> "Conformer":
-        if self.width % self.heads or self.width % 2:
+        divided = self.head or self.width % self.heads == 0
+        if not divided or self.width % 2:
             raise ValueError(
                 f"width={self.width} must be even and a multiple of {self.heads} heads"
             )

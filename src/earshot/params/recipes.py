@@ -207,6 +207,14 @@ class QAT(Budget):
     learning_rate: Positive = 1e-4
 
 
+class Prune(Budget):
+    """A share of the student's units taken out behind the recipe's budget, and training onwards,
+    as before and under a schedule of its own.
+    """
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+
+
 # Terms that learn from labels alone, and those that several teachers' mean can teach. Any other
 # learns from the one teacher that has what it reads.
 LABELS, AVERAGED = {"ce", "ctc"}, {"kd"}
@@ -238,6 +246,7 @@ class Recipe(Budget):
     terms: Terms
     augment: Augment = Augment()
     qat: QAT | None = None
+    prune: Prune | None = None
 
     def taught(self) -> list[str]:
         """Return the terms that learn from a teacher."""
@@ -248,6 +257,8 @@ class Recipe(Budget):
         if self.data == ["pool"] and not any(getattr(self.terms, name) for name in WHOLE):
             names = f"{', '.join(WHOLE[:-1])} or {WHOLE[-1]}"
             raise ValueError(f"data=['pool'] has no labels; the recipe needs the term {names}")
+        if self.qat and self.prune:
+            raise ValueError("qat and prune: give one of the two, null the other")
         alone = self.terms.front.alone if self.terms.front else 0
         if alone and self.steps:
             raise ValueError(f"terms.front.alone={alone} counts epochs: give epochs, not steps")

@@ -4,16 +4,19 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from earshot.features import audio
+from earshot.predict.beam import Beam
 from earshot.predict.model import Audio, Model, PredictError
 from earshot.text import alphabet
 
 _SPAN = 20  # seconds of a long recording that are written down at once
 _CONTEXT = 2  # seconds that are heard before and behind them
+WEIGHT = 1.0  # of a language model's log-probabilities
 
 
 Progress = Callable[[float], None]  # seconds of a recording that are done
@@ -29,7 +32,7 @@ class SpokenWord(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """What is written of a window: each frame's best symbol `(T,)`, its log-posterior `(T,)`, and
+    """What is written of a window: each frame's symbol `(T,)`, its log-posterior `(T,)`, and
     the second at which it begins `(T,)`.
     """
 
@@ -41,7 +44,7 @@ class _Part(NamedTuple):
 @dataclass(frozen=True)
 class Transcription:
     """The words of a recording and its text; `confidence` is the geometric mean over frames of the
-    best symbol's probability. The time taken, and the length of the audio.
+    written symbol's probability. The time taken, and the length of the audio.
     """
 
     text: str
@@ -60,6 +63,11 @@ class _Window(NamedTuple):
     last: int
 
 
+def _greedy(frames: np.ndarray) -> np.ndarray:
+    """Return the most probable symbol of each frame `(T,)`, for log-posteriors `(T, V)`."""
+    return frames.argmax(1)
+
+
 class Transcriber(Model):
     """A student that writes what is said, float or int8, on `threads` threads.
 
@@ -76,8 +84,16 @@ class Transcriber(Model):
     def _read(self) -> None:
         self.alphabet = tuple(map(str, json.loads(self.metadata["labels"])))
         self.frame_seconds = float(self.metadata["frame_seconds"])
+        self._best_path: Callable[[np.ndarray], np.ndarray] = _greedy
         if self.alphabet[:2] != (alphabet.BLANK, alphabet.SPACE) or not self.frame_seconds > 0:
             raise ValueError(f"alphabet {self.alphabet[:2]}, frames of {self.frame_seconds} s")
+
+    def use(self, language_model: str | Path, weight: float = WEIGHT) -> None:
+        """Write from now on what an ARPA language model, too, finds probable: only words that it
+        lists (`predict.beam`). Raises PredictError for a file that is none, or where the package is
+        missing.
+        """
+        self._best_path = Beam(language_model, self.alphabet, weight).path
 
     def transcribe(
         self, samples: Audio, progress: Progress = lambda seconds: None
@@ -114,7 +130,9 @@ class Transcriber(Model):
         seconds = window.start / self.sample_rate + self.frame_seconds * np.arange(len(frames))
         first, last = window.first / self.sample_rate, window.last / self.sample_rate
         own = (seconds >= first) & (seconds < last)
-        return _Part(frames.argmax(1)[own], frames.max(1)[own], seconds[own])
+        path = self._best_path(frames)
+        logs = frames[np.arange(len(path)), path]
+        return _Part(path[own], logs[own], seconds[own])
 
     def _words(self, part: _Part) -> Iterator[SpokenWord]:
         """Yield the words of frames."""
