@@ -57,10 +57,14 @@ def test_a_teacher_taken_as_it_is_needs_no_labels(tmp_path):
     recordings = Recordings(clips(tmp_path / "clips", {"validation-0": 1.0}))
     held_out = [spoken("validation", 0)]
     folder, unused = tmp_path / "teacher", tmp_path / "scratch"
-    seconds = tune(params, "transcript", recordings, [], held_out, 0, unused, folder, noting([]))
+    seen = []
+    seconds = tune(params, "transcript", recordings, [], held_out, 0, unused, folder, noting(seen))
     teacher, task = saved.load(params, "transcript", folder)
     assert seconds == 0 and not unused.exists() and task.labels == SYMBOLS
     assert same(teacher.state_dict(), Teacher(params, TASK).state_dict())
+    answers = ask.answers(teacher, task, recordings, held_out)
+    score = task.score_all(answers, held_out)  # its curve is of one epoch, which was not
+    assert seen == [(0, {"validation": score.value, "validation_loss": score.loss})]
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,23 @@ def test_transcripts_are_kept_and_those_set_aside_are_counted(tmp_path, monkeypa
     assert read == ["abb a", "b", "ab ab ab ab", "a" * 9]
 
 
+def test_no_more_than_a_chunk_of_clips_is_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(transcripts, "CHUNK", 2)
+    asked = [spoken("pool", number) for number in range(6)]
+    table = clips(tmp_path, {item.id: 0.2 for item in asked})
+    read = []
+
+    class Listening(Recordings):
+        def __getitem__(self, key):
+            read.append(key)
+            return super().__getitem__(key)
+
+    groups = [(item.utterances, 0, [item]) for item in asked]
+    listening = Listening(table)
+    written = transcripts.transcribed(Parrot("abcdef"), listening, groups)
+    assert [len(read) for _ in written] == [2, 2, 4, 4, 6, 6]
+
+
 def test_its_cache_holds_transcripts_alone_and_says_so(tmp_path):
     params = as_it_is(tmp_path / "checkpoint")
     writer(tmp_path / "checkpoint")

@@ -21,7 +21,7 @@ from earshot.params import Cache
 from earshot.runtime.progress import chunks
 from earshot.tables.items import Item
 from earshot.tables.sequences import Row
-from earshot.tasks.task import Task
+from earshot.tasks.task import Score, Task
 from earshot.teacher import transcripts
 from earshot.teacher.frozen import frozen_states
 from earshot.teacher.kinds import AnyTeacher
@@ -186,3 +186,11 @@ def answers(
     with accelerator.hosting(teacher):
         batches = (some.batch for some in asked(teacher, task, recordings, groups))
         return predict(teacher, task, batches)
+
+
+def score(teacher: AnyTeacher, task: Task, recordings: Recordings, items: Sequence[Item]) -> Score:
+    """Return the score of the teacher's answers to items; processes share them."""
+    some = accelerator.share(items)
+    given = answers(teacher, task, recordings, some) if some else {}
+    counts = accelerator.gathered([task.count(given[item.id], item) for item in some])
+    return task.score(sum(counts))

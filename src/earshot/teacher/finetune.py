@@ -28,17 +28,9 @@ def fine_tune(
     scratch: Path,
     on_epoch: OnEpoch,
 ) -> float:
-    """Tune on labelled items, keep the epoch best on `validation`, return the seconds spent.
-
-    Without epochs it stays as it is; what it is worth is logged all the same.
-    """
+    """Tune on labelled items, keep the epoch best on `validation`, return the seconds spent."""
     train = Loader(training, states, task, params.batch, params.augment.views)
     held_out = Loader(validation, states, task, params.batch)
-
-    if not params.epochs:
-        score = validate(teacher, held_out)
-        on_epoch(0, {"validation": score.value, "validation_loss": score.loss})
-        return 0.0
 
     def hard_labels(output: Output, batch: Batch) -> dict[str, torch.Tensor]:
         return {"loss": batch.share.labelled * task.loss(output, batch)}

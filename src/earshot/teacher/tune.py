@@ -13,7 +13,7 @@ from earshot.models import accelerator
 from earshot.params import AnyTeacher as TeacherParams
 from earshot.tables.items import Item
 from earshot.tasks import TASKS
-from earshot.teacher import saved
+from earshot.teacher import ask, saved
 from earshot.teacher.auxiliary import fit_auxiliary
 from earshot.teacher.finetune import fine_tune
 from earshot.teacher.frozen import store_states
@@ -52,6 +52,9 @@ def tune(
             seconds = fine_tune(
                 teacher, task, params, states, training, validation, seed, unfinished, log
             )
+        else:  # what it is worth is logged all the same
+            score = ask.score(teacher, task, recordings, validation)
+            log(0, {"validation": score.value, "validation_loss": score.loss})
         if params.auxiliary:
             fit_auxiliary(teacher, task, recordings, training)
         if accelerator.is_main():
