@@ -16,23 +16,25 @@ Part = tuple[str, bytes]  # a file's name and content
 
 
 def tree(root: Path, clips: list[Clip], subsets: dict[str, set[str]]) -> None:
-    """Lay spoken clips out as LibriSpeech does: FLAC by subset, speaker and chapter, with
-    transcripts.
+    """Lay spoken clips out as LibriSpeech does: FLAC by subset, speaker and chapter, with those
+    transcripts that are known. A subset holds some splits; a split may lie in several.
     """
     speakers = sorted({clip.speaker for clip in clips})
     chapters = sorted({clip.passage for clip in clips})
-    counts: dict[Path, int] = {}
+    counts: dict[str, int] = {}
     for clip in clips:
-        subset = next(name for name, splits in subsets.items() if clip.split in splits)
         speaker = str(100 + speakers.index(clip.speaker))
         chapter = str(9000 + chapters.index(clip.passage))
-        folder = root / subset / speaker / chapter
-        folder.mkdir(parents=True, exist_ok=True)
-        id = f"{speaker}-{chapter}-{counts.setdefault(folder, 0):04d}"
-        counts[folder] += 1
-        soundfile.write(folder / f"{id}.flac", *soundfile.read(clip.path, dtype="int16"))
-        with open(folder / f"{speaker}-{chapter}.trans.txt", "a") as transcripts:
-            transcripts.write(f"{id} {clip.text.upper()}\n")
+        name = f"{speaker}-{chapter}"
+        id = f"{name}-{counts.setdefault(name, 0):04d}"
+        counts[name] += 1
+        for subset in (one for one, splits in subsets.items() if clip.split in splits):
+            folder = root / subset / speaker / chapter
+            folder.mkdir(parents=True, exist_ok=True)
+            soundfile.write(folder / f"{id}.flac", *soundfile.read(clip.path, dtype="int16"))
+            if clip.text:
+                with open(folder / f"{name}.trans.txt", "a") as transcripts:
+                    transcripts.write(f"{id} {clip.text.upper()}\n")
 
 
 def _tarball(folder: Path, prefix: str) -> bytes:

@@ -95,6 +95,11 @@ def test_the_papers_settings_are_the_papers(params):
     assert (listening.distill.learning_rate, listening.distill.batch) == (1e-4, 8)
     epochs = {recipe.epochs for recipe in paper.recipes.values() if recipe.track == "listening"}
     assert epochs == {50}
+    speech, teacher = paper.tracks["transcripts"], paper.teachers["transcripts"]
+    splits = {"train-clean-5": "fewshot", "test-clean": "test", "dev-clean": "validation"}
+    assert splits.items() <= speech.corpus.splits.items() and teacher.data == "teacher"
+    assert (speech.student.layers, speech.student.width) == (3, 256)
+    assert paper.recipes["transcripts-kd"].terms.ctc.weight == 0.5  # α
     front = scenes.features
     sizes = (front.sample_rate, front.n_fft, front.win_length, front.n_mels)
     assert sizes == (32_000, 4096, 3072, 256)

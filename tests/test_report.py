@@ -161,12 +161,17 @@ def test_what_is_missing_is_named_and_the_rest_is_there(project: Path):
 
 def test_a_track_of_another_kind_needs_no_code(tmp_path: Path):
     scores = {"wer": 0.08, "wer_low": 0.07, "wer_high": 0.09, "items": 5}
-    student = scores | {"language": {"de": scores, "en": scores}}
+    lengths = dict.fromkeys(("from_21_words", "to_10_words", "to_5_words"), scores)
+    student = scores | {"language": {"de": scores, "en": scores}, "length": lengths}
     file = tmp_path / "metrics/asr/quality.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"teacher": scores, "student": student, "gain": {}}))
     text = page(tmp_path)
     assert "word error rate" in text and "By language" in text and "8.0 (7.0–9.0)" in text
+    assert "with its 95% interval; lower is better" in text
+    assert "dashed: chance" not in text and "confusion.csv" not in text  # it has neither
+    heads = re.findall("to 5 words|to 10 words|from 21 words", section(text, "asr-by-length"))
+    assert list(dict.fromkeys(heads)) == ["to 5 words", "to 10 words", "from 21 words"]
 
 
 def test_the_command_writes_pages_and_main_charts(project: Path, monkeypatch, capsys):

@@ -19,7 +19,7 @@ from earshot.text import alphabet, edits
 WORDS, SUBSTITUTIONS, DELETIONS, INSERTIONS, CHARACTERS, WRONG = range(6)
 EDITS = slice(SUBSTITUTIONS, INSERTIONS + 1)
 LENGTHS = {5: "to_5_words", 10: "to_10_words", 20: "to_20_words"}
-LONGER = "longer"
+LONGER = "from_21_words"
 MOST_SPEAKERS = 50  # that are told one by one
 LEAST_EXCHANGED = 0.5  # word error rate of the control that must fail
 

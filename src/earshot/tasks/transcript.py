@@ -46,7 +46,10 @@ class Transcript:
     def of(cls, text: Text | None, items: Sequence[Item]) -> Self:
         """Return the task of items whose options are the alphabet; ItemError if there are none."""
         if not items:
-            raise ItemError("no items to learn from: no clip of the roles asked for is there")
+            raise ItemError(
+                "no clip of the roles asked for is there to learn from; transcribe some, or take a "
+                "teacher with a CTC head of its own as it is, with epochs: 0"
+            )
         return cls(text, items[0].options)
 
     def head(self, width: int) -> CTCHead:

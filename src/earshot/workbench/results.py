@@ -1,6 +1,7 @@
 """A track's results, read from metrics and plots, whatever models and breakdowns they hold."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,14 +85,23 @@ class Track:
         return charts.estimate(model, scores or self.quality[model], self.metric, self.models)
 
     def breakdowns(self) -> dict[str, list[str]]:
-        """Return what scores are broken down by, `skill`, `device`…, with its values in order."""
+        """Return what scores are broken down by, `skill`, `device`…, with its values in order: as
+        in the metrics, or by the number that each has in its name.
+        """
         found: dict[str, list[str]] = {}
         for model in self.models:
             for key, part in self.quality[model].items():
                 parts = list(part.values()) if isinstance(part, dict) else []
                 if parts and all(isinstance(one, dict) and self.metric in one for one in parts):
-                    found.setdefault(key, list(part))
+                    found.setdefault(key, _in_order(list(part)))
         return found
+
+
+def _in_order(names: list[str]) -> list[str]:
+    numbers = {name: re.findall(r"\d+", name) for name in names}
+    if any(len(found) != 1 for found in numbers.values()):
+        return names
+    return sorted(names, key=lambda name: int(numbers[name][0]))
 
 
 def read(root: Path) -> list[Track]:

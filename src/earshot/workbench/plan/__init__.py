@@ -17,7 +17,13 @@ from earshot.params import ParameterError, Params, parse
 from earshot.runtime import yaml_file
 from earshot.runtime.files import write_json
 from earshot.workbench.plan import pipeline, storage
-from earshot.workbench.plan.work import Work, amounts, framed_hours, split_hours
+from earshot.workbench.plan.work import (
+    Work,
+    amounts,
+    answered_hours,
+    framed_hours,
+    split_hours,
+)
 
 REFERENCE = Path(__file__).with_name("reference.json")  # {stage: {task: {"seconds", "size"}}}
 START = 5.0  # seconds of a stage, whatever it works on
@@ -54,11 +60,11 @@ class Plan:
 
     def totals(self) -> dict[str, Any]:
         """Return sums of what is known, and how much is not."""
-        coming = {piece.name: piece for piece in self.downloads if not piece.there}
+        coming = [piece for piece in self.downloads if not piece.there]
         running = [line for line in self.stages if line.runs is not False]
         return {
-            "download_bytes": sum(piece.left or 0 for piece in coming.values()),
-            "downloads_of_unknown_size": sum(piece.left is None for piece in coming.values()),
+            "download_bytes": sum(piece.left or 0 for piece in coming),
+            "downloads_of_unknown_size": sum(piece.left is None for piece in coming),
             "disk_bytes": round(sum(room.bytes or 0 for room in self.disk)),
             "disk_of_unknown_size": sum(room.bytes is None for room in self.disk),
             "seconds_low": round(sum(line.low or 0 for line in running), 1),
@@ -83,16 +89,21 @@ def make(
     stale = {f"download@{name}" for name in params.tracks}
     if known:
         stale = {one.name for one in known.values() if one.reason}
-    pieces, rooms = [], []
+    pieces: dict[tuple[str, str], storage.Piece] = {}  # by place and name
+    rooms = []
     for name in tracks:
         track = params.tracks[name]
         teachers = [one for one in params.teachers.values() if one.track == name]
         encoders = [one for one in teachers if not storage.writes(one)]
         wide = max((storage.width(teacher) for teacher in encoders), default=0)
-        fetched, hours = storage.downloads(name, track, teachers), split_hours(name, track, stale)
-        framed, total = framed_hours(track, encoders, hours) * wide, sum(hours.values())
-        rooms += storage.disk(name, track, fetched, total, framed, len(encoders))
-        pieces += fetched
+        found = {(one.place, one.name): one for one in storage.downloads(name, track, teachers)}
+        fetched = {key: one for key, one in found.items() if key not in pieces}
+        hours = split_hours(name, track, stale)
+        answered = answered_hours(track, hours) if encoders else 0.0
+        framed = framed_hours(track, encoders, hours) * wide
+        sizes = sum(hours.values()), answered, framed
+        rooms += storage.disk(name, track, list(fetched.values()), *sizes)
+        pieces |= fetched
     before = amounts(_last_run(params))
     lines = [
         _line(stage, amount, before.get(stage), known.get(stage))
@@ -101,7 +112,7 @@ def make(
     ]
     frozen = [name for name, one in known.items() if one.frozen]
     frozen = [name for name in frozen if name.partition("@")[2] in tracks]
-    return Plan(pieces, rooms, shutil.disk_usage(".").free, lines, frozen, problem)
+    return Plan(list(pieces.values()), rooms, shutil.disk_usage(".").free, lines, frozen, problem)
 
 
 def _check_terms(params: Params) -> None:

@@ -20,11 +20,12 @@ LETTERS = ascii_lowercase  # where the alphabet follows from the texts
 @dataclass(frozen=True)
 class Piece:
     """A file to be had: its bytes (None: nobody says exactly, `about` then if anyone), and how many
-    of them are here.
+    of them are here. `place` is where it will lie; tracks may share it.
     """
 
     name: str
     track: str
+    place: str
     bytes: int | None
     here: int
     there: bool
@@ -53,24 +54,26 @@ def downloads(name: str, track: Track, checkpoints: list[Any]) -> list[Piece]:
     for part in archives.plan(corpus):
         archive = archives.TABLES[corpus.name][part.name]
         here = begun((root if archive.plain else root / archives.ARCHIVES) / archive.name)
-        pieces.append(Piece(part.name, name, part.bytes, here, part.there, archive.about or None))
+        sizes = part.bytes, here, part.there, archive.about or None
+        pieces.append(Piece(part.name, name, str(root), *sizes))
     for teacher in checkpoints:
         of = getattr(teacher, "network", teacher)  # an image network has a checkpoint itself
         if getattr(of, "revision", None) and not Path(of.checkpoint).is_dir():
             at = of.checkpoint, of.revision, of.cache
             there = hub.cached(*at) is not None
-            pieces.append(Piece(of.checkpoint, name, hub.size(*at), 0, there))
+            place = of.cache or ""  # the hub client's own
+            pieces.append(Piece(of.checkpoint, name, place, hub.size(*at), 0, there))
     return pieces
 
 
 def disk(
-    name: str, track: Track, pieces: list[Piece], hours: float, framed: float, encoders: int = 1
+    name: str, track: Track, pieces: list[Piece], hours: float, answered: float, framed: float
 ) -> list[Room]:
     """Return what lies on the disk when it is fullest, about; the library is not counted.
 
-    `hours` is the corpus' hours (NaN: unknown), `framed` the hours whose frames a
-    teacher keeps, times the width of its layers. Only `encoders` among the teachers have posteriors
-    to keep: transcripts are small.
+    `pieces` are those that no other track counts. `hours` is the corpus' hours (NaN: unknown),
+    `answered` those of which a teacher's posteriors are kept, `framed` those whose frames it keeps,
+    times the width of its layers.
     """
     sizes = [piece.bytes or piece.about or 0 for piece in pieces]
     rooms = []
@@ -83,7 +86,7 @@ def disk(
         unknown = "unknown before the corpus is there"
         return [*rooms, Room("what is derived from the corpus", name, None, unknown)]
     seconds = 3600 * hours
-    if not sizes:
+    if not archives.plan(track.corpus):
         rooms.append(Room("corpus", name, 32_000 * seconds, "16 bit, 16,000 Hz, uncompressed"))
     front, views = track.features, 1 + track.views.count
     mel = seconds * views * front.sample_rate / front.hop_length * front.n_mels * 2
@@ -91,21 +94,21 @@ def disk(
     frames = 3600 * framed * FRAMES * 2
     basis = f"{FRAMES} frames a second, float16; answers are small"
     rooms.append(Room("the teacher's frames", name, frames, basis))
-    said = posteriors(name, track, hours) if encoders else []
+    said = posteriors(name, track, answered) if answered else []
     rooms += said
     kept = mel + frames + sum(room.bytes for room in said)
     rooms.append(Room("DVC's cache", name, kept, "a copy, unless the disk shares blocks"))
     return rooms
 
 
-def posteriors(name: str, track: Track, hours: float) -> list[Room]:
-    """Return what a teacher says frame by frame of a transcript, of all hours at most."""
+def posteriors(name: str, track: Track, answered: float) -> list[Room]:
+    """Return what a teacher says frame by frame of the hours that it answers, in all views."""
     if not TASKS[track.task].ordered:
         return []
     symbols = 2 + len(track.fewshot.alphabet or LETTERS)
     each = 3600 * FRAMES * symbols * 2
     basis = f"{each / 1e6:.1f} MB an hour: {symbols} symbols, {FRAMES} frames a second, float16"
-    return [Room("the teacher's posteriors", name, hours * (1 + track.views.count) * each, basis)]
+    return [Room("the teacher's posteriors", name, answered * each, basis)]
 
 
 def config(teacher: Any) -> dict[str, Any]:

@@ -100,15 +100,23 @@ def role_hours(track: Track, hours: Mapping[str, float], roles: Iterable[str]) -
     return sum(of.get(role, 0.0) for role in roles)
 
 
+def answered_hours(track: Track, hours: Mapping[str, float]) -> float:
+    """Return the hours that each teacher answers for the students, in all views."""
+    answered = role_hours(track, hours, ["fewshot", "pool"]) * (1 + track.views.count)
+    return answered + hours.get("validation", 0.0) * track.distill.refit
+
+
 def framed_hours(track: Track, teachers: Iterable[Any], hours: Mapping[str, float]) -> float:
-    """Return the hours whose frames teachers keep: of tuning, and of the pool if layered."""
+    """Return the hours whose frames teachers keep: of tuning, and of the pool if layered or for
+    each layer of `cache.states`.
+    """
     views = 1 + track.views.count
+    kept = track.cache.layered + track.cache.states * len(track.cache.layers)
     total = 0.0
     for teacher in teachers:
-        tuned = role_hours(track, hours, [teacher.data]) * views + hours.get("validation", 0.0)
-        total += tuned * (2 if teacher.control else 1)
-        if track.cache.layered:
-            total += role_hours(track, hours, ["fewshot", "pool"]) * views
+        tuned = role_hours(track, hours, [teacher.data]) * views * bool(teacher.epochs)
+        total += (tuned + hours.get("validation", 0.0)) * (2 if teacher.control else 1)
+        total += kept * answered_hours(track, hours)
     return total
 
 
@@ -137,8 +145,7 @@ def _of_corpus(name: str, track: Track, hours: Mapping[str, float]) -> Iterator[
 def _of_teachers(
     name: str, track: Track, params: Params, hours: Mapping[str, float]
 ) -> Iterator[Row]:
-    answered = role_hours(track, hours, ["fewshot", "pool"]) * (1 + track.views.count)
-    answered += hours.get("validation", 0.0) * track.distill.refit
+    answered = answered_hours(track, hours)
     for key, teacher in params.teachers.items():
         if teacher.track == name:
             labelled, size = role_hours(track, hours, [teacher.data]), width(teacher) ** 2

@@ -37,8 +37,14 @@ def blocks(track: Track, words: Words) -> list[Block]:
     """Return all blocks of a track, in the order of the page; results and gains come first."""
     first = [results(track, words), gains(track, words), costs(track, words)]
     parts = breakdowns(track, words)
-    last = [confusion(track, words), calibration(track, words), learning(track, words)]
-    return [*first, *parts, *robustness(track, words), *last, *routing(track, words)]
+    of_clips = [*confusion(track, words), *calibration(track, words)]
+    last = [*of_clips, learning(track, words), *routing(track, words)]
+    return [*first, *parts, *robustness(track, words), *last]
+
+
+def said(words: Words, name: str, metric: str) -> str:
+    """Return the text of this name for a metric that has one of its own, else that for all."""
+    return words.get(f"{name}_{metric}") or words[name]
 
 
 def axis(track: Track, words: Words) -> str:
@@ -52,7 +58,7 @@ def results(track: Track, words: Words) -> Block:
     guess = track.chance
     reference = None if guess is None else (guess, words["chance"].format(share=f"{guess:.0%}"))
     draw = partial(charts.intervals, rows, axis=axis(track, words), reference=reference)
-    caption = words["results_caption"].format(metric=words[track.metric])
+    caption = said(words, "results_caption", track.metric).format(metric=words[track.metric])
     return Block("results", words["results"], [Chart(draw, caption)])
 
 
@@ -66,11 +72,11 @@ def gains(track: Track, words: Words) -> Block:
         draw = partial(
             charts.intervals,
             charts.paired(found, metric),
-            axis=words["gains_axis"].format(metric=name),
+            axis=said(words, "gains_axis", metric).format(metric=name),
             reference=(0, words["zero"]),
             differences=True,
         )
-        drawn.append(Chart(draw, words["gains_caption"].format(metric=name)))
+        drawn.append(Chart(draw, said(words, "gains_caption", metric).format(metric=name)))
     missing = "" if drawn else f"metrics/{track.name}/quality.json: gain"
     return Block("gains", words["gains"], drawn, missing)
 
@@ -112,7 +118,8 @@ def breakdowns(track: Track, words: Words) -> list[Block]:
         if groups:
             draw = partial(charts.breakdown, groups, axis=axis(track, words), chance=track.chance)
             title = words.get(key) or words["by"].format(key=key)
-            found.append(Block(f"by-{key}", title, [Chart(draw, words["breakdown_caption"])]))
+            caption = said(words, "breakdown_caption", track.metric)
+            found.append(Block(f"by-{key}", title, [Chart(draw, caption)]))
     return found
 
 
@@ -124,33 +131,37 @@ def robustness(track: Track, words: Words) -> list[Block]:
     found = charts.by_condition(table, track.models)
     named = {words.get(name) or name: rows for name, rows in found.items()}
     draw = partial(charts.breakdown, named, axis=axis(track, words), chance=track.chance)
-    caption = words["robustness_caption"]
+    caption = said(words, "robustness_caption", track.metric)
     return [Block("robustness", words["robustness"], [Chart(draw, caption)])]
 
 
-def confusion(track: Track, words: Words) -> Block:
-    """Return which answers are taken for which."""
+def confusion(track: Track, words: Words) -> list[Block]:
+    """Return which answers are taken for which; nothing where a clip has more than one answer."""
+    if track.metric != "accuracy":
+        return []
     table, title = track.tables.get("confusion"), words["confusion"]
     if table is None:
-        return Block("confusion", title, [], f"plots/{track.name}/test/confusion.csv")
+        return [Block("confusion", title, [], f"plots/{track.name}/test/confusion.csv")]
     names = maps.class_names(table, words["option"])
     corner = f"{words['right_answer']} ↓  {words['answer']} →"
     draw = partial(maps.confusion, table, names=names, corner=corner)
     caption = words["confusion_caption"].format(model=track.shipped or words["student"])
     wide = HALF if len(names) <= 4 else WIDE
-    return Block("confusion", title, [Chart(draw, caption, wide)])
+    return [Block("confusion", title, [Chart(draw, caption, wide)])]
 
 
-def calibration(track: Track, words: Words) -> Block:
-    """Return how often answers of a confidence are right."""
+def calibration(track: Track, words: Words) -> list[Block]:
+    """Return how often answers of a confidence are right; nothing where they have none."""
+    if track.metric != "accuracy":
+        return []
     table, title = track.tables.get("reliability"), words["calibration"]
     if table is None:
-        return Block("calibration", title, [], f"plots/{track.name}/test/reliability.csv")
+        return [Block("calibration", title, [], f"plots/{track.name}/test/reliability.csv")]
     number = charts.series([track.shipped], track.models)[track.shipped]
     names = (words["confidence"], words["accuracy"])
     draw = partial(charts.reliability, table, number, names=names, perfect=words["perfect"])
     caption = words["calibration_caption"].format(model=track.shipped)
-    return Block("calibration", title, [Chart(draw, caption, HALF)])
+    return [Block("calibration", title, [Chart(draw, caption, HALF)])]
 
 
 def learning(track: Track, words: Words) -> Block:
@@ -162,9 +173,10 @@ def learning(track: Track, words: Words) -> Block:
     models, drawn = charts.series(table["model"].unique(), track.models), []
     for column in ("validation", "loss"):
         if column in table and table[column].notna().any():
-            names, share = (words["epoch"], words[column]), column == "validation"
+            named = said(words, column, track.metric)
+            names, share = (words["epoch"], named), column == "validation"
             draw = partial(charts.curves, table, column, models, names=names, share=share)
-            drawn.append(Chart(draw, words[f"{column}_caption"]))
+            drawn.append(Chart(draw, said(words, f"{column}_caption", track.metric)))
     return Block("curves", words["curves"], drawn)
 
 

@@ -78,6 +78,7 @@ def _track(track: Track, words: dict[str, str], content: dict[str, Any]) -> dict
         "scores": scores,
         "heads": heads,
         "metric": words[track.metric],
+        "hardest_note": blocks.said(words, "hardest_note", track.metric),
         "seconds": asked.get("reference_seconds"),
         "count": track.quality[track.models[0]].get("items"),
     }
