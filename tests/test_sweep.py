@@ -96,6 +96,17 @@ def test_the_table_ranks_by_validation_and_says_why_others_failed():
     assert report.verdict([FAILED]) == "" and report.verdict([finished("two", 0.7)]) == best
 
 
+def test_recognisers_are_shown_by_their_errors_the_fewest_first():
+    ends = {"wer": 0.3, "wer_low": 0.25, "wer_high": 0.36}
+    worse = finished("worse", 0.4)
+    better = finished("better", 0.7)._replace(scores=finished("better", 0.7).scores | ends)
+    worse = worse._replace(scores=worse.scores | {name: one + 0.3 for name, one in ends.items()})
+    lines = report.table([worse, better], VARIED).splitlines()
+    assert lines[0].endswith("validation word error rate, % (95% interval)")
+    assert lines[1].startswith("better") and lines[1].endswith("30.0 (25.0–36.0)")
+    assert report.verdict([worse, better]).startswith("best on validation items: better")
+
+
 def test_results_are_written_as_csv_json_and_a_picture(tmp_path):
     odd = finished("two", 0.8, **{TEMPERATURE: 8.0, WEIGHT: "x"})
     outcomes = [FAILED, finished("one", 0.7), odd]

@@ -1,6 +1,8 @@
 """`earshot transcribe` on files: text, JSON, subtitles, one line for what cannot be read."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -76,3 +78,36 @@ def test_what_cannot_be_done_is_one_line(model, tmp_path, capsys):
     assert "one file for 2 recordings" in capsys.readouterr().err
     assert cli.main(["transcribe", clip(tmp_path / "a.wav"), "--model", "none.onnx"]) == 2
     assert capsys.readouterr().err == "earshot: none.onnx: no such file\n"
+
+
+# The highest resident memory, in kB. getrusage would count what the tests had before the start.
+PEAK = """
+import sys
+from pathlib import Path
+from earshot import cli
+
+cli.main(["transcribe", sys.argv[2], "--model", sys.argv[1]])
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+"""
+
+
+@pytest.mark.slow
+def test_ten_minutes_take_the_memory_of_one(model, tmp_path):
+    peaks = {}
+    for minutes in (1, 10):
+        path = tmp_path / f"{minutes}.flac"
+        piece = recording(spelled("ab ba", 0.4), 5.0)
+        with soundfile.SoundFile(path, "w", RATE, 1) as out:
+            for _ in range(12 * minutes):
+                out.write(piece)
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, model, str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        text, peak = done.stdout.splitlines()
+        assert text.replace(" ", "") == "abba" * 12 * minutes
+        peaks[minutes] = int(peak) / 1024
+    print(peaks)
+    assert peaks[10] < peaks[1] + 10, peaks  # MB; its samples alone are 38 MB, as float32

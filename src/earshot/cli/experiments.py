@@ -108,7 +108,7 @@ def _conduct(task: Any, seed: int, total: int, workers: int, cores: int | None) 
         outcomes = study.run(task, seed, total, workers, cores, view.tell, view.watch)
     about = {"recipe": task.asked.recipe, "fixed": task.asked.fixed}
     report.write(task.folder, outcomes, task.varied, about)
-    title, history = f"{task.asked.recipe}: validation accuracy", cores is not None
+    title, history = f"{task.asked.recipe}: {report.named(outcomes)}", cores is not None
     report.draw(task.folder / "accuracy.png", outcomes, task.varied, title, history)
     print(f"{report.table(outcomes, task.varied)}\n\n{report.verdict(outcomes)}")
     folder = task.folder.relative_to(task.root)
@@ -126,7 +126,7 @@ def _apply(task: Any, best: Any) -> None:
 
     study.apply(task, best)
     after = yaml_file.read("params.yaml")
-    print(f"applied {best.name}: validation accuracy {report.percent(best.scores)}%")
+    print(f"applied {best.name}: {report.named([best])} {report.percent(best.scores)}%")
     changed = changes(task.content, after)
     lines = [f"{key}: {old} → {new}" for key, (old, new) in changed.items()]
     print("\n".join(lines) or "params.yaml says so already")

@@ -31,7 +31,10 @@ STYLE = {
     "ytick.labelcolor": INK,
     "font.size": 9,
 }
-BOUNDS = ("accuracy", "accuracy_low", "accuracy_high")
+# What is shown of the scores, the first of these that is there; accuracy ranks, a recogniser's is
+# 1 − its word error rate.
+METRICS = {"wer": "word error rate", "accuracy": "accuracy"}
+BOUNDS = ("", "_low", "_high")
 
 
 def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -39,14 +42,25 @@ def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return sorted(outcomes, key=lambda one: (one.state != "done", -one.scores.get("accuracy", 0.0)))
 
 
+def metric(scores: dict[str, float]) -> str:
+    """Return what is shown of the scores of an experiment."""
+    return next(name for name in METRICS if name in scores)
+
+
+def named(outcomes: Sequence[Outcome]) -> str:
+    """Return the name of what is shown of experiments."""
+    done = _done(outcomes)
+    return f"validation {METRICS[metric(done[0].scores) if done else 'accuracy']}"
+
+
 def _done(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [one for one in outcomes if one.state == "done"]
 
 
 def table(outcomes: Sequence[Outcome], varied: Sequence[str]) -> str:
-    """Return a table in columns: experiment, parameters, accuracy or why there is none."""
+    """Return a table in columns: experiment, parameters, score or why there is none."""
     heads = labels(varied).values()
-    rows = [["experiment", *heads, "validation accuracy, % (95% interval)"]]
+    rows = [["experiment", *heads, f"{named(outcomes)}, % (95% interval)"]]
     for one in ranked(outcomes):
         result = percent(one.scores) if one.state == "done" else f"{one.state}: {one.reason}"
         rows.append([one.name, *(_short(one.overrides.get(key)) for key in varied), result])
@@ -64,8 +78,12 @@ def verdict(outcomes: Sequence[Outcome]) -> str:
 
 
 def percent(scores: dict[str, float]) -> str:
-    """Return accuracy with its interval, in percent."""
-    return "{:.1f} ({:.1f}–{:.1f})".format(*(100 * scores[bound] for bound in BOUNDS))
+    """Return the score that is shown with its interval, in percent."""
+    return "{:.1f} ({:.1f}–{:.1f})".format(*(100 * end for end in _interval(scores)))
+
+
+def _interval(scores: dict[str, float]) -> list[float]:
+    return [scores[f"{metric(scores)}{end}"] for end in BOUNDS]
 
 
 def _short(value: Any) -> str:
@@ -89,7 +107,7 @@ def write(
 def draw(
     path: Path, outcomes: Sequence[Outcome], varied: Sequence[str], title: str, history: bool
 ) -> None:
-    """Draw accuracy with its interval against each parameter, and, with `history`, in order.
+    """Draw the score with its interval against each parameter, and, with `history`, in order.
 
     Nothing is drawn when no experiment succeeded.
     """
@@ -104,7 +122,7 @@ def draw(
     with matplotlib.rc_context(STYLE):
         picture = Figure((8, 0.6 + 2.9 * rows), dpi=150, layout="constrained")
         picture.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
-        picture.supylabel("validation accuracy, 95% interval", fontsize=10)
+        picture.supylabel(f"{named(done)}, 95% interval", fontsize=10)
         first = None
         for place, (name, values) in enumerate(panels.items(), 1):
             axes = picture.add_subplot(rows, columns, place, sharey=first)
@@ -132,7 +150,7 @@ def _panel(axes: Axes, done: list[Outcome], values: list[Any]) -> None:
     for number, (one, place) in enumerate(zip(done, places, strict=True)):
         twins = places[:number].count(place)  # experiments of one value stand beside one another
         aside = step * (twins // 2 + twins % 2) * (1 if twins % 2 else -1)
-        middle, low, high = (one.scores[bound] for bound in BOUNDS)
+        middle, low, high = _interval(one.scores)
         ends = [[max(0.0, middle - low)], [max(0.0, high - middle)]]
         colour = COLOURS[one is best]
         axes.errorbar(place + aside, middle, ends, fmt="o", color=colour, capsize=2, markersize=5)
