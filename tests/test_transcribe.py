@@ -92,9 +92,9 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 
 @pytest.mark.slow
-def test_ten_minutes_take_the_memory_of_one(model, tmp_path):
+def test_forty_minutes_take_the_memory_of_ten(model, tmp_path):
     peaks = {}
-    for minutes in (1, 10):
+    for minutes in (10, 40):  # a block that is read is of minutes
         path = tmp_path / f"{minutes}.flac"
         piece = recording(spelled("ab ba", 0.4), 5.0)
         with soundfile.SoundFile(path, "w", RATE, 1) as out:
@@ -109,5 +109,5 @@ def test_ten_minutes_take_the_memory_of_one(model, tmp_path):
         text, peak = done.stdout.splitlines()
         assert text.replace(" ", "") == "abba" * 12 * minutes
         peaks[minutes] = int(peak) / 1024
-    print(peaks)
-    assert peaks[10] < peaks[1] + 10, peaks  # MB; its samples alone are 38 MB, as float32
+    # MB: half an hour of samples is 115, a block or two of them come and go
+    assert peaks[40] < peaks[10] + 60, peaks
