@@ -62,7 +62,7 @@ def shrunk() -> dict:
     track["corpus"] = {"name": "manifest", "path": "clips.csv"}
     track["fewshot"]["alphabet"] = "ab"
     track["student"] |= {"hidden": 24}
-    track["distill"] |= {"learning_rate": 0.02, "batch": 4}
+    track["distill"] |= {"learning_rate": 0.02, "batch": 4, "seeds": 1}
     track["evaluate"] |= {"recipes": list(RECIPES), "gains": ["pseudo_vs_hard"], "resamples": 200}
     track["evaluate"] |= {"latency_clips": 1, "reference_seconds": 2.0, "robustness_passages": 4}
     teacher |= {"checkpoint": "writer", "epochs": 0, "language": "en"}
