@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import results
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from earshot.evaluation import charts, figures, maps, metrics, plots
 
@@ -135,3 +136,11 @@ def test_routing_has_a_row_per_recipe_seed_stage_and_layer():
     assert rows.layer.tolist() == [1, 2, 3]
     assert rows.similarity.tolist() == pytest.approx([0.2, 0.1, 0.4])
     assert rows.chosen.tolist() == [0, 1, 1]
+
+
+def test_an_axis_of_zeros_alone_has_room(recwarn):
+    axes = Figure().subplots()
+    charts._across(axes, [charts.Estimate("a gain", 0.0, 0.0, 0.0)], "gain", narrow=False)
+    low, high = axes.get_xlim()
+    assert low == 0 < high
+    assert not recwarn

@@ -327,7 +327,7 @@ def _across(axes: Axes, rows: Sequence[Estimate], axis: str, narrow: bool) -> No
     low = min(0.0, *(row.low for row in rows))
     high = max(0.0, *(row.high for row in rows))
     room = 0.03 * (high - low or 1)
-    axes.set_xlim(low - room * (low < 0), high + room * (high > 0))
+    axes.set_xlim(low - room * (low < 0), high + room * (high > 0 or low == high))
     axes.xaxis.set_major_locator(MaxNLocator(4 if narrow else 6, steps=STEPS))
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}")
     axes.set_xlabel(axis, **SMALL)
