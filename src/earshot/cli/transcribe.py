@@ -1,6 +1,7 @@
 """`earshot transcribe`: what is said in recordings, with the times of words."""
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -65,6 +66,8 @@ def run(chosen: argparse.Namespace) -> None:
     if chosen.srt and len(chosen.clips) > 1:
         raise PredictError(f"--srt {chosen.srt}: one file for {len(chosen.clips)} recordings")
     transcriber = Transcriber(model(chosen.model, TRANSCRIBER))
+    if not 0 <= chosen.lm_weight < math.inf:
+        raise PredictError(f"--lm-weight {chosen.lm_weight}: must be a number from 0")
     if chosen.lm:
         transcriber.use(chosen.lm, chosen.lm_weight)
     for clip in chosen.clips:
@@ -93,7 +96,12 @@ def _tell(clip: str, seconds: float, done: float) -> None:
 
 def _content(clip: str, result: Transcription) -> dict[str, Any]:
     words = [
-        {"word": one.text, "begin": one.begin, "end": one.end, "probability": one.probability}
+        {
+            "word": one.text,
+            "begin": round(one.begin, 3),
+            "end": round(one.end, 3),
+            "probability": one.probability,
+        }
         for one in result.words
     ]
     spent = {"seconds": result.seconds, "milliseconds": result.milliseconds}
