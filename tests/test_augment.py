@@ -10,9 +10,10 @@ import torch
 
 from earshot.features import audio
 from earshot.features import views as augment
-from earshot.params import Augment, Masks, MixStyle, Mixup, Roll, Views
+from earshot.params import Augment, Masks, MixStyle, Mixup, Roll, Views, Warp
 from earshot.training.augment import (
     augment_batch,
+    draw_factors,
     draw_partners,
     draw_shifts,
     freq_mixstyle,
@@ -22,6 +23,7 @@ from earshot.training.augment import (
     mix_styles,
     roll,
     roll_batch,
+    warp,
 )
 from earshot.training.batches import Batch
 
@@ -354,6 +356,24 @@ def test_mixing_nothing_changes_no_bit():
     assert torch.equal(batch.sequences, before)
 
 
+def test_a_warp_by_hand():
+    mel = torch.tensor([[[0.0, 2.0, 4.0, 8.0]]]).repeat(3, 1, 1)  # (3, 1, 4)
+    warped = warp(mel, torch.tensor([1.0, 1.5, 0.5]))
+    # bands 0, 1.5, 3 and beyond the last, 4.5; bands 0, 0.5, 1, 1.5
+    expected = [[[0.0, 2.0, 4.0, 8.0]], [[0.0, 3.0, 8.0, 8.0]], [[0.0, 1.0, 2.0, 3.0]]]
+    torch.testing.assert_close(warped, torch.tensor(expected))
+    assert torch.equal(warped[0], mel[0])
+
+
+def test_factors_are_even_and_spare_the_rest():
+    torch.manual_seed(0)
+    factors = draw_factors(40_000, Warp(p=0.5, by=0.2))
+    moved = factors[factors != 1]
+    assert len(moved) == pytest.approx(20_000, rel=0.05)
+    assert 0.8 <= moved.min() < 0.81 and 1.19 < moved.max() <= 1.2
+    assert moved.mean() == pytest.approx(1, abs=0.005)
+
+
 # all of it
 
 
@@ -362,6 +382,7 @@ def test_a_batch_is_rolled_mixed_and_masked_and_repeats_with_its_seed():
         roll=Roll(frames=2),
         mixup=Mixup(p=0.5),
         mixstyle=MixStyle(p=1.0),
+        warp=Warp(by=0.3),
         masks=Masks(time=3, frequency=2),
     )
     mel, changed = batch(3, 9, 4), labelled([0, 1, 2])
@@ -371,7 +392,8 @@ def test_a_batch_is_rolled_mixed_and_masked_and_repeats_with_its_seed():
     torch.manual_seed(5)
     expected = roll(mel, FULL, draw_shifts(3, params.roll))
     expected = mix_powers(expected, FULL, *draw_partners(torch.ones(3).bool(), params.mixup))
-    expected = masks(freq_mixstyle(expected, FULL, 1.0, 0.3), FULL, params.masks)
+    expected = freq_mixstyle(expected, FULL, 1.0, 0.3)
+    expected = masks(warp(expected, draw_factors(3, params.warp)), FULL, params.masks)
     assert torch.equal(changed.sequences, expected)
     assert not torch.equal(expected, mel)
 

@@ -71,6 +71,7 @@ from earshot.params.recipes import (
     Recipe,
     Roll,
     Terms,
+    Warp,
     needs_of,
 )
 from earshot.params.section import Count, Positive, Section, Share, Split, Weight

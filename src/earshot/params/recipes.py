@@ -168,6 +168,15 @@ class Masks(Section):
     frequency: Annotated[int, Field(ge=0)] = 0
 
 
+class Warp(Section):
+    """A share `p` of the clips with their mel axis stretched or shrunk by up to `by`, as a shorter
+    or longer vocal tract would.
+    """
+
+    p: Share = 1.0
+    by: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+
+
 class Augment(Section):
     """What a student trains on beside clean clips: the device views (ADIR), and changes made batch
     by batch, in this order; what is null changes nothing.
@@ -177,6 +186,7 @@ class Augment(Section):
     roll: Roll | None = None
     mixup: Mixup | None = None
     mixstyle: MixStyle | None = None
+    warp: Warp | None = None
     masks: Masks | None = None
 
 

@@ -1,8 +1,8 @@
-"""Changes made to batches of log-mel while a student trains: time roll, mixup, Freq-MixStyle and
-SpecAugment.
+"""Changes made to batches of log-mel while a student trains: time roll, mixup, Freq-MixStyle,
+vocal tract length perturbation and SpecAugment.
 
 Where a loss compares the student with the teacher, the teacher's signals are changed alike: rolled
-and mixed. Freq-MixStyle and masks are noise that the student must see through. B clips, T frames,
+and mixed. Freq-MixStyle, warps and masks are what the student must see through. B clips, T frames,
 F bands, C classes, U teacher frames. Every draw comes from torch's generators, so a seeded epoch
 repeats.
 """
@@ -13,7 +13,7 @@ from torch.distributions import Beta
 from torch.nn.functional import one_hot
 from torchaudio.functional import mask_along_axis_iid
 
-from earshot.params import Augment, Masks, Mixup, Roll
+from earshot.params import Augment, Masks, Mixup, Roll, Warp
 from earshot.training.batches import Batch
 from earshot.training.losses import UNLABELLED
 
@@ -32,6 +32,8 @@ def augment_batch(batch: Batch, params: Augment) -> None:
         batch.sequences = freq_mixstyle(
             batch.sequences, batch.lengths, params.mixstyle.p, params.mixstyle.alpha
         )
+    if params.warp:
+        batch.sequences = warp(batch.sequences, draw_factors(len(batch.lengths), params.warp))
     if params.masks:
         batch.sequences = masks(batch.sequences, batch.lengths, params.masks)
 
@@ -152,6 +154,31 @@ def mix_styles(
         scale = (weights * deviation + (1 - weights) * deviation[order]) / deviation
         mixed_mean = weights * mean + (1 - weights) * mean[order]
     return torch.where(real, (mel - mean) * scale + mixed_mean, mel)
+
+
+def draw_factors(clips: int, params: Warp) -> torch.Tensor:
+    """Return by how much each clip's mel axis is stretched, `(B,)`: 1 for those outside the
+    share.
+    """
+    drawn = 1 + params.by * (2 * torch.rand(clips) - 1)
+    return drawn.where(torch.rand(clips) < params.p, 1.0)
+
+
+def warp(mel: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Return `(B, T, F)` with band f of what was band f · factor, `factors` `(B,)`, between two
+    bands interpolated; beyond the highest it holds.
+
+    Vocal tract length perturbation (Jaitly and Hinton 2013), on mel bands instead of hertz: what is
+    said stays, who says it changes.
+    """
+    bands = mel.shape[2]
+    places = torch.arange(bands, device=mel.device) * factors.to(mel)[:, None]  # (B, F)
+    places = places.clamp(max=bands - 1)
+    below = places.long()
+    above = (below + 1).clamp(max=bands - 1)
+    share = (places - below)[:, None]  # (B, 1, F)
+    lower = mel.take_along_dim(below[:, None], 2)  # (B, T, F)
+    return lower + share * (mel.take_along_dim(above[:, None], 2) - lower)
 
 
 def masks(mel: torch.Tensor, lengths: torch.Tensor, params: Masks) -> torch.Tensor:
