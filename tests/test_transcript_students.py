@@ -166,7 +166,8 @@ def test_hidden_states_pull_a_layer_towards_the_teachers(world, tmp_path):
     assert last < first / 3
 
 
-def test_a_teacher_that_is_not_sure_teaches_nothing(world, tmp_path):
+def test_a_teacher_that_is_never_sure_enough_is_refused_with_how_sure_it_is(world, tmp_path):
     terms = Terms(**LABELS, pseudo=Pseudo(weight=1.0, confidence=0.99))
-    history, _ = world.distil(tmp_path, terms, epochs=1)
-    assert history[0][1]["pseudo"] == 0
+    told = r"pseudo.confidence=0.99: of none of the \d+ transcripts .* the surest has 0.9\d$"
+    with pytest.raises(ValueError, match=told):
+        world.distil(tmp_path, terms, epochs=1)

@@ -43,6 +43,14 @@ KD = answers("ab ba", "a ab", "bb aa aa ab b a a", "a abba")
 HARD = answers("", "", "", "")
 
 
+def test_intervals_of_one_speaker_are_over_clips():
+    items = [replace(item, passage="one voice") for item in TEST]
+    scores = transcripts.model_score(
+        transcripts.count(transcripts.written([KD], items), items), items, 200, 0
+    )
+    assert scores["wer_low"] < scores["wer"] < scores["wer_high"]
+
+
 def test_rates_by_hand():
     scores = transcripts.model_score(
         transcripts.count(transcripts.written([KD], TEST), TEST), TEST, 200, 0

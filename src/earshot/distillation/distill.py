@@ -87,6 +87,8 @@ class Distillation:
         self.labelled = Loader(self.items, mel, task, 4 * params.batch)
         self.names = needed(recipe.terms)
         self._begin(student)
+        for term in self.objective.terms.values():
+            term.check(signals, items)
 
     def _begin(self, params: Student) -> None:
         """Make a student, and the objective with layers of its widths, from the seed."""

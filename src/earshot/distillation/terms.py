@@ -9,11 +9,14 @@ recogniser's paper, whose α is 0.5.
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
 from earshot.models import accelerator
 from earshot.models.heads import inside, masked_mean
+from earshot.tables.items import Item
+from earshot.tables.signals import Averaged, Signals
 from earshot.tasks.task import Task
 from earshot.training import losses, routing
 from earshot.training.batches import Batch
@@ -43,6 +46,9 @@ class Term(nn.Module):
     def __init__(self, params: Any, setting: Setting):
         super().__init__()
         self.params, self.task = params, setting.task
+
+    def check(self, signals: Signals | Averaged, items: Sequence[Item]) -> None:
+        """Raise ValueError where nothing can be learned from the items."""
 
     def start(self, step: int) -> None:
         """Note how many steps were taken before the next one with this term."""
@@ -227,6 +233,16 @@ class Pseudo(Term):
     """
 
     needs = ("confidence", "symbols")
+
+    def check(self, signals: Signals | Averaged, items: Sequence[Item]) -> None:
+        least = self.params.confidence
+        found = np.exp([signals["confidence", item.id, 0].item() for item in items])
+        if found.max() < least:
+            raise ValueError(
+                f"terms.pseudo.confidence={least}: of none of the {len(items)} transcripts is the "
+                f"teacher so sure; half are above {np.median(found):.2f}, the surest has "
+                f"{found.max():.2f}"
+            )
 
     def forward(self, output: Output, batch: Batch) -> torch.Tensor:
         signals, counts = batch.signals, output.logits["frame_counts"]

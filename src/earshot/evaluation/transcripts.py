@@ -78,10 +78,15 @@ def count(texts: Sequence[Sequence[str]], items: Sequence[Item]) -> np.ndarray:
 
 
 def by_cluster(counts: np.ndarray, items: Sequence[Item]) -> np.ndarray:
-    """Return the sums `(K, S, 6)` of counts `(S, N, 6)` over the K speakers."""
-    _, speaker = np.unique([item.passage for item in items], return_inverse=True)
-    tables = np.zeros((speaker.max() + 1, len(counts), counts.shape[2]))
-    np.add.at(tables, speaker, counts.transpose(1, 0, 2))
+    """Return the sums `(K, S, 6)` of counts `(S, N, 6)` over the K speakers; of one speaker alone,
+    who tells nothing of others, over the clips.
+    """
+    names = [item.passage for item in items]
+    if len(set(names)) == 1:
+        names = [item.id for item in items]
+    _, cluster = np.unique(names, return_inverse=True)
+    tables = np.zeros((cluster.max() + 1, len(counts), counts.shape[2]))
+    np.add.at(tables, cluster, counts.transpose(1, 0, 2))
     return tables
 
 
