@@ -28,6 +28,7 @@ CORPORA: dict[str, Callable[[Any, Path, int], Iterator[Clip]]] = {
     "synthetic_speech": partial(_build, "synthetic.speech"),
     "synthetic_scenes": partial(_build, "synthetic.scenes"),
     "open_speech": partial(_build, "open_speech"),
+    "open_languages": partial(_build, "open_languages"),
     "librispeech": partial(_build, "librispeech"),
     "common_voice": partial(_build, "common_voice"),
     "tau2022": partial(_build, "tau2022"),

@@ -20,6 +20,7 @@ from earshot.params.data import (
     LibriSpeech,
     LibriSpeechDownload,
     Manifest,
+    OpenLanguages,
     OpenSpeech,
     Pool,
     SyntheticScenes,
@@ -36,6 +37,7 @@ from earshot.params.models import (
     Cache,
     Conformer,
     CPMobile,
+    CTCLanguagesPretrain,
     CTCPretrain,
     HubertPretrain,
     Image,
@@ -409,6 +411,7 @@ _KINDS = {
     *("generated", "authored", "librisqa", "labels"),
     *("bilstm", "mobilenet", "cp_mobile", "image"),
     *("transcripts", "conformer", "open_speech"),
+    *("open_languages", "ctc_languages"),
     *map(TAG.format, TEACHERS),
 }
 

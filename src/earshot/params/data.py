@@ -25,6 +25,32 @@ class OpenSpeech(Section):
     salad_share: Share = 0.5
 
 
+Spoken = Literal["de", "en", "es", "ru"]  # the languages that there is an embedded world of
+
+
+class OpenLanguages(Section):
+    """The embedded corpus of a recogniser of several languages: clips of each per split, as those
+    of OpenSpeech.
+
+    A language in `labelled_share` has that share of the clips of the split `fewshot`.
+    """
+
+    name: Literal["open_languages"]
+    languages: Annotated[list[Spoken], Field(min_length=1)]
+    clips: dict[Literal["pool", "fewshot", "validation", "test"], Count]
+    labelled_share: dict[Spoken, Annotated[float, Field(gt=0, le=1)]] = {}
+    salad_share: Share = 0.2
+
+    @model_validator(mode="after")
+    def _languages_agree(self) -> "OpenLanguages":
+        if len(set(self.languages)) < len(self.languages):
+            raise ValueError(f"languages={self.languages} names a language twice")
+        for language in self.labelled_share:
+            if language not in self.languages:
+                raise ValueError(f"labelled_share.{language} must be one of {self.languages}")
+        return self
+
+
 class Download(Section):
     """How the parts of a corpus come to its `root`; what lies there already is checked and used.
 
@@ -159,7 +185,14 @@ class Manifest(Section):
 
 
 Corpus = Annotated[
-    SyntheticSpeech | LibriSpeech | CommonVoice | SyntheticScenes | TAU2022 | Manifest | OpenSpeech,
+    SyntheticSpeech
+    | LibriSpeech
+    | CommonVoice
+    | SyntheticScenes
+    | TAU2022
+    | Manifest
+    | OpenSpeech
+    | OpenLanguages,
     Field(discriminator="name"),
 ]
 

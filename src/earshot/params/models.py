@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from earshot.params.data import Features
+from earshot.params.data import Features, Spoken
 from earshot.params.recipes import Augment
 from earshot.params.section import Count, Positive, Section, Share, Weight
 
@@ -29,6 +29,20 @@ class CTCPretrain(Section):
     """A small wav2vec 2.0 made from scratch, with CTC on the letters of spoken passages."""
 
     name: Literal["ctc"]
+    passages: Count
+    hidden: Count
+    layers: Count
+    heads: Count
+    steps: Count
+    batch_clips: Count
+    learning_rate: Positive
+
+
+class CTCLanguagesPretrain(Section):
+    """The same of several languages, on the letters of all; `passages` are shared out evenly."""
+
+    name: Literal["ctc_languages"]
+    languages: Annotated[list[Spoken], Field(min_length=1)]
     passages: Count
     hidden: Count
     layers: Count
@@ -83,7 +97,9 @@ class HubertPretrain(Section):
         return self
 
 
-Pretrain = Annotated[CTCPretrain | HubertPretrain, Field(discriminator="name")]
+Pretrain = Annotated[
+    CTCPretrain | CTCLanguagesPretrain | HubertPretrain, Field(discriminator="name")
+]
 
 
 class Teacher(Section):
