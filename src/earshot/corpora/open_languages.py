@@ -59,9 +59,8 @@ def build(params: OpenLanguages, folder: Path, seed: int) -> Iterator[Clip]:
     """
     lines: list[Line] = []
     for language in params.languages:
-        for split, clips in params.clips.items():
-            share = params.labelled_share.get(language, 1.0) if split == "fewshot" else 1.0
-            number = max(1, round(clips * share))
+        for split in params.clips:
+            number = params.number(language, split)
             lines += script(language, split, number, params.salad_share, seed)
     yield from spoken.record(lines, folder)
 

@@ -43,7 +43,7 @@ def build(
     built = []
     for row in clips.itertuples():
         is_labelled = row.split != "pool"
-        reason = refusal(row.text, row.seconds, symbols) if is_labelled else None
+        reason = refusal(row.text, row.seconds, symbols, row.language) if is_labelled else None
         if reason:
             refused[row.id] = reason
             continue
@@ -55,7 +55,8 @@ def build(
             utterances=(row.id,),
             options=symbols,
             wording=row.wording or "seen",
-            transcript=alphabet.normalised(row.text, symbols) if is_labelled else None,
+            transcript=_written(row, symbols) if is_labelled else None,
+            language=row.language,
         )
         built.append(item)
     _judge(refused, (clips["split"] != "pool").sum(), params.max_bad_share)
@@ -63,25 +64,31 @@ def build(
     return built
 
 
+def _written(row: Any, symbols: Sequence[str] | None = None) -> str:
+    return alphabet.normalised(row.text, symbols, row.language)
+
+
 def _alphabet(clips: pd.DataFrame, params: Transcripts) -> tuple[str, ...]:
     if params.alphabet is not None:
         return alphabet.alphabet(params.alphabet)
-    texts = clips["text"][clips["split"].isin(TRAINING)].dropna()
-    if not len(texts):
+    training = clips[clips["split"].isin(TRAINING) & clips["text"].notna()]
+    if not len(training):
         raise ItemError(
             "no clip of the splits teacher and fewshot has a transcript, so that there is no "
             "alphabet; write the teacher's letters to fewshot.alphabet"
         )
-    return alphabet.alphabet(alphabet.letters(map(alphabet.normalised, texts)))
+    return alphabet.alphabet(alphabet.letters(map(_written, training.itertuples())))
 
 
-def refusal(text: str | None, seconds: float, symbols: Sequence[str]) -> str | None:
+def refusal(
+    text: str | None, seconds: float, symbols: Sequence[str], language: str | None = None
+) -> str | None:
     """Return why a clip of so many seconds cannot be trained or tested on with this transcript;
     None where it can.
     """
     if text is None:
         return "no transcript"
-    plain = alphabet.normalised(text, symbols)
+    plain = alphabet.normalised(text, symbols, language)
     if not plain:
         return f"no words in its transcript {text!r}"
     foreign = alphabet.foreign(plain, symbols)

@@ -36,7 +36,7 @@ class OpenLanguages(Section):
     """
 
     name: Literal["open_languages"]
-    languages: Annotated[list[Spoken], Field(min_length=1)]
+    languages: list[Spoken] = Field(min_length=1)
     clips: dict[Literal["pool", "fewshot", "validation", "test"], Count]
     labelled_share: dict[Spoken, Annotated[float, Field(gt=0, le=1)]] = {}
     salad_share: Share = 0.2
@@ -49,6 +49,11 @@ class OpenLanguages(Section):
             if language not in self.languages:
                 raise ValueError(f"labelled_share.{language} must be one of {self.languages}")
         return self
+
+    def number(self, language: str, split: str) -> int:
+        """Return the clips of a split in a language."""
+        share = self.labelled_share.get(language, 1.0) if split == "fewshot" else 1.0
+        return max(1, round(self.clips[split] * share))
 
 
 class Download(Section):

@@ -42,7 +42,7 @@ class CTCLanguagesPretrain(Section):
     """The same of several languages, on the letters of all; `passages` are shared out evenly."""
 
     name: Literal["ctc_languages"]
-    languages: Annotated[list[Spoken], Field(min_length=1)]
+    languages: list[Spoken] = Field(min_length=1)
     passages: Count
     hidden: Count
     layers: Count

@@ -12,6 +12,7 @@ from earshot.params import (
     Budget,
     Conformer,
     LibriSpeech,
+    OpenLanguages,
     OpenSpeech,
     Params,
     SyntheticScenes,
@@ -65,6 +66,12 @@ def split_hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str,
         return {split: number * PASSAGE / 3600 for split, number in corpus.passages.items()}
     if isinstance(corpus, OpenSpeech):
         return {split: number * SENTENCE / 3600 for split, number in corpus.clips.items()}
+    if isinstance(corpus, OpenLanguages):
+        of_split = {
+            split: sum(corpus.number(language, split) for language in corpus.languages)
+            for split in corpus.clips
+        }
+        return {split: number * SENTENCE / 3600 for split, number in of_split.items()}
     if isinstance(corpus, LibriSpeech) and set(corpus.splits) <= set(LIBRISPEECH):
         return _librispeech(corpus)
     if isinstance(corpus, TAU2022):
@@ -171,7 +178,7 @@ def _passes(budget: Budget, track: Track, hours: float) -> float:
 
 def _is_made(track: Track) -> bool:
     """Return whether a corpus is made here, not fetched or handed in."""
-    return isinstance(track.corpus, SyntheticSpeech | SyntheticScenes | OpenSpeech)
+    return isinstance(track.corpus, SyntheticSpeech | SyntheticScenes | OpenSpeech | OpenLanguages)
 
 
 def _frames(track: Track) -> float:
