@@ -17,6 +17,7 @@ from earshot.params.data import (
     Features,
     FewShot,
     Labels,
+    Languages,
     LibriSpeech,
     LibriSpeechDownload,
     Manifest,
@@ -27,6 +28,7 @@ from earshot.params.data import (
     SyntheticSpeech,
     TAU2022Download,
     Transcripts,
+    each,
 )
 from earshot.params.experiments import Guard, Range, Search, Sweep
 from earshot.params.models import (
@@ -411,7 +413,7 @@ _KINDS = {
     *("generated", "authored", "librisqa", "labels"),
     *("bilstm", "mobilenet", "cp_mobile", "image"),
     *("transcripts", "conformer", "open_speech"),
-    *("open_languages", "ctc_languages"),
+    *("open_languages", "languages", "ctc_languages"),
     *map(TAG.format, TEACHERS),
 }
 

@@ -189,6 +189,28 @@ class Manifest(Section):
     path: str
 
 
+class Languages(Section):
+    """One corpus a language, by its tag (`de`, `pt-BR`): together they are the track's."""
+
+    name: Literal["languages"]
+    corpora: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$")],
+        Annotated[LibriSpeech | CommonVoice | Manifest, Field(discriminator="name")],
+    ] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _tags_agree(self) -> "Languages":
+        for tag, corpus in self.corpora.items():
+            if getattr(corpus, "language", tag) != tag:
+                raise ValueError(f"corpora.{tag}.language={corpus.language!r} must be {tag!r}")
+        return self
+
+
+def each(corpus: Section) -> list[Section]:
+    """Return the corpora that a track's consists of: those of its languages, or itself."""
+    return list(corpus.corpora.values()) if isinstance(corpus, Languages) else [corpus]
+
+
 Corpus = Annotated[
     SyntheticSpeech
     | LibriSpeech
@@ -197,7 +219,8 @@ Corpus = Annotated[
     | TAU2022
     | Manifest
     | OpenSpeech
-    | OpenLanguages,
+    | OpenLanguages
+    | Languages,
     Field(discriminator="name"),
 ]
 

@@ -18,8 +18,9 @@ from earshot.params import (
     SyntheticScenes,
     SyntheticSpeech,
     Track,
+    each,
 )
-from earshot.params.section import Split
+from earshot.params.section import Section, Split
 from earshot.tables.manifest import read_manifest
 from earshot.workbench.plan.storage import width
 
@@ -61,7 +62,14 @@ def split_hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str,
     if manifest.is_file() and f"download@{name}" not in set(stale):
         seconds = read_manifest(manifest).groupby("split")["seconds"].sum()
         return {str(split): float(total) / 3600 for split, total in seconds.items()}
-    corpus = track.corpus
+    found: dict[str, float] = {}
+    for corpus in each(track.corpus):
+        for split, hours in _corpus_hours(corpus).items():
+            found[split] = found.get(split, 0.0) + hours
+    return found
+
+
+def _corpus_hours(corpus: Section) -> dict[str, float]:
     if isinstance(corpus, SyntheticSpeech):
         return {split: number * PASSAGE / 3600 for split, number in corpus.passages.items()}
     if isinstance(corpus, OpenSpeech):
