@@ -46,10 +46,11 @@ def build(params: CommonVoice, folder: Path, seed: int) -> Iterator[Clip]:
         _read(release / f"{name}.tsv", params.language).assign(split=split, table=f"{name}.tsv")
         for name, split in params.splits.items()
     ]
-    _agree(pd.concat(tables), release)
-    clips = pd.concat(tables).sort_values(
-        "split", key=lambda split: split.map(PRIORITY.index), kind="stable"
-    )
+    listed = pd.concat(tables)
+    _agree(listed, release)
+    if params.speakers == "clip":
+        listed = listed.assign(client_id=listed["path"])
+    clips = listed.sort_values("split", key=lambda split: split.map(PRIORITY.index), kind="stable")
     clips = _dealt(clips.drop_duplicates("path"), params.auto, seed)
     clips = _apart(clips, release)
     clips = _with_files(clips, release)

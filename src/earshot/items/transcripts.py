@@ -121,7 +121,8 @@ def _require_roles(built: Sequence[Item]) -> None:
 
 def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
     """Raise ItemError where something leaks into the test; return each role's items, words and
-    minutes, the size of the alphabet, and how many labelled clips were left out.
+    minutes, the latter by language too where it is known, the size of the alphabet, and how many
+    labelled clips were left out.
     """
     leaks.check_splits(asked, manifest)
     known = {item.id for item in asked}
@@ -134,4 +135,12 @@ def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
         words = {"words": sum(map(len, spoken))} if spoken else {}
         report["items"][role] = {"all": len(of_role), **counts, **words}
     report["left_out"] = int((~labelled["id"].isin(known)).sum())
+    languages = sorted({item.language for item in asked if item.language is not None})
+    if languages:
+        report["minutes_by_language"] = {
+            language: items.minutes(
+                [item for item in asked if item.language == language], manifest, ROLES
+            )
+            for language in languages
+        }
     return report | {"minutes": items.minutes(asked, manifest, ROLES)}

@@ -170,11 +170,14 @@ class CommonVoice(Section):
 
     `splits` maps the release's tables to a split, or `auto`: their speakers are dealt to splits in
     the shares of `auto`. A clip is used once; test and validation come before the other splits.
+    With `speakers: clip` each clip counts as a speaker's own, as where one reader reads all: what
+    is measured then says nothing about other voices.
     """
 
     name: Literal["common_voice"]
     root: str
     language: str = Field(min_length=1)
+    speakers: Literal["client_id", "clip"] = "client_id"
     splits: dict[
         Literal["validated", "train", "dev", "test"],
         Literal["teacher", "pool", "fewshot", "validation", "test", "auto"],
