@@ -38,18 +38,11 @@ class CTCPretrain(Section):
     learning_rate: Positive
 
 
-class CTCLanguagesPretrain(Section):
+class CTCLanguagesPretrain(CTCPretrain):
     """The same of several languages, on the letters of all; `passages` are shared out evenly."""
 
     name: Literal["ctc_languages"]
     languages: list[Spoken] = Field(min_length=1)
-    passages: Count
-    hidden: Count
-    layers: Count
-    heads: Count
-    steps: Count
-    batch_clips: Count
-    learning_rate: Positive
 
 
 class Iteration(Section):
