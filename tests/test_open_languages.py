@@ -10,6 +10,7 @@ from earshot.corpora import CORPORA, open_languages, worlds
 from earshot.corpora.synthetic.speech import BUCKETS
 from earshot.params import CTCLanguagesPretrain, OpenLanguages
 from earshot.text.alphabet import normalised
+from earshot.workbench.plan import work
 
 SIZES = {"pretrain": 300, "fewshot": 40, "pool": 200, "validation": 40, "test": 120}
 
@@ -143,6 +144,12 @@ def test_clips_are_the_same_bytes_with_their_language_and_the_labels_asked_for(t
 def test_odd_languages_are_named(changes, told):
     with pytest.raises(ValueError, match=told):
         OpenLanguages(**PARAMS | changes)
+
+
+def test_the_plan_counts_the_clips_of_all_languages():
+    hours = work._corpus_hours(OpenLanguages(**PARAMS))
+    clips = {"fewshot": 10 + 1, "pool": 2 + 2}
+    assert hours == {split: number * work.SENTENCE / 3600 for split, number in clips.items()}
 
 
 def test_every_world_can_be_asked_for():
