@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from earshot.corpora import files
+from earshot.params import each
 from earshot.runtime.files import write_json
 from earshot.runtime.inputs import check_copy, link
 
@@ -22,8 +23,9 @@ def inputs(track: str) -> None:
         "responses": [views.responses],
         "checkpoint": sorted(starts - {f"checkpoints/{track}"}),  # a dependency by itself
     }
-    whole = [getattr(corpus, name, None) for name in ("root", "path")]  # also where nothing is
-    check_copy(filter(None, [*whole, *(path for targets in named.values() for path in targets)]))
+    # also where nothing is
+    places = [getattr(one, name, None) for one in each(corpus) for name in ("root", "path")]
+    check_copy(filter(None, [*places, *(path for targets in named.values() for path in targets)]))
     for kind, targets in named.items():
         link(folder / kind, filter(None, targets))
     listed, recordings = folder / "named.json", folder / "recordings"

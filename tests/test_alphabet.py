@@ -72,3 +72,39 @@ def test_an_alignment_has_all_words_and_their_edits():
         assert [left for left, _ in pairs if left is not None] == one.split()
         assert [right for _, right in pairs if right is not None] == other.split()
         assert sum(left != right for left, right in pairs) == sum(edits.of_words(one, other))
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("de", "Große STRAẞE, süß!", "große straße süß"),
+        ("tr", "ILIK İSTANBUL’da ISPARTA", "ılık istanbul'da ısparta"),
+        ("az-AZ", "QIZIL I\u0307ncir", "qızıl incir"),
+        (None, "ILIK İstanbul", "ilik istanbul"),
+        ("el", "ΣΟΦΟΣ ΟΔΥΣΣΕΑΣ, λογοσ σ’ αγαπώ", "σοφος οδυσσεας λογος σ αγαπώ"),
+        ("nl", "Ĳsland en ĳs", "ijsland en ijs"),
+        ("vi", "Tiê\u0301ng Viê\u0323t", "tiếng việt"),  # a mark on a marked letter
+        ("hi", "हिन्दी में, नमस्ते।", "हिन्दी में नमस्ते"),  # marks without a letter of their own stay
+        # right to left, in the order in which it is said; points and direction marks go
+        ("he", "\u200fשָׁלוֹם\u200f עוֹלָם!", "שלום עולם"),
+        ("ar", "السَّلامُ عليـــكم؟", "السلام عليكم"),
+        ("ar", "\ufedf\ufe8e", "لا"),  # presentation forms
+        (None, "שָׁלוֹם", "שָׁלוֹם"),
+    ],
+)
+def test_a_language_has_its_own_small_letters(language, text, expected):
+    assert alphabet.normalised(text, language=language) == expected
+    assert alphabet.normalised(expected, language=language) == expected
+
+
+def test_an_alphabet_without_a_sharp_s_writes_two():
+    swiss = alphabet.alphabet("aersdtu")
+    assert alphabet.normalised("Straße", swiss, "de-CH") == "strasse"
+    assert alphabet.normalised("Straße", (*swiss, "ß"), "de") == "straße"
+
+
+def test_the_alphabet_of_several_languages_is_their_union_in_one_order():
+    german, russian = set("abcäöüß"), set("абвё")
+    both = alphabet.alphabet(german | russian)
+    assert both == ("", "|", *"abcßäöüабвё")
+    assert alphabet.alphabet(russian | german) == both

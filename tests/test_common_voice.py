@@ -100,6 +100,17 @@ def test_what_the_test_keeps_to_itself_is_counted(release, caplog):
     assert "1 of validation" in caplog.messages[-1]
 
 
+def test_where_one_reader_reads_all_each_clip_is_a_speaker(release):
+    for table in release.glob("*.tsv"):
+        table.write_text(re.sub(r"^(?!client_id)\w+", "kerstin", table.read_text(), flags=re.M))
+    assert set(splits(load(release)).values()) == {"test"}
+    params = {"name": "common_voice", "root": str(release), "language": "en", "splits": SPLITS}
+    clips = list(CORPORA["common_voice"](CommonVoice(**params, speakers="clip"), Path("unused"), 1))
+    found = Counter(clip.split for clip in clips)  # but for the sentence of the test
+    assert found == {"teacher": 3, "validation": 1, "test": 2, "pool": 4}
+    assert len({clip.speaker for clip in clips}) == len(clips)
+
+
 def test_a_sentence_of_the_test_is_left_out_in_any_script(release):
     test, other = "今天天气很好，我们去公园散步吧", "今天天气很好我们去公园散步吧。"
     tabulate(release / "test.tsv", [("dora", 5, test)])

@@ -6,8 +6,10 @@ import torch
 from learning import copied, noise, same
 from safetensors import safe_open
 
+from earshot import pretraining
+from earshot.corpora import open_languages, worlds
 from earshot.models.wav2vec2 import load_backbone
-from earshot.params import CTCPretrain
+from earshot.params import CTCLanguagesPretrain, CTCPretrain
 from earshot.pretraining import ctc
 
 TEXTS = ["a red bike", "it rains", "Mary's lamp!", "two coats", "the old mill", "nobody knew"]
@@ -141,3 +143,29 @@ def test_letter_error_rate_by_hand(monkeypatch):
 
     # "it rained" for "it rains": 2 errors in 8 letters; "two coat" for "two coats": 1 in 9
     assert ctc.letter_error_rate(Recogniser(), [clips()[1], clips()[3]]) == pytest.approx(3 / 17)
+
+
+def test_several_languages_are_written_in_the_letters_of_all(tmp_path, monkeypatch):
+    asked = []
+
+    def heard(languages, split, count, salad_share, seed):
+        asked.append((tuple(languages), split, count))
+        return [(samples, "Süße Ёлка") for samples, _ in clips(2)]
+
+    monkeypatch.setattr(open_languages, "heard", heard)
+    sizes = params(steps=2).model_dump() | {"name": "ctc_languages", "languages": ["de", "ru"]}
+    work, folder = tmp_path / "scratch", tmp_path / "checkpoint"
+    way = pretraining.PRETRAIN["ctc_languages"]
+    metrics = way(CTCLanguagesPretrain(**sizes), 0, None, work, folder, lambda *_: None)
+    held_out = pretraining.HELD_OUT_PASSAGES
+    assert asked[0] == (("de", "ru"), "pretrain", 3)  # six passages, shared out
+    assert asked[1:] == [(("de",), "validation", held_out), (("ru",), "validation", held_out)]
+    assert set(metrics["letter_error_rate"]) == {"de", "ru"}
+    assert load_backbone(str(folder), None)[0].config.vocab_size == 30 + 33 + 2
+
+
+def test_letters_of_several_languages_by_hand():
+    letters = f"|{worlds.letters(['de', 'ru'])}"
+    labels = ctc.encode_letters("Süße Ёлка, où?", letters)
+    assert [letters[label - 1] for label in labels] == list("süße|ёлка|o")
+    assert ctc.decode_letters(torch.tensor(labels), letters) == "süße ёлка o"

@@ -105,6 +105,19 @@ def test_the_report_counts_words_and_what_was_left_out():
     assert report["items"]["pool"] == {"all": 1, "seen": 1}
     assert report["symbols"] == 10 and report["left_out"] == 1
     assert report["minutes"]["fewshot"] == 0.067
+    assert "minutes_by_language" not in report
+
+
+def test_minutes_are_told_by_language_where_it_is_known():
+    table = rows(clip("fewshot", 1, text="ABIT I", language="tr"), clip("test", 1, language="de"))
+    params = PARAMS.model_copy(update={"alphabet": "abeinosıt'"})
+    built = build(table, params)
+    turkish = next(item for item in built if item.language == "tr")
+    assert turkish.transcript == "abıt ı"
+    minutes = transcripts.check(built, table)["minutes_by_language"]
+    assert list(minutes) == ["de", "tr"]
+    assert (minutes["tr"]["fewshot"], minutes["tr"]["test"]) == (0.033, 0.0)
+    assert minutes["de"]["test"] == 0.033
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,12 @@ CORPORA: dict[str, Callable[[Any, Path, int], Iterator[Clip]]] = {
     "synthetic_speech": partial(_build, "synthetic.speech"),
     "synthetic_scenes": partial(_build, "synthetic.scenes"),
     "open_speech": partial(_build, "open_speech"),
+    "open_languages": partial(_build, "open_languages"),
     "librispeech": partial(_build, "librispeech"),
     "common_voice": partial(_build, "common_voice"),
     "tau2022": partial(_build, "tau2022"),
     "manifest": partial(_build, "csv_table"),
+    "languages": partial(_build, "languages"),
 }
 
 # What they read beside the recordings; the others make all that they read.
@@ -40,6 +42,7 @@ _FILES: dict[str, Callable[[Any], list[Path]]] = {
     "common_voice": partial(_files, "common_voice"),
     "tau2022": partial(_files, "tau2022"),
     "manifest": partial(_files, "csv_table"),
+    "languages": partial(_files, "languages"),
 }
 
 

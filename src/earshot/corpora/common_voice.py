@@ -26,6 +26,7 @@ COLUMNS = ("client_id", "path", "sentence")
 # speakers and sentences to themselves.
 PRIORITY = ("test", "validation", "fewshot", "teacher", "auto", "pool")
 HELD_OUT = ("test", "validation")
+MISSING = 0.02  # of the clips may have no file, as where a release was unpacked in parts
 _log = logging.getLogger(__name__)
 
 
@@ -35,22 +36,24 @@ def build(params: CommonVoice, folder: Path, seed: int) -> Iterator[Clip]:
 
     A clip is its own passage. Clips of other splits by a speaker of the test or of validation, or
     with a sentence of theirs, are left out; how many is logged. Speakers of tables under `auto` are
-    dealt to splits, by `seed`, in the shares of `params.auto`. Nothing is written to `folder`; a
-    tarball is unpacked beside itself. Raises CorpusError naming the table, column, row or clip that
-    is missing.
+    dealt to splits, by `seed`, in the shares of `params.auto`. Rows without a sentence, and clips
+    without a file, are left out and logged. Nothing is written to `folder`; a tarball is unpacked
+    beside itself. Raises CorpusError naming the table, column or row that is missing, or a clip
+    where more than MISSING of them are.
     """
     release = _release(Path(params.root), params.language)
     tables = [
         _read(release / f"{name}.tsv", params.language).assign(split=split, table=f"{name}.tsv")
         for name, split in params.splits.items()
     ]
-    _agree(pd.concat(tables), release)
-    clips = pd.concat(tables).sort_values(
-        "split", key=lambda split: split.map(PRIORITY.index), kind="stable"
-    )
+    listed = pd.concat(tables)
+    _agree(listed, release)
+    if params.speakers == "clip":
+        listed = listed.assign(client_id=listed["path"])
+    clips = listed.sort_values("split", key=lambda split: split.map(PRIORITY.index), kind="stable")
     clips = _dealt(clips.drop_duplicates("path"), params.auto, seed)
     clips = _apart(clips, release)
-    _check_files(release, clips["path"])
+    clips = _with_files(clips, release)
     for row in clips.sort_values(["order", "path"]).itertuples():
         path = release / "clips" / row.path
         yield Clip(
@@ -96,7 +99,12 @@ def _release(root: Path, language: str) -> Path:
 
 def _read(path: Path, language: str) -> pd.DataFrame:
     """Return a table's COLUMNS; quotation marks are part of the sentences."""
-    table = delimited.read(path, COLUMNS, ("locale",))
+    table = delimited.read(path, COLUMNS, ("locale",), maybe_blank=("sentence",))
+    empty = table["sentence"] == ""
+    if empty.any():
+        first = f"line {table.index[empty][0]}"
+        _log.warning("%s: left out, no sentence: %d row(s), %s first", path, empty.sum(), first)
+        table = table[~empty]
     for other in set(table.get("locale", ())) - {language}:
         raise CorpusError(f"{path}: locale {other!r} is not language={language!r}")
     paths = table["path"]  # the first releases leave .mp3 out
@@ -143,8 +151,15 @@ def _apart(clips: pd.DataFrame, release: Path) -> pd.DataFrame:
     return clips[kept]
 
 
-def _check_files(release: Path, names: pd.Series) -> None:
+def _with_files(clips: pd.DataFrame, release: Path) -> pd.DataFrame:
+    """Return the clips that have a file; CorpusError names one where too many have none."""
     present = {entry.name for entry in os.scandir(release / "clips")}
-    if absent := [name for name in names if name not in present]:
-        count = f"{len(absent)} of {len(names)} clips are missing"
-        raise CorpusError(f"{release / 'clips' / absent[0]}: no such file ({count})")
+    there = clips["path"].isin(present)
+    absent = clips["path"][~there].tolist()
+    if absent:
+        first = release / "clips" / absent[0]
+        count = f"{len(absent)} of {len(clips)} clips are missing"
+        if len(absent) > MISSING * len(clips):
+            raise CorpusError(f"{first}: no such file ({count})")
+        _log.warning("%s: no such file; left out: %s", first, count)
+    return clips[there]

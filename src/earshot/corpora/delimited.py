@@ -19,12 +19,14 @@ def read(
     columns: Sequence[str],
     optional: Sequence[str] = (),
     quoting: int = csv.QUOTE_NONE,
+    maybe_blank: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return columns of a tab-separated table, and those of `optional` that it has.
 
     All are texts, stripped, by number of line. None is taken for a missing value: a class may be
-    called None, a place NA. Raises CorpusError naming file and line where a column is missing or
-    blank, where fields and header do not match, and for bytes that are no text.
+    called None, a place NA. Raises CorpusError naming file and line where a column is missing, or
+    blank unless it is in `maybe_blank`, where fields and header do not match, and for bytes that
+    are no text.
     """
     try:
         with open(path, newline="", encoding=encoding(path)) as file:
@@ -43,7 +45,7 @@ def read(
     except (OSError, UnicodeError, csv.Error) as error:
         raise CorpusError(f"{path}: not a tab-separated table ({_why(path, error)})") from None
     table = pd.DataFrame.from_dict(found, orient="index", columns=kept, dtype=str)
-    for column in columns:
+    for column in (one for one in columns if one not in maybe_blank):
         if (blank := table[column] == "").any():
             row = int(blank.to_numpy().argmax())
             where = f"{path}: line {table.index[row]}, row {row + 1}"

@@ -7,19 +7,15 @@ pool's, as if a few of its recordings had been transcribed.
 """
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
+from earshot.corpora.spoken import Line, record, voice
 from earshot.corpora.synthetic import world
-from earshot.corpora.synthetic.espeak import SAMPLE_RATE, Voice, speak
+from earshot.corpora.synthetic.espeak import Voice
 from earshot.corpora.synthetic.speech import ACCENTS, BUCKETS, UNSEEN_SHARE, VARIANTS
 from earshot.params import OpenSpeech
-from earshot.runtime import parallel
-from earshot.runtime.files import atomic
 from earshot.tables.manifest import Clip
 
 # Words that no other clip says, here or in pretraining.
@@ -30,16 +26,6 @@ UNSEEN_WORDS = (
     "wizard"
 ).split()
 SAYS = {"fewshot": "pool"}  # whose voices a split has, where not its own
-
-
-class Line(NamedTuple):
-    """One clip to speak."""
-
-    id: str
-    split: str
-    text: str
-    voice: Voice
-    wording: str
 
 
 def script(split: str, clips: int, salad_share: float, seed: int) -> Iterator[Line]:
@@ -73,15 +59,11 @@ def salad(rng: np.random.Generator, unseen: bool) -> str:
 
 
 def _voice(rng: np.random.Generator, split: str) -> Voice:
-    variants = VARIANTS[SAYS.get(split, split)]
-    accent, variant = ACCENTS[rng.integers(len(ACCENTS))], variants[rng.integers(len(variants))]
-    rate, pitch = int(rng.integers(150, 200)), int(rng.integers(35, 66))
-    return Voice(f"{accent}+{variant}", rate=rate, pitch=pitch)
+    return voice(rng, ACCENTS, VARIANTS[SAYS.get(split, split)])
 
 
 def build(params: OpenSpeech, folder: Path, seed: int) -> Iterator[Clip]:
-    """Speak every split of `params.clips` to 16-bit FLAC files `folder/split/id.flac`; yield their
-    clips in order.
+    """Speak every split of `params.clips` to files in `folder`; yield their clips in order.
 
     The same parameters and seed give the same bytes, whatever the number of workers.
     """
@@ -90,27 +72,4 @@ def build(params: OpenSpeech, folder: Path, seed: int) -> Iterator[Clip]:
         for split, clips in params.clips.items()
         for line in script(split, clips, params.salad_share, seed)
     ]
-    lengths = parallel.run(partial(_record, folder), lines, "speech", unit="clip", chunk=16)
-    for line, samples in zip(lines, lengths, strict=True):
-        yield Clip(
-            line.id,
-            str(_file(folder, line)),
-            samples / SAMPLE_RATE,
-            SAMPLE_RATE,
-            speaker=line.voice.name.split("+")[1],
-            split=line.split,
-            text=None if line.split == "pool" else line.text,
-            passage=line.id,
-            wording=line.wording,
-        )
-
-
-def _file(folder: Path, line: Line) -> Path:
-    return folder / line.split / f"{line.id}.flac"
-
-
-def _record(folder: Path, line: Line) -> int:
-    samples = speak(line.text, line.voice)
-    with atomic(_file(folder, line)) as partial_file:
-        soundfile.write(partial_file, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return len(samples)
+    yield from record(lines, folder)

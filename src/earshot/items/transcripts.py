@@ -43,7 +43,7 @@ def build(
     built = []
     for row in clips.itertuples():
         is_labelled = row.split != "pool"
-        reason = refusal(row.text, row.seconds, symbols) if is_labelled else None
+        reason = refusal(row.text, row.seconds, symbols, row.language) if is_labelled else None
         if reason:
             refused[row.id] = reason
             continue
@@ -55,7 +55,8 @@ def build(
             utterances=(row.id,),
             options=symbols,
             wording=row.wording or "seen",
-            transcript=alphabet.normalised(row.text, symbols) if is_labelled else None,
+            transcript=_written(row, symbols) if is_labelled else None,
+            language=row.language,
         )
         built.append(item)
     _judge(refused, (clips["split"] != "pool").sum(), params.max_bad_share)
@@ -63,25 +64,31 @@ def build(
     return built
 
 
+def _written(row: Any, symbols: Sequence[str] | None = None) -> str:
+    return alphabet.normalised(row.text, symbols, row.language)
+
+
 def _alphabet(clips: pd.DataFrame, params: Transcripts) -> tuple[str, ...]:
     if params.alphabet is not None:
         return alphabet.alphabet(params.alphabet)
-    texts = clips["text"][clips["split"].isin(TRAINING)].dropna()
-    if not len(texts):
+    training = clips[clips["split"].isin(TRAINING) & clips["text"].notna()]
+    if not len(training):
         raise ItemError(
             "no clip of the splits teacher and fewshot has a transcript, so that there is no "
             "alphabet; write the teacher's letters to fewshot.alphabet"
         )
-    return alphabet.alphabet(alphabet.letters(map(alphabet.normalised, texts)))
+    return alphabet.alphabet(alphabet.letters(map(_written, training.itertuples())))
 
 
-def refusal(text: str | None, seconds: float, symbols: Sequence[str]) -> str | None:
+def refusal(
+    text: str | None, seconds: float, symbols: Sequence[str], language: str | None = None
+) -> str | None:
     """Return why a clip of so many seconds cannot be trained or tested on with this transcript;
     None where it can.
     """
     if text is None:
         return "no transcript"
-    plain = alphabet.normalised(text, symbols)
+    plain = alphabet.normalised(text, symbols, language)
     if not plain:
         return f"no words in its transcript {text!r}"
     foreign = alphabet.foreign(plain, symbols)
@@ -114,7 +121,8 @@ def _require_roles(built: Sequence[Item]) -> None:
 
 def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
     """Raise ItemError where something leaks into the test; return each role's items, words and
-    minutes, the size of the alphabet, and how many labelled clips were left out.
+    minutes, the latter by language too where it is known, the size of the alphabet, and how many
+    labelled clips were left out.
     """
     leaks.check_splits(asked, manifest)
     known = {item.id for item in asked}
@@ -127,4 +135,12 @@ def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
         words = {"words": sum(map(len, spoken))} if spoken else {}
         report["items"][role] = {"all": len(of_role), **counts, **words}
     report["left_out"] = int((~labelled["id"].isin(known)).sum())
+    languages = sorted({item.language for item in asked if item.language is not None})
+    if languages:
+        report["minutes_by_language"] = {
+            language: items.minutes(
+                [item for item in asked if item.language == language], manifest, ROLES
+            )
+            for language in languages
+        }
     return report | {"minutes": items.minutes(asked, manifest, ROLES)}

@@ -17,15 +17,18 @@ from earshot.params.data import (
     Features,
     FewShot,
     Labels,
+    Languages,
     LibriSpeech,
     LibriSpeechDownload,
     Manifest,
+    OpenLanguages,
     OpenSpeech,
     Pool,
     SyntheticScenes,
     SyntheticSpeech,
     TAU2022Download,
     Transcripts,
+    each,
 )
 from earshot.params.experiments import Guard, Range, Search, Sweep
 from earshot.params.models import (
@@ -36,6 +39,7 @@ from earshot.params.models import (
     Cache,
     Conformer,
     CPMobile,
+    CTCLanguagesPretrain,
     CTCPretrain,
     HubertPretrain,
     Image,
@@ -416,6 +420,7 @@ _KINDS = {
     *("generated", "authored", "librisqa", "labels"),
     *("bilstm", "mobilenet", "cp_mobile", "image"),
     *("transcripts", "conformer", "open_speech"),
+    *("open_languages", "languages", "ctc_languages"),
     *map(TAG.format, TEACHERS),
 }
 

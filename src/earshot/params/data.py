@@ -25,6 +25,37 @@ class OpenSpeech(Section):
     salad_share: Share = 0.5
 
 
+Spoken = Literal["de", "en", "es", "ru"]  # the languages that there is an embedded world of
+
+
+class OpenLanguages(Section):
+    """The embedded corpus of a recogniser of several languages: clips of each per split, as those
+    of OpenSpeech.
+
+    A language in `labelled_share` has that share of the clips of the split `fewshot`.
+    """
+
+    name: Literal["open_languages"]
+    languages: list[Spoken] = Field(min_length=1)
+    clips: dict[Literal["pool", "fewshot", "validation", "test"], Count]
+    labelled_share: dict[Spoken, Annotated[float, Field(gt=0, le=1)]] = {}
+    salad_share: Share = 0.2
+
+    @model_validator(mode="after")
+    def _languages_agree(self) -> "OpenLanguages":
+        if len(set(self.languages)) < len(self.languages):
+            raise ValueError(f"languages={self.languages} names a language twice")
+        for language in self.labelled_share:
+            if language not in self.languages:
+                raise ValueError(f"labelled_share.{language} must be one of {self.languages}")
+        return self
+
+    def number(self, language: str, split: str) -> int:
+        """Return the clips of a split in a language."""
+        share = self.labelled_share.get(language, 1.0) if split == "fewshot" else 1.0
+        return max(1, round(self.clips[split] * share))
+
+
 class Download(Section):
     """How the parts of a corpus come to its `root`; what lies there already is checked and used.
 
@@ -139,11 +170,14 @@ class CommonVoice(Section):
 
     `splits` maps the release's tables to a split, or `auto`: their speakers are dealt to splits in
     the shares of `auto`. A clip is used once; test and validation come before the other splits.
+    With `speakers: clip` each clip counts as a speaker's own, as where one reader reads all: what
+    is measured then says nothing about other voices.
     """
 
     name: Literal["common_voice"]
     root: str
     language: str = Field(min_length=1)
+    speakers: Literal["client_id", "clip"] = "client_id"
     splits: dict[
         Literal["validated", "train", "dev", "test"],
         Literal["teacher", "pool", "fewshot", "validation", "test", "auto"],
@@ -158,8 +192,38 @@ class Manifest(Section):
     path: str
 
 
+class Languages(Section):
+    """One corpus a language, by its tag (`de`, `pt-BR`): together they are the track's."""
+
+    name: Literal["languages"]
+    corpora: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$")],
+        Annotated[LibriSpeech | CommonVoice | Manifest, Field(discriminator="name")],
+    ] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _tags_agree(self) -> "Languages":
+        for tag, corpus in self.corpora.items():
+            if getattr(corpus, "language", tag) != tag:
+                raise ValueError(f"corpora.{tag}.language={corpus.language!r} must be {tag!r}")
+        return self
+
+
+def each(corpus: Section) -> list[Section]:
+    """Return the corpora that a track's consists of: those of its languages, or itself."""
+    return list(corpus.corpora.values()) if isinstance(corpus, Languages) else [corpus]
+
+
 Corpus = Annotated[
-    SyntheticSpeech | LibriSpeech | CommonVoice | SyntheticScenes | TAU2022 | Manifest | OpenSpeech,
+    SyntheticSpeech
+    | LibriSpeech
+    | CommonVoice
+    | SyntheticScenes
+    | TAU2022
+    | Manifest
+    | OpenSpeech
+    | OpenLanguages
+    | Languages,
     Field(discriminator="name"),
 ]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from earshot.params.data import Features
+from earshot.params.data import Features, Spoken
 from earshot.params.recipes import Augment
 from earshot.params.section import Count, Positive, Section, Share, Weight
 
@@ -36,6 +36,13 @@ class CTCPretrain(Section):
     steps: Count
     batch_clips: Count
     learning_rate: Positive
+
+
+class CTCLanguagesPretrain(CTCPretrain):
+    """The same of several languages, on the letters of all; `passages` are shared out evenly."""
+
+    name: Literal["ctc_languages"]
+    languages: list[Spoken] = Field(min_length=1)
 
 
 class Iteration(Section):
@@ -83,7 +90,9 @@ class HubertPretrain(Section):
         return self
 
 
-Pretrain = Annotated[CTCPretrain | HubertPretrain, Field(discriminator="name")]
+Pretrain = Annotated[
+    CTCPretrain | CTCLanguagesPretrain | HubertPretrain, Field(discriminator="name")
+]
 
 
 class Teacher(Section):

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from earshot.corpora import open_languages, worlds
 from earshot.corpora.synthetic import speech
 
 HELD_OUT_PASSAGES = 60
+SALAD_SHARE = 0.5  # of several languages' clips: words in any order, as half of English's are
 Report = Callable[[int, dict[str, float]], None]
 
 
@@ -34,6 +36,31 @@ def _ctc(
     }
 
 
+def _ctc_languages(
+    params: Any, seed: int, manifest: Path, scratch: Path, folder: Path, report: Report
+) -> dict[str, Any]:
+    languages = params.languages
+    each = params.passages // len(languages)
+    clips = open_languages.heard(languages, "pretrain", each, SALAD_SHARE, seed)  # forks
+    held_out = {
+        language: open_languages.heard([language], "validation", HELD_OUT_PASSAGES, 0.0, seed)
+        for language in languages
+    }
+
+    from earshot.pretraining import ctc
+
+    letters = f"|{worlds.letters(languages)}"
+    recogniser = ctc.pretrain(
+        clips, params, seed, scratch, lambda step, loss: report(step, {"loss": loss}), letters
+    )
+    ctc.save(recogniser, folder)
+    rates = {
+        language: ctc.letter_error_rate(recogniser, some, letters)
+        for language, some in held_out.items()
+    }
+    return {"letter_error_rate": rates, "held_out_clips": HELD_OUT_PASSAGES * len(languages)}
+
+
 def _hubert(
     params: Any, seed: int, manifest: Path, scratch: Path, folder: Path, report: Report
 ) -> dict[str, Any]:
@@ -48,5 +75,6 @@ def _hubert(
 
 PRETRAIN: dict[str, Callable[[Any, int, Path, Path, Path, Report], dict[str, Any]]] = {
     "ctc": _ctc,
+    "ctc_languages": _ctc_languages,
     "hubert": _hubert,
 }

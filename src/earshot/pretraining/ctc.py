@@ -23,10 +23,10 @@ Clip = tuple[np.ndarray, str]  # int16 samples at 16 kHz, text
 Report = Callable[[int, float], None]  # step, loss
 
 
-def config(params: CTCPretrain) -> Wav2Vec2Config:
+def config(params: CTCPretrain, letters: str = LETTERS) -> Wav2Vec2Config:
     """Return wav2vec 2.0 with narrow early convolutions: the same strides, 50 frames a second."""
     return Wav2Vec2Config(
-        vocab_size=len(LETTERS) + 1,
+        vocab_size=len(letters) + 1,
         **size(params.hidden, params.layers, params.heads),
         feat_extract_activation="relu",
         feat_extract_norm="layer",
@@ -40,20 +40,22 @@ def config(params: CTCPretrain) -> Wav2Vec2Config:
     )
 
 
-def encode_letters(text: str) -> list[int]:
+def encode_letters(text: str, letters: str = LETTERS) -> list[int]:
     """Return the CTC labels of `text`; what is no letter separates words."""
-    words = "".join(c if c in LETTERS else " " for c in text.lower()).split()
-    return [LETTERS.index(c) + 1 for c in "|".join(words)]
+    words = "".join(c if c in letters else " " for c in text.lower()).split()
+    return [letters.index(c) + 1 for c in "|".join(words)]
 
 
-def decode_letters(ids: torch.Tensor) -> str:
+def decode_letters(ids: torch.Tensor, letters: str = LETTERS) -> str:
     """Return the text of a best CTC path `(T,)`: repeats merged, blanks dropped."""
-    return "".join(LETTERS[i - 1] for i in torch.unique_consecutive(ids).tolist() if i).replace(
+    return "".join(letters[i - 1] for i in torch.unique_consecutive(ids).tolist() if i).replace(
         "|", " "
     )
 
 
-def _collate(clips: list[Clip]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _collate(
+    clips: list[Clip], letters: str = LETTERS
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Pad to waveforms `(B, N)` of zero mean and unit variance, their mask `(B, N)` and labels `(B,
     L)`.
     """
@@ -62,12 +64,13 @@ def _collate(clips: list[Clip]) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
         torch.zeros(len(clips), longest),
         torch.zeros(len(clips), longest, dtype=torch.long),
     )
-    labels = torch.full((len(clips), max(len(encode_letters(text)) for _, text in clips)), -100)
-    for row, (samples, text) in enumerate(clips):
+    said = [encode_letters(text, letters) for _, text in clips]
+    labels = torch.full((len(clips), max(map(len, said))), -100)
+    for row, ((samples, _), ids) in enumerate(zip(clips, said, strict=True)):
         wave = torch.from_numpy(samples.astype(np.float32))
         waves[row, : len(wave)] = (wave - wave.mean()) / (wave.std() + 1e-5)
         mask[row, : len(wave)] = 1
-        labels[row, : len(encode_letters(text))] = torch.tensor(encode_letters(text))
+        labels[row, : len(ids)] = torch.tensor(ids)
     return waves, mask, labels
 
 
@@ -86,14 +89,19 @@ def _batches(clips: list[Clip], size: int, seed: int) -> Iterator[list[Clip]]:
 
 
 def pretrain(
-    clips: list[Clip], params: CTCPretrain, seed: int, scratch: Path, report: Report
+    clips: list[Clip],
+    params: CTCPretrain,
+    seed: int,
+    scratch: Path,
+    report: Report,
+    letters: str = LETTERS,
 ) -> Wav2Vec2ForCTC:
     """Train a small wav2vec 2.0 on spoken `clips` with CTC on letters; `report` gets step and loss.
 
     Interrupted runs continue from `scratch` and end in the same weights.
     """
     torch.manual_seed(seed)
-    recogniser = Wav2Vec2ForCTC(config(params)).train()
+    recogniser = Wav2Vec2ForCTC(config(params, letters)).train()
     optimizer = torch.optim.AdamW(
         recogniser.parameters(), lr=params.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
@@ -107,7 +115,7 @@ def pretrain(
         np.random.seed(seed + step)  # transformers draws its SpecAugment masks from NumPy's state
         rise, fall = (step + 1) / (0.1 * params.steps), (params.steps - step) / (0.9 * params.steps)
         optimizer.param_groups[0]["lr"] = params.learning_rate * min(rise, fall)
-        waves, mask, labels = _collate(batch)
+        waves, mask, labels = _collate(batch, letters)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = recogniser(waves, attention_mask=mask, labels=labels).loss
         optimizer.zero_grad()
@@ -130,14 +138,16 @@ def save(recogniser: Wav2Vec2ForCTC, folder: Path) -> None:
 
 
 @torch.inference_mode()
-def letter_error_rate(recogniser: Wav2Vec2ForCTC, clips: list[Clip]) -> float:
+def letter_error_rate(
+    recogniser: Wav2Vec2ForCTC, clips: list[Clip], letters: str = LETTERS
+) -> float:
     """Return letter errors per reference letter over `clips`, decoded greedily (a fraction)."""
     from torchaudio.functional import edit_distance
 
-    errors = letters = 0
+    errors = spoken = 0
     for clip in clips:
-        waves, mask, labels = _collate([clip])
-        heard = decode_letters(recogniser(waves, attention_mask=mask).logits[0].argmax(-1))
-        said = decode_letters(labels[0])
-        errors, letters = errors + edit_distance(heard, said), letters + len(said)
-    return errors / letters
+        waves, mask, labels = _collate([clip], letters)
+        path = recogniser(waves, attention_mask=mask).logits[0].argmax(-1)
+        heard, said = decode_letters(path, letters), decode_letters(labels[0], letters)
+        errors, spoken = errors + edit_distance(heard, said), spoken + len(said)
+    return errors / spoken

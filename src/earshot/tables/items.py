@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("options", pa.list_(pa.string())),
         ("answer", pa.int32()),
         ("transcript", pa.string()),
+        ("language", pa.string()),
     ]
 )
 
@@ -52,9 +53,9 @@ class Item:
     """What is asked about the audio of `utterances`, end to end, and what is right.
 
     A task uses the fields it needs. `options` are those of a question, the classes, or the alphabet
-    of a transcript; `answer` is the place of the right one, −1 where it is unknown; `transcript` is
-    None where it is unknown. Whole passages are resampled for intervals: of a scene it is the
-    location, of a transcript the speaker.
+    of a transcript; `answer` is the place of the right one, −1 where it is unknown; `transcript`
+    and `language` are None where they are unknown. Whole passages are resampled for intervals: of a
+    scene it is the location, of a transcript the speaker.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Item:
     answer: int = UNKNOWN
     wording: str = "seen"
     transcript: str | None = None
+    language: str | None = None
 
     @property
     def labelled(self) -> bool:

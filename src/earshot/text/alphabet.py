@@ -5,6 +5,7 @@ An alphabet is a tuple of symbols in the order of a recogniser's outputs: BLANK,
 characters in lower case. No torch here: devices use it.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
@@ -16,6 +17,9 @@ BLANK = ""  # the first symbol: a frame that writes nothing, CTC's blank
 SPACE = "|"  # the second: between words
 _APOSTROPHE = "'"
 _SAID = "%&@#*"  # Unicode calls them punctuation, but they are read aloud
+_DOTLESS = {"tr", "az"}  # whose capital of i is İ, and I that of ı
+_POINTED = {"ar", "fa", "ur", "he", "yi"}  # which leave most vowel points unwritten
+_POINTS = re.compile("[\u0591-\u05bd\u05bf-\u05c7\u0640\u064b-\u0652\u0670]")
 
 
 class Word(NamedTuple):
@@ -37,28 +41,47 @@ def letters(texts: Iterable[str]) -> set[str]:
     return {one for one in used if unicodedata.category(one)[0] in "LM" or one == _APOSTROPHE}
 
 
-def normalised(text: str, symbols: Sequence[str] | None = None) -> str:
+def normalised(text: str, symbols: Sequence[str] | None = None, language: str | None = None) -> str:
     """Return a text as its transcript is written and scored; the steps, in this order:
 
     1. one form for the same characters (`text.canonical`: NFC, one apostrophe, full width folded,
-       nothing invisible);
-    2. lower case;
+       nothing invisible); letters stay in the order in which they are said, from right to left too;
+    2. lower case, as `language` has it, a tag such as de or tr-TR: Turkish and Azerbaijani I is ı,
+       Greek sigma is ς where a word ends, Dutch ĳ two letters; points of Arabic, Persian, Urdu,
+       Hebrew and Yiddish, mostly left unwritten, go, and Arabic's lengthening stroke;
     3. punctuation separates words, hyphens too, as do spaces of any kind; apostrophes stay inside
        words and go at their ends;
     4. digits, and signs that are read aloud (€, %, &, +), stay: nobody knows how they were read, so
        an alphabet without them cannot write them;
-    5. what the alphabet `symbols` has stays in any case; one without an apostrophe drops it.
+    5. what the alphabet `symbols` has stays in any case; one without an apostrophe drops it, one
+       without ß writes ss.
 
     >>> normalised("“It’s the twenty-first,” he said.")
     "it's the twenty first he said"
+    >>> normalised("ILIK SÜT", language="tr")
+    'ılık süt'
     """
     known = set(symbols or ()) - {BLANK, SPACE}
-    lower = canonical(canonical(text).lower().replace("i\u0307", "i"))  # the Turkish İ
+    lower = _lower(canonical(text), (language or "").replace("_", "-").partition("-")[0].lower())
     kept = [one if one in known or _is_written(one) else " " for one in lower]
     words = [word.strip(_APOSTROPHE) for word in "".join(kept).split()]
     if symbols is not None and _APOSTROPHE not in known:
         words = [word.replace(_APOSTROPHE, "") for word in words]
+    if symbols is not None and "ß" not in known:
+        words = [word.replace("ß", "ss") for word in words]
     return " ".join(word for word in words if word)
+
+
+def _lower(text: str, language: str) -> str:
+    """Return a canonical text in the lower case of a language's code, "" where it is not known."""
+    if language in _DOTLESS:
+        text = text.replace("I", "ı")
+    lower = canonical(text.lower().replace("i\u0307", "i"))  # the Turkish İ
+    if language == "nl":
+        lower = lower.replace("ĳ", "ij")
+    if language == "el":  # texts made small letter by letter have the wrong one at the end
+        lower = re.sub(r"(?<=\w)σ\b", "ς", re.sub(r"ς(?=\w)", "σ", lower))
+    return _POINTS.sub("", lower) if language in _POINTED else lower
 
 
 def _is_written(character: str) -> bool:

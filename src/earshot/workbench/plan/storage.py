@@ -10,7 +10,7 @@ from typing import Any
 from earshot.corpora import archives
 from earshot.corpora.partial import begun
 from earshot.models import hub
-from earshot.params import TASKS, Track
+from earshot.params import TASKS, Track, each
 
 FRAMES = 50  # of an encoder, a second
 WIDE = {"base": 768, "large": 1024}
@@ -49,13 +49,14 @@ class Room:
 
 def downloads(name: str, track: Track, checkpoints: list[Any]) -> list[Piece]:
     """Return what a track and its teachers need from the network, here already or not."""
-    corpus, root = track.corpus, Path(getattr(track.corpus, "root", ""))
     pieces = []
-    for part in archives.plan(corpus):
-        archive = archives.TABLES[corpus.name][part.name]
-        here = begun((root if archive.plain else root / archives.ARCHIVES) / archive.name)
-        sizes = part.bytes, here, part.there, archive.about or None
-        pieces.append(Piece(part.name, name, str(root), *sizes))
+    for corpus in each(track.corpus):
+        root = Path(getattr(corpus, "root", ""))
+        for part in archives.plan(corpus):
+            archive = archives.TABLES[corpus.name][part.name]
+            here = begun((root if archive.plain else root / archives.ARCHIVES) / archive.name)
+            sizes = part.bytes, here, part.there, archive.about or None
+            pieces.append(Piece(part.name, name, str(root), *sizes))
     for teacher in checkpoints:
         of = getattr(teacher, "network", teacher)  # an image network has a checkpoint itself
         if getattr(of, "revision", None) and not Path(of.checkpoint).is_dir():

@@ -12,13 +12,15 @@ from earshot.params import (
     Budget,
     Conformer,
     LibriSpeech,
+    OpenLanguages,
     OpenSpeech,
     Params,
     SyntheticScenes,
     SyntheticSpeech,
     Track,
+    each,
 )
-from earshot.params.section import Split
+from earshot.params.section import Section, Split
 from earshot.tables.manifest import read_manifest
 from earshot.workbench.plan.storage import config, width, writes
 
@@ -62,11 +64,24 @@ def split_hours(name: str, track: Track, stale: Iterable[str] = ()) -> dict[str,
     if manifest.is_file() and f"download@{name}" not in set(stale):
         seconds = read_manifest(manifest).groupby("split")["seconds"].sum()
         return {str(split): float(total) / 3600 for split, total in seconds.items()}
-    corpus = track.corpus
+    found: dict[str, float] = {}
+    for corpus in each(track.corpus):
+        for split, hours in _corpus_hours(corpus).items():
+            found[split] = found.get(split, 0.0) + hours
+    return found
+
+
+def _corpus_hours(corpus: Section) -> dict[str, float]:
     if isinstance(corpus, SyntheticSpeech):
         return {split: number * PASSAGE / 3600 for split, number in corpus.passages.items()}
     if isinstance(corpus, OpenSpeech):
         return {split: number * SENTENCE / 3600 for split, number in corpus.clips.items()}
+    if isinstance(corpus, OpenLanguages):
+        of_split = {
+            split: sum(corpus.number(language, split) for language in corpus.languages)
+            for split in corpus.clips
+        }
+        return {split: number * SENTENCE / 3600 for split, number in of_split.items()}
     if isinstance(corpus, LibriSpeech) and set(corpus.splits) <= set(LIBRISPEECH):
         return _librispeech(corpus)
     if isinstance(corpus, TAU2022):
@@ -197,7 +212,7 @@ def _passes(budget: Budget, track: Track, hours: float) -> float:
 
 def _is_made(track: Track) -> bool:
     """Return whether a corpus is made here, not fetched or handed in."""
-    return isinstance(track.corpus, SyntheticSpeech | SyntheticScenes | OpenSpeech)
+    return isinstance(track.corpus, SyntheticSpeech | SyntheticScenes | OpenSpeech | OpenLanguages)
 
 
 def _frames(track: Track) -> float:
