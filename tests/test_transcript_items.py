@@ -148,4 +148,4 @@ def test_the_examples_of_the_page_are_parameters(content):
         track |= block
     parsed = parse(content)
     assert parsed.teachers["transcripts"].epochs == 0
-    assert parsed.tracks["transcripts"].corpus.name == "librispeech" and len(blocks) == 3
+    assert parsed.tracks["transcripts"].corpus.name == "librispeech" and len(blocks) == 4
