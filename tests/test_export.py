@@ -196,7 +196,7 @@ def test_int8_file_is_int8_but_for_the_front_end(tmp_path, caplog, capfd, pool, 
     arrays = [onnx.numpy_helper.to_array(table).astype(int) for table in levels]
     assert len(arrays) >= 8 and max(np.abs(array).max() for array in arrays) == 64  # seven bits
     scales = {f"{weights}_{layer}_scale" for weights in "wr" for layer in (1, 2)}
-    assert in_float == {"circle", "window", "filters", "b_1", "b_2"} | scales
+    assert in_float == {"circle", "window", "b_1", "b_2"} | scales
     assert (tmp_path / "int8.onnx").stat().st_size < path.stat().st_size
 
 

@@ -33,7 +33,7 @@ _PHASES = """
 # a phase; the sums over phases are products of matrices, one for real and one for imaginary parts.
 # Together they take a third to a seventh of the time of the whole transform as one convolution,
 # which takes a twentieth of the operator STFT's. Kernels and W are picked from one turn of a circle
-# when the file is loaded, which keeps them out of it.
+# when the file is loaded, which keeps them out of it; filters, mostly zeros, are put together then.
 _TRANSFORM = """
     kernel_products = Mul(bins, kernel_places)
     kernel_angles = Mod(kernel_products, turn)
@@ -63,6 +63,9 @@ _LOG_MEL = """
     imaginary_squares = Mul(imaginary_part, imaginary_part)
     energies = Add(real_squares, imaginary_squares)
     energies_of_bins = Reshape(energies, all_bins_shape)
+    no_filters = ConstantOfShape(filter_sizes)
+    every_filter = ScatterElements(no_filters, filter_places, filter_weights)
+    filters = Reshape(every_filter, filters_shape)
     bands = MatMul(filters, energies_of_bins)
     audible = Max(bands, floor)
     loudness = Log(audible)
@@ -134,6 +137,7 @@ def front_end(features: Features) -> Part:
     window = librosa.filters.get_window(features.window, features.win_length, fftbins=True)
     by_phase = librosa.util.pad_center(window, size=size).reshape(part, phases).T  # (P, M)
     angles = -2 * np.pi * np.arange(size) / size
+    filters = _filters(features, shifted)
     constants = {
         "odd": ints(size % 2),
         "hop": ints(hop),
@@ -151,7 +155,10 @@ def front_end(features: Features) -> Part:
         "shifted_bins": shifted[..., None],
         "phase_numbers": np.arange(phases),
         "all_bins_shape": ints(shifted.size, -1),
-        "filters": _filters(features, shifted),
+        "filter_sizes": ints(filters.size),
+        "filter_places": np.flatnonzero(filters),
+        "filter_weights": filters[filters != 0],
+        "filters_shape": ints(*filters.shape),
         "floor": np.float32([1e-10]),
     }
     if features.norm == "meanvar":
