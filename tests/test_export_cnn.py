@@ -179,7 +179,8 @@ def test_the_network_is_counted_without_its_front_end(files, kind):
     )
     assert stored < 128_000
     assert size.network_parameters(float_path)[1] > 3 * stored * weights / (weights + 17 * outputs)
-    assert size.onnx_parameters(int8_path)[1] > stored + 3 * 1024 * 4  # and the circle and window of the front end
+    front_end = 3 * 1024 * 4  # circle and window
+    assert size.onnx_parameters(int8_path)[1] > stored + front_end
 
 
 def rewritten(path, target, change):
