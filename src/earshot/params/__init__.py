@@ -256,6 +256,11 @@ class Params(Section):
         for key, teacher in teachers.items():
             if (teacher.text is not None) != TASKS[track.task].reads:
                 raise ValueError(f"teachers.{key}: {_reading('teacher', track.task)}")
+            if teacher.language is not None and not TASKS[track.task].ordered:
+                raise ValueError(
+                    f"teachers.{key}.language={teacher.language!r}: of task={track.task!r} teachers "
+                    "hear every clip; write null"
+                )
             if isinstance(teacher, NetworkTeacher):
                 own = f"teachers.{key}"
                 _check_mixup(own, teacher.augment, track.task, own, teacher.features)
@@ -400,8 +405,10 @@ def _check_taught(key: str, recipe: Recipe, teachers: Mapping[str, AnyTeacher]) 
     for term in (one for one in taught if one not in AVERAGED):
         layers = term in ("front", "layered")
         able = [one for one in named if teachers[one].auxiliary or not layers]
-        if len(able) != 1:
-            wanted = "one teacher with auxiliary" if layers else "one teacher"
+        heard = {teachers[one].language for one in able}
+        one_a_language = len(heard) == len(able) and (None not in heard or len(heard) == 1)
+        if not able or not one_a_language:
+            wanted = "one teacher with auxiliary" if layers else "one teacher, or one a language"
             raise ValueError(
                 f"{key}.terms.{term} learns from {wanted}, there are {able} in teachers={named}"
             )
