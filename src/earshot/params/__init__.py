@@ -258,8 +258,8 @@ class Params(Section):
                 raise ValueError(f"teachers.{key}: {_reading('teacher', track.task)}")
             if teacher.language is not None and not TASKS[track.task].ordered:
                 raise ValueError(
-                    f"teachers.{key}.language={teacher.language!r}: of task={track.task!r} teachers "
-                    "hear every clip; write null"
+                    f"teachers.{key}.language={teacher.language!r} must be null: with "
+                    f"task={track.task!r} a teacher hears every clip"
                 )
             if isinstance(teacher, NetworkTeacher):
                 own = f"teachers.{key}"

@@ -147,7 +147,6 @@ class Signals:
             raise SignalError(f"{folder}: stale cache, made by another teacher than there is now")
         if index["key"] != key(items, teacher, settings, views):
             raise SignalError(f"{folder}: stale cache, made for other items, views or settings")
-        self.names = frozenset(stores)
         self.widths: dict[str, int] = {}
         self.settings = settings
         self._places: dict[tuple[str, str, int], _Place] = {}
