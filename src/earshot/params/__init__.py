@@ -50,6 +50,7 @@ from earshot.params.models import (
     Student,
     Teacher,
     Text,
+    by_language,
     teacher_models,
     text_of,
 )
@@ -320,6 +321,7 @@ class Params(Section):
         teachers = teacher_models(self.teachers, name)
         controls = [f"{m}_scratch" for key, m in teachers.items() if self.teachers[key].control]
         means = [f"{one}_teachers" for one, row in recipes.items() if len(row.teachers) > 1]
+        means = ["teacher"] if by_language(self.teachers, name) else means
         models = sorted([*recipes, *teachers.values(), *controls, *means])
         if twice := sorted({one for one in models if models.count(one) > 1}):
             raise ValueError(

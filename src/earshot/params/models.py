@@ -136,9 +136,21 @@ class Teacher(Section):
         return [self.checkpoint]
 
 
+def by_language(teachers: Mapping[str, Section], track: str) -> bool:
+    """Whether a track has several teachers, of one language each, and no two of the same."""
+    spoken = [row.language for row in teachers.values() if row.track == track]
+    return len(spoken) > 1 and None not in spoken and len(set(spoken)) == len(spoken)
+
+
 def teacher_models(teachers: Mapping[str, Section], track: str) -> dict[str, str]:
-    """Return what results call the teachers of a track, by key: the first is `teacher`."""
+    """Return what results call the teachers of a track, by key: the first is `teacher`.
+
+    Of several with a language each, `teacher` is all of them together, each of which hears its own,
+    and every one alone is called by its language.
+    """
     keys = [key for key, row in teachers.items() if row.track == track]
+    if by_language(teachers, track):
+        return {key: f"teacher_{teachers[key].language}" for key in keys}
     return {key: f"teacher_{key}" if place else "teacher" for place, key in enumerate(keys)}
 
 
