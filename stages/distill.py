@@ -55,10 +55,11 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
     inputs = (table, mel, *(cache / signals.INDEX for cache in caches.values()))
     unfinished = scratch(track, "distill", recipe_key, digest(*inputs, *settings))
     views = frames.views()
-    taught = {
-        teacher: signals.Signals(cache, asked, signals.made_by(cache), kept, views)
-        for teacher, cache in caches.items()
-    }
+    taught = {}
+    for teacher, cache in caches.items():
+        identity = signals.made_by(cache)
+        heard = signals.asked(asked, identity)
+        taught[teacher] = signals.Signals(cache, heard, identity, kept, views)
     main = accelerator.is_main()
     result = distil(
         recipe,

@@ -5,6 +5,7 @@ from declared import read, run  # isort: skip
 import json
 import logging
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from earshot.evaluation.ask import (
 from earshot.evaluation.kinds import SCORES
 from earshot.evaluation.metrics import Answers
 from earshot.features.recordings import Recordings
-from earshot.params import teacher_models, text_of
+from earshot.params import by_language, teacher_models, text_of
 from earshot.runtime.files import write_json
 from earshot.tables import items
 from earshot.tables.items import Item
@@ -94,12 +95,19 @@ def ask_teachers(test: Test, results: Results) -> None:
         tuned, folder = teachers[key], Path(f"models/{test.track}/teachers/{key}")
         recordings = Recordings(test.manifest, sample_rate=tuned.sample_rate)
         teacher, task = load(tuned, kind, folder)
-        results.answers[name] = [teacher_answers(teacher, task, recordings, test.asked)]
-        results.add(costs.teacher_costs(name, teacher, task, test.items[0], params))
+        heard = items.in_language(test.asked, tuned.language)
+        results.answers[name] = [teacher_answers(teacher, task, recordings, heard)]
+        results.add(costs.teacher_costs(name, teacher, task, heard[0], params))
         if tuned.control:
             control, task = load(tuned, kind, folder / CONTROL, read("seed"))
-            answers = teacher_answers(control, task, recordings, test.asked)
+            answers = teacher_answers(control, task, recordings, heard)
             results.answers[f"{name}_scratch"] = [answers]
+    if by_language(teachers, test.track):
+        names = list(teacher_models(teachers, test.track).values())
+        every = [results.answers[name][0] for name in names]
+        results.answers["teacher"] = [dict(chain.from_iterable(one.items() for one in every))]
+        figures = ([of[name] for name in names] for of in (results.cost, results.latency))
+        results.cost["teacher"], results.latency["teacher"] = costs.together(*figures)
 
 
 def ask_students(test: Test, results: Results) -> None:
@@ -122,14 +130,15 @@ def ask_students(test: Test, results: Results) -> None:
         )
         results.add(bill)
         taught = check_taught(weights, models / "teachers")
-        if len(taught) > 1:
+        if len(taught) > 1 and not by_language(read("teachers"), track):
             of_each = [results.answers[named[key]][0] for key in taught]
             results.answers[f"{recipe}_teachers"] = [mean_of_logits(of_each)]
 
 
 def ask_shipped(test: Test, results: Results) -> tuple[str, dict[str, Any]]:
-    """Ask the first teacher and the student that ships under other conditions too, and write
-    `robustness.json` and all answers; return that student's recipe and the first.
+    """Ask the first teacher, or those of all languages, and the student that ships under other
+    conditions too, and write `robustness.json` and all answers; return that student's recipe and
+    the first.
     """
     track, params, seed = test.track, read(f"tracks.{test.track}.evaluate"), read("seed")
     best, number = shipped(each_recipe(track, "validation.json"))
@@ -138,12 +147,15 @@ def ask_shipped(test: Test, results: Results) -> tuple[str, dict[str, Any]]:
     clean = {"teacher": results.answers["teacher"][0]}
     clean |= {name: results.answers[name][number] for name in files}
     teachers = read("teachers")
-    key = next(iter(teacher_models(teachers, track)))
-    folder = Path(f"models/{track}/teachers/{key}")
-    teacher, task = load(teachers[key], read(f"tracks.{track}.task"), folder)
+    named = teacher_models(teachers, track)
+    heard = []
+    for key in named if by_language(teachers, track) else list(named)[:1]:
+        folder = Path(f"models/{track}/teachers/{key}")
+        teacher, task = load(teachers[key], read(f"tracks.{track}.task"), folder)
+        heard.append(robustness.Heard(teacher, task, results.answers[named[key]][0].keys()))
     scores = SCORES[read(f"tracks.{track}.task")]
     about = (test.items, test.manifest, params, seed)
-    standing = robustness.measure(teacher, task, files, clean, *about, scores.standing)
+    standing = robustness.measure(heard, files, clean, *about, scores.standing)
     write_json(f"metrics/{track}/robustness.json", standing)
     answers = results.answers[f"{best}_int8"][number]
     scores.hand_in(Path(f"models/{track}"), test.items, test.manifest, results.answers, answers)

@@ -52,3 +52,16 @@ def test_gains_and_conditions_are_of_error_rates(tmp_path):
     assert "| `kd` − `hard` | -39.0 (-45.0 to -31.0) | +46.0 (+40.0 to +50.0) |" in full
     assert "condition; word error rate" in full and "70.0: +26.0 (+20.0 to +30.0)" in full
     assert "60.0 (55.0–65.0)" in full  # unseen wordings
+
+
+def test_several_languages_have_a_table_of_their_own(tmp_path):
+    track = written(tmp_path)
+    for name in track.models:
+        track.quality[name]["languages"] = {"de": score(0.4), "ru": score(0.5)}
+    named = {"accuracy": 0.99, "accuracy_low": 0.98, "accuracy_high": 1.0}
+    track.quality["kd"]["identification"] = {"from_2_s": named}
+    full = table.full(track, 10.0)
+    assert "| model | word error rate, mean over languages, % (95% interval)" in full
+    row = "| `kd` | 40.0 (35.0–45.0) | 50.0 (45.0–55.0) | 99.0 (98.0–100.0) |"
+    assert row in full and "| `audio_exchanged` | 40.0" not in full
+    assert "各语言词错误率" in table.full(track, 10.0, "zh")

@@ -143,7 +143,7 @@ def test_transcripts_are_kept_and_those_set_aside_are_counted(tmp_path, monkeypa
         "1 × repeats itself",
     ]
     answers = transcripts.answers(Parrot(texts), recordings, asked)  # scored with all its faults
-    read = [TASK.text(answers[item.id]) for item in asked]
+    read = [alphabet.decode(answers[item.id].tolist(), SYMBOLS) for item in asked]
     assert read == ["abb a", "b", "ab ab ab ab", "a" * 9]
 
 
@@ -232,15 +232,12 @@ def test_a_checkpoint_that_cannot_serve_is_named(tmp_path, spoil, told):
 
 def test_one_language_is_told_none_and_many_are_told_apart(tmp_path):
     writer(tmp_path / "one", many=False)
-    with pytest.raises(CheckpointError, match="teacher.language='en' must be null"):
-        kinds.build(as_it_is(tmp_path / "one"), TASK)
+    assert kinds.build(as_it_is(tmp_path / "one"), TASK).words == {}
     for folder in ("one", "many"):
         writer(tmp_path / folder, many=folder == "many")
         teacher = kinds.build(as_it_is(tmp_path / folder, language=None), TASK).eval()
         assert len(teacher.transcribe(HEARD[:2])) == 2
     tiny_checkpoint(tmp_path / "encoder")
-    with pytest.raises(CheckpointError, match="teacher.language='en' must be null"):
-        kinds.build(as_it_is(tmp_path / "encoder"), TASK)
     assert hub.family(tmp_path / "encoder") == "wav2vec2"
 
 

@@ -11,7 +11,7 @@ import torch
 from earshot.models.heads import ABSENT
 from earshot.params import Augment
 from earshot.tables.items import Item
-from earshot.tables.signals import Averaged, Signals
+from earshot.tables.signals import DTYPES, Averaged, Signals
 from earshot.training import routing
 from earshot.training.augment import augment_batch
 from earshot.training.batches import Batch, pad_frames
@@ -29,6 +29,9 @@ def lesson(
     `(B,)`, `attention` as `(N, L, 12, 12)`, `hidden` as `(N, kept layers · D)`. `posteriors` `(N,
     U, V)` and `states` `(N, U, kept layers · D)` come with `…_lengths` `(N,)`. `symbols` `(N, L)`,
     whole numbers, are filled up with blanks.
+
+    An item that no teacher was asked about, as none is of its language, has no frames of the last
+    two, no symbols, and no confidence.
     """
     tensors: dict[str, torch.Tensor] = {}
     for name in names:
@@ -38,13 +41,21 @@ def lesson(
             tensors["front_lengths"] = torch.tensor([len(one) for one in frames])
         else:
             asked = zip(batch.items, batch.views, strict=True)
-            rows = [signals[name, item.id, view] for item, view in asked]
+            rows = [_row(signals, name, item, view) for item, view in asked]
             if name in BY_FRAME:
                 tensors[name] = pad_frames(rows)
                 tensors[f"{name}_lengths"] = torch.tensor([len(row) for row in rows])
             else:
                 tensors[name] = SHAPES.get(name, _stacked)(rows)
     return tensors
+
+
+def _row(signals: Signals | Averaged, name: str, item: Item, view: int) -> np.ndarray:
+    """Return a signal of an item; KeyError where there is none and there must be."""
+    if name in UNTAUGHT and (name, item.id, view) not in signals:
+        rows, value = UNTAUGHT[name]
+        return np.full((rows, signals.widths[name]), value, np.dtype(DTYPES[name]))
+    return signals[name, item.id, view]
 
 
 def _fronts(batch: Batch, signals: Signals | Averaged) -> list[np.ndarray]:
@@ -88,6 +99,8 @@ def _symbols(rows: Sequence[np.ndarray]) -> torch.Tensor:
 
 
 BY_FRAME = {"posteriors", "states"}  # of as many frames as the item has
+# Rows and value of what an item has of which no teacher was asked.
+UNTAUGHT = {"posteriors": (0, 0), "states": (0, 0), "symbols": (1, 0), "confidence": (1, ABSENT)}
 SHAPES = {
     "logits": _options,
     "hidden": lambda rows: _stacked(rows).flatten(1),  # (N, kept · D)

@@ -176,14 +176,21 @@ class Layered(Term):
 
 
 class Frames(Term):
-    """The teacher's posteriors at the frames that are chosen, at the student's rate."""
+    """The teacher's posteriors at the frames that are chosen, at the student's rate.
+
+    Of a teacher with an alphabet of its own, students learn its symbols alone: others are left out
+    of their softmax.
+    """
 
     needs = ("posteriors",)
     per = "frames"
 
     def forward(self, output: Output, batch: Batch) -> torch.Tensor:
-        student, counts = output.logits["frames"], output.logits["frame_counts"]
-        teacher, lengths = batch.signals["posteriors"], batch.signals["posteriors_lengths"]
+        taught = batch.signals["posteriors_lengths"] > 0  # (N,)
+        if not taught.any():
+            return 0 * output.logits["frames"].sum()
+        student, counts = (output.logits[name][taught] for name in ("frames", "frame_counts"))
+        teacher, lengths = (batch.signals[f"posteriors{end}"][taught] for end in ("", "_lengths"))
         targets = losses.at_rate(teacher, lengths, student.shape[1], counts)  # (N, T, V)
         real = inside(counts, student.shape[1])
         return losses.frame_kl(student, targets, losses.spoken(targets, real, self.neighbours))
@@ -213,13 +220,16 @@ class Hidden(Term):
         )
 
     def forward(self, output: Output, batch: Batch) -> torch.Tensor:
-        states, lengths = batch.signals["states"], batch.signals["states_lengths"]
+        taught = batch.signals["states_lengths"] > 0  # (N,)
+        if not taught.any():
+            return 0 * output.pooled.sum()
+        states, lengths = (batch.signals[f"states{end}"][taught] for end in ("", "_lengths"))
         of_layers = states.unflatten(2, (-1, self.project[0].out_features))  # (N, U, kept, D)
         distances = []
         pairs = zip(self.project, self.places, self.layers, self.strides, strict=True)
         for project, place, layer, stride in pairs:
-            student = project(output.layers[layer])[batch.passage]  # (N, T, D)
-            counts = stage_lengths(batch.lengths, stride)[batch.passage]
+            student = project(output.layers[layer])[batch.passage][taught]  # (N, T, D)
+            counts = stage_lengths(batch.lengths, stride)[batch.passage][taught]
             size = student.shape[1]
             teacher = losses.resample(of_layers[:, :, place], lengths, size, counts)
             distances.append(losses.frame_mse(student, teacher, inside(counts, size)))
@@ -236,10 +246,11 @@ class Pseudo(Term):
 
     def check(self, signals: Signals | Averaged, items: Sequence[Item]) -> None:
         least = self.params.confidence
-        found = np.exp([signals["confidence", item.id, 0].item() for item in items])
-        if found.max() < least:
+        keys = [("confidence", item.id, 0) for item in items]
+        found = np.exp([signals[key].item() for key in keys if key in signals])
+        if found.max(initial=0.0) < least:
             raise ValueError(
-                f"terms.pseudo.confidence={least}: of none of the {len(items)} transcripts is the "
+                f"terms.pseudo.confidence={least}: of none of the {len(found)} transcripts is the "
                 f"teacher so sure; half are above {np.median(found):.2f}, the surest has "
                 f"{found.max():.2f}"
             )

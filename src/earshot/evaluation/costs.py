@@ -137,6 +137,15 @@ def teacher_costs(
     return Bill({name: cost}, {name: latency})
 
 
+def together(costs: Sequence[Cost], latencies: Sequence[Latency]) -> tuple[Cost, Latency]:
+    """Return what teachers of one language each cost together: the parameters and bytes of all, and
+    of a clip, which one hears, the MACs and latency of the slowest.
+    """
+    cost = {name: sum(one[name] for one in costs) for name in ("parameters", "bytes")}
+    cost["macs"] = max(one["macs"] for one in costs)
+    return cost, max(latencies, key=lambda one: one["latency_median_ms"])
+
+
 def check_limits(cost: dict[str, Cost], limits: Limits | None) -> None:
     """Raise LimitError naming model, limit and figure where a quantized network exceeds a limit."""
     for name, limit in limits or ():

@@ -250,7 +250,9 @@ def draw(tables: np.ndarray, statistic: Statistic, resamples: int, seed: int) ->
     return np.average(statistic(drawn), 1, times)
 
 
-def resample(tables: np.ndarray, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def resample(
+    tables: np.ndarray, resamples: int, seed: int | Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return sums `(R, S, …)` of tables `(K, S, …)` over R draws of clusters, and how often each
     seed is drawn `(R, S)`.
 
@@ -273,8 +275,15 @@ def with_interval(
     name: str, tables: np.ndarray, statistic: Statistic, resamples: int, seed: int
 ) -> dict[str, float]:
     """Return the estimate and the ends of its interval, which always holds the estimate."""
-    estimate = float(statistic(tables.sum(0)).mean())
-    low, high = np.quantile(draw(tables, statistic, resamples, seed), [0.025, 0.975])
+    return interval(name, statistic(tables.sum(0)), draw(tables, statistic, resamples, seed))
+
+
+def interval(name: str, of_seeds: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
+    """Return the mean of a score over seeds `(S,)`, and the ends of its interval by draws `(R,)`,
+    which always holds it.
+    """
+    estimate = float(of_seeds.mean())
+    low, high = np.quantile(drawn, [0.025, 0.975])
     return {
         name: estimate,
         f"{name}_low": min(float(low), estimate),

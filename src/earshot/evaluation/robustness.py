@@ -4,10 +4,10 @@ Training uses none of the sounds here: its noise is steady, this one comes in gu
 hum; its rooms are drawn tails, these have walls that answer one by one, and last longer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -99,28 +99,40 @@ def some(items: Sequence[Item], passages: int | None, seed: int) -> list[Item]:
     return [item for place in sorted(drawn) for item in groups[place]]
 
 
+class Heard(NamedTuple):
+    """A teacher, its task, and the ids of the items that it is asked about."""
+
+    teacher: AnyTeacher
+    task: Task
+    ids: Collection[str]
+
+
 def answers(
-    teacher: AnyTeacher,
-    task: Task,
+    teachers: Sequence[Heard],
     files: Mapping[str, Path],
     items: Sequence[Item],
     manifest: pd.DataFrame,
     seed: int,
 ) -> dict[str, dict[str, Answers]]:
-    """Return, for each condition of `TESTS`, the answers of the teacher and of each ONNX file."""
+    """Return, for each condition of `TESTS`, the answers of the teacher, which may be several with
+    items of their own, and of each ONNX file.
+    """
     found = {}
     for name, change in track(TESTS.items(), "robustness", total=len(TESTS), unit="condition"):
-        rate = teacher.sample_rate
-        recordings = Recordings(manifest, seed=seed, sample_rate=rate, change=change)
         given = file_answers(list(files.values()), items, manifest, seed, change)
         found[name] = dict(zip(files, given, strict=True))
-        found[name]["teacher"] = teacher_answers(teacher, task, recordings, items)
+        found[name]["teacher"] = {}
+        for teacher, task, ids in teachers:
+            rate = teacher.sample_rate
+            recordings = Recordings(manifest, seed=seed, sample_rate=rate, change=change)
+            about = [item for item in items if item.id in ids]
+            if about:
+                found[name]["teacher"] |= teacher_answers(teacher, task, recordings, about)
     return found
 
 
 def measure(
-    teacher: AnyTeacher,
-    task: Task,
+    teachers: Sequence[Heard],
     files: Mapping[str, Path],
     clean: Mapping[str, Answers],
     items: Sequence[Item],
@@ -129,12 +141,12 @@ def measure(
     seed: int,
     standing: Callable[..., dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return how a teacher and ONNX files stand the conditions of `TESTS`, on
+    """Return how teachers and ONNX files stand the conditions of `TESTS`, on
     `params.robustness_passages` of the items; `clean` are their answers without any, `standing`
     is the task's way to score them, such as `table`.
     """
     about = some(items, params.robustness_passages, seed)
-    changed = answers(teacher, task, files, about, manifest, seed)
+    changed = answers(teachers, files, about, manifest, seed)
     return standing(clean, changed, about, params.resamples, seed)
 
 

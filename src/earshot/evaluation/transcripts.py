@@ -1,18 +1,19 @@
 """Transcription: errors of words and characters, with intervals over speakers and seeds.
 
-Whole speakers are resampled (`metrics.resample`), as a voice that is hard is hard throughout.
+Whole speakers are resampled (`metrics.resample`), as a voice that is hard is hard throughout. Of
+several languages, rates are the means of theirs.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from earshot.evaluation import metrics
+from earshot.evaluation import languages, metrics
 from earshot.params import Evaluate
-from earshot.tables.answers import Answers
+from earshot.tables.answers import Answers, answered
 from earshot.tables.items import Item
 from earshot.text import alphabet, edits
 
@@ -77,36 +78,80 @@ def count(texts: Sequence[Sequence[str]], items: Sequence[Item]) -> np.ndarray:
     )
 
 
-def by_cluster(counts: np.ndarray, items: Sequence[Item]) -> np.ndarray:
-    """Return the sums `(K, S, 6)` of counts `(S, N, 6)` over the K speakers; of one speaker alone,
-    who tells nothing of others, over the clips.
+def by_cluster(counts: np.ndarray, items: Sequence[Item]) -> list[np.ndarray]:
+    """Return of each language the sums `(K, S, 6)` of counts `(S, N, 6)` over its K speakers; of
+    one speaker alone, who tells nothing of others, over the clips. Items of no known language are
+    one.
     """
-    names = [item.passage for item in items]
-    if len(set(names)) == 1:
-        names = [item.id for item in items]
-    _, cluster = np.unique(names, return_inverse=True)
-    tables = np.zeros((cluster.max() + 1, len(counts), counts.shape[2]))
-    np.add.at(tables, cluster, counts.transpose(1, 0, 2))
-    return tables
-
-
-def score(tables: np.ndarray, resamples: int, seed: int) -> dict[str, float]:
-    """Return word and character error rates of tables `(K, S, 6)`, each with its interval."""
-    found: dict[str, float] = {}
-    for name, statistic in STATISTICS.items():
-        found |= metrics.with_interval(name, tables, statistic, resamples, seed)
+    found = []
+    for places in by_language(items).values():
+        names = [items[place].passage for place in places]
+        if len(set(names)) == 1:
+            names = [items[place].id for place in places]
+        _, cluster = np.unique(names, return_inverse=True)
+        tables = np.zeros((cluster.max() + 1, len(counts), counts.shape[2]))
+        np.add.at(tables, cluster, counts[:, places].transpose(1, 0, 2))
+        found.append(tables)
     return found
 
 
-def groups(items: Sequence[Item]) -> dict[str, list[str]]:
+def by_language(items: Sequence[Item]) -> dict[str, list[int]]:
+    """Return the places of the items of each language, in the order of their tags."""
+    found: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        found.setdefault(item.language or "", []).append(place)
+    return dict(sorted(found.items()))
+
+
+class Drawn(NamedTuple):
+    """Sums over speakers of L languages: all `(S, L, …)`, drawn R times `(R, S, L, …)`, and how
+    often each seed is drawn `(R, S)`.
+
+    Speakers are drawn language by language, so that none is without.
+    """
+
+    every: np.ndarray
+    sums: np.ndarray
+    times: np.ndarray
+
+    @classmethod
+    def of(cls, tables: Sequence[np.ndarray], resamples: int, seed: int) -> "Drawn":
+        """Return draws of each language's tables `(K, S, …)`."""
+        seeds = [[seed, place] if place else seed for place in range(len(tables))]
+        pairs = zip(tables, seeds, strict=True)
+        drawn = [metrics.resample(table, resamples, one) for table, one in pairs]
+        every = np.stack([table.sum(0) for table in tables], 1)
+        return cls(every, np.stack([sums for sums, _ in drawn], 2), drawn[0][1])
+
+    def draws(self, statistic: metrics.Statistic) -> np.ndarray:
+        """Return a statistic of the sums `(R,)`, mean over seeds."""
+        return np.average(statistic(self.sums), 1, self.times)
+
+    def interval(self, name: str, statistic: metrics.Statistic) -> dict[str, float]:
+        """Return a statistic with its interval."""
+        return metrics.interval(name, statistic(self.every), self.draws(statistic))
+
+
+def score(tables: Sequence[np.ndarray], resamples: int, seed: int) -> dict[str, float]:
+    """Return word and character error rates of the tables `(K, S, 6)` of languages, each with its
+    interval: of several the mean of theirs, however many clips each has.
+    """
+    drawn, found = Drawn.of(tables, resamples, seed), dict[str, float]()
+    for name, statistic in STATISTICS.items():
+        found |= drawn.interval(name, lambda sums, of=statistic: of(sums).mean(-1))
+    return found
+
+
+def groups(items: Sequence[Item], languages: bool = False) -> dict[str, list[str]]:
     """Return what scores are broken down by, with its value for each item."""
-    found = {
+    found = {"languages": [item.language or "" for item in items]} if languages else {}
+    found |= {
         "wording": [item.wording for item in items],
         "length": [_length(len(item.transcript.split())) for item in items],
         "speaker": [item.passage for item in items],
     }
     few = len(set(found["speaker"])) <= MOST_SPEAKERS
-    return found if few else {name: found[name] for name in ("wording", "length")}
+    return {name: values for name, values in found.items() if few or name != "speaker"}
 
 
 def _length(words: int) -> str:
@@ -114,15 +159,18 @@ def _length(words: int) -> str:
 
 
 def model_score(
-    counts: np.ndarray, items: Sequence[Item], resamples: int, seed: int
+    counts: np.ndarray, items: Sequence[Item], resamples: int, seed: int, several: bool = False
 ) -> dict[str, Any]:
-    """Return every score of one model, counts `(S, N, 6)`, as nested finite numbers."""
+    """Return every score of one model, counts `(S, N, 6)`, as nested finite numbers; of
+    `several` languages those of each too.
+    """
     tables = by_cluster(counts, items)
-    sums = tables.sum(0).mean(0)  # (6,)
+    sums = np.stack([table.sum(0).mean(0) for table in tables])  # (L, 6)
+    shares = sums / sums[:, WORDS, None]
     scores: dict[str, Any] = score(tables, resamples, seed)
-    scores |= {name: float(sums[kind] / sums[WORDS]) for name, kind in SHARES.items()}
-    scores |= {"seeds": len(counts), "items": len(items), "words": int(sums[WORDS])}
-    for name, values in groups(items).items():
+    scores |= {name: float(shares[:, kind].mean()) for name, kind in SHARES.items()}
+    scores |= {"seeds": len(counts), "items": len(items), "words": int(sums[:, WORDS].sum())}
+    for name, values in groups(items, several).items():
         scores[name] = {}
         for value in sorted(set(values)):
             inside = [place for place, one in enumerate(values) if one == value]
@@ -132,31 +180,55 @@ def model_score(
     return scores
 
 
-def paired_gain(a: np.ndarray, b: np.ndarray, resamples: int, seed: int) -> dict[str, float]:
-    """Return WER(a) − WER(b) of tables `(K, S, 6)`, below zero where a makes fewer errors, and the
-    relative reduction 1 − WER(a) / WER(b), each with its interval; paired as
-    `metrics.paired_gain`.
+def paired_gain(
+    a: Sequence[np.ndarray], b: Sequence[np.ndarray], resamples: int, seed: int
+) -> dict[str, float]:
+    """Return WER(a) − WER(b) of the tables `(K, S, 6)` of languages, below zero where a makes fewer
+    errors, and the relative reduction 1 − WER(a) / WER(b), each with its interval; paired as
+    `metrics.paired_gain`. Of several languages WER is the mean of theirs.
     """
-    if len(a[0]) != len(b[0]) and 1 not in (len(a[0]), len(b[0])):
-        seeds = len(a[0]), len(b[0])
+    seeds = a[0].shape[1], b[0].shape[1]
+    if seeds[0] != seeds[1] and 1 not in seeds:
         raise ValueError(f"cannot pair {seeds[0]} seeds with {seeds[1]}")
-    tables = np.stack(np.broadcast_arrays(a, b), 2)  # (K, S, 2, 6)
+    pairs = zip(a, b, strict=True)
+    tables = [np.stack(np.broadcast_arrays(*pair), 2) for pair in pairs]  # (K, S, 2, 6) each
     wer = STATISTICS["wer"]
 
     def difference(sums: np.ndarray) -> np.ndarray:
-        rates = wer(sums)
+        rates = wer(sums).mean(-2)  # (…, L, 2) → (…, 2)
         return rates[..., 0] - rates[..., 1]
 
     def reduction(sums: np.ndarray) -> np.ndarray:
-        rates = wer(sums)
-        return 1 - rates[..., 0] / np.maximum(rates[..., 1], 1 / sums[..., 1, WORDS])
+        rates, least = wer(sums).mean(-2), 1 / sums[..., 1, WORDS].sum(-1)
+        return 1 - rates[..., 0] / np.maximum(rates[..., 1], least)
 
-    drawn = metrics.draw(tables, difference, resamples, seed)
+    drawn = Drawn.of(tables, resamples, seed)
     return {
-        **metrics.with_interval("wer", tables, difference, resamples, seed),
-        **metrics.with_interval("relative_reduction", tables, reduction, resamples, seed),
-        "p_value": metrics.p_value(drawn),
+        **drawn.interval("wer", difference),
+        **drawn.interval("relative_reduction", reduction),
+        "p_value": metrics.p_value(drawn.draws(difference)),
     }
+
+
+class Counted(NamedTuple):
+    """The items that a model answered, their counts `(S, N, 6)`, and what it wrote of them, seed by
+    seed.
+    """
+
+    items: list[Item]
+    counts: np.ndarray
+    texts: list[list[str]]
+
+    @classmethod
+    def of(cls, answers: Sequence[Answers], test: Sequence[Item]) -> "Counted":
+        items = answered(test, answers)
+        texts = written(answers, items)
+        return cls(items, count(texts, items), texts)
+
+    def tables(self, among: Sequence[Item]) -> list[np.ndarray]:
+        """Return `by_cluster` of some of the items."""
+        place = {item.id: number for number, item in enumerate(self.items)}
+        return by_cluster(self.counts[:, [place[item.id] for item in among]], among)
 
 
 def quality(
@@ -170,30 +242,71 @@ def quality(
     """Return scores of each model on the test items, its gains over others, and a control,
     `audio_exchanged`: the best model's answers to other clips than those they are scored on.
 
+    A model is scored on the items that it answered, and a gain on those that both did. Where the
+    test is in several languages, rates are the means of theirs, and `languages` has each; where
+    models name the language of a clip, `identification` says how often it is right.
+
     ControlError where the control gets half of the words right: they could be guessed.
     """
     test = [item for item in asked if item.role == "test"]
-    texts = {name: written(each, test) for name, each in models.items()}
-    counts = {name: count(each, test) for name, each in texts.items()}
+    several = len(by_language(test)) > 1
+    counted = {name: Counted.of(each, test) for name, each in models.items()}
     scores: dict[str, Any] = {
-        name: model_score(each, test, params.resamples, seed) for name, each in counts.items()
+        name: model_score(of.counts, of.items, params.resamples, seed, several)
+        for name, of in counted.items()
     }
-    best = min(models, key=lambda name: scores[name]["wer"])
-    half = len(test) // 2
-    exchanged = count([[*one[half:], *one[:half]] for one in texts[best]], test)
-    control = model_score(exchanged, test, params.resamples, seed)
+    for name, each in models.items():
+        scores[name] |= languages.identification(each, test, manifest, params.resamples, seed)
+    whole = [name for name, of in counted.items() if len(of.items) == len(test)]
+    best = min(whole, key=lambda name: scores[name]["wer"])
+    others = exchanged(test)
+    texts = [[one[place] for place in others] for one in counted[best].texts]
+    control = model_score(count(texts, test), test, params.resamples, seed, several)
     if control["wer"] < LEAST_EXCHANGED:
         raise ControlError(
             f"leak: what {best} writes of other clips has a word error rate of "
             f"{control['wer']:.2f}; the texts are too much alike to test a recogniser on"
         )
-    tables = {name: by_cluster(each, test) for name, each in counts.items()}
     scores["audio_exchanged"] = control
     scores["gain"] = {
-        pair: paired_gain(*(tables[one] for one in pair.split("_vs_")), params.resamples, seed)
-        for pair in metrics.pairs(params.gains, tables)
+        pair: gain(pair, *(counted[one] for one in pair.split("_vs_")), several, params, seed)
+        for pair in metrics.pairs(params.gains, counted)
     }
     return scores
+
+
+def exchanged(items: Sequence[Item]) -> list[int]:
+    """Return for each item the place of another, in the same language."""
+    others = [0] * len(items)
+    for places in by_language(items).values():
+        half = len(places) // 2
+        for place, other in zip(places, [*places[half:], *places[:half]], strict=True):
+            others[place] = other
+    return others
+
+
+def gain(
+    pair: str, a: Counted, b: Counted, several: bool, params: Evaluate, seed: int
+) -> dict[str, Any]:
+    """Return `paired_gain` on the items that two models answered, of `several` languages in each
+    too; ValueError, naming the pair, where there is none.
+    """
+    known = {item.id for item in b.items}
+    both = [item for item in a.items if item.id in known]
+    if not both:
+        raise ValueError(f"evaluate.gains: {pair}: no test clip was answered by both")
+    settings = params.resamples, seed
+    found: dict[str, Any] = paired_gain(a.tables(both), b.tables(both), *settings)
+    if several:
+        parts = {
+            language: [both[place] for place in places]
+            for language, places in by_language(both).items()
+        }
+        found["languages"] = {
+            language: paired_gain(a.tables(some), b.tables(some), *settings)
+            for language, some in parts.items()
+        }
+    return found
 
 
 def standing(
@@ -204,11 +317,12 @@ def standing(
     seed: int,
 ) -> dict[str, Any]:
     """Return each model's error rates, clean and under each condition, with intervals, and what it
-    gains by the condition, paired with clean on the same items.
+    gains by the condition, paired with clean on the same items, of those that it answered.
     """
 
-    def tables(answers: Answers) -> np.ndarray:
-        return by_cluster(count(written([answers], items), items), items)
+    def tables(answers: Answers) -> list[np.ndarray]:
+        of = Counted.of([answers], items)
+        return of.tables(of.items)
 
     scores: dict[str, Any] = {"items": len(items)}
     for model, answers in clean.items():
@@ -236,9 +350,10 @@ def doubts(models: dict[str, list[Answers]], test: Sequence[Item]) -> list[str]:
     """Return a line for each model and seed that writes nothing, or the same of every clip."""
     lines = []
     for name, answers in models.items():
-        for seed, texts in enumerate(written(answers, test)):
+        some = answered(test, answers)
+        for seed, texts in enumerate(written(answers, some)):
             if not any(texts):
                 lines.append(f"{name}, seed {seed}: writes nothing but blanks; train it for longer")
-            elif len(set(texts)) == 1 and len({item.transcript for item in test}) > 1:
+            elif len(set(texts)) == 1 and len({item.transcript for item in some}) > 1:
                 lines.append(f"{name}, seed {seed}: writes {texts[0]!r} of every clip")
     return lines

@@ -26,10 +26,17 @@ def hand_in(
     best: Answers,
 ) -> None:
     """Write every model's transcripts, and those of the best beside what was said."""
-    texts = {name: transcripts.written(each, test) for name, each in models.items()}
+    texts = {name: [texts_of(one, test) for one in each] for name, each in models.items()}
     answer_table.write_texts(folder / "answers.parquet", test, texts)
     with atomic(folder / "answers.csv") as partial:
         table(test, manifest, best).to_csv(partial, sep="\t", index=False, lineterminator="\n")
+
+
+def texts_of(answers: Answers, items: Sequence[Item]) -> dict[str, str]:
+    """Return what a model wrote of the items that it answered, by item id."""
+    return {
+        item.id: transcripts.text(answers[item.id], item) for item in items if item.id in answers
+    }
 
 
 def table(items: Sequence[Item], manifest: pd.DataFrame, answers: Answers) -> pd.DataFrame:

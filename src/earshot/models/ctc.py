@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from earshot.text.alphabet import BLANK, SPACE
+from earshot.text.alphabet import BLANK, SPACE, alphabet
 
 VOCABULARY = "vocab.json"
 _HEAD = ("lm_head.weight", "lm_head.bias")  # as transformers names it
@@ -48,12 +48,23 @@ def adopt(head: nn.Module, labels: Sequence[str], folder: Path, blank: int | Non
     return True
 
 
+def letters(folder: Path) -> tuple[str, ...] | None:
+    """Return the alphabet of a checkpoint's own CTC head, None where it has none; VocabularyError
+    where it does not say which.
+    """
+    if len(_tensors(folder)) < len(_HEAD):
+        return None
+    vocabulary = _vocabulary(folder)
+    blank = json.loads((folder / "config.json").read_bytes()).get("pad_token_id")
+    return alphabet(_written(vocabulary, _space(vocabulary), blank))
+
+
 def _tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Return the weights of a checkpoint's CTC head, by name, as far as there are any."""
     index = folder / "model.safetensors.index.json"
     files = {"model.safetensors"}
     if not (folder / "model.safetensors").is_file():
-        places = json.loads(index.read_text())["weight_map"]
+        places = json.loads(index.read_text())["weight_map"] if index.is_file() else {}
         files = {places[name] for name in _HEAD if name in places}
     found = {}
     for file in files:
@@ -82,16 +93,11 @@ def _vocabulary(folder: Path) -> dict[str, int]:
 
 def _rows(vocabulary: dict[str, int], labels: Sequence[str], blank: int | None) -> list[int]:
     """Return the output of each label."""
-    space = SPACE if SPACE in vocabulary else " "
+    space = _space(vocabulary)
     if blank is None or space not in vocabulary:
         missing = "pad_token_id in config.json" if blank is None else f"{SPACE} in {VOCABULARY}"
         raise VocabularyError(f"it has a CTC head, but no {missing}")
-    single = [one for one in vocabulary if len(one) == 1 and one != space]
-    written = {one.lower(): vocabulary[one] for one in single if vocabulary[one] != blank}
-    if len(written) < len(single):
-        raise VocabularyError(
-            f"{VOCABULARY} tells capital letters from others, which is not served"
-        )
+    written = _written(vocabulary, space, blank)
     characters = set(labels) - {BLANK, SPACE}
     if characters != written.keys():
         odd = " ".join(sorted(characters ^ written.keys()))
@@ -102,3 +108,18 @@ def _rows(vocabulary: dict[str, int], labels: Sequence[str], blank: int | None) 
         )
     known = written | {BLANK: blank, SPACE: vocabulary[space]}
     return [known[label] for label in labels]
+
+
+def _space(vocabulary: dict[str, int]) -> str:
+    return SPACE if SPACE in vocabulary else " "
+
+
+def _written(vocabulary: dict[str, int], space: str, blank: int | None) -> dict[str, int]:
+    """Return the output of each letter, in lower case."""
+    single = [one for one in vocabulary if len(one) == 1 and one != space]
+    written = {one.lower(): vocabulary[one] for one in single if vocabulary[one] != blank}
+    if len(written) < len(single):
+        raise VocabularyError(
+            f"{VOCABULARY} tells capital letters from others, which is not served"
+        )
+    return written

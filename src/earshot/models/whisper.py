@@ -213,17 +213,16 @@ def _inspect(
 
 
 def _prompt(settings: GenerationConfig, language: str | None) -> dict[str, str | None]:
-    """Return what a checkpoint of many languages is told; nothing where it has but one."""
+    """Return what a checkpoint of many languages is told of a tag, such as de or de-CH; nothing
+    where it has but one.
+    """
     known = sorted(token.strip("<|>") for token in getattr(settings, "lang_to_id", None) or {})
     if not getattr(settings, "is_multilingual", bool(known)):
-        if language is not None:
-            raise CheckpointError(
-                f"teacher.language={language!r} must be null: it is of one language"
-            )
         return {}
-    if language is not None and language not in known:
+    told = language and language.partition("-")[0]
+    if told not in (None, *known):
         raise CheckpointError(
             f"teacher.language={language!r} must be one of {', '.join(known)}, or null: it then "
             "finds out, clip by clip"
         )
-    return {"language": language, "task": "transcribe"}
+    return {"language": told, "task": "transcribe"}

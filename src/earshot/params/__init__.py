@@ -50,6 +50,7 @@ from earshot.params.models import (
     Student,
     Teacher,
     Text,
+    by_language,
     teacher_models,
     text_of,
 )
@@ -256,6 +257,11 @@ class Params(Section):
         for key, teacher in teachers.items():
             if (teacher.text is not None) != TASKS[track.task].reads:
                 raise ValueError(f"teachers.{key}: {_reading('teacher', track.task)}")
+            if teacher.language is not None and not TASKS[track.task].ordered:
+                raise ValueError(
+                    f"teachers.{key}.language={teacher.language!r} must be null: with "
+                    f"task={track.task!r} a teacher hears every clip"
+                )
             if isinstance(teacher, NetworkTeacher):
                 own = f"teachers.{key}"
                 _check_mixup(own, teacher.augment, track.task, own, teacher.features)
@@ -315,6 +321,7 @@ class Params(Section):
         teachers = teacher_models(self.teachers, name)
         controls = [f"{m}_scratch" for key, m in teachers.items() if self.teachers[key].control]
         means = [f"{one}_teachers" for one, row in recipes.items() if len(row.teachers) > 1]
+        means = ["teacher"] if by_language(self.teachers, name) else means
         models = sorted([*recipes, *teachers.values(), *controls, *means])
         if twice := sorted({one for one in models if models.count(one) > 1}):
             raise ValueError(
@@ -400,8 +407,10 @@ def _check_taught(key: str, recipe: Recipe, teachers: Mapping[str, AnyTeacher]) 
     for term in (one for one in taught if one not in AVERAGED):
         layers = term in ("front", "layered")
         able = [one for one in named if teachers[one].auxiliary or not layers]
-        if len(able) != 1:
-            wanted = "one teacher with auxiliary" if layers else "one teacher"
+        heard = {teachers[one].language for one in able}
+        one_a_language = len(heard) == len(able) and (None not in heard or len(heard) == 1)
+        if not able or not one_a_language:
+            wanted = "one teacher with auxiliary" if layers else "one teacher, or one a language"
             raise ValueError(
                 f"{key}.terms.{term} learns from {wanted}, there are {able} in teachers={named}"
             )

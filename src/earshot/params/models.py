@@ -103,8 +103,9 @@ class Teacher(Section):
     (`HF_HOME`). `data` names the labelled items it may see; with `epochs` 0 it sees none, and is
     taken as it is. `text` makes it read options; null
     gives it one output per class. `auxiliary` adds a head to every layer, for layered distillation;
-    `control` trains the same teacher from random weights. `language` is what a recogniser of many
-    languages is told that it hears, as `en`; null lets it find out.
+    `control` trains the same teacher from random weights. With a `language`, a tag such as `en`, it
+    hears the clips in it alone, and is asked about no other; a recogniser of many languages is told
+    so, and with null finds out.
     """
 
     track: str
@@ -135,9 +136,21 @@ class Teacher(Section):
         return [self.checkpoint]
 
 
+def by_language(teachers: Mapping[str, Section], track: str) -> bool:
+    """Whether a track has several teachers, of one language each, and no two of the same."""
+    spoken = [row.language for row in teachers.values() if row.track == track]
+    return len(spoken) > 1 and None not in spoken and len(set(spoken)) == len(spoken)
+
+
 def teacher_models(teachers: Mapping[str, Section], track: str) -> dict[str, str]:
-    """Return what results call the teachers of a track, by key: the first is `teacher`."""
+    """Return what results call the teachers of a track, by key: the first is `teacher`.
+
+    Of several with a language each, `teacher` is all of them together, each of which hears its own,
+    and every one alone is called by its language.
+    """
     keys = [key for key, row in teachers.items() if row.track == track]
+    if by_language(teachers, track):
+        return {key: f"teacher_{teachers[key].language}" for key in keys}
     return {key: f"teacher_{key}" if place else "teacher" for place, key in enumerate(keys)}
 
 
@@ -290,8 +303,8 @@ class NetworkTeacher(Section):
 
     `network` is its section, as `student` of a track; `features` its front end, which need not be
     the students'. It begins at random, or with `weights`, a safetensors file of such a network;
-    with `epochs: 0` it stays as it is. `data` names the labelled items it may see. Batch norms want
-    whole batches, so one process trains it.
+    with `epochs: 0` it stays as it is. `data` names the labelled items it may see, `language` the
+    one whose clips alone it hears. Batch norms want whole batches, so one process trains it.
     """
 
     track: str
@@ -306,6 +319,7 @@ class NetworkTeacher(Section):
     warmup: Share = 0.05
     weight_decay: Weight = 0.0
     augment: Augment = Augment()
+    language: str | None = None
 
     # Its stages have no heads of their own, and nothing was pretrained.
     auxiliary: ClassVar[bool] = False

@@ -23,7 +23,22 @@ SCHEMA = pa.schema(
         ("text", pa.string()),
     ]
 )
+_LANGUAGE = "{}: language"
 NONE = -1  # of a transcript, which chooses no option
+
+
+def language_of(id: str) -> str:
+    """Return the key under which a recogniser's answers have the language of an item, a tag: a text
+    `()`.
+    """
+    return _LANGUAGE.format(id)
+
+
+def answered(items: Sequence[Item], answers: Sequence[Mapping[str, Any]]) -> list[Item]:
+    """Return the items to which all seeds have an answer: a teacher of one language has no other
+    than those of its own.
+    """
+    return [item for item in items if all(item.id in one for one in answers)]
 
 
 def write(
@@ -33,43 +48,42 @@ def write(
     probable option.
     """
 
-    def columns(of_seed: Answers) -> dict[str, Sequence]:
+    def columns(some: Sequence[np.ndarray]) -> dict[str, Sequence]:
         return {
-            "answer": [int(of_seed[item.id].argmax()) for item in items],
-            "probabilities": [np.asarray(of_seed[item.id], np.float32) for item in items],
-            "text": [None] * len(items),
+            "answer": [int(one.argmax()) for one in some],
+            "probabilities": [np.asarray(one, np.float32) for one in some],
+            "text": [None] * len(some),
         }
 
     _write(path, items, answers, columns)
 
 
 def write_texts(
-    path: str | Path, items: Sequence[Item], texts: Mapping[str, Sequence[Sequence[str]]]
+    path: str | Path, items: Sequence[Item], texts: Mapping[str, Sequence[Mapping[str, str]]]
 ) -> None:
-    """Write the same of transcripts, a `text` per model, seed and item."""
+    """Write the same of transcripts, a `text` per model, seed and item that it answered."""
 
-    def columns(of_seed: Sequence[str]) -> dict[str, Sequence]:
-        nothing = {"answer": [NONE] * len(items), "probabilities": [[]] * len(items)}
-        return nothing | {"text": of_seed}
+    def columns(some: Sequence[str]) -> dict[str, Sequence]:
+        nothing = {"answer": [NONE] * len(some), "probabilities": [[]] * len(some)}
+        return nothing | {"text": some}
 
-    _write(path, items, texts, columns)
+    _write(path, items, texts, columns, partly=True)
 
 
 def _write(
     path: str | Path,
     items: Sequence[Item],
     models: Mapping[str, Sequence[Any]],
-    columns: Callable[[Any], dict[str, Sequence]],
+    columns: Callable[[Sequence[Any]], dict[str, Sequence]],
+    partly: bool = False,
 ) -> None:
     with atomic(path) as partial, pq.ParquetWriter(partial, SCHEMA) as table:
         for model, seeds in models.items():
             for seed, of_seed in enumerate(seeds):
-                keys = {
-                    "item": [item.id for item in items],
-                    "model": [model] * len(items),
-                    "seed": [seed] * len(items),
-                }
-                table.write_table(pa.table(keys | columns(of_seed), SCHEMA))
+                ids = [item.id for item in items if not partly or item.id in of_seed]
+                keys = {"item": ids, "model": [model] * len(ids), "seed": [seed] * len(ids)}
+                some = columns([of_seed[id] for id in ids])
+                table.write_table(pa.table(keys | some, SCHEMA))
 
 
 def read(path: str | Path) -> pd.DataFrame:

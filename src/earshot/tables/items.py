@@ -76,6 +76,25 @@ class Item:
         return self.answer != UNKNOWN or self.transcript is not None
 
 
+def in_language(items: Sequence[Item], language: str | None) -> list[Item]:
+    """Return the items that a teacher of a language hears, all where it is None: those in it, a tag
+    such as de or zh-TW, and those whose language is not known. de hears de-CH too.
+
+    ItemError where there are items, and none is left.
+    """
+    if language is None:
+        return list(items)
+    there = {item.language for item in items} - {None}
+    kept = {one for one in there if one == language or one.startswith(f"{language}-")} | {None}
+    heard = [item for item in items if item.language in kept]
+    if items and not heard:
+        raise ItemError(
+            f"no clip is in the teacher's language {language!r}; there are "
+            f"{', '.join(sorted(there))}"
+        )
+    return heard
+
+
 def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
     """Raise ItemError, naming item and fault, unless all items are about known utterances."""
     known, seen = set(utterances), set()

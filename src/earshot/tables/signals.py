@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from earshot.runtime.files import sha256, write_json
-from earshot.tables.items import Item
+from earshot.tables.items import Item, in_language
 from earshot.tables.sequences import Store, StoreError
 
 INDEX = "index.json"
@@ -41,6 +41,11 @@ class SignalError(ValueError):
 def identity(folder: Path) -> str:
     """Return the text that tells the teacher saved in `folder` from any other."""
     return json.dumps(json.loads((folder / "identity.json").read_text()), sort_keys=True)
+
+
+def asked(items: Sequence[Item], teacher: str) -> list[Item]:
+    """Return the items about which a teacher, by its identity, is asked: those in its language."""
+    return in_language(items, json.loads(teacher).get("language") or None)
 
 
 def key(
@@ -142,7 +147,7 @@ class Signals:
             raise SignalError(f"{folder}: stale cache, made by another teacher than there is now")
         if index["key"] != key(items, teacher, settings, views):
             raise SignalError(f"{folder}: stale cache, made for other items, views or settings")
-        self.names = frozenset(stores)
+        self.widths: dict[str, int] = {}
         self.settings = settings
         self._places: dict[tuple[str, str, int], _Place] = {}
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is
@@ -164,6 +169,7 @@ class Signals:
             raise SignalError(f"{path}: damaged, its checksum is not the recorded one")
         try:
             store = Store(path)
+            self.widths[signal] = store.width
             for (id, view), array in store.items():
                 if not np.isfinite(array).all():
                     raise SignalError(f"{path}: {id} has values that are not finite")
@@ -191,20 +197,30 @@ class Averaged:
     averaged to generate soft targets", and one of them is chosen for features (Li et al. 2025,
     arXiv 2507.19557). What makes good members: Morocutti et al. 2025, arXiv 2503.11363.
 
+    Teachers of one language each were asked about different items, and each has its own. An item
+    may have none (`in`): no teacher is of its language.
+
     Frames and vectors of different networks have no units in common; SignalError names a signal
-    other than logits that several have, or none.
+    other than logits that several have of an item, or none of any.
     """
 
     def __init__(self, teachers: Mapping[str, Signals]):
         self._teachers = teachers
         self.settings = next((one.settings for one in teachers.values()), {})
+        of_all = [one.widths for one in teachers.values()]
+        self.widths = {name: width for widths in of_all for name, width in widths.items()}
+
+    def __contains__(self, key: tuple[str, str, int]) -> bool:
+        return any(key in of for of in self._teachers.values())
 
     def __getitem__(self, key: tuple[str, str, int]) -> np.ndarray:
         """Return the array `(T, W)` of (signal, id, view); KeyError where a teacher has none."""
         signal = key[0]
-        having = [name for name, of in self._teachers.items() if signal in of.names]
+        having = [name for name, of in self._teachers.items() if key in of]
         if len(having) == 1:
             return self._teachers[having[0]][key]
+        if not having and signal in self.widths:
+            raise KeyError(key)
         if signal != "logits" or not having:
             who = f"several have it, {having}" if having else f"none of {list(self._teachers)} has"
             raise SignalError(f"signal {signal!r} must come from one teacher: {who}")

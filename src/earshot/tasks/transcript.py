@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from earshot.models.ctc import CTCHead
+from earshot.models.heads import ABSENT
 from earshot.params import Text
 from earshot.tables.items import Item, ItemError
 from earshot.tables.sequences import Row
@@ -35,6 +36,10 @@ def said(ids: Sequence[int], confidence: float) -> dict[str, np.ndarray]:
 
 class Transcript:
     """A symbol of the alphabet, or a blank, at every frame; `labels` is the alphabet.
+
+    A teacher of one language has an alphabet of its own, which is part of that of the items, their
+    options. What it says is told in theirs, in which symbols that it does not know have no mass:
+    their log-posterior is `ABSENT`.
 
     N items about a clip each, T frames, V symbols, L symbols of the longest transcript.
     """
@@ -99,36 +104,40 @@ class Transcript:
 
     def decode(self, output: "Output", batch: "Batch") -> dict[str, np.ndarray]:
         """Return the most probable symbol of each frame `(T,)`, int16, by item id."""
-        best = output.logits["frames"].argmax(-1).to(torch.int16).cpu().numpy()  # (N, T)
+        best = output.logits["frames"].argmax(-1).cpu().numpy()  # (N, T)
         counts = output.logits["frame_counts"].tolist()
         rows = zip(batch.items, best, counts, strict=True)
-        return {item.id: path[:count] for item, path, count in rows}
+        return {item.id: self._places(item)[path[:count]] for item, path, count in rows}
+
+    def _places(self, item: Item) -> np.ndarray:
+        """Return where in an item's alphabet each label is, `(V,)`, int16."""
+        if self.labels == item.options:
+            return np.arange(len(self.labels), dtype=np.int16)
+        return np.array(alphabet.places(self.labels, item.options), np.int16)
 
     def signals(self, output: "Output", batch: "Batch") -> dict[str, list[Row]]:
-        """Return log-posteriors `(T, V)`, and what `said` keeps of a transcript; a model's
-        confidence in its own is the mean over frames of its best symbol's log-posterior.
+        """Return log-posteriors `(T, V)` of the items' alphabet, and what `said` keeps of a
+        transcript; a model's confidence in its own is the mean over frames of its best symbol's
+        log-posterior.
         """
         posteriors = output.logits["frames"].log_softmax(-1).cpu().numpy()  # (N, T, V)
         counts = output.logits["frame_counts"].tolist()
         rows: dict[str, list[Row]] = {"posteriors": [], "symbols": [], "confidence": []}
         asked = zip(batch.items, batch.views, posteriors, counts, strict=True)
         for item, view, padded, count in asked:
-            frames = padded[:count]
+            frames = np.full((count, len(item.options)), ABSENT, padded.dtype)
+            frames[:, self._places(item)] = padded[:count]
             written = alphabet.collapsed(frames.argmax(-1).tolist())
             kept = {"posteriors": frames, **said(written, frames.max(-1).mean())}
             for name, values in kept.items():
                 rows[name].append((item.id, view, values))
         return rows
 
-    def text(self, answer: np.ndarray) -> str:
-        """Return the text that a path `(T,)` writes."""
-        return alphabet.decode(answer.tolist(), self.labels)
-
     def count(self, answer: np.ndarray, item: Item) -> np.ndarray:
         """Return of an item 1, its words n and errors e, n², ne, e², its characters and their
         errors, `(8,)`.
         """
-        written = self.text(answer)
+        written = alphabet.decode(answer.tolist(), item.options)
         words = len(item.transcript.split())
         errors = sum(edits.of_words(item.transcript, written))
         characters = len(item.transcript), sum(edits.of_characters(item.transcript, written))

@@ -8,7 +8,7 @@ that an answer. A recogniser that writes token by token only transcribes.
 from torch import nn
 
 from earshot.models import hub
-from earshot.models.wav2vec2 import CheckpointError, Teacher, checkpoint_folder
+from earshot.models.wav2vec2 import Teacher, checkpoint_folder
 from earshot.models.whisper import Whisper
 from earshot.params import AnyTeacher as TeacherParams
 from earshot.tasks.task import Task
@@ -29,9 +29,4 @@ def build(params: TeacherParams, task: Task, scratch: int | None = None) -> AnyT
         folder = checkpoint_folder(params.checkpoint, params.revision, params.cache)
         if hub.family(folder) in hub.WRITERS:
             return Whisper(params, task, scratch)
-        if params.language:
-            raise CheckpointError(
-                f"teacher.language={params.language!r} must be null: "
-                f"{params.checkpoint!r} is told none"
-            )
     return KINDS[key](params, task, scratch)

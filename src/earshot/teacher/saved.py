@@ -23,6 +23,8 @@ def save(teacher: AnyTeacher, task: Task, params: TeacherParams, folder: Path) -
         "width": teacher.width,
         "labels": list(task.labels),
     }
+    if params.language:
+        identity["language"] = params.language
     if params.text:
         identity["text_version"] = params.text.version
     write_json(folder / "identity.json", identity)

@@ -64,12 +64,12 @@ def signals(
         rows: dict[str, list[Row]] = {"symbols": [], "confidence": []}
         for item in items:
             asked += 1
-            wrong = fault(said, seconds, item.options)
+            wrong = fault(said, seconds, item.options, item.language)
             if wrong:
                 faults[wrong] += 1
                 of_view = f" in view {view}" if view else ""
                 _log.warning("clip %s%s: its transcript %s: %r", item.id, of_view, wrong, said.text)
-            text = alphabet.normalised(said.text, item.options)
+            text = alphabet.normalised(said.text, item.options, item.language)
             ids = [] if wrong else alphabet.encode(text, item.options)
             for name, values in kept(ids, said.confidence).items():
                 rows[name].append((item.id, view, values))
@@ -79,11 +79,13 @@ def signals(
         _log.warning("%d of %d transcripts are set aside: %s", faults.total(), asked, kinds)
 
 
-def fault(said: Said, seconds: float, symbols: Sequence[str]) -> str | None:
+def fault(
+    said: Said, seconds: float, symbols: Sequence[str], language: str | None = None
+) -> str | None:
     """Return why nobody should learn from what was written of so many seconds; None where it may be
     right. Recognisers that write token by token go astray in silence and noise.
     """
-    text = alphabet.normalised(said.text, symbols)
+    text = alphabet.normalised(said.text, symbols, language)
     words = text.split()
     if not words:
         return "has no words"
@@ -125,7 +127,7 @@ def answers(
     found = {}
     for (_, _, about), said, _ in transcribed(teacher, recordings, groups):
         for item in about:
-            text = alphabet.normalised(said.text, item.options)
+            text = alphabet.normalised(said.text, item.options, item.language)
             foreign = str.maketrans("", "", "".join(alphabet.foreign(text, item.options)))
             ids = alphabet.encode(text.translate(foreign), item.options)
             found[item.id] = np.array(alphabet.path(ids), np.int16)

@@ -89,6 +89,19 @@ def _is_written(character: str) -> bool:
     return kind in "LMNS" or character in _SAID or character == _APOSTROPHE
 
 
+def places(own: Sequence[str], symbols: Sequence[str]) -> list[int]:
+    """Return where in an alphabet each symbol of a smaller one is; ValueError names what it lacks.
+
+    >>> places(("", "|", "b"), ("", "|", "a", "b"))
+    [0, 1, 3]
+    """
+    known = {symbol: number for number, symbol in enumerate(symbols)}
+    missing = [one for one in own if one not in known]
+    if missing:
+        raise ValueError(f"the alphabet has no {' '.join(missing)}")
+    return [known[one] for one in own]
+
+
 def foreign(text: str, symbols: Sequence[str]) -> list[str]:
     """Return the characters of a normalised text that an alphabet cannot write, in Unicode's
     order.

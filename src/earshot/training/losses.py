@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
+from earshot.models.heads import ABSENT
+
 UNLABELLED = -1
 _ZERO = 1e-8  # a shorter vector has no direction: cosine 0, and no gradient
 
@@ -171,11 +173,14 @@ def frame_kl(student: torch.Tensor, teacher: torch.Tensor, kept: torch.Tensor) -
     when none is.
 
     `student` logits and `teacher` log-posteriors are `(N, T, V)`. It is L_distill of the small
-    recogniser's paper, Σᵢ pᵢᵀ log(pᵢᵀ / pᵢˢ), frame by frame.
+    recogniser's paper, Σᵢ pᵢᵀ log(pᵢᵀ / pᵢˢ), frame by frame. Symbols that the teacher does not
+    know, whose log-posterior is `ABSENT`, are left out of the student's softmax: they get no
+    gradient.
     """
-    divergence = F.kl_div(
-        F.log_softmax(student, -1), teacher, reduction="none", log_target=True
-    ).sum(-1)  # (N, T)
+    known = student.masked_fill(teacher <= ABSENT, ABSENT)
+    log_student = F.log_softmax(known, -1)
+    divergence = F.kl_div(log_student, teacher, reduction="none", log_target=True)  # (N, T, V)
+    divergence = divergence.sum(-1)  # (N, T)
     return (divergence * kept).sum() / kept.sum().clamp(min=1)
 
 

@@ -116,6 +116,19 @@ TRANSCRIPTS = [
     Column(LATENCY, "latency_ms", "{:.1f} ms".format),
     MINUTES,
 ]
+MEAN_WER = WER._replace(
+    headings=(
+        "word error rate, mean over languages, % (95% interval)",
+        "词错误率，各语言平均，%（95% 区间）",
+    )
+)
+BY_LANGUAGE = ("word error rate by language, % (95% interval)", "各语言词错误率，%（95% 区间）")
+IDENTIFIED = Column(
+    ("language right, clips of 2 s and more, %", "语种判断正确率，2 秒以上音频，%"),
+    "identification.from_2_s.accuracy",
+    PERCENT,
+    0.01,
+)
 MODEL = ("model", "模型")
 CONDITIONS = {
     "accuracy": (
@@ -148,8 +161,17 @@ def few_models(track: Track) -> list[str]:
 def _columns(track: Track) -> list[Column]:
     """Return the columns of a track's models; the first is what they are judged by."""
     if track.metric == WER.path:
-        return TRANSCRIPTS
+        return [MEAN_WER, *TRANSCRIPTS[1:]] if _languages(track) else TRANSCRIPTS
     return CLASSES if track.classes else CHOICE
+
+
+def _languages(track: Track) -> list[str]:
+    """Return the languages of a track's test clips; none where there is but one, or it is not
+    known.
+    """
+    return sorted(
+        {one for name in track.models for one in track.quality[name].get("languages", {})}
+    )
 
 
 def full(track: Track, seconds: float, language: str = "en") -> str:
@@ -159,6 +181,8 @@ def full(track: Track, seconds: float, language: str = "en") -> str:
     """
     columns = _columns(track)
     tables = [_models_table(track, track.models, columns, language, seconds)]
+    if _languages(track):
+        tables.append(_languages_table(track, language))
     tables.append(_gains_table(track, language))
     if track.robustness:
         tables.append(_robustness_table(track, language))
@@ -186,6 +210,23 @@ def _models_table(
         if any(cells):
             shown[column.headings[place].format(seconds=seconds)] = cells
     return "\n".join(markdown(list(shown), zip(*shown.values(), strict=True)))
+
+
+def _languages_table(track: Track, language: str) -> str:
+    """Return a row a model, a column a language, and how often the language is right."""
+    place = LANGUAGES.index(language)
+    columns = [
+        Column((one, one), f"languages.{one}.wer", PERCENT, 0.01) for one in _languages(track)
+    ]
+    control = {"audio_exchanged"}
+    models = [name for name in track.models if name not in control]
+    models = [name for name in models if not name.startswith("teacher_")]  # `teacher` is them all
+    rows = [
+        [f"`{name}`", *(one.cell(track.quality[name]) for one in [*columns, IDENTIFIED])]
+        for name in models
+    ]
+    heads = [BY_LANGUAGE[place], *(one.headings[place] for one in [*columns, IDENTIFIED])]
+    return "\n".join(markdown(heads, rows))
 
 
 def _figures(track: Track, model: str) -> Scores:

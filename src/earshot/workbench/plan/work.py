@@ -127,12 +127,21 @@ def framed_hours(track: Track, teachers: Iterable[Any], hours: Mapping[str, floa
     """
     views = 1 + track.views.count
     kept = track.cache.layered + track.cache.states * len(track.cache.layers)
-    total = 0.0
-    for teacher in teachers:
+    total, several = 0.0, list(teachers)
+    for teacher in several:
         tuned = role_hours(track, hours, [teacher.data]) * views * bool(teacher.epochs)
-        total += (tuned + hours.get("validation", 0.0)) * (2 if teacher.control else 1)
-        total += kept * answered_hours(track, hours)
+        framed = (tuned + hours.get("validation", 0.0)) * (2 if teacher.control else 1)
+        total += (framed + kept * answered_hours(track, hours)) * heard_share(teacher, several)
     return total
+
+
+def heard_share(teacher: Any, teachers: Iterable[Any]) -> float:
+    """Return which share of a track's clips a teacher hears: of one language, reckoned with as
+    many as each of the others has.
+    """
+    if teacher.language is None:
+        return 1.0
+    return 1 / len({one.language for one in teachers if one.language is not None})
 
 
 def amounts(params: Params, stale: Iterable[str] = ()) -> dict[str, Work]:
@@ -160,10 +169,13 @@ def _of_corpus(name: str, track: Track, hours: Mapping[str, float]) -> Iterator[
 def _of_teachers(
     name: str, track: Track, params: Params, hours: Mapping[str, float]
 ) -> Iterator[Row]:
-    answered = answered_hours(track, hours)
+    teachers = params.teachers_of(name)
     for key, teacher in params.teachers.items():
         if teacher.track == name:
-            labelled, size = role_hours(track, hours, [teacher.data]), width(teacher) ** 2
+            share = heard_share(teacher, teachers.values())
+            answered = share * answered_hours(track, hours)
+            labelled = share * role_hours(track, hours, [teacher.data])
+            size = width(teacher) ** 2
             what, heard = f"{teacher.epochs} epochs of {labelled:,.2f} h", answered
             told = f"{answered:,.2f} h answered"
             if writes(teacher):
