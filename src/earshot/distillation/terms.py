@@ -253,6 +253,18 @@ class Pseudo(Term):
         return losses.ctc(output.logits["frames"], counts, symbols, numbers * (sure & fits))
 
 
+class Language(Term):
+    """Which language a clip is in, by the student's language head; a clip whose language is not
+    known, or none of the student's, counts for nothing.
+    """
+
+    def forward(self, output: Output, batch: Batch) -> torch.Tensor:
+        places = {language: place for place, language in enumerate(output.languages)}
+        known = [places.get(item.language, losses.UNLABELLED) for item in batch.items]
+        logits = output.logits["language"]  # (N, K)
+        return losses.cross_entropy(logits, torch.tensor(known, device=logits.device))
+
+
 @torch.no_grad()
 def similarity(student: nn.Module, strides: list[int], batches: Iterable[Batch]) -> torch.Tensor:
     """Return how alike student stages and teacher layers are, `(S, L)`, the mean over items.
@@ -288,4 +300,5 @@ TERMS: dict[str, type[Term]] = {
     "frames": Frames,
     "hidden": Hidden,
     "pseudo": Pseudo,
+    "language": Language,
 }

@@ -26,6 +26,11 @@ SCHEMA = pa.schema(
 NONE = -1  # of a transcript, which chooses no option
 
 
+def language_of(id: str) -> str:
+    """Return the key of the language that a model says an item is in, beside its transcript."""
+    return f"{id} language"
+
+
 def write(
     path: str | Path, items: Sequence[Item], answers: Mapping[str, Sequence[Answers]]
 ) -> None:
