@@ -33,7 +33,9 @@ class SpokenHead(CTCHead):
 
     of_width: ClassVar[dict[str, int]] = {"weight": 1, "language.weight": 1}
 
-    def __init__(self, width: int, symbols: int, languages: Sequence[str], hears: str = "none"):
+    def __init__(
+        self, width: int, symbols: int, languages: Sequence[str], hears: str | None = None
+    ):
         super().__init__(width, symbols)
         self.languages, self.hears = tuple(languages), hears
         self.language = nn.Linear(width, len(self.languages))
@@ -47,18 +49,18 @@ class SpokenHead(CTCHead):
         return rows
 
 
-def of_languages(head: nn.Module, languages: Sequence[str] | None, hears: str) -> nn.Module:
+def of_languages(head: nn.Module, languages: Sequence[str] | None, hears: str | None) -> nn.Module:
     """Return a head that tells languages apart too, the head itself where there are none."""
     if not languages:
         return head
     return SpokenHead(head.in_features, head.out_features, languages, hears)
 
 
-def vectors(languages: Sequence[str] | None, hears: str, width: int) -> nn.Module | None:
+def vectors(languages: Sequence[str] | None, hears: str | None, width: int) -> nn.Module | None:
     """Return what turns shares of languages `(B, K)` into vectors `(B, width)` to be added to input
     frames; None for a student whose input holds none.
     """
-    if not languages or hears == "none":
+    if not languages or not hears:
         return None
     return nn.Linear(len(languages), width, bias=False)
 

@@ -41,10 +41,10 @@ def encode(
     passes no gradient: a language is what its head learned that it is.
     """
     pooled, layers = model.encode(sequences, lengths)
-    hears, language = getattr(model.head, "hears", None), None
-    if hears is not None:
+    language = None
+    if getattr(model.head, "languages", ()):
         language = model.head.language(pooled)  # (B, K)
-    if hears in ("given", "predicted"):
+    if language is not None and model.head.hears:
         shares = language.softmax(-1).detach()
         if told is not None:
             shares = torch.where(told.any(1, keepdim=True), told.to(shares), shares)

@@ -164,19 +164,19 @@ class Tells(Section):
     """What a student that transcribes knows of languages.
 
     With `languages` it tells them apart by its pooled frames; null has no such head. `language`
-    says what is added to its input frames: nothing, a vector of the language that it is told, as
-    far as known (`given`), or of the languages by its own probabilities (`predicted`).
+    says what is added to its input frames: a vector of the language that it is told, as far as
+    known (`given`), or of the languages by its own probabilities (`predicted`); null adds nothing.
     """
 
     languages: list[str] | None = Field(None, min_length=2)
-    language: Literal["none", "given", "predicted"] = "none"
+    language: Literal["given", "predicted"] | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         languages = self.languages or []
         if len(set(languages)) < len(languages):
             raise ValueError(f"languages={languages}: one is there twice")
-        if self.language != "none" and not languages:
+        if self.language and not languages:
             raise ValueError(
                 f"language={self.language!r} needs languages, those that the student tells apart"
             )

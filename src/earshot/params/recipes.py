@@ -264,8 +264,8 @@ class Recipe(Budget):
 
     `teachers` names those that its terms learn from: none, or several, whose logits are averaged.
     `needs` is what follows from that for DVC (`needs_of`). A language of n hours has a share of the
-    training in proportion to n^`balance`: 1 takes every clip once an epoch, 0 as much of each
-    language.
+    training in proportion to n^`balance`: 0 takes as much of each, 1 or null every clip once an
+    epoch.
     """
 
     track: str
@@ -277,7 +277,7 @@ class Recipe(Budget):
     qat: QAT | None = None
     prune: Prune | None = None
     adapt: Adapt | None = None
-    balance: Annotated[float, Field(ge=0, le=1)] = 1.0
+    balance: Share | None = None
 
     def phases(self) -> dict[str, Terms]:
         """Return the terms of each phase, by their key."""

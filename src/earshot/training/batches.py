@@ -99,7 +99,7 @@ class Loader:
         task: Task,
         size: int,
         views: bool = False,
-        balance: float = 1.0,
+        balance: float | None = None,
     ):
         self.store, self.task, self.size = store, task, size
         passages = by_audio(items)
@@ -109,7 +109,7 @@ class Loader:
         held = store.views() if views else {}
         self._views = [common_views(audio, held) if views else [0] for audio, _ in self._groups]
         self._drawn = {None: (np.arange(len(self._groups)), len(self._groups))}
-        if balance != 1:
+        if balance not in (None, 1):
             self._drawn = self._balanced(balance)
 
     def __iter__(self) -> Iterator[Batch]:
