@@ -88,7 +88,7 @@ def test_files_say_what_pytorch_does_of_symbols_and_languages(tmp_path, name, la
 
 
 def test_what_a_user_may_tell(tmp_path, capsys):
-    model, in_float, _ = files(tmp_path, "bilstm", "given")
+    _, in_float, _ = files(tmp_path, "bilstm", "given")
     clip = tmp_path / "clip.wav"
     soundfile.write(clip, noise(16_000), 16_000)
     command = ["transcribe", str(clip), "--model", str(in_float), "--json"]
