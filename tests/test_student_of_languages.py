@@ -13,7 +13,7 @@ from earshot.distillation.distill import Distillation
 from earshot.distillation.objective import Objective
 from earshot.distillation.terms import TERMS, Setting
 from earshot.models.students import STUDENTS
-from earshot.params import CTC, Adapt, Distill, Frames, Language, Recipe, Terms
+from earshot.params import CTC, Adapt, Distill, Frames, Hidden, Language, Pair, Recipe, Terms
 from earshot.tables.answers import language_of
 from earshot.training.batches import Loader, collate
 from earshot.training.loop import predict
@@ -47,6 +47,24 @@ def test_languages_are_compared_by_cross_entropy_of_those_that_are_known():
     term = TERMS["language"](None, Setting(TASK, None, batch, [], None, 0))
     of_en = np.log(1 + np.e + np.e**2) - 1  # −ln softmax(0, 1, 2)₁
     assert term(output, batch).item() == pytest.approx((of_en + np.log(3)) / 2)
+
+
+def test_each_pair_of_layers_counts_by_its_weight():
+    batch = heard(["de", "en"], ["ab"] * 2)
+    frames_of = batch.sequences.shape[1]
+    batch.signals = {
+        "states": torch.full((2, frames_of, 2), 3.0),
+        "states_lengths": batch.lengths,
+    }
+    pairs = [Pair(teacher=0, student=1, weight=0.5), Pair(teacher=0, student=2, weight=2.0)]
+    setting = Setting(TASK, made(BILSTM), batch, [24, 24], None, 0, [0])
+    term = TERMS["hidden"](Hidden(weight=1.0, pairs=pairs), setting)
+    for value, project in zip((1.0, 2.0), term.project, strict=True):
+        torch.nn.init.zeros_(project.weight)
+        torch.nn.init.constant_(project.bias, value)
+    _, output = run(made(BILSTM), TASK, batch)
+    # (0.5 · (3 − 1)² + 2 · (3 − 2)²) / 2
+    assert term(output, batch).item() == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("language", [None, "given", "predicted"])

@@ -196,7 +196,8 @@ class Frames(Term):
 
 class Hidden(Term):
     """Kept layers of the teacher against layers of the student, frame by frame, eq. (8): each
-    through a projection of its own, the teacher's frames stretched linearly to the student's.
+    through a projection of its own, the teacher's frames stretched linearly to the student's; the
+    mean over pairs of λ times the distance.
     """
 
     needs = ("states",)
@@ -223,7 +224,9 @@ class Hidden(Term):
             size = student.shape[1]
             teacher = losses.resample(of_layers[:, :, place], lengths, size, counts)
             distances.append(losses.frame_mse(student, teacher, inside(counts, size)))
-        return torch.stack(distances).mean()
+        weights = [pair.weight for pair in self.params.pairs]
+        weighted = zip(weights, distances, strict=True)
+        return torch.stack([weight * distance for weight, distance in weighted]).mean()
 
 
 class Pseudo(Term):

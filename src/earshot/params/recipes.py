@@ -89,11 +89,12 @@ class Frames(Section):
 
 class Pair(Section):
     """A kept layer of the teacher, counted from the top as in `cache.layers`, and the layer of the
-    student, 1 the lowest, that learns from it.
+    student, 1 the lowest, that learns from it; `weight` is its λ in the mean over pairs.
     """
 
     teacher: Annotated[int, Field(ge=0)]
     student: Count
+    weight: Weight = 1.0
 
 
 class Hidden(Section):
