@@ -50,7 +50,7 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
     caches = caches_of(recipe_key)
     table, mel = Path(f"data/{track}/items.parquet"), Path(f"data/{track}/mel.parquet")
     asked, frames = items.read(table, *items.taught(params.refit)), Store(mel)
-    training = [item for item in asked if item.role in recipe.data]
+    training = [item for item in asked if item.role in recipe.roles()]
     settings = (recipe, student, params, read("seed"), seed)
     inputs = (table, mel, *(cache / signals.INDEX for cache in caches.values()))
     unfinished = scratch(track, "distill", recipe_key, digest(*inputs, *settings))
@@ -85,7 +85,8 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
 def train(recipe_key: str) -> dict[str, float] | None:
     track = read(f"recipes.{recipe_key}.track")
     known = {teacher: signals.kept(at) for teacher, at in caches_of(recipe_key).items()}
-    check_known(recipe_key, read(f"recipes.{recipe_key}").terms, known)
+    for phase, terms in read(f"recipes.{recipe_key}").phases().items():
+        check_known(recipe_key, terms, known, phase)
     seeds = range(read(f"tracks.{track}.distill").seeds)
     if "RANK" in os.environ:  # all processes on one seed after another
         results = [distil_seed(recipe_key, seed) for seed in seeds]

@@ -23,6 +23,7 @@ EXAMPLE = """examples:
   earshot transcribe clip.wav
   earshot transcribe talk.flac --srt talk.srt
   earshot transcribe talk.flac --lm 3-gram.arpa
+  earshot transcribe talk.flac --language de
 """
 
 
@@ -55,6 +56,11 @@ def add(commands: Any) -> None:
         metavar="W",
         help="how much its log-probabilities count (default: %(default)s)",
     )
+    command.add_argument(
+        "--language",
+        metavar="TAG",
+        help="what is spoken, as de; auto finds out (default: auto)",
+    )
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object a recording")
     form.add_argument("--srt", type=Path, help="write subtitles of the one recording to this file")
@@ -70,6 +76,8 @@ def run(chosen: argparse.Namespace) -> None:
         raise PredictError(f"--lm-weight {chosen.lm_weight}: must be a number from 0")
     if chosen.lm:
         transcriber.use(chosen.lm, chosen.lm_weight)
+    if chosen.language not in (None, "auto"):
+        transcriber.tell(chosen.language)
     for clip in chosen.clips:
         seconds = audio.header(clip)[0]
         samples = audio.stream(clip, transcriber.sample_rate)
@@ -105,10 +113,12 @@ def _content(clip: str, result: Transcription) -> dict[str, Any]:
         for one in result.words
     ]
     spent = {"seconds": result.seconds, "milliseconds": result.milliseconds}
+    found = {"language": result.language, "languages": result.languages} if result.languages else {}
     return {
         "clip": clip,
         "text": result.text,
         "confidence": result.confidence,
+        **found,
         "words": words,
     } | spent
 

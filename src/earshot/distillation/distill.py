@@ -19,7 +19,7 @@ from earshot.distillation.terms import Setting
 from earshot.models import accelerator, fake_quant
 from earshot.models.pruning import inherit
 from earshot.models.students import STUDENTS
-from earshot.params import QAT, Budget, Distill, Prune, Recipe, Student
+from earshot.params import QAT, Adapt, Budget, Distill, Prune, Recipe, Student, Terms
 from earshot.tables.items import Item
 from earshot.tables.sequences import Store
 from earshot.tables.signals import Averaged, Signals
@@ -81,22 +81,35 @@ class Distillation:
         self.recipe, self.params, self.task, self.signals = recipe, params, task, signals
         self.seed, self.scratch, self.on_epoch = seed, scratch, on_epoch
         self.sizes, self.n_mels = student, mel.width
-        self.items = [item for item in items if item.role == "fewshot"] or items
-        self.train = Loader(items, mel, task, params.batch, recipe.augment.views)
+        self.mel, self.every = mel, items
         self.held_out = Loader(validation, mel, task, 4 * params.batch) if validation else None
-        self.labelled = Loader(self.items, mel, task, 4 * params.batch)
-        self.names = needed(recipe.terms)
+        self._take(recipe.data)
         self._begin(student)
-        for term in self.objective.terms.values():
-            term.check(signals, items)
+        self._check()
+
+    def _take(self, data: Sequence[str]) -> None:
+        """Take the items of these roles to train on; without a phase of its own for others, all."""
+        some = [item for item in self.every if item.role in data]
+        self.asked = some if self.recipe.adapt else self.every
+        self.items = [item for item in self.asked if item.role == "fewshot"] or self.asked
+        size, told = self.params.batch, (self.mel, self.task)
+        how = self.recipe.augment.views, self.recipe.balance
+        self.train = Loader(self.asked, *told, size, *how)
+        self.labelled = Loader(self.items, *told, 4 * size)
 
     def _begin(self, params: Student) -> None:
         """Make a student, and the objective with layers of its widths, from the seed."""
         torch.manual_seed(self.seed)
         self.student = STUDENTS[params.name](params, self.n_mels, self.task)
-        self.objective = self._objective()
+        self.objective = self._objective(self.recipe.terms)
 
-    def _objective(self) -> Objective:
+    def _check(self) -> None:
+        """Raise ValueError where a term can learn nothing from the items."""
+        for term in self.objective.terms.values():
+            term.check(self.signals, self.asked)
+
+    def _objective(self, terms: Terms) -> Objective:
+        self.names = needed(terms)
         example = next(with_lessons(iter(self.train), self.signals, self.names))
         with torch.no_grad():
             _, layers = self.student.eval().encode(example.sequences, example.lengths)
@@ -104,7 +117,7 @@ class Distillation:
         widths = [layer.shape[-1] for layer in layers]
         kept = self.signals.settings.get("layers", ())
         setting = Setting(self.task, self.student, example, widths, mean, self.seed, kept)
-        return Objective(self.recipe.terms, setting, len(self.train))
+        return Objective(terms, setting, len(self.train))
 
     def fit(
         self,
@@ -184,10 +197,11 @@ class Distillation:
         seconds = self.fit(self.student, "float", 0, recipe, *how, alone, params.average)
         if recipe.prune:
             seconds += self.fit_pruned(recipe.prune)
+        routing = self.route(self.student.eval()) if self.objective.layered else None
+        if recipe.adapt:
+            seconds += self.fit_adapted(recipe.adapt)
         student = shipped = self.student.eval()
-        result = Distilled(student, seconds=seconds)
-        if self.objective.layered:
-            result.routing = self.route(student)
+        result = Distilled(student, seconds=seconds, routing=routing)
         if fake_quant.is_static(student):
             shipped = result.int8["ptq"] = self.calibrated(student)
             if recipe.qat:
@@ -209,6 +223,18 @@ class Distillation:
         how = self.params.learning_rate, self.params.schedule
         behind = self._behind_float()
         return self.fit(self.student, "pruned", behind, prune, *how, average=self.params.average)
+
+    def fit_adapted(self, adapt: Adapt) -> float:
+        """Train the student onwards with other terms, on other items where they are given; return
+        the seconds. The objective's own layers, as projections, begin anew.
+        """
+        behind = self._behind_float()
+        self._take(adapt.data or self.recipe.data)
+        torch.manual_seed(self.seed)
+        self.objective = self._objective(adapt.terms)
+        self._check()
+        how = adapt.learning_rate, self.params.schedule
+        return self.fit(self.student, "adapted", behind, adapt, *how, average=self.params.average)
 
     def fit_int8(self, student: nn.Module, qat: QAT) -> float:
         """Train a student that imitates int8, behind the epochs in float; return the seconds."""

@@ -21,7 +21,9 @@ def needed(terms: Terms) -> list[str]:
     return sorted({signal for name in active(terms) for signal in TERMS[name].needs})
 
 
-def check_known(key: str, terms: Terms, known: Mapping[str, Collection[str]]) -> None:
+def check_known(
+    key: str, terms: Terms, known: Mapping[str, Collection[str]], phase: str = "terms"
+) -> None:
     """Raise ValueError where a recipe, by its key, has a term that none of its teachers can teach;
     `known` are the signals that each one's cache has.
     """
@@ -31,7 +33,7 @@ def check_known(key: str, terms: Terms, known: Mapping[str, Collection[str]]) ->
         if missing:
             able = [one for one, term in TERMS.items() if term.needs and there >= {*term.needs}]
             raise ValueError(
-                f"recipes.{key}.terms.{name} learns from {', '.join(missing)}, which "
+                f"recipes.{key}.{phase}.{name} learns from {', '.join(missing)}, which "
                 f"teachers.{', '.join(known)} did not give; what it gave teaches "
                 f"{' and '.join(able)}"
             )

@@ -203,7 +203,8 @@ class Frames(Term):
 
 class Hidden(Term):
     """Kept layers of the teacher against layers of the student, frame by frame, eq. (8): each
-    through a projection of its own, the teacher's frames stretched linearly to the student's.
+    through a projection of its own, the teacher's frames stretched linearly to the student's; the
+    mean over pairs of λ times the distance.
     """
 
     needs = ("states",)
@@ -233,7 +234,9 @@ class Hidden(Term):
             size = student.shape[1]
             teacher = losses.resample(of_layers[:, :, place], lengths, size, counts)
             distances.append(losses.frame_mse(student, teacher, inside(counts, size)))
-        return torch.stack(distances).mean()
+        weights = [pair.weight for pair in self.params.pairs]
+        weighted = zip(weights, distances, strict=True)
+        return torch.stack([weight * distance for weight, distance in weighted]).mean()
 
 
 class Pseudo(Term):
@@ -262,6 +265,18 @@ class Pseudo(Term):
         sure = signals["confidence"].flatten().exp() >= self.params.confidence  # (N,)
         fits = losses.frames_needed(symbols, numbers) <= counts
         return losses.ctc(output.logits["frames"], counts, symbols, numbers * (sure & fits))
+
+
+class Language(Term):
+    """Which language a clip is in, by the student's language head; a clip whose language is not
+    known, or none of the student's, counts for nothing.
+    """
+
+    def forward(self, output: Output, batch: Batch) -> torch.Tensor:
+        places = {language: place for place, language in enumerate(output.languages)}
+        known = [places.get(item.language, losses.UNLABELLED) for item in batch.items]
+        logits = output.logits["language"]  # (N, K)
+        return losses.cross_entropy(logits, torch.tensor(known, device=logits.device))
 
 
 @torch.no_grad()
@@ -299,4 +314,5 @@ TERMS: dict[str, type[Term]] = {
     "frames": Frames,
     "hidden": Hidden,
     "pseudo": Pseudo,
+    "language": Language,
 }

@@ -12,7 +12,9 @@ from earshot.evaluation.metrics import Answers
 from earshot.features.recordings import Change, Recordings
 from earshot.models.students import load_student
 from earshot.params import Student
+from earshot.predict.model import Heard
 from earshot.runtime.progress import track, workers
+from earshot.tables.answers import language_of
 from earshot.tables.items import Item
 from earshot.tables.sequences import Store
 from earshot.tasks.options import SMALLEST
@@ -51,7 +53,7 @@ def file_answers(
     answers: list[Answers] = [{} for _ in students]
     passages = by_audio(items)
 
-    def ask(passage: tuple[Audio, list[Item]]) -> list[list[np.ndarray]]:
+    def ask(passage: tuple[Audio, list[Item]]) -> list[Heard]:
         audio, about = passage
         samples = recordings.passage(audio)
         return [student.answers(samples, about) for student in students]
@@ -61,8 +63,11 @@ def file_answers(
         asked = pool.map(ask, passages.items())
         results = track(asked, "answers of files", total=len(passages), unit="passage")
         for about, of_students in zip(passages.values(), results, strict=True):
-            for of_student, rows in zip(answers, of_students, strict=True):
-                of_student |= {item.id: row for item, row in zip(about, rows, strict=True)}
+            for of_student, heard in zip(answers, of_students, strict=True):
+                of_student |= {item.id: row for item, row in zip(about, heard.rows, strict=True)}
+                if heard.language is not None:
+                    said = np.array(heard.language)
+                    of_student |= {language_of(item.id): said for item in about}
     return answers
 
 

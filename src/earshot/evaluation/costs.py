@@ -14,6 +14,7 @@ from earshot import predict
 from earshot.evaluation import counters
 from earshot.export import size
 from earshot.models.ctc import CTCHead
+from earshot.models.heads import encode
 from earshot.models.students import load_student
 from earshot.models.whisper import Whisper
 from earshot.params import Evaluate, Features, Limits, Student
@@ -75,7 +76,10 @@ def _once_a_clip(student: nn.Module, task: Task, item: Item) -> Callable[..., to
     if task.inputs([item]):
         return student.pool
     if isinstance(student.head, CTCHead):
-        return lambda frames, lengths: student.head(student.encode(frames, lengths)[1][-1])
+        clip = torch.zeros(1, dtype=torch.long)
+        return lambda frames, lengths: student.head(
+            encode(student, frames, lengths, clip).layers[-1]
+        )
     return lambda frames, lengths: student.head(student.pool(frames, lengths))
 
 

@@ -34,7 +34,10 @@ _PLACES = """
     sines = Sin(angles)
     cosines = Cos(angles)
     frame_places = Concat<axis=1>(sines, cosines)
-    block_0 = Add(frames, frame_places)
+    {placed} = Add(frames, frame_places)
+"""
+_TOLD = """
+    block_0 = Add(placed, language_vector)
 """
 # The quantizer calls the scale of a value X by X_scale: no constant of ours may be called so.
 _NORM = "    {out} = LayerNormalization<epsilon=1e-5>({value}, {name}_gain, {name}_shift)\n"
@@ -138,15 +141,19 @@ class _Nodes:
         self.norm(f"block_{number + 1}", block.norm, value)
 
 
-def encoder(student: ConformerStudent, features: Features) -> Part:
-    """Return halving convolutions, places and blocks; silence counts like any frame."""
+def encoder(student: ConformerStudent, features: Features, told: bool = False) -> Part:
+    """Return halving convolutions, places and blocks; silence counts like any frame. Where it is
+    `told`, `language_vector` is added to the frames before the blocks.
+    """
     nodes = _Nodes()
     nodes.add(_BEGIN)
     for number, halve in enumerate(student.halve):
         weight, bias = f"halve_{number}_weight", f"halve_{number}_bias"
         nodes.constants |= {weight: array(halve.weight), bias: array(halve.bias)}
         nodes.add(_HALVE, number=number, after=number + 1)
-    nodes.add(_PLACES, last=len(student.halve))
+    nodes.add(_PLACES, last=len(student.halve), placed="placed" if told else "block_0")
+    if told:
+        nodes.add(_TOLD)
     for number, block in enumerate(student.blocks):
         nodes.block(number, block)
     nodes.add(_END, last=len(student.blocks))

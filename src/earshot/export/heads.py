@@ -80,7 +80,7 @@ _CLASSES = """
 def option_head(head: OptionHead, silence: bool) -> Part:
     """Eq. (3): the mean over time is matched with a row an option."""
     nodes, constants = _rows(head)
-    return nodes + _pool(silence) + _MATCH + _ANSWER, constants
+    return nodes + pool(silence) + _MATCH + _ANSWER, constants
 
 
 def attentive_head(head: AttentiveHead, silence: bool) -> Part:
@@ -96,7 +96,8 @@ def attentive_head(head: AttentiveHead, silence: bool) -> Part:
     return nodes + alike + _ANSWER, constants
 
 
-def _pool(silence: bool) -> str:
+def pool(silence: bool) -> str:
+    """Return the mean over time `pooled` (1, D) of `encoded`."""
     return _POOL_REAL if silence else _POOL
 
 
@@ -130,4 +131,4 @@ def class_head(head: ClassHead, silence: bool) -> Part:
     """One output per class, `(C,)`."""
     weights = np.ascontiguousarray(array(head.weight).T)
     constants = {"class_weights": weights, "class_bias": array(head.bias)}
-    return _pool(silence) + _CLASSES, constants
+    return pool(silence) + _CLASSES, constants

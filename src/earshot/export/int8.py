@@ -53,10 +53,34 @@ def quantize(float_path: str | Path, int8_path: str | Path) -> dict[str, int]:
             reduce_range=True,
         )
         model = onnx.load(raw)
+    _share(model.graph)
     onnx.helper.set_model_props(model, metadata)
     counts = _count_dynamic(model, float_path)
     save(model, int8_path)
     return counts
+
+
+def _share(graph: onnx.GraphProto) -> None:
+    """Let recurrent layers that hear again with weights of others have these in int8 too: the
+    quantizer turns each weight once, and leaves the second layer in float.
+    """
+    turned = {node.input[3]: node for node in graph.node if node.op_type == "DynamicQuantizeLSTM"}
+    again = [node for node in graph.node if node.op_type == "LSTM" and node.input[3] in turned]
+    for node in again:  # by its bias
+        heard, made, name = node.input[0], list(node.output), node.name
+        node.CopyFrom(turned[node.input[3]])
+        node.input[0], node.name = heard, name
+        del node.output[:]
+        node.output.extend(made)
+    if not again:
+        return
+    used = {name for node in graph.node for name in node.input}
+    weights = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    for unread in [node for node in weights if node.output[0] not in used]:
+        graph.node.remove(unread)
+    used = {name for node in graph.node for name in node.input}
+    for unused in [one for one in graph.initializer if one.name not in used]:
+        graph.initializer.remove(unused)
 
 
 def check(path: str | Path) -> dict[str, int]:

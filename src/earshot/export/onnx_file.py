@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,14 +11,14 @@ import onnx
 from onnx import numpy_helper
 from torch import nn
 
-from earshot.export import bilstm, cnn, conformer, heads
+from earshot.export import bilstm, cnn, conformer, heads, languages
 from earshot.export.front_end import front_end
 from earshot.export.parts import Part, ints
 from earshot.models import fake_quant
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.blocks import ConvStudent
 from earshot.models.conformer import ConformerStudent
-from earshot.models.ctc import CTCHead
+from earshot.models.ctc import CTCHead, SpokenHead
 from earshot.models.fake_quant import FoldedHead
 from earshot.models.heads import AttentiveHead, ClassHead, OptionHead
 from earshot.params import Features, Student
@@ -51,18 +52,30 @@ TRANSCRIPT = Form(
     "transcript",
     "student (float[samples] waveform) => (float[time, symbols] log_posteriors) {{{nodes}}}",
 )
+SPOKEN = Form(
+    "transcript",
+    """student (float[samples] waveform) => (
+        float[time, symbols] log_posteriors, float[languages] language_log_probabilities
+    ) {{{nodes}}}""",
+)
+TOLD = Form(
+    "transcript",
+    SPOKEN.signature.replace("waveform)", "waveform, float[languages] language)"),
+)
 FORMS: dict[type, Form] = {
     OptionHead: OPTIONS,
     AttentiveHead: ATTENDED,
     ClassHead: CLASSES,
     FoldedHead: CLASSES,
     CTCHead: TRANSCRIPT,
+    SpokenHead: SPOKEN,
 }
 HEADS: dict[type, Callable[..., Part]] = {
     OptionHead: heads.option_head,
     AttentiveHead: heads.attentive_head,
     ClassHead: heads.class_head,
     CTCHead: heads.ctc_head,
+    SpokenHead: heads.ctc_head,
 }
 
 
@@ -70,14 +83,20 @@ class ExportError(ValueError):
     """A student that cannot become a file; the message says why."""
 
 
-def _recurrent(student: BiLSTMStudent, features: Features) -> list[Part]:
-    head = HEADS[type(student.head)](student.head, features.silence_db is not None)
-    return [bilstm.encoder(student, features), head]
-
-
-def _conformer(student: ConformerStudent, features: Features) -> list[Part]:
-    head = HEADS[type(student.head)](student.head, features.silence_db is not None)
-    return [conformer.encoder(student, features), head]
+def _by_frame(encoder: Callable[..., Part], student: nn.Module, features: Features) -> list[Part]:
+    """Return an encoder and its head; one whose input holds the language hears a clip twice."""
+    silence = features.silence_db is not None
+    head = HEADS[type(student.head)](student.head, silence)
+    if not isinstance(student.head, SpokenHead):
+        return [encoder(student, features), head]
+    pool = heads.pool(silence)
+    nodes, constants = encoder(student, features)
+    if not student.head.hears:
+        return [(nodes + pool, constants), languages.told_apart(student.head, "pooled"), head]
+    untold = languages.first(nodes + pool), constants
+    guess = languages.told_apart(student.head, f"{languages.FIRST}pooled")
+    again, _ = encoder(student, features, told=True)  # with the weights that are there already
+    return [untold, guess, languages.vector(student.language), (again, {}), head]
 
 
 def _convolutional(student: ConvStudent, features: Features) -> list[Part]:
@@ -85,8 +104,8 @@ def _convolutional(student: ConvStudent, features: Features) -> list[Part]:
 
 
 NETWORKS: dict[type, Callable[..., list[Part]]] = {
-    BiLSTMStudent: _recurrent,
-    ConformerStudent: _conformer,
+    BiLSTMStudent: partial(_by_frame, bilstm.encoder),
+    ConformerStudent: partial(_by_frame, conformer.encoder),
     ConvStudent: _convolutional,
 }
 
@@ -106,16 +125,18 @@ def export(
     `text.encode_item` padded with 0, and its `logits` are float32 (Q, C); one with fixed classes
     has `logits` (C,) in the order of `labels`. One that attends also says how it weighed the
     encoder's frames, `attention` float32 (Q, C, T). One that transcribes has `log_posteriors`
-    (T, V) of the alphabet `labels`. Sizes vary from call to call.
+    (T, V) of the alphabet `labels`; where it tells K languages apart `language_log_probabilities`
+    (K,) too, and where its input holds them the file takes `language` float32 (K,), 1 for the one
+    that is spoken, all zeros where it is to find out. Sizes vary from call to call.
 
     The file is in float, but for a student of `fake_quant.prepare`, whose file is int8 in QDQ form.
     Its metadata hold task, sample_rate, the parameters of features and student as JSON, and
     `metadata`; beside these buckets and text_version where options are read, and else labels as
-    JSON; frame_seconds where frames are written. Raises ExportError when there is not one label for
-    each class.
+    JSON; frame_seconds where frames are written, and languages as JSON where they are told apart.
+    Raises ExportError when there is not one label for each class.
     """
     student = fake_quant.folded_student(student) if isinstance(student, ConvStudent) else student
-    form = FORMS[type(student.head)]
+    form = TOLD if getattr(student.head, "hears", None) else FORMS[type(student.head)]
     described = metadata | {
         "task": form.task,
         "sample_rate": str(features.sample_rate),
@@ -134,6 +155,8 @@ def export(
     if form.task == TRANSCRIPT.task:
         seconds = student.strides[-1] * features.hop_length / features.sample_rate
         described["frame_seconds"] = str(seconds)
+    if form in (SPOKEN, TOLD):
+        described["languages"] = json.dumps(student.head.languages)
     network = next(make for kind, make in NETWORKS.items() if isinstance(student, kind))
     parts = [_shared(), front_end(features), *network(student, features)]
     model = onnx.helper.make_model(

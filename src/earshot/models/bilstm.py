@@ -5,6 +5,7 @@ the head.
 import torch
 from torch import nn
 
+from earshot.models.ctc import of_languages, vectors
 from earshot.models.heads import inside, mean_of
 from earshot.models.pruning import Group, Place
 from earshot.params import BiLSTM
@@ -53,18 +54,23 @@ class BiLSTMStudent(nn.Module):
             nn.LSTM(width, params.hidden, batch_first=True) for width in widths
         )
         self.dropout = nn.Dropout(params.dropout)
-        self.head = task.head(self.width)
+        spoken = params.languages, params.language
+        self.head = of_languages(task.head(self.width), *spoken)
+        self.language = vectors(*spoken, widths[0])
 
     def encode(
-        self, mel: torch.Tensor, lengths: torch.Tensor
+        self, mel: torch.Tensor, lengths: torch.Tensor, language: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return h_avg `(B, 2·hidden)` of log-mel `(B, T, n_mels)`, lengths `(B,)` in frames, and
-        the layers' outputs.
+        the layers' outputs; of shares of languages `(B, K)`, where given, a vector is added to
+        every stack.
 
         Each layer's is `(B, ⌈T/stack⌉, 2·hidden)`; what lies beyond a clip's length means nothing.
         """
         stacked, lengths = stack_frames(mel, lengths, self.stack)
         frames, layers = stacked, []
+        if language is not None:
+            frames = frames + self.language(language)[:, None]
         for ahead, behind in zip(self.ahead, self.behind, strict=True):
             backward = reverse_within(behind(reverse_within(frames, lengths))[0], lengths)
             frames = self.dropout(torch.cat([ahead(frames)[0], backward], dim=-1))

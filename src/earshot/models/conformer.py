@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from earshot.models.ctc import of_languages, vectors
 from earshot.models.heads import inside, mean_of
 from earshot.models.pruning import Group, Place
 from earshot.params import Conformer
@@ -117,13 +118,16 @@ class ConformerStudent(nn.Module):
             nn.Conv1d(width, params.width, 3, stride=2, padding=1) for width in inputs
         )
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.layers))
-        self.head = task.head(params.width)
+        spoken = params.languages, params.language
+        self.head = of_languages(task.head(params.width), *spoken)
+        self.language = vectors(*spoken, params.width)
 
     def encode(
-        self, mel: torch.Tensor, lengths: torch.Tensor
+        self, mel: torch.Tensor, lengths: torch.Tensor, language: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return the mean over time `(B, D)` for log-mel `(B, T, n_mels)`, lengths `(B,)` in
-        frames, and each block's output `(B, ⌈T/stride⌉, D)`.
+        frames, and each block's output `(B, ⌈T/stride⌉, D)`; of shares of languages `(B, K)`, where
+        given, a vector is added to every frame before the blocks.
         """
         frames = mel
         for halve in self.halve:
@@ -132,6 +136,8 @@ class ConformerStudent(nn.Module):
             lengths = (lengths + 1) // 2
         real = inside(lengths, frames.shape[1])
         frames = frames + places(frames.shape[1], self.width).to(frames)
+        if language is not None:
+            frames = frames + self.language(language)[:, None]
         layers = []
         for block in self.blocks:
             frames = block(frames, real)

@@ -25,6 +25,46 @@ class CTCHead(nn.Linear):
     of_width: ClassVar[dict[str, int]] = {"weight": 1}
 
 
+class SpokenHead(CTCHead):
+    """The same, and which of K languages it is: logits `(B, K)` of pooled frames `(B, D)`.
+
+    `hears` says what the student's input holds of it, as `student.language`.
+    """
+
+    of_width: ClassVar[dict[str, int]] = {"weight": 1, "language.weight": 1}
+
+    def __init__(
+        self, width: int, symbols: int, languages: Sequence[str], hears: str | None = None
+    ):
+        super().__init__(width, symbols)
+        self.languages, self.hears = tuple(languages), hears
+        self.language = nn.Linear(width, len(self.languages))
+
+    def told(self, languages: Sequence[str | None]) -> torch.Tensor:
+        """Return the languages of B clips as vectors `(B, K)`, zeros where one is not known."""
+        rows = torch.zeros(len(languages), len(self.languages))
+        for row, language in zip(rows, languages, strict=True):
+            if language in self.languages:
+                row[self.languages.index(language)] = 1
+        return rows
+
+
+def of_languages(head: nn.Module, languages: Sequence[str] | None, hears: str | None) -> nn.Module:
+    """Return a head that tells languages apart too, the head itself where there are none."""
+    if not languages:
+        return head
+    return SpokenHead(head.in_features, head.out_features, languages, hears)
+
+
+def vectors(languages: Sequence[str] | None, hears: str | None, width: int) -> nn.Module | None:
+    """Return what turns shares of languages `(B, K)` into vectors `(B, width)` to be added to input
+    frames; None for a student whose input holds none.
+    """
+    if not languages or not hears:
+        return None
+    return nn.Linear(len(languages), width, bias=False)
+
+
 @torch.no_grad()
 def adopt(head: nn.Module, labels: Sequence[str], folder: Path, blank: int | None) -> bool:
     """Give `head` the weights of a checkpoint's CTC head, output by output; return whether there

@@ -23,14 +23,35 @@ class Encoded(NamedTuple):
     layers: list[torch.Tensor]  # (B, T_l, D_l), the lowest first
     real: torch.Tensor  # (B, T) which frames of the last layer count
     passage: torch.Tensor  # (N,) which passage an item is about
+    language: torch.Tensor | None = None  # (N, K) logits of languages, where a head tells them
 
 
 def encode(
-    model: nn.Module, sequences: torch.Tensor, lengths: torch.Tensor, passage: torch.Tensor
+    model: nn.Module,
+    sequences: torch.Tensor,
+    lengths: torch.Tensor,
+    passage: torch.Tensor,
+    told: torch.Tensor | None = None,
 ) -> Encoded:
-    """Return what a model's encoder makes of sequences `(B, T, F)` of `lengths` `(B,)` frames."""
+    """Return what a model's encoder makes of sequences `(B, T, F)` of `lengths` `(B,)` frames.
+
+    A student whose input holds the language hears a clip twice: untold, for the probabilities of
+    its language head, and then with them, or with what it is `told` `(B, K)` where that is not all
+    zeros. So its language head never knows before what it is asked. What it tells the input
+    passes no gradient: a language is what its head learned that it is.
+    """
     pooled, layers = model.encode(sequences, lengths)
-    return Encoded(pooled[passage], layers, model.real(sequences, lengths), passage)
+    language = None
+    if getattr(model.head, "languages", ()):
+        language = model.head.language(pooled)  # (B, K)
+    if language is not None and model.head.hears:
+        shares = language.softmax(-1).detach()
+        if told is not None:
+            shares = torch.where(told.any(1, keepdim=True), told.to(shares), shares)
+        pooled, layers = model.encode(sequences, lengths, shares)
+    real = model.real(sequences, lengths)
+    by_item = None if language is None else language[passage]
+    return Encoded(pooled[passage], layers, real, passage, by_item)
 
 
 def inside(lengths: torch.Tensor, frames: int) -> torch.Tensor:

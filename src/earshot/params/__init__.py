@@ -59,6 +59,7 @@ from earshot.params.recipes import (
     CTC,
     KD,
     QAT,
+    Adapt,
     Augment,
     Budget,
     CrossEntropy,
@@ -66,6 +67,7 @@ from earshot.params.recipes import (
     Frames,
     Front,
     Hidden,
+    Language,
     Layered,
     Masks,
     MixStyle,
@@ -151,7 +153,8 @@ TASKS = {
     "transcript": TaskRules(Transcripts, reads=False, ordered=True),
 }
 # What is of use to tasks with an answer a clip, and to those with one a frame.
-_OF_CLIPS, _OF_FRAMES = {"ce", "kd", "front", "layered"}, {"ctc", "frames", "hidden", "pseudo"}
+_OF_CLIPS = {"ce", "kd", "front", "layered"}
+_OF_FRAMES = {"ctc", "frames", "hidden", "pseudo", "language"}
 _FRAME_STUDENTS = ("bilstm", "conformer")
 
 
@@ -191,6 +194,10 @@ class Track(Section):
             raise ValueError(
                 f"features.silence_db={self.features.silence_db} must be null: every frame of a "
                 f"transcript counts (task={self.task!r})"
+            )
+        if not rules.ordered and getattr(self.student, "languages", None):
+            raise ValueError(
+                f"student.languages={self.student.languages} does not go with task={self.task!r}"
             )
         if rules.ordered and self.cache.layered:
             raise ValueError(f"cache.layered does not go with task={self.task!r}")
@@ -291,9 +298,13 @@ class Params(Section):
         for short, recipe in self.recipes_of(name).items():
             key = f"recipes.{name}-{short}"
             _check_taught(key, recipe, self.teachers_of(name))
-            _check_terms(key, name, track, recipe)
-            if (recipe.terms.front or recipe.terms.layered) and not track.cache.layered:
-                raise ValueError(f"{key}.terms: front and layered need tracks.{name}.cache.layered")
+            for phase, terms in recipe.phases().items():
+                _check_terms(f"{key}.{phase}", name, track, terms)
+            for change in ("roll", "mixup"):
+                if TASKS[track.task].ordered and getattr(recipe.augment, change):
+                    raise ValueError(
+                        f"{key}.augment.{change}: task={track.task!r} needs frames in order"
+                    )
             _check_mixup(key, recipe.augment, track.task, f"tracks.{name}", track.features)
             front = recipe.terms.front
             if track.distill.refit and front and front.alone:
@@ -343,26 +354,29 @@ class Params(Section):
                 )
 
 
-def _check_terms(key: str, name: str, track: Track, recipe: Recipe) -> None:
-    """Raise ValueError where terms or changes of the input do not go with the task."""
-    rules, hidden = TASKS[track.task], recipe.terms.hidden
+def _check_terms(key: str, name: str, track: Track, terms: Terms) -> None:
+    """Raise ValueError where terms, those of `key`, do not go with the task, the student or what is
+    kept of teachers.
+    """
+    rules, hidden = TASKS[track.task], terms.hidden
     odd = _OF_CLIPS if rules.ordered else _OF_FRAMES
-    for term in [one for one, value in recipe.terms if value is not None and one in odd]:
-        raise ValueError(f"{key}.terms.{term} does not go with task={track.task!r}")
-    for change in ("roll", "mixup"):
-        if rules.ordered and getattr(recipe.augment, change):
-            raise ValueError(f"{key}.augment.{change}: task={track.task!r} needs frames in order")
+    for term in [one for one, value in terms if value is not None and one in odd]:
+        raise ValueError(f"{key}.{term} does not go with task={track.task!r}")
+    if (terms.front or terms.layered) and not track.cache.layered:
+        raise ValueError(f"{key}: front and layered need tracks.{name}.cache.layered")
+    if terms.language and not track.student.languages:
+        raise ValueError(f"{key}.language needs tracks.{name}.student.languages, those to tell")
     if hidden and not track.cache.states:
-        raise ValueError(f"{key}.terms.hidden needs tracks.{name}.cache.states")
+        raise ValueError(f"{key}.hidden needs tracks.{name}.cache.states")
     for pair in hidden.pairs if hidden else ():
         if pair.teacher not in track.cache.layers:
             raise ValueError(
-                f"{key}.terms.hidden.pairs: teacher={pair.teacher} must be one of "
+                f"{key}.hidden.pairs: teacher={pair.teacher} must be one of "
                 f"tracks.{name}.cache.layers={track.cache.layers}"
             )
         if pair.student > track.student.layers:
             raise ValueError(
-                f"{key}.terms.hidden.pairs: student={pair.student} must be at most "
+                f"{key}.hidden.pairs: student={pair.student} must be at most "
                 f"tracks.{name}.student.layers={track.student.layers}"
             )
 

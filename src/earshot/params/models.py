@@ -1,7 +1,7 @@
 """Who teaches and who learns: pretraining, teacher, cache, students."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -173,7 +173,30 @@ def remaining(count: int, share: float) -> int:
     return max(1, round(count * (1 - share)))
 
 
-class BiLSTM(Section):
+class Tells(Section):
+    """What a student that transcribes knows of languages.
+
+    With `languages` it tells them apart by its pooled frames; null has no such head. `language`
+    says what is added to its input frames: a vector of the language that it is told, as far as
+    known (`given`), or of the languages by its own probabilities (`predicted`); null adds nothing.
+    """
+
+    languages: list[str] | None = Field(None, min_length=2)
+    language: Literal["given", "predicted"] | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        languages = self.languages or []
+        if len(set(languages)) < len(languages):
+            raise ValueError(f"languages={languages}: one is there twice")
+        if self.language and not languages:
+            raise ValueError(
+                f"language={self.language!r} needs languages, those that the student tells apart"
+            )
+        return self
+
+
+class BiLSTM(Tells):
     """Two bidirectional layers over stacked mel frames; hidden 512 without stacking is the paper's
     student.
     """
@@ -230,7 +253,7 @@ class CPMobile(Section):
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
-class Conformer(Section):
+class Conformer(Tells):
     """Conformer blocks behind convolutions that keep every `stride`-th frame: attention over the
     clip, convolution over `kernel` frames.
 

@@ -89,11 +89,12 @@ class Frames(Section):
 
 class Pair(Section):
     """A kept layer of the teacher, counted from the top as in `cache.layers`, and the layer of the
-    student, 1 the lowest, that learns from it.
+    student, 1 the lowest, that learns from it; `weight` is its λ in the mean over pairs.
     """
 
     teacher: Annotated[int, Field(ge=0)]
     student: Count
+    weight: Weight = 1.0
 
 
 class Hidden(Section):
@@ -113,6 +114,12 @@ class Pseudo(Section):
     confidence: Share = 0.0
 
 
+class Language(Section):
+    """Which language a clip is in, by cross-entropy, of clips whose language the student knows."""
+
+    weight: Weight
+
+
 class Terms(Section):
     """The weighted sum that a recipe minimises; a term left out has weight zero."""
 
@@ -125,6 +132,7 @@ class Terms(Section):
     frames: Frames | None = None
     hidden: Hidden | None = None
     pseudo: Pseudo | None = None
+    language: Language | None = None
 
     @model_validator(mode="after")
     def _some_weight(self) -> "Terms":
@@ -225,9 +233,19 @@ class Prune(Budget):
     share: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Adapt(Budget):
+    """Training onwards behind the recipe's budget, with terms of its own, on items of its own; null
+    takes those of before.
+    """
+
+    learning_rate: Positive
+    terms: Terms
+    data: list[Literal["fewshot", "pool"]] | None = Field(None, min_length=1)
+
+
 # Terms that learn from labels alone, and those that several teachers' mean can teach. Any other
 # learns from the one teacher that has what it reads.
-LABELS, AVERAGED = {"ce", "ctc"}, {"kd"}
+LABELS, AVERAGED = {"ce", "ctc", "language"}, {"kd"}
 # Those from which a whole student learns without labels.
 WHOLE = ("frames", "pseudo", "kd", "feature", "layered")
 
@@ -246,7 +264,9 @@ class Recipe(Budget):
     """One way to train a track's student: on which items, with which terms, for how long.
 
     `teachers` names those that its terms learn from: none, or several, whose logits are averaged.
-    `needs` is what follows from that for DVC (`needs_of`).
+    `needs` is what follows from that for DVC (`needs_of`). A language of n hours has a share of the
+    training in proportion to n^`balance`: 0 takes as much of each, 1 or null every clip once an
+    epoch.
     """
 
     track: str
@@ -257,18 +277,40 @@ class Recipe(Budget):
     augment: Augment = Augment()
     qat: QAT | None = None
     prune: Prune | None = None
+    adapt: Adapt | None = None
+    balance: Share | None = None
+
+    def phases(self) -> dict[str, Terms]:
+        """Return the terms of each phase, by their key."""
+        return {"terms": self.terms} | ({"adapt.terms": self.adapt.terms} if self.adapt else {})
 
     def taught(self) -> list[str]:
-        """Return the terms that learn from a teacher."""
-        return [name for name, term in self.terms if term is not None and name not in LABELS]
+        """Return the terms that learn from a teacher, of all phases."""
+        there = {
+            name: None
+            for terms in self.phases().values()
+            for name, term in terms
+            if term is not None and name not in LABELS
+        }
+        return list(there)
+
+    def roles(self) -> list[str]:
+        """Return which items any phase trains on."""
+        return [*self.data, *((self.adapt and self.adapt.data) or [])]
 
     @model_validator(mode="after")
     def _pool_needs_teacher(self) -> "Recipe":
-        if self.data == ["pool"] and not any(getattr(self.terms, name) for name in WHOLE):
-            names = f"{', '.join(WHOLE[:-1])} or {WHOLE[-1]}"
-            raise ValueError(f"data=['pool'] has no labels; the recipe needs the term {names}")
-        if self.qat and self.prune:
-            raise ValueError("qat and prune: give one of the two, null the other")
+        for key, terms in self.phases().items():
+            data = (key != "terms" and self.adapt.data) or self.data
+            if data == ["pool"] and not any(getattr(terms, name) for name in WHOLE):
+                names = f"{', '.join(WHOLE[:-1])} or {WHOLE[-1]}"
+                at = key.removesuffix("terms")
+                raise ValueError(
+                    f"{at}data=['pool'] has no labels; the recipe needs the term {names}"
+                )
+        later = [name for name in ("qat", "prune", "adapt") if getattr(self, name)]
+        if len(later) > 1:
+            raise ValueError(f"{' and '.join(later)}: give one of the two, null the other")
         alone = self.terms.front.alone if self.terms.front else 0
         if alone and self.steps:
             raise ValueError(f"terms.front.alone={alone} counts epochs: give epochs, not steps")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from earshot.predict.model import Audio, Model, Piece, PredictError, softmax
+from earshot.predict.model import Audio, Heard, Model, Piece, PredictError, softmax
 
 _LONGEST_WINDOW = 600  # seconds that a file may take at once
 _WINDOWS = 60  # windows of a long recording that are classified at once
@@ -89,7 +89,7 @@ class Classifier(Model):
         """Return float32 logits `(C,)` for the samples of one clip `(N,)`, as they are."""
         return self._run(["logits"], {"waveform": samples})[0]
 
-    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> list[np.ndarray]:
+    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> Heard:
         """Return the probabilities `(C,)` of the classes, float64, for each item."""
         probabilities = softmax(self.logits(samples))
-        return [probabilities for _ in items]
+        return Heard([probabilities for _ in items])

@@ -28,6 +28,15 @@ class Piece(NamedTuple):
     is_silent: bool
 
 
+class Heard(NamedTuple):
+    """What a file answers to items about one recording: a row an item, and the language that it
+    says is spoken, None where it tells none.
+    """
+
+    rows: list[np.ndarray]
+    language: str | None = None
+
+
 class Model:
     """An ONNX file of one task: its session, metadata, sample rate in Hz, what counts as audio."""
 

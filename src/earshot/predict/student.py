@@ -9,7 +9,7 @@ import numpy as np
 
 from earshot import text
 from earshot.features import audio
-from earshot.predict.model import Audio, Model, PredictError, softmax
+from earshot.predict.model import Audio, Heard, Model, PredictError, softmax
 
 _PIECE = 150  # seconds of a long recording that are answered about at once
 
@@ -140,10 +140,11 @@ class Student(Model):
         """
         return self._run(["logits"], _named(samples, questions, options))[0]
 
-    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> list[np.ndarray]:
+    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> Heard:
         """Return the probabilities `(C,)` of each item's own options, float64."""
         probabilities = softmax(self.logits(samples, *self.inputs(items)))  # (Q, C)
-        return [row[: len(item.options)] for row, item in zip(probabilities, items, strict=True)]
+        rows = zip(probabilities, items, strict=True)
+        return Heard([row[: len(item.options)] for row, item in rows])
 
     def attention(
         self, samples: np.ndarray, questions: np.ndarray, options: np.ndarray

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from earshot.features import audio
 from earshot.predict.beam import Beam
-from earshot.predict.model import Audio, Model, PredictError
+from earshot.predict.model import Audio, Heard, Model, PredictError
 from earshot.text import alphabet
 
 _SPAN = 20  # seconds of a long recording that are written down at once
@@ -33,18 +33,21 @@ class SpokenWord(NamedTuple):
 
 class _Part(NamedTuple):
     """What is written of a window: each frame's symbol `(T,)`, its log-posterior `(T,)`, and
-    the second at which it begins `(T,)`.
+    the second at which it begins `(T,)`; the languages' log-probabilities at each `(T, K)`.
     """
 
     path: np.ndarray
     logs: np.ndarray
     seconds: np.ndarray
+    languages: np.ndarray
 
 
 @dataclass(frozen=True)
 class Transcription:
     """The words of a recording and its text; `confidence` is the geometric mean over frames of the
-    written symbol's probability. The time taken, and the length of the audio.
+    written symbol's probability. The time taken, and the length of the audio. `languages` holds the
+    probability of each by name, the geometric mean over windows by their frames; none where the
+    student tells none apart.
     """
 
     text: str
@@ -52,6 +55,12 @@ class Transcription:
     confidence: float
     milliseconds: float
     seconds: float
+    languages: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def language(self) -> str | None:
+        """The most probable language; None where the student tells none apart."""
+        return max(self.languages, key=self.languages.get, default=None)
 
 
 class _Window(NamedTuple):
@@ -88,6 +97,29 @@ class Transcriber(Model):
         if self.alphabet[:2] != (alphabet.BLANK, alphabet.SPACE) or not self.frame_seconds > 0:
             raise ValueError(f"alphabet {self.alphabet[:2]}, frames of {self.frame_seconds} s")
 
+        self.languages = tuple(map(str, json.loads(self.metadata.get("languages", "[]"))))
+        self.is_told = "language" in {one.name for one in self._session.get_inputs()}
+        self._language = self._shares(None)
+        self._trained_told = json.loads(self.metadata["student"]).get("language") == "given"
+
+    def tell(self, language: str | None) -> None:
+        """Write from now on what is said in this language; None lets the student find out, window
+        by window. Raises PredictError for one that it does not know, or cannot be told.
+        """
+        if language is not None and not self.is_told:
+            raise PredictError(
+                f"{self._path}: it was not made to be told the language (student.language); leave "
+                f"language={language!r} out"
+            )
+        if language is not None and language not in self.languages:
+            known = ", ".join(self.languages)
+            raise PredictError(f"{self._path}: language={language!r} must be one of {known}")
+        self._language = self._shares(language)
+
+    def _shares(self, language: str | None) -> np.ndarray:
+        """Return a language as the file takes it `(K,)`, all zeros where it is not known."""
+        return np.array([one == language for one in self.languages], np.float32)
+
     def use(self, language_model: str | Path, weight: float = WEIGHT) -> None:
         """Write from now on what an ARPA language model, too, finds probable: only words that it
         lists (`predict.beam`). Raises PredictError for a file that is none, or where the package is
@@ -117,7 +149,10 @@ class Transcriber(Model):
         whole = [np.concatenate(each) for each in zip(*filter(None, parts), strict=True)]
         words = tuple(self._words(_Part(*whole)))
         text = " ".join(word.text for word in words)
-        return Transcription(text, words, float(np.exp(whole[1].mean())), spent, seconds)
+        means = np.exp(whole[3].mean(0)).tolist()
+        languages = dict(zip(self.languages, means, strict=True))
+        confidence = float(np.exp(whole[1].mean()))
+        return Transcription(text, words, confidence, spent, seconds, languages)
 
     def _part(self, window: _Window) -> _Part | None:
         """Return what is written between the ends of a window; None where that is silent."""
@@ -126,13 +161,13 @@ class Transcriber(Model):
             return None
         if reason is not None:
             raise PredictError(f"the audio is {reason}")
-        frames = self.logits(window.samples)  # (T, V)
+        frames, languages = self._heard(window.samples, self._language)  # (T, V), (K,)
         seconds = window.start / self.sample_rate + self.frame_seconds * np.arange(len(frames))
         first, last = window.first / self.sample_rate, window.last / self.sample_rate
         own = (seconds >= first) & (seconds < last)
         path = self._best_path(frames)
         logs = frames[np.arange(len(path)), path]
-        return _Part(path[own], logs[own], seconds[own])
+        return _Part(path[own], logs[own], seconds[own], np.tile(languages, (own.sum(), 1)))
 
     def _words(self, part: _Part) -> Iterator[SpokenWord]:
         """Yield the words of frames."""
@@ -161,13 +196,28 @@ class Transcriber(Model):
 
     def logits(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 log-posteriors `(T, V)` for the samples of one clip `(N,)`."""
-        frames = self._run(["log_posteriors"], {"waveform": samples})[0]
+        return self._heard(samples, self._language)[0]
+
+    def _heard(self, samples: np.ndarray, language: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return log-posteriors `(T, V)`, and the log-probabilities of K languages `(K,)`."""
+        outputs = ["log_posteriors", "language_log_probabilities"][: 1 + bool(self.languages)]
+        told = {"language": language} if self.is_told else {}
+        frames, *rest = self._run(outputs, {"waveform": samples} | told)
+        languages = rest[0] if rest else language
         if frames.ndim != 2 or frames.shape[1] != len(self.alphabet):
             shape = f"log-posteriors {frames.shape} for {len(self.alphabet)} symbols"
             raise PredictError(f"{self._path}: its metadata are damaged ({shape})")
-        return frames
+        if languages.shape != (len(self.languages),):
+            shape = f"log-probabilities {languages.shape} for {len(self.languages)} languages"
+            raise PredictError(f"{self._path}: its metadata are damaged ({shape})")
+        return frames, languages
 
-    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> list[np.ndarray]:
-        """Return the most probable symbol of each frame `(T,)`, int16, for each item."""
-        path = self.logits(samples).argmax(1).astype(np.int16)
-        return [path for _ in items]
+    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> Heard:
+        """Return the most probable symbol of each frame `(T,)`, int16, for each item; a student
+        that was trained to be told is told the items' `language`.
+        """
+        told = items[0].language if self._trained_told else None
+        frames, languages = self._heard(samples, self._shares(told))
+        path = frames.argmax(1).astype(np.int16)
+        best = self.languages[languages.argmax()] if self.languages else None
+        return Heard([path for _ in items], best)

@@ -10,6 +10,7 @@ from torch import nn
 from earshot.models.ctc import CTCHead
 from earshot.models.heads import ABSENT
 from earshot.params import Text
+from earshot.tables.answers import language_of
 from earshot.tables.items import Item, ItemError
 from earshot.tables.sequences import Row
 from earshot.tasks.task import Score
@@ -82,10 +83,13 @@ class Transcript:
         self, head: nn.Module, encoded: "Encoded", batch: "Batch"
     ) -> dict[str, torch.Tensor]:
         """Return the logits of the symbols, `frames` `(N, T, V)`, and how many frames of each are
-        real, `frame_counts` `(N,)`.
+        real, `frame_counts` `(N,)`; those of K languages, `language` `(N, K)`, where the head tells
+        them.
         """
         frames = head(encoded.layers[-1])[encoded.passage]
-        return {"frames": frames, "frame_counts": encoded.real.sum(1)[encoded.passage]}
+        spoken = {} if encoded.language is None else {"language": encoded.language}
+        counts = encoded.real.sum(1)[encoded.passage]
+        return {"frames": frames, "frame_counts": counts} | spoken
 
     def loss(self, output: "Output", batch: "Batch") -> torch.Tensor:
         """Return the CTC loss of `losses.ctc` over the items whose transcript is known.
@@ -103,11 +107,22 @@ class Transcript:
         return losses.ctc(frames, counts, symbols, numbers)
 
     def decode(self, output: "Output", batch: "Batch") -> dict[str, np.ndarray]:
-        """Return the most probable symbol of each frame `(T,)`, int16, by item id."""
+        """Return the most probable symbol of each frame `(T,)`, int16, by item id, and by
+        `answers.language_of` it the most probable language, where the model tells them.
+        """
         best = output.logits["frames"].argmax(-1).cpu().numpy()  # (N, T)
         counts = output.logits["frame_counts"].tolist()
         rows = zip(batch.items, best, counts, strict=True)
-        return {item.id: self._places(item)[path[:count]] for item, path, count in rows}
+        paths = {item.id: self._places(item)[path[:count]] for item, path, count in rows}
+        return paths | self._languages(output, batch)
+
+    def _languages(self, output: "Output", batch: "Batch") -> dict[str, np.ndarray]:
+        """Return the most probable language of each item, where a model tells them."""
+        if "language" not in output.logits:
+            return {}
+        best = output.logits["language"].argmax(-1).tolist()
+        rows = zip(batch.items, best, strict=True)
+        return {language_of(item.id): np.array(output.languages[one]) for item, one in rows}
 
     def _places(self, item: Item) -> np.ndarray:
         """Return where in an item's alphabet each label is, `(V,)`, int16."""

@@ -88,11 +88,18 @@ class Loader:
     """Batches of `size` passages: by length for scoring, shuffled within buckets for training.
 
     With `views`, training has each passage in one of the views that the store holds, another one
-    each epoch.
+    each epoch. With `balance` β an epoch of training has as much audio as there is, a language of n
+    hours a share of it in proportion to n^β; passages of small ones come several times.
     """
 
     def __init__(
-        self, items: Sequence[Item], store: Store, task: Task, size: int, views: bool = False
+        self,
+        items: Sequence[Item],
+        store: Store,
+        task: Task,
+        size: int,
+        views: bool = False,
+        balance: float | None = None,
     ):
         self.store, self.task, self.size = store, task, size
         passages = by_audio(items)
@@ -101,12 +108,15 @@ class Loader:
         self._lengths = np.array([length[audio] for audio, _ in self._groups])
         held = store.views() if views else {}
         self._views = [common_views(audio, held) if views else [0] for audio, _ in self._groups]
+        self._drawn = {None: (np.arange(len(self._groups)), len(self._groups))}
+        if balance not in (None, 1):
+            self._drawn = self._balanced(balance)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.every(0, 1)
 
     def __len__(self) -> int:
-        return len(self._cut(np.arange(len(self._groups))))
+        return len(self._cut(np.arange(sum(count for _, count in self._drawn.values()))))
 
     def every(self, first: int, step: int) -> Iterator[Batch]:
         """Yield batch `first` in order of length, and each `step`-th after it."""
@@ -116,7 +126,8 @@ class Loader:
             yield self._batch(rows, clean)
 
     def shuffled(self, seed: int, epoch: int, part: int = 0, parts: int = 1) -> Iterator[Batch]:
-        """Yield every passage once, in an order and in views that (seed, epoch) decide.
+        """Yield every passage once, or as often as `balance` has it, in an order and in views that
+        (seed, epoch) decide.
 
         Of each batch only the passages of `part` are read where several `parts` share it; where a
         batch is too small for all, a passage that counts nothing stands in.
@@ -135,12 +146,37 @@ class Loader:
             batch.share = self._share(rows, part, parts)
             yield batch
 
+    def _balanced(self, balance: float) -> dict[str | None, tuple[np.ndarray, int]]:
+        """Return of each language its passages, and how many of them an epoch has: at the mean
+        length of its passages, pᵢ ∝ nᵢ^β of all frames (Arivazhagan et al. 2019, arXiv 1907.05019,
+        whose 1/T is β). Passages of an unknown language are one language.
+        """
+        named = np.array([group[0].language or "" for _, group in self._groups])
+        rows = {language: np.flatnonzero(named == language) for language in np.unique(named)}
+        frames = {language: self._lengths[of].sum() for language, of in rows.items()}
+        powers = {language: float(sum_) ** balance for language, sum_ in frames.items()}
+        scale = self._lengths.sum() / sum(powers.values())
+        return {
+            language: (of, max(1, round(scale * powers[language] * len(of) / frames[language])))
+            for language, of in rows.items()
+        }
+
+    def _passages(self, rng: np.random.Generator) -> np.ndarray:
+        """Return an epoch's passages in random order: each of a language as often as any other of
+        it, or once more.
+        """
+        drawn = []
+        for rows, count in self._drawn.values():
+            whole, rest = divmod(count, len(rows))
+            drawn.append(np.concatenate([np.repeat(rows, whole), rng.permutation(rows)[:rest]]))
+        return rng.permutation(np.concatenate(drawn))
+
     def _order(self, rng: np.random.Generator) -> np.ndarray:
         """Return a random order of passages, sorted by length within buckets.
 
         Passages of one length stay shuffled: in the corpus' order a batch would hold one class.
         """
-        order = rng.permutation(len(self._groups))
+        order = self._passages(rng) if len(self._drawn) > 1 else rng.permutation(len(self._groups))
         edges = range(BUCKET * self.size, len(order), BUCKET * self.size)
         buckets = np.split(order, edges)
         by_length = [rows[np.argsort(self._lengths[rows], kind="stable")] for rows in buckets]

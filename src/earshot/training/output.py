@@ -1,5 +1,6 @@
 """What a model makes of a batch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,13 +19,24 @@ class Output:
     logits: dict[str, torch.Tensor]  # by head; of one answer among C options: "answers" (N, C)
     pooled: torch.Tensor  # (N, D)
     layers: list[torch.Tensor]  # (B, T_l, D_l), the lowest first
+    languages: Sequence[str] = ()  # those of its logits "language" (N, K), where it has such
 
 
 def run(model: nn.Module, task: Task, batch: Batch) -> tuple[Batch, Output]:
     """Return the batch where the model is, and there the model's output for it."""
     batch = accelerator.put(batch, accelerator.where(model))
     with accelerator.autocast(model):
-        encoded = heads.encode(model, batch.sequences, batch.lengths, batch.passage)
+        heard = batch.sequences, batch.lengths, batch.passage
+        encoded = heads.encode(model, *heard, _told(model, batch))
         logits = task.logits(model.head, encoded, batch)
     logits, pooled, layers = convert_to_fp32((logits, encoded.pooled, encoded.layers))
-    return batch, Output(logits, pooled, layers)
+    return batch, Output(logits, pooled, layers, getattr(model.head, "languages", ()))
+
+
+def _told(model: nn.Module, batch: Batch) -> torch.Tensor | None:
+    """Return the languages of the passages `(B, K)` to a model that is told; None to others."""
+    if getattr(model.head, "hears", None) != "given":
+        return None
+    of_passage = dict(zip(batch.passage.tolist(), batch.items, strict=True))
+    told = [of_passage[row].language for row in range(len(batch.lengths))]
+    return model.head.told(told).to(batch.sequences)

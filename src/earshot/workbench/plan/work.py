@@ -202,7 +202,7 @@ def _of_students(
     recipes = {key: one for key, one in params.recipes.items() if one.track == name}
     for key, recipe in recipes.items():
         trained = role_hours(track, hours, recipe.data)
-        budgets = [one for one in (recipe, recipe.qat, recipe.prune) if one]
+        budgets = [one for one in (recipe, recipe.qat, recipe.prune, recipe.adapt) if one]
         epochs = sum(_passes(one, track, trained) for one in budgets)
         epochs *= 1 + track.distill.refit
         units = seeds * epochs * (trained + hours.get("validation", 0.0))
