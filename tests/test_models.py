@@ -50,7 +50,8 @@ def encoded(count: int = 1, frames: int = 5, width: int = 6) -> Encoded:
     """Passages, each with an item about it."""
     outputs = torch.randn(count, frames, width, generator=torch.Generator().manual_seed(3))
     real = torch.ones(count, frames, dtype=torch.bool)
-    return Encoded(outputs.mean(1), [outputs], real, torch.arange(count))
+    lengths = torch.full((count,), frames)
+    return Encoded(outputs.mean(1), [outputs], real, lengths, torch.arange(count))
 
 
 def asked(question: str, *options: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,7 +136,7 @@ def test_head_by_hand():
     options = torch.tensor([[[5, PADDING], [3, 1]]])  # means 5 and 2
     # e(q, o) = (3 + ½, 2·max(0, o − 3.5)) = (3.5, 3) and (3.5, 0); with h = (−1, 1), of mean 0 and
     # variance 1: −½, −3½
-    passage = Encoded(torch.tensor([[-1.0, 1]]), [], torch.tensor([]), torch.tensor([]))
+    passage = Encoded(torch.tensor([[-1.0, 1]]), [], *[torch.tensor([])] * 3)
     logits = reader(passage, questions, options)
     assert logits.tolist()[0] == pytest.approx([-0.5, -3.5], rel=1e-4)
 
@@ -149,9 +150,8 @@ def test_attention_by_hand():
     reader.key.weight.data, reader.key.bias.data = torch.tensor([[1.0, 0]]), torch.zeros(1)  # k = q
     third = math.log(2)
     frames = torch.tensor([[[0.0], [third], [1e9]]])  # the last is padding
-    passage = Encoded(
-        torch.zeros(1, 1), [frames], torch.tensor([[True, True, False]]), torch.tensor([0])
-    )
+    real = torch.tensor([[True, True, False]])
+    passage = Encoded(torch.zeros(1, 1), [frames], real, real.sum(1), torch.tensor([0]))
     logits, weights = reader.attend(passage, torch.tensor([[1]]), torch.tensor([[[2], [5]]]))
     # exp(k · h) is 1 and 2, so the frames weigh 1/3 and 2/3; h = 2/3 · ln 2, and e = 2 and 5
     assert weights.tolist()[0] == [pytest.approx([1 / 3, 2 / 3, 0])] * 2
@@ -223,7 +223,8 @@ def test_an_absent_option_has_probability_zero_and_changes_no_other(pool):
 @pytest.mark.parametrize("pool", HEADS)
 def test_question_options_and_audio_all_matter(pool):
     reader, passage, other = head(pool), encoded(), encoded(2)
-    other = Encoded(other.pooled[1:], [other.layers[0][1:]], other.real[1:], other.passage[:1])
+    layers = [other.layers[0][1:]]
+    other = Encoded(other.pooled[1:], layers, other.real[1:], other.counts[1:], other.passage[:1])
     questions, ids = asked("what did Mary buy", "a bike", "lamps")
     logits = reader(passage, questions, ids)
     lost, coats = asked("what did Mary lose", "x")[0], asked("x", "a bike", "coats")[1]

@@ -157,8 +157,6 @@ def test_every_value_stands_in_the_file(content):
          ["evaluate.gains", "'kd_vs_best'", "'kd_pool', 'teacher'"]),
         (f"{TRACK}.evaluate.gains", ["kd_vs_hard_vs_kd"],
          [f"{TRACK}.evaluate.gains", "'kd_vs_hard_vs_kd'"]),
-        ("tracks.transcripts.features.silence_db", 40.0,
-         ["tracks.transcripts", "features.silence_db=40.0 must be null"]),
         ("tracks.transcripts.cache.layered", True, ["cache.layered", "task='transcript'"]),
         ("tracks.transcripts.fewshot.alphabet", "abC", ["alphabet='abC'", "lower case"]),
         ("tracks.transcripts.fewshot.source", "labels", ["tracks.transcripts.fewshot"]),

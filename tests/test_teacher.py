@@ -201,7 +201,7 @@ def tune_naively(
                 whole(waves[asked.utterances[0]]).last_hidden_state[0].mean(0)
                 for asked in batch.items
             ]
-            encoded = Encoded(torch.stack(pooled), [], torch.tensor([]), torch.tensor([]))
+            encoded = Encoded(torch.stack(pooled), [], *[torch.tensor([])] * 3)
             logits = head(encoded, *batch.inputs.values())
             loss = losses.cross_entropy(logits, batch.targets["answers"])
             share = len(seen) / (params.epochs * len(order))

@@ -83,9 +83,13 @@ class ExportError(ValueError):
     """A student that cannot become a file; the message says why."""
 
 
-def _by_frame(encoder: Callable[..., Part], student: nn.Module, features: Features) -> list[Part]:
-    """Return an encoder and its head; one whose input holds the language hears a clip twice."""
-    silence = features.silence_db is not None
+def _by_frame(
+    encoder: Callable[..., Part], skips: bool, student: nn.Module, features: Features
+) -> list[Part]:
+    """Return an encoder, which may skip silent frames where it pools, and its head; one whose input
+    holds the language hears a clip twice.
+    """
+    silence = skips and features.silence_db is not None
     head = HEADS[type(student.head)](student.head, silence)
     if not isinstance(student.head, SpokenHead):
         return [encoder(student, features), head]
@@ -104,8 +108,8 @@ def _convolutional(student: ConvStudent, features: Features) -> list[Part]:
 
 
 NETWORKS: dict[type, Callable[..., list[Part]]] = {
-    BiLSTMStudent: partial(_by_frame, bilstm.encoder),
-    ConformerStudent: partial(_by_frame, conformer.encoder),
+    BiLSTMStudent: partial(_by_frame, bilstm.encoder, True),
+    ConformerStudent: partial(_by_frame, conformer.encoder, False),
     ConvStudent: _convolutional,
 }
 

@@ -22,6 +22,7 @@ class Encoded(NamedTuple):
     pooled: torch.Tensor  # (N, D) of each item's passage
     layers: list[torch.Tensor]  # (B, T_l, D_l), the lowest first
     real: torch.Tensor  # (B, T) which frames of the last layer count
+    counts: torch.Tensor  # (B,) how many frames of the last layer there are, silent ones too
     passage: torch.Tensor  # (N,) which passage an item is about
     language: torch.Tensor | None = None  # (N, K) logits of languages, where a head tells them
 
@@ -50,8 +51,14 @@ def encode(
             shares = torch.where(told.any(1, keepdim=True), told.to(shares), shares)
         pooled, layers = model.encode(sequences, lengths, shares)
     real = model.real(sequences, lengths)
+    counts = frame_counts(model, lengths)
     by_item = None if language is None else language[passage]
-    return Encoded(pooled[passage], layers, real, passage, by_item)
+    return Encoded(pooled[passage], layers, real, counts, passage, by_item)
+
+
+def frame_counts(model: nn.Module, lengths: torch.Tensor) -> torch.Tensor:
+    """Return how many frames `(B,)` a model's last layer has for sequences of `lengths` `(B,)`."""
+    return -(-lengths // model.strides[-1])
 
 
 def inside(lengths: torch.Tensor, frames: int) -> torch.Tensor:

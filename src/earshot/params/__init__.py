@@ -190,11 +190,6 @@ class Track(Section):
             raise ValueError(f"student.name='conformer' does not go with task={self.task!r}")
         if (text_of(self.student) is not None) != rules.reads:
             raise ValueError(_reading("student", self.task))
-        if rules.ordered and self.features.silence_db:
-            raise ValueError(
-                f"features.silence_db={self.features.silence_db} must be null: every frame of a "
-                f"transcript counts (task={self.task!r})"
-            )
         if not rules.ordered and getattr(self.student, "languages", None):
             raise ValueError(
                 f"student.languages={self.student.languages} does not go with task={self.task!r}"

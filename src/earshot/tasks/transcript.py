@@ -83,12 +83,12 @@ class Transcript:
         self, head: nn.Module, encoded: "Encoded", batch: "Batch"
     ) -> dict[str, torch.Tensor]:
         """Return the logits of the symbols, `frames` `(N, T, V)`, and how many frames of each are
-        real, `frame_counts` `(N,)`; those of K languages, `language` `(N, K)`, where the head tells
+        no padding, `frame_counts` `(N,)`; those of K languages, `language` `(N, K)`, where the head tells
         them.
         """
         frames = head(encoded.layers[-1])[encoded.passage]
         spoken = {} if encoded.language is None else {"language": encoded.language}
-        counts = encoded.real.sum(1)[encoded.passage]
+        counts = encoded.counts[encoded.passage]
         return {"frames": frames, "frame_counts": counts} | spoken
 
     def loss(self, output: "Output", batch: "Batch") -> torch.Tensor:

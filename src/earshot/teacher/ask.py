@@ -13,7 +13,7 @@ import torch
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
-from earshot.models.heads import Encoded, masked_mean
+from earshot.models.heads import Encoded, frame_counts, masked_mean
 from earshot.models.wav2vec2 import Lower, Teacher
 from earshot.models.whisper import Whisper
 from earshot.params import AnyTeacher as TeacherParams
@@ -75,7 +75,9 @@ def run_whole(teacher: AnyTeacher, task: Task, some: Asked) -> tuple[Batch, Outp
     pooled, layers = teacher.whole(batch.sequences, batch.lengths, some.passages)
     pooled = pooled[batch.passage]  # (B, D) → (N, D)
     real = teacher.real(batch.sequences, batch.lengths)
-    logits = task.logits(teacher.head, Encoded(pooled, layers, real, batch.passage), batch)
+    counts = frame_counts(teacher, batch.lengths)
+    encoded = Encoded(pooled, layers, real, counts, batch.passage)
+    logits = task.logits(teacher.head, encoded, batch)
     return batch, Output(logits, pooled, layers)
 
 
