@@ -19,7 +19,7 @@ from earshot.params import Conformer, Features
 from earshot.predict import PredictError
 from earshot.tasks.transcript import Transcript
 
-FEATURES = Features()
+FEATURES = Features(silence_db=40)
 TASK = Transcript(None, SYMBOLS)
 KNOWN = ["de", "en", "el"]
 PARAMS = {
@@ -45,7 +45,8 @@ def files(folder, name: str, language: str | None):
 
 def noise(samples: int) -> np.ndarray:
     rng = np.random.default_rng(samples)
-    return (rng.normal(0, 0.1, samples) * (1 + np.sin(np.arange(samples) / 900))).astype("f4")
+    sound = (rng.normal(0, 0.1, samples) * (1 + np.sin(np.arange(samples) / 900))).astype("f4")
+    return np.pad(sound, 2_000)  # silence at both ends, which counts for nothing
 
 
 @torch.inference_mode()
