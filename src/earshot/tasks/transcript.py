@@ -83,8 +83,8 @@ class Transcript:
         self, head: nn.Module, encoded: "Encoded", batch: "Batch"
     ) -> dict[str, torch.Tensor]:
         """Return the logits of the symbols, `frames` `(N, T, V)`, and how many frames of each are
-        no padding, `frame_counts` `(N,)`; those of K languages, `language` `(N, K)`, where the head tells
-        them.
+        no padding, `frame_counts` `(N,)`; those of K languages, `language` `(N, K)`, where the head
+        tells them.
         """
         frames = head(encoded.layers[-1])[encoded.passage]
         spoken = {} if encoded.language is None else {"language": encoded.language}
