@@ -84,6 +84,8 @@ def test_silence_counts_for_nothing_by_hand():
     assert audible.tolist() == [False, True, False, True]
     frames = log_mel.normalize(power, "mean", audible)
     np.testing.assert_array_equal(frames, [[0, 0], [-2, 0], [0, 0], [2, 0]])
+    frames = log_mel.normalize(power, "mean", audible, "quietest")
+    np.testing.assert_array_equal(frames, [[-2, 0], [-2, 0], [-2, 0], [2, 0]])
 
 
 def test_silence_at_both_ends_changes_no_other_frame():

@@ -42,7 +42,7 @@ def encoder(student: BiLSTMStudent, features: Features, told: bool = False) -> P
     """Frame stacking and the bidirectional layers `(T, 1, ·)`, eq. (1); where it is `told`,
     `language_vector` is added to the stacks.
     """
-    nodes = [_STACK] if features.silence_db is None else [_STACK, _REAL]
+    nodes = [_STACK, _REAL] if features.skips_silence else [_STACK]
     nodes += [_TOLD] if told else []
     constants = {
         "stack": ints(student.stack),

@@ -70,7 +70,8 @@ _LOG_MEL = """
     audible = Max(bands, floor)
     loudness = Log(audible)
 """
-# A frame far below the loudest one counts for nothing: no mean has it, and it becomes zeros.
+# A frame far below the loudest one counts for nothing: no mean has it, and it becomes zeros, or of
+# each band the quietest of the others.
 _SILENCE = """
     power = ReduceSum(audible, zero)
     loudest = ReduceMax(power, one)
@@ -96,14 +97,15 @@ _CENTRE_LOUD = """
     sums = ReduceSum(raised, one)
     means = Div(sums, loud_frames)
     centred_all = Sub(raised, means)
-    centred = Mul(centred_all, loud)
+    centred_loud = Mul(centred_all, loud)
+    centred = Identity({centred})
 """
 _VARY = """
     distances = Mul(centred, centred)
     variances = ReduceMean(distances, one)
 """
 _VARY_LOUD = """
-    distances = Mul(centred, centred)
+    distances = Mul(centred_loud, centred_loud)
     squared = ReduceSum(distances, one)
     variances = Div(squared, loud_frames)
 """
@@ -120,7 +122,8 @@ def _norm(features: Features) -> str:
     if features.norm == "none":
         return _OUT.format(frames="loudness")
     hears_all = features.silence_db is None
-    centre = _CENTRE if hears_all else _SILENCE + _CENTRE_LOUD
+    silent = "centred_loud" if features.skips_silence else "centred_all"
+    centre = _CENTRE if hears_all else _SILENCE + _CENTRE_LOUD.format(centred=silent)
     if features.norm == "mean":
         return centre + _OUT.format(frames="centred")
     vary = _VARY if hears_all else _VARY_LOUD

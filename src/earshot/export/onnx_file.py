@@ -89,7 +89,7 @@ def _by_frame(
     """Return an encoder, which may skip silent frames where it pools, and its head; one whose input
     holds the language hears a clip twice.
     """
-    silence = skips and features.silence_db is not None
+    silence = skips and features.skips_silence
     head = HEADS[type(student.head)](student.head, silence)
     if not isinstance(student.head, SpokenHead):
         return [encoder(student, features), head]

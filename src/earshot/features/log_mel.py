@@ -57,7 +57,7 @@ def log_mel(samples: np.ndarray, params: Features) -> np.ndarray:
     ln max(mel power, 1e-10), frames centred with zeros around the clip:
     librosa.feature.melspectrogram with Slaney's scale and norm. Then `norm`: each band less its
     mean over the clip ('mean'), and over its deviation ('meanvar'). With `silence_db` these are of
-    the frames that are at most so far below the loudest one, and all others become zeros.
+    the frames that are at most so far below the loudest one; all others become `silence`.
     """
     window, filters = _tables(params)
     half = params.n_fft // 2
@@ -76,7 +76,7 @@ def log_mel(samples: np.ndarray, params: Features) -> np.ndarray:
     np.maximum(mel, _FLOOR, out=mel)
     audible = None if params.silence_db is None else above(mel, params.silence_db)
     np.log(mel, out=mel)
-    return normalize(mel, params.norm, audible)
+    return normalize(mel, params.norm, audible, params.silence)
 
 
 def above(mel: np.ndarray, silence_db: float) -> np.ndarray:
@@ -87,17 +87,22 @@ def above(mel: np.ndarray, silence_db: float) -> np.ndarray:
     return power > power.max() * np.float32(10 ** (-silence_db / 10))
 
 
-def normalize(mel: np.ndarray, norm: str, audible: np.ndarray | None = None) -> np.ndarray:
+def normalize(
+    mel: np.ndarray, norm: str, audible: np.ndarray | None = None, silence: str = "zeros"
+) -> np.ndarray:
     """Return `(T, n_mels)` less each band's mean ('mean'), and divided by its deviation + 1e-5
     ('meanvar').
 
-    Where frames `(T,)` are `audible`, both are of these alone, and the others become zeros.
+    Where frames `(T,)` are `audible`, both are of these alone, and the others become zeros, or of
+    each band the `quietest` of what is audible.
     """
     if norm == "none":
         return mel
     if audible is not None:
+        loud = normalize(mel[audible], norm)
         frames = np.zeros_like(mel)
-        frames[audible] = normalize(mel[audible], norm)
+        frames += loud.min(axis=0) if silence == "quietest" else 0
+        frames[audible] = loud
         return frames
     # a band that never leaves the floor becomes exactly zero, not rounding noise
     mel = mel - mel.min(axis=0)

@@ -241,6 +241,7 @@ class Features(Section):
     fmax: Positive = 8000.0
     norm: Literal["none", "mean", "meanvar"] = "meanvar"
     silence_db: Positive | None = None
+    silence: Literal["zeros", "quietest"] = "zeros"
     min_seconds: Positive = 0.2
     min_rms: Positive = 1e-4
     max_bad_share: Share = 0.02
@@ -253,6 +254,11 @@ class Features(Section):
                 "zeros, which are otherwise no mean"
             )
         return self
+
+    @property
+    def skips_silence(self) -> bool:
+        """Whether silent frames are known by being zeros, so that pooling leaves them out."""
+        return self.silence_db is not None and self.silence == "zeros"
 
     @model_validator(mode="after")
     def _window_fits(self) -> "Features":
