@@ -1,6 +1,7 @@
 """Train a recipe's students, one per seed, from mel frames and its teachers' caches.
 
-Seeds run beside one another, each on a core, with GPUs on GPU seed mod count.
+Seeds run beside one another, each on a core, with GPUs on GPU seed mod count; a single one, or all
+of them with a single worker, in this process.
 `EARSHOT_PROCESSES=n` instead has n processes share every batch of one seed after another.
 """
 
@@ -22,6 +23,7 @@ from earshot.models.students import metadata
 from earshot.params import text_of
 from earshot.runtime import parallel
 from earshot.runtime.files import write_json
+from earshot.runtime.progress import workers
 from earshot.tables import items, signals
 from earshot.tables.sequences import Store
 from earshot.tasks import TASKS
@@ -95,7 +97,10 @@ def train(recipe_key: str) -> dict[str, float] | None:
             return None
     else:
         one = partial(distil_seed, recipe_key)
-        results = list(parallel.run(one, seeds, recipe_key, unit="seed", method="spawn"))
+        if min(len(seeds), workers()) == 1:  # a process more would only cost its start
+            results = list(map(one, seeds))
+        else:
+            results = list(parallel.run(one, seeds, recipe_key, unit="seed", method="spawn"))
     held_out = items.read(f"data/{track}/items.parquet", "validation")
     kind = read(f"tracks.{track}.task")
     answers = [result.answers for result in results]

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -24,6 +25,7 @@ def paths(entries: list) -> set[str]:
     return {path for entry in entries for path in (entry if isinstance(entry, dict) else [entry])}
 
 
+@cache
 def _module_file(module: str) -> Path | None:
     base = SOURCE / Path(*module.split("."))
     return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.exists()), None)
@@ -38,7 +40,8 @@ def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
         yield from _nodes(node)
 
 
-def _imported(file: Path) -> set[Path]:
+@cache
+def _imported(file: Path) -> frozenset[Path]:
     """Return the project's files that a file imports, wherever in it the import stands."""
     found: set[Path] = set()
     for node in _nodes(ast.parse(file.read_text())):
@@ -52,7 +55,7 @@ def _imported(file: Path) -> set[Path]:
         found |= set(filter(None, files))
         if "declared" in modules:
             found.add(ROOT / "stages/declared.py")
-    return found
+    return frozenset(found)
 
 
 def imports(file: Path) -> set[str]:

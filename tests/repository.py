@@ -70,6 +70,7 @@ def environment(root: Path) -> dict[str, str]:
     settings = {
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"),
+        "EARSHOT_WORKERS": "1",  # tests run side by side already
         "PATH": path,
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": "src",

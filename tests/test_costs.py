@@ -10,9 +10,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from students import bilstm, cp_mobile, mobilenet, numbered, recurrent
 from torch import nn
+from transcribed import SYMBOLS, spoken
 
-from earshot.evaluation import counters
+from earshot.evaluation import costs, counters
 from earshot.export import size
+from earshot.tasks.transcript import Transcript
 
 
 def test_parameters_count_frozen_and_shared_weights_once_and_no_buffers():
@@ -112,6 +114,22 @@ def test_a_students_layers_add_up(kind):
     assert sum(row.macs for row in rows) == counters.macs(model.pool, *frames) + model.width * 10
     assert sum(row.parameters for row in rows) == counters.parameters(model)
     assert len({row.name for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize(("hears", "times"), [(None, 1), ("predicted", 2)])
+def test_who_hears_the_language_hears_a_clip_twice(hears, times):
+    frames = torch.zeros(1, 50, 40), torch.tensor([50])
+    task = Transcript(None, SYMBOLS)
+    params = recurrent(stack=2, text=None, languages=["de", "en", "el"], language=hears)
+    model = bilstm(params, 40, task)
+    call = costs._once_a_clip(model, task, spoken("test", 0))
+    heads = 25 * model.width * len(SYMBOLS) + model.width * 3  # symbols, the language
+    added = 3 * 2 * 40 * (times - 1)  # its vector, to the frames of the second time
+    expected = times * counters.macs(model.pool, *frames) + heads + added
+    assert counters.macs(call, *frames) == expected
+    rows = counters.layers(model, *frames, call=call)
+    assert sum(row.macs for row in rows) == expected
+    assert sum(row.parameters for row in rows) == counters.parameters(model)
 
 
 def test_file_bytes_of_a_file_and_a_folder(tmp_path):

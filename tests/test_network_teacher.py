@@ -105,7 +105,7 @@ def test_what_is_cached_is_what_the_network_makes_of_the_same_frames(tmp_path, r
         close = {"rtol": 1e-4, "atol": 1e-4}  # there in a batch, padded
         np.testing.assert_allclose(found["logits", id, view][:, 0], logits[0], **close)
         np.testing.assert_allclose(found["hidden", id, view], pooled, rtol=2e-3, atol=2e-3)
-    assert found.names == {"logits", "hidden"}
+    assert found.widths.keys() == {"logits", "hidden"}
 
 
 def test_training_augments_as_a_students_does_and_repeats_to_the_bit(tmp_path, recordings):

@@ -24,6 +24,7 @@ import yaml
 from conftest import ROOT
 from repository import SHRUNK, Project, ran
 
+from earshot import predict
 from earshot.tables import answers, items
 from earshot.tables.sequences import Store
 
@@ -32,6 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 OPENED = ".dvc/tmp/opened"
 TEMPERATURE = "recipes.listening-kd.terms.kd.temperature"
 RECIPES = ("hard", "kd", "kd_pool")
+TRANSCRIPTS = (*RECIPES, "pseudo")
 TABLES = {
     "accuracy": {"model", "accuracy", "low", "high"},
     "confusion": {"actual", "predicted", "options"},
@@ -58,13 +60,14 @@ def numbers(content: dict, path: str = "") -> Iterator[tuple[str, float]]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """The shrunk repository after its first `dvc repro`."""
+    """The shrunk repository after its first `dvc repro`, with a worker a core."""
     made = Project(tmp_path_factory.mktemp("repository"), SHRUNK)
     watcher = made.root / "src/sitecustomize.py"
     shutil.copyfile(ROOT / "tests/watch.py", watcher)
-    made.environment["EARSHOT_WATCH"] = str(made.root / OPENED)
+    own = made.environment
+    made.environment = own | {"EARSHOT_WATCH": str(made.root / OPENED), "EARSHOT_WORKERS": "0"}
     made.dvc("repro")
-    del made.environment["EARSHOT_WATCH"]
+    made.environment = own
     watcher.unlink()
     made.git("add", "--all")
     made.git("commit", "--quiet", "--message", "results")
@@ -112,6 +115,50 @@ def test_the_scenes_are_scored_by_device_and_fit_their_device(project):
     submission = pd.read_csv(project.root / "models/scenes/answers.csv", sep="\t")
     assert list(submission.columns[:2]) == ["filename", "scene_label"] and len(submission) == 180
     assert np.allclose(submission.iloc[:, 2:].sum(axis=1), 1, atol=1e-4)
+
+
+def test_every_recogniser_is_scored_and_paid(project):
+    quality = project.load("metrics/transcripts/quality.json")
+    models = {"teacher", *TRANSCRIPTS, *(f"{recipe}_int8" for recipe in TRANSCRIPTS)}
+    assert set(quality) == models | {"audio_exchanged", "gain"}
+    for name in models:
+        assert {"wer", "wer_low", "wer_high", "cer", "insertions", "wording"} <= set(quality[name])
+        assert quality[name]["items"] == 24
+    assert {"wer", "relative_reduction", "p_value"} <= set(quality["gain"]["kd_pool_vs_hard"])
+    cost = project.load("metrics/transcripts/cost.json")
+    assert set(cost) == models
+    assert cost["hard"]["macs"] > 0 and cost["hard_int8"]["bytes"] < 0.6 * cost["hard"]["bytes"]
+    pruned, whole = cost["kd"]["parameters"], cost["hard"]["parameters"]
+    assert pruned < 0.5 * whole and cost["kd_int8"]["parameters"] < 0.5 * whole
+    curve = pd.read_csv(project.root / "plots/transcripts/curves/transcripts-kd/seed-0.csv")
+    assert curve["epoch"].tolist() == [1, 2, 3]
+    for recipe in TRANSCRIPTS:
+        scores = project.load(f"metrics/transcripts/validation/transcripts-{recipe}.json")
+        assert scores["accuracy"] == pytest.approx(1 - scores["wer"])
+    hall = project.load("metrics/transcripts/robustness.json")["teacher"]["hall"]
+    assert hall["gain"]["wer_low"] <= hall["gain"]["wer"]
+
+
+def test_transcripts_are_kept_and_drawn(project):
+    models = project.root / "models/transcripts"
+    table = answers.read(models / "answers.parquet")
+    assert len(table) == 24 * (1 + 2 * 2 * len(TRANSCRIPTS)) and table["text"].notna().all()
+    handed = pd.read_csv(models / "answers.csv", sep="\t", keep_default_na=False)
+    assert list(handed) == ["filename", "written", "said", "errors"] and len(handed) == 24
+    drawn = {path.name for path in (project.root / "plots/transcripts/test").iterdir()}
+    charts = {"wer.csv", "wer.svg", "gains.svg", "curves.svg"}
+    assert charts | {"robustness.csv", "layers.csv"} <= drawn
+
+
+def test_the_file_that_ships_writes_down_a_clip(project):
+    clip = next((project.root / "data/transcripts/corpus/test").glob("*.flac"))
+    samples, _ = soundfile.read(clip, dtype="float32")
+    for kind in ("float", "int8"):
+        folder = project.root / "models/transcripts/onnx/transcripts-kd_pool"
+        student = predict.load(folder / f"student.{kind}.onnx")
+        result = student.transcribe(samples)
+        assert isinstance(result.text, str) and result.seconds == len(samples) / 16_000
+        assert "".join(student.alphabet[2:]) == "abcdefghijklmnopqrstuvwxyz"
 
 
 def test_validation_is_scored_with_intervals_and_apart_from_the_test(project):
@@ -264,10 +311,11 @@ def test_a_sweep_trains_students_elsewhere_and_compares_them_on_validation_items
 
 
 def kill_when(project: Project, target: str, sign: str) -> None:
-    """Run `dvc repro TARGET`; SIGKILL it and all it started as soon as a file matches `sign` in
-    `scratch`.
+    """Run `dvc repro TARGET`, with workers; SIGKILL it and all it started as soon as a file matches
+    `sign` in `scratch`.
     """
-    own = {"cwd": project.root, "env": project.environment, "start_new_session": True}
+    environment = project.environment | {"EARSHOT_WORKERS": "0"}
+    own = {"cwd": project.root, "env": environment, "start_new_session": True}
     with open(project.root / ".dvc/tmp/killed.log", "w") as log:
         process = subprocess.Popen(["dvc", "repro", target], stdout=log, stderr=log, **own)
         try:
@@ -281,8 +329,8 @@ def kill_when(project: Project, target: str, sign: str) -> None:
 
 
 def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
-    """Everything DVC knows is deleted; then cache, distill and its QAT are each killed
-    midway.
+    """Everything DVC knows is deleted; then cache, distill and its QAT are each killed midway, and
+    the rest runs without workers.
     """
     expected, root = (project.quality(), project.quality("scenes")), project.root
     data = [f"data/{track}/mel.parquet" for track in ("listening", "scenes")]

@@ -27,6 +27,7 @@ from earshot.training.output import run
 
 FRONT, FORMS = Features(), ("float", "int8")
 BILSTM = BiLSTM(name="bilstm", hidden=12, layers=2, stack=2)
+SPEAKING = BILSTM.model_copy(update={"languages": ["de", "en"], "language": "predicted"})
 READING = {pool: TEXT.model_copy(update={"pool": pool}) for pool in ("mean", "attend")}
 CONFORMER = Conformer(name="conformer", width=16, layers=2, heads=4, kernel=5, stride=2, feed=24)
 
@@ -49,7 +50,9 @@ def deaden_lstm(student, dead: list[list[int]]) -> None:
                 for above in readers[layer]:
                     above.weight_ih_l0[:, columns] = 0
             elif hasattr(student.head, "weight"):
-                student.head.weight[:, columns] = 0
+                heads = [student.head, getattr(student.head, "language", None)]
+                for linear in filter(None, heads):
+                    linear.weight[:, columns] = 0
             else:
                 layers = [student.head.embed[2], getattr(student.head, "key", None)]
                 for linear in filter(None, layers):
@@ -73,7 +76,8 @@ def deaden_conformer(student, units: list[int], heads: list[int]) -> None:
 def outputs(student, task, heard) -> np.ndarray:
     mel, group = heard
     _, output = run(student, task, collate([group], mel, task))
-    return next(iter(output.logits.values())).detach().numpy()
+    every = [one.flatten() for name, one in output.logits.items() if name != "frame_counts"]
+    return torch.cat(every).detach().numpy()
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +85,10 @@ def world(tmp_path_factory) -> World:
     return World(tmp_path_factory.mktemp("world"))
 
 
-@pytest.mark.parametrize("head", ["symbols", *READING])
+@pytest.mark.parametrize("head", ["symbols", "languages", *READING])
 def test_of_dead_units_nothing_is_missed(head, world):
     text = READING.get(head)
-    params = BILSTM.model_copy(update={"text": text})
+    params = SPEAKING if head == "languages" else BILSTM.model_copy(update={"text": text})
     task = type(CHOICE)(text) if text else TASK
     full, dead = made(params, task), [[0, 3, 4, 7, 8, 11], [1, 2, 3, 5, 9, 10]]
     with torch.no_grad():
@@ -92,7 +96,7 @@ def test_of_dead_units_nothing_is_missed(head, world):
     small = made(params.pruned(0.5), task, seed=1)
     inherit(small, full)
     assert small.ahead[1].weight_ih_l0.shape == (4 * 6, 2 * 6)
-    asked = world.asked[0] if head == "symbols" else question(world)
+    asked = question(world) if text else world.asked[0]
     heard = world.mel, (asked.utterances, 0, [asked])
     assert np.allclose(outputs(small, task, heard), outputs(full, task, heard), atol=1e-6)
 

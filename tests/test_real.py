@@ -33,6 +33,7 @@ MINI, PAPER = (
 )
 TEACHERS = {"wav2vec2": MINI["listening"], "hubert": PAPER["scenes"]}
 PINNED = {one["checkpoint"]: (kind, one["revision"]) for kind, one in TEACHERS.items()}
+TARGETS = ("evaluate@listening", "evaluate@scenes")  # transcripts: test_real_transcripts.py
 KEPT = "epochs cache distill.seeds quantize evaluate terms qat student.hidden".split()
 
 
@@ -99,7 +100,7 @@ def project(tmp_path_factory, packed, hosts, hub) -> Project:
 
 
 def test_from_nothing_to_metrics(project, served, hosts, hub):
-    project.dvc("repro")
+    project.dvc("repro", *TARGETS)
     listening, scenes = {"teacher", "hard", "kd_pool_int8"}, {"teacher", "layered_int8"}
     assert listening <= set(project.load("metrics/listening/quality.json"))
     assert scenes <= set(project.load("metrics/scenes/quality.json"))
@@ -112,6 +113,6 @@ def test_from_nothing_to_metrics(project, served, hosts, hub):
 
 def test_a_second_run_asks_no_one(project, hosts, hub):
     asked = len(hosts.log), len(hub.log)
-    assert ran(project.dvc("repro")) == set()
+    assert ran(project.dvc("repro", *TARGETS)) == set()
     project.run("dvc", "repro", "--force", "--single-item", "teacher@scenes")
     assert (len(hosts.log), len(hub.log)) == asked

@@ -9,7 +9,7 @@ from learning import copied, mel_store, noting, same
 from test_transcript_students import BILSTM, CONFORMER, TASK, World
 from transcribed import frames, spoken
 
-from earshot.distillation.distill import Distillation
+from earshot.distillation.distill import Distillation, distil
 from earshot.distillation.objective import Objective
 from earshot.distillation.terms import TERMS, Setting
 from earshot.models.students import STUDENTS
@@ -190,6 +190,28 @@ def test_it_adapts_behind_its_epochs_and_killed_ends_in_the_same_bytes(
         resumed = learn(world, scratch, on_epoch=noting(history))
         assert history == expected
         assert same(copied(resumed.student), copied(whole.student))
+
+
+def test_told_the_validation_labels_it_trains_and_adapts_again(world, tmp_path):
+    """As many updates as before, of clips that are half as many again; the answers stay."""
+    spoken = {"languages": list(KNOWN), "language": "given"}
+    params, terms = BILSTM.model_copy(update=spoken), Terms(ctc=CTC(weight=1.0))
+    recipe = Recipe(track="any", data=["fewshot"], epochs=2, terms=terms, adapt=ADAPT)
+    items, held_out = named(world.items["fewshot"][:8]), named(world.items["validation"][:4])
+    told = (world.mel, items, held_out, world.signals, 0)
+    settings = Distill(batch=4, learning_rate=0.02, refit=True)
+    history = []
+    first = Distillation(recipe, params, settings, TASK, *told, tmp_path / "1", noting(history))
+    alone = first.run()
+    assert {phase: steps for phase, (steps, _) in first.reached.items()} == {
+        "float": 4,
+        "adapted": 4,
+    }
+    expected = []
+    again = distil(recipe, params, settings, TASK, *told, tmp_path / "2", noting(expected))
+    assert history == expected and again.answers.keys() == alone.answers.keys()
+    assert all((again.answers[id] == alone.answers[id]).all() for id in alone.answers)
+    assert not same(copied(again.student), copied(alone.student))
 
 
 def test_it_learns_to_tell_languages_apart(tmp_path):

@@ -142,10 +142,13 @@ def test_the_examples_of_the_page_are_parameters(content):
     blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.S)]
     track = content["tracks"]["transcripts"]
     for block in blocks:
-        teachers = block.pop("teachers", {})
-        for key, row in teachers.items():
-            content["teachers"][key] |= row
-        track |= block
+        for key, row in block.pop("teachers", {}).items():
+            content["teachers"][key] = content["teachers"].get(key, {}) | row
+            content["teachers"][key]["track"] = "transcripts"  # of any name
+        for name, section in block.items():
+            track[name] = track[name] | section if name == "student" else section
     parsed = parse(content)
     assert parsed.teachers["transcripts"].epochs == 0
-    assert parsed.tracks["transcripts"].corpus.name == "librispeech" and len(blocks) == 4
+    assert parsed.tracks["transcripts"].corpus.name == "librispeech" and len(blocks) == 6
+    assert parsed.teachers["languages-de"].language == "de"
+    assert parsed.tracks["transcripts"].student.language == "predicted"

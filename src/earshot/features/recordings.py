@@ -8,8 +8,8 @@ import pandas as pd
 from earshot.features import audio
 from earshot.features import views as augment
 from earshot.params import Views
+from earshot.tables.sequences import Key
 
-Key = tuple[str, int]  # clip id, view
 Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]  # samples, Hz, random
 
 

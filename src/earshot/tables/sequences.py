@@ -19,6 +19,7 @@ from earshot.runtime.files import atomic
 
 ROW_GROUP = 16
 WINDOW = 1 << 20  # bytes read before their pages are let go
+Key = tuple[str, int]  # id, view
 Row = tuple[str, int, np.ndarray]  # id, view, (T, width)
 
 

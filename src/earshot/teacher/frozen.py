@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from earshot.features.recordings import Key, Recordings
+from earshot.features.recordings import Recordings
 from earshot.models import accelerator
 from earshot.models.wav2vec2 import Lower
 from earshot.runtime.progress import chunks, track, workers
 from earshot.tables import sequences
 from earshot.tables.items import Item
+from earshot.tables.sequences import Key
 from earshot.teacher.kinds import AnyTeacher
 
 CHUNK = 64  # clips in memory

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from earshot.features.recordings import Key
 from earshot.tables.items import Item
-from earshot.tables.sequences import Store
+from earshot.tables.sequences import Key, Store
 from earshot.tasks.task import Task
 
 Audio = tuple[str, ...]  # the utterances that a passage's audio consists of
