@@ -71,6 +71,8 @@ def test_posteriors_and_transcripts_are_told_in_the_alphabet_of_the_track():
     right = replace(item, transcript="ш")
     assert task.score_all({item.id: np.array([0, 5])}, [right]).value == 1
     assert task.targets([right])["symbols"].tolist() == [[3]]  # in its own alphabet
+    other = replace(item, transcript="шa")  # of a test clip: it is asked, and learns nothing
+    assert task.targets([right, other])["symbol_counts"].tolist() == [1, 0]
 
 
 def test_kl_leaves_out_what_the_teacher_does_not_know_by_hand():
