@@ -84,7 +84,8 @@ def evaluate(track: str) -> dict[str, Any]:
     scores.draw(folder, *drawn)
     write_layers(test, folder / "layers.csv")
     costs.check_limits(results.cost, params.limits)
-    return {"latency": results.latency}
+    teachers = teacher_models(read("teachers"), track)
+    return {"latency": results.latency, "teachers": teachers}
 
 
 def ask_teachers(test: Test, results: Results) -> None:

@@ -61,6 +61,22 @@ SHRUNK = {
     "recipes.transcripts-kd.prune": {"share": 0.5, "epochs": 1},
     "recipes.transcripts-kd_pool.epochs": 2,
     "recipes.transcripts-pseudo.epochs": 2,
+    "tracks.languages.corpus.clips": {"fewshot": 10, "pool": 4, "validation": 3, "test": 6},
+    **{f"teachers.languages-{language}.epochs": 2 for language in ("de", "en", "es", "ru")},
+    "tracks.languages.cache.part": 8,
+    "tracks.languages.student.hidden": 16,
+    "tracks.languages.distill.seeds": 2,
+    "tracks.languages.quantize.agreement_items": 6,
+    "tracks.languages.evaluate.resamples": 200,
+    "tracks.languages.evaluate.latency_clips": 2,
+    "tracks.languages.evaluate.robustness_passages": 8,
+    "recipes.languages-hard.epochs": 2,
+    "recipes.languages-kd.epochs": 1,
+    "recipes.languages-kd.adapt.epochs": 1,
+    "recipes.languages-kd_pool.epochs": 1,
+    "recipes.languages-adapt_off.epochs": 1,
+    "recipes.languages-balanced.epochs": 1,
+    "recipes.languages-balanced.adapt.epochs": 1,
 }
 
 

@@ -71,6 +71,8 @@ def test_posteriors_and_transcripts_are_told_in_the_alphabet_of_the_track():
     right = replace(item, transcript="ш")
     assert task.score_all({item.id: np.array([0, 5])}, [right]).value == 1
     assert task.targets([right])["symbols"].tolist() == [[3]]  # in its own alphabet
+    other = replace(item, transcript="шa")  # of a test clip: it is asked, and learns nothing
+    assert task.targets([right, other])["symbol_counts"].tolist() == [1, 0]
 
 
 def test_kl_leaves_out_what_the_teacher_does_not_know_by_hand():
@@ -85,12 +87,26 @@ def test_kl_leaves_out_what_the_teacher_does_not_know_by_hand():
     assert student.grad.flatten().tolist() == pytest.approx(expected, abs=1e-12)
 
 
-def learned(posteriors: torch.Tensor) -> torch.Tensor:
+def test_mse_of_logits_knows_no_constant_and_leaves_out_what_the_teacher_does_not_know():
+    posteriors = torch.tensor([[[0.5, 0.25, 0, 0.25]]], dtype=torch.float64)
+    teacher = posteriors.log().clamp(min=ABSENT)
+    student = torch.zeros(1, 1, 4, dtype=torch.float64, requires_grad=True)
+    value = losses.logit_mse(student, teacher, torch.ones(1, 1, dtype=torch.bool))
+    value.backward()
+    # z_T less its mean is ln 2 · (2, −1, −1) / 3
+    assert value.item() == pytest.approx(log(2) ** 2 * (4 + 1 + 1) / 9 / 3)
+    assert student.grad[0, 0, 2] == 0 and student.grad[0, 0, 0] < 0 < student.grad[0, 0, 1]
+    same = torch.where(teacher > ABSENT, teacher + 7.0, 3.0)
+    assert losses.logit_mse(same, teacher, torch.ones(1, 1).bool()).item() == pytest.approx(0)
+
+
+def learned(posteriors: torch.Tensor, distance: str) -> torch.Tensor:
     """Return how far the rows of a student's head move, by symbol, that learns from frames."""
     torch.manual_seed(1)
     head, states = torch.nn.Linear(5, len(SYMBOLS)), torch.randn(2, 7, 5)
     before = torch.cat([head.weight.T, head.bias[None]]).detach().clone()  # (6, V)
-    term = TERMS["frames"](Frames(weight=1.0, select="all"), Setting(TASK, head, None, [], None, 0))
+    params = Frames(weight=1.0, select="all", distance=distance)
+    term = TERMS["frames"](params, Setting(TASK, head, None, [], None, 0))
     counts = torch.tensor([7, 5])
     batch = SimpleNamespace(signals={"posteriors": posteriors, "posteriors_lengths": counts})
     optimizer = torch.optim.SGD(head.parameters(), 0.5)
@@ -102,19 +118,20 @@ def learned(posteriors: torch.Tensor) -> torch.Tensor:
     return (torch.cat([head.weight.T, head.bias[None]]) - before).abs().sum(0)
 
 
-def test_of_disjoint_alphabets_nothing_is_learned_about_one_from_the_frames_of_the_other():
+@pytest.mark.parametrize("distance", ["kl", "mse"])
+def test_of_disjoint_alphabets_nothing_is_learned_about_one_from_the_frames_of_the_other(distance):
     own = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(2)).log_softmax(-1)
     places = alphabet.places(OWN["ru"], SYMBOLS)
     mapped = torch.full((2, 7, len(SYMBOLS)), ABSENT)
     mapped[..., places] = own
-    moved = learned(mapped)
+    moved = learned(mapped, distance)
     assert (moved[2:4] == 0).all() and (moved[places] > 0.01).all()  # not a bit of a and b
     merely_filled = torch.full_like(mapped, -30.0)  # no mass either, but a gradient
     merely_filled[..., places] = own
-    assert (learned(merely_filled)[2:4] > 0.01).all()
+    assert (learned(merely_filled, distance)[2:4] > 0.01).all()
     unmapped = torch.full_like(mapped, ABSENT)
     unmapped[..., :4] = own  # by place: what is said of ж is learned of a
-    assert (learned(unmapped)[2:4] > 0.01).all()
+    assert (learned(unmapped, distance)[2:4] > 0.01).all()
 
 
 def test_a_clip_that_no_teacher_heard_has_no_frames_to_learn_from(tmp_path):

@@ -231,5 +231,5 @@ def test_dvc_is_asked_about_a_real_pipeline(tmp_path, monkeypatch):
 def test_the_command_names_the_tracks_there_are(at, capsys):
     at("embedded")
     assert cli.main(["plan", "--track", "asr"]) == 2
-    there = "listening, scenes, transcripts"
+    there = "listening, scenes, transcripts, languages"
     assert capsys.readouterr().err == f"earshot: --track asr: params.yaml has {there}\n"

@@ -74,7 +74,7 @@ def test_what_else_the_user_changed_stays(params):
     params.write_text(mine)
     profile.apply(FOLDER / "full.yaml", params)
     changed = params.read_text()
-    assert "seed: 7 # mine\n" in changed and changed.count("resamples: 500") == 3
+    assert "seed: 7 # mine\n" in changed and changed.count("resamples: 500") == 4
     profile.apply(FOLDER / "embedded.yaml", params)
     assert params.read_text() == mine
 

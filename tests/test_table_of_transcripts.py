@@ -65,3 +65,17 @@ def test_several_languages_have_a_table_of_their_own(tmp_path):
     row = "| `kd` | 40.0 (35.0–45.0) | 50.0 (45.0–55.0) | 99.0 (98.0–100.0) |"
     assert row in full and "| `audio_exchanged` | 40.0" not in full
     assert "各语言词错误率" in table.full(track, 10.0, "zh")
+
+
+def test_teachers_of_a_language_each_took_their_time_and_all_together_its_sum(tmp_path):
+    track = written(tmp_path)
+    timing = tmp_path / "metrics/talk/timing"
+    timing.mkdir()
+    for key, minutes in (("talk-de", 1.5), ("talk-ru", 0.25)):
+        told = json.dumps({"seconds": 1, "train_minutes": minutes})
+        (timing / f"teacher@{key}.json").write_text(told)
+    noted = {"latency": {}, "teachers": {"talk-de": "teacher_de", "talk-ru": "teacher_ru"}}
+    (timing / "evaluate@talk.json").write_text(json.dumps(noted))
+    cost = results.read_track(tmp_path, track.name).cost
+    names = ("teacher_de", "teacher_ru", "teacher")
+    assert [cost[name]["train_minutes"] for name in names] == [1.5, 0.25, 1.75]

@@ -175,6 +175,9 @@ class Layered(Term):
         return {"similarity": self.similarity.tolist(), "chosen": (self.routes + 1).tolist()}
 
 
+DISTANCES = {"kl": losses.frame_kl, "mse": losses.logit_mse}  # of posteriors, frame by frame
+
+
 class Frames(Term):
     """The teacher's posteriors at the frames that are chosen, at the student's rate.
 
@@ -193,7 +196,8 @@ class Frames(Term):
         teacher, lengths = (batch.signals[f"posteriors{end}"][taught] for end in ("", "_lengths"))
         targets = losses.at_rate(teacher, lengths, student.shape[1], counts)  # (N, T, V)
         real = inside(counts, student.shape[1])
-        return losses.frame_kl(student, targets, losses.spoken(targets, real, self.neighbours))
+        kept = losses.spoken(targets, real, self.neighbours)
+        return DISTANCES[self.params.distance](student, targets, kept)
 
     @property
     def neighbours(self) -> int | None:
@@ -205,6 +209,9 @@ class Hidden(Term):
     """Kept layers of the teacher against layers of the student, frame by frame, eq. (8): each
     through a projection of its own, the teacher's frames stretched linearly to the student's; the
     mean over pairs of λ times the distance.
+
+    The student is projected, not the teacher, so that projections may be learned: a constant is as
+    far from the teacher's frames as their mean is (`losses.fixed_projection`).
     """
 
     needs = ("states",)

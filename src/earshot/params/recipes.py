@@ -70,10 +70,12 @@ class CTC(Section):
 
 class Frames(Section):
     """The teacher's posteriors, frame by frame: of `all` frames, of those where it writes a symbol
-    (`nonblank`), or of these and `around` neighbours on both sides (`symmetric`).
+    (`nonblank`), or of these and `around` neighbours on both sides (`symmetric`). `distance` is
+    theirs by `kl`, or that of logits by `mse`.
     """
 
     weight: Weight
+    distance: Literal["kl", "mse"] = "kl"
     select: Literal["all", "nonblank", "symmetric"] = "symmetric"
     around: Count | None = None
 

@@ -68,16 +68,18 @@ class Transcript:
 
     def targets(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         """Return the symbols of the transcripts, `symbols` `(N, L)` filled up with blanks, and
-        their numbers, `symbol_counts` `(N,)`: 0 where the transcript is not known.
+        their numbers, `symbol_counts` `(N,)`: 0 where the transcript is not known, or not to be
+        written with the labels, as a teacher's of one language may lack letters of a test clip.
         """
-        rows = [
-            alphabet.encode(item.transcript, self.labels) if item.transcript is not None else []
-            for item in items
-        ]
+        rows = [self._symbols(item) for item in items]
         symbols = torch.zeros(len(rows), max(1, *map(len, rows)), dtype=torch.long)
         for row, ids in enumerate(rows):
             symbols[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
         return {"symbols": symbols, "symbol_counts": torch.tensor([len(ids) for ids in rows])}
+
+    def _symbols(self, item: Item) -> list[int]:
+        known = item.transcript is not None and not alphabet.foreign(item.transcript, self.labels)
+        return alphabet.encode(item.transcript, self.labels) if known else []
 
     def logits(
         self, head: nn.Module, encoded: "Encoded", batch: "Batch"

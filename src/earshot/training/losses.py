@@ -184,6 +184,22 @@ def frame_kl(student: torch.Tensor, teacher: torch.Tensor, kept: torch.Tensor) -
     return (divergence * kept).sum() / kept.sum().clamp(min=1)
 
 
+def logit_mse(student: torch.Tensor, teacher: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Frames' logits alike: the mean square over symbols of z_S − z_T, each less its mean over
+    symbols, as a softmax does not tell logits from logits and a constant; mean over the frames that
+    are `kept` `(N, T)`, zero when none is.
+
+    `student` logits and `teacher` log-posteriors are `(N, T, V)`. Symbols that the teacher does not
+    know are left out, as by `frame_kl`.
+    """
+    known = teacher > ABSENT
+    count = known.sum(-1, keepdim=True)
+    gap = (student - teacher).masked_fill(~known, 0)
+    centred = (gap - gap.sum(-1, keepdim=True) / count).masked_fill(~known, 0)  # (N, T, V)
+    distance = centred.square().sum(-1) / count[..., 0]  # (N, T)
+    return (distance * kept).sum() / kept.sum().clamp(min=1)
+
+
 def frame_mse(student: torch.Tensor, teacher: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     """Hidden states alike, eq. (8) frame by frame: the mean square over units of `(N, T, D)`, mean
     over the frames that are `real` `(N, T)`.

@@ -130,11 +130,14 @@ def read_track(root: Path, name: str) -> Track:
     quality, cost = load(folder / "quality.json"), load(folder / "cost.json")
     if not quality:
         raise ValueError(f"{folder}/quality.json: no results; run `make repro` first")
-    timings = sorted((folder / "timing").glob("*@*.json"))
-    alone = sum(path.stem.startswith("teacher@") for path in timings) == 1
-    for path in timings:
-        for model, times in _times(path.stem, load(path), name, alone).items():
+    timings = {path.stem: load(path) for path in sorted((folder / "timing").glob("*@*.json"))}
+    teachers = _teachers(timings, name)
+    for stem, timing in timings.items():
+        for model, times in _times(stem, timing, name, teachers).items():
             cost[model] = cost.get(model, {}) | times
+    minutes = [cost.get(model, {}).get("train_minutes") for model in teachers.values()]
+    if "teacher" not in teachers.values() and minutes and None not in minutes:
+        cost["teacher"] = cost.get("teacher", {}) | {"train_minutes": sum(minutes)}
     validation = {
         path.stem.removeprefix(f"{name}-"): load(path)
         for path in sorted((folder / "validation").glob("*.json"))
@@ -146,19 +149,28 @@ def read_track(root: Path, name: str) -> Track:
     return Track(name, quality, cost, validation, tables, robustness, (*sources, *files))
 
 
-def _times(stem: str, timing: Scores, track: str, alone: bool) -> dict[str, Scores]:
-    """Return {model: {"latency_ms", "train_minutes"}} of what a stage wrote down.
-
-    Which of several teachers is called `teacher`, unless one is `alone`, is not known here.
+def _teachers(timings: dict[str, Scores], track: str) -> dict[str, str]:
+    """Return what results call each teacher, by key, as `evaluate` noted it; of a run that has not
+    got there `teacher`, where there is one alone.
     """
+    if noted := timings.get(f"evaluate@{track}", {}).get("teachers"):
+        return noted
+    keys = [stem.split("@")[1] for stem in timings if stem.startswith("teacher@")]
+    return {key: "teacher" for key in keys} if len(keys) == 1 else {}
+
+
+def _times(
+    stem: str, timing: Scores, track: str, teachers: dict[str, str]
+) -> dict[str, dict[str, float]]:
+    """Return {model: {"latency_ms", "train_minutes"}} of what a stage wrote down."""
     stage, key = stem.split("@")
     found = {
         model: {"latency_ms": latency["latency_median_ms"]}
         for model, latency in timing.get("latency", {}).items()
     }
     if "train_minutes" in timing:
-        teacher = "teacher" if alone else f"teacher_{key}"
-        model = teacher if stage == "teacher" else key.removeprefix(f"{track}-")
+        of_students = key.removeprefix(f"{track}-")
+        model = teachers.get(key, f"teacher_{key}") if stage == "teacher" else of_students
         found[model] = {"train_minutes": timing["train_minutes"]}
     return found
 
