@@ -132,7 +132,7 @@ def test_transcripts_are_kept_and_those_set_aside_are_counted(tmp_path, monkeypa
     recordings = Recordings(clips(tmp_path, {item.id: 1.0 for item in asked}))
     groups = [(item.utterances, 0, [item]) for item in asked]
     with caplog.at_level(logging.WARNING):
-        rows = list(transcripts.signals(Parrot(texts), recordings, groups))
+        rows = list(transcripts.signals(Parrot(texts), TASK, recordings, Cache(), groups))
     kept = [of_clip["symbols"][0][2] for of_clip in rows]
     assert [one[:, 0].tolist() for one in kept] == [[2, 3, 3, 1, 2], [0], [0], [2] * 9]
     assert all(of_clip["confidence"][0][2] == np.float32(-0.25) for of_clip in rows)
@@ -142,7 +142,8 @@ def test_transcripts_are_kept_and_those_set_aside_are_counted(tmp_path, monkeypa
         "2 of 4 transcripts are set aside: 1 × has characters that the alphabet lacks, "
         "1 × repeats itself",
     ]
-    answers = transcripts.answers(Parrot(texts), recordings, asked)  # scored with all its faults
+    # scored with all its faults
+    answers = transcripts.answers(Parrot(texts), TASK, recordings, asked)
     read = [alphabet.decode(answers[item.id].tolist(), SYMBOLS) for item in asked]
     assert read == ["abb a", "b", "ab ab ab ab", "a" * 9]
 

@@ -45,6 +45,7 @@ class Whisper(nn.Module):
     cannot be had or does not fit.
     """
 
+    output = "text"
     tuned_layers = 0
 
     def __init__(self, params: TeacherParams, task: Task, scratch: int | None = None):

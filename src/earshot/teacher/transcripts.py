@@ -13,9 +13,11 @@ import numpy as np
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
 from earshot.models.whisper import Said, Whisper
+from earshot.params import Cache
 from earshot.runtime.progress import chunks, workers
 from earshot.tables.items import Item
 from earshot.tables.sequences import Row
+from earshot.tasks.task import Task
 from earshot.tasks.transcript import said as kept
 from earshot.text import alphabet
 from earshot.training.batches import Group, by_audio
@@ -23,6 +25,7 @@ from earshot.training.batches import Group, by_audio
 CHUNK = 64  # clips in memory
 TOGETHER = 16  # clips that a GPU writes at once; a core is as fast with one
 FASTEST = 7  # words a second, as fast as anyone speaks
+PACE = 4.0  # tokens a second of speech, about
 TIMES = 4  # so often in a row nobody says the same
 _log = logging.getLogger(__name__)
 
@@ -51,7 +54,11 @@ def transcribed(
 
 
 def signals(
-    teacher: Whisper, recordings: Recordings, groups: Iterable[Group]
+    teacher: Whisper,
+    task: Task,
+    recordings: Recordings,
+    params: Cache,
+    groups: Iterable[Group],
 ) -> Iterator[dict[str, list[Row]]]:
     """Yield passage by passage rows of `symbols` and `confidence`, as `tasks.transcript.said`.
 
@@ -116,7 +123,7 @@ def repeats(words: Sequence[str], times: int = TIMES) -> bool:
 
 
 def answers(
-    teacher: Whisper, recordings: Recordings, items: Sequence[Item]
+    teacher: Whisper, task: Task, recordings: Recordings, items: Sequence[Item]
 ) -> dict[str, np.ndarray]:
     """Return a path `(T,)`, int16, that writes what the teacher does, by item id; nothing is set
     aside.
@@ -132,3 +139,8 @@ def answers(
             ids = alphabet.encode(text.translate(foreign), item.options)
             found[item.id] = np.array(alphabet.path(ids), np.int16)
     return found
+
+
+def respond(teacher: Whisper, task: Task, samples: np.ndarray, item: Item) -> None:
+    """Write `PACE` tokens a second of samples `(N,)`, whatever they hold; costs are of this."""
+    teacher.transcribe([samples], PACE)
