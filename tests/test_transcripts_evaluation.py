@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from transcribed import SYMBOLS, spoken
 
-from earshot.evaluation import transcripts, written
+from earshot.evaluation import plots, transcripts, written
 from earshot.evaluation.kinds import SCORES
 from earshot.params import Evaluate
 from earshot.tables import answers as answer_table
@@ -138,9 +138,9 @@ def test_what_was_written_is_kept_and_drawn(tmp_path):
     curves = tmp_path / "curves"
     curves.mkdir()
     (curves / "seed-0.csv").write_text("epoch,loss,validation\n1,2.0,-0.1\n2,1.0,0.6\n")
-    about = (quality, models, TEST, "kd_int8", {"kd": curves}, {}, {}, standing)
+    about = plots.Evaluation(quality, models, TEST, "kd_int8", {"kd": curves}, {}, {}, standing)
     for folder in ("one", "two"):
-        written.draw(tmp_path / folder, *about)
+        written.draw(tmp_path / folder, about)
     names = {file.name for file in (tmp_path / "one").iterdir()}
     pictures = {"wer", "gains", "curves", "robustness"}
     assert names == {f"{n}.svg" for n in pictures} | {f"{n}.csv" for n in pictures - {"gains"}}

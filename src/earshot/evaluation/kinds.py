@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from earshot.evaluation import choice, classes, options, robustness, transcripts, written
+from earshot.evaluation import choice, classes, plots, robustness, submission, transcripts, written
+from earshot.evaluation.doubts import doubts
 
 
 class Scores(NamedTuple):
@@ -17,7 +18,7 @@ class Scores(NamedTuple):
     draw: Callable
 
 
-_KEPT = (robustness.table, options.hand_in, options.doubts, options.draw)
+_KEPT = (robustness.table, submission.hand_in, doubts, plots.draw)
 SCORES = {
     "choice": Scores(choice.quality, choice.device_groups, *_KEPT),
     "classes": Scores(classes.quality, classes.device_groups, *_KEPT),

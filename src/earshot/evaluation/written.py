@@ -50,27 +50,17 @@ def table(items: Sequence[Item], manifest: pd.DataFrame, answers: Answers) -> pd
     return pd.DataFrame(rows, columns=["filename", "written", "said", "errors"])
 
 
-def draw(
-    folder: Path,
-    quality: dict[str, Any],
-    models: Mapping[str, Sequence[Answers]],
-    test: Sequence[Item],
-    shipped: str,
-    curves: dict[str, Path],
-    groups: dict[str, str],
-    routing: dict[str, Any],
-    standing: dict[str, Any],
-) -> None:
+def draw(folder: Path, of: plots.Evaluation) -> None:
     """Write tables (CSV) and pictures (SVG) of a track: word error rates, gains, learning curves,
     and how the shipped student stands noise and rooms.
     """
-    names = [name for name in (*models, "audio_exchanged") if name in quality]
+    names = [name for name in (*of.answers, "audio_exchanged") if name in of.quality]
     tables = {
-        METRIC: plots.accuracy_table(quality, names, METRIC),
-        "curves": plots.curves_table(curves),
-        "robustness": plots.robustness_table(standing, METRIC),
+        METRIC: plots.accuracy_table(of.quality, names, METRIC),
+        "curves": plots.curves_table(of.curves),
+        "robustness": plots.robustness_table(of.standing, METRIC),
     }
-    plots.write(folder, tables, pictures(quality, names, tables))
+    plots.write(folder, tables, pictures(of.quality, names, tables))
 
 
 def pictures(
