@@ -129,7 +129,7 @@ class World:
         test = self.items["test"]
         (answers,) = student_answers(params, TASK, self.mel, test, [weights])
         return history, transcripts.model_score(
-            transcripts.count(transcripts.written([answers], test), test), test, 200, 0
+            transcripts.count(transcripts.hypotheses([answers], test), test), test, 200, 0
         )
 
 

@@ -3,7 +3,15 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from earshot.evaluation import choice, classes, plots, robustness, submission, transcripts, written
+from earshot.evaluation import (
+    choice,
+    classes,
+    hypotheses,
+    plots,
+    robustness,
+    submission,
+    transcripts,
+)
 from earshot.evaluation.doubts import doubts
 
 
@@ -26,8 +34,8 @@ SCORES = {
         transcripts.quality,
         transcripts.device_groups,
         transcripts.standing,
-        written.hand_in,
+        hypotheses.hand_in,
         transcripts.doubts,
-        written.draw,
+        hypotheses.draw,
     ),
 }
