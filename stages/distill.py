@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from earshot.distillation.distill import Distilled, distil, refits
+from earshot.distillation.distill import Distillation, Distilled, distil, refits
 from earshot.distillation.objective import check_known
 from earshot.evaluation.validation import VALIDATION
 from earshot.models import accelerator, checkpoint
@@ -63,7 +63,7 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
         heard = signals.asked(asked, identity)
         taught[teacher] = signals.Signals(cache, heard, identity, kept, views)
     main = accelerator.is_main()
-    result = distil(
+    distillation = Distillation(
         recipe,
         student,
         params,
@@ -76,6 +76,7 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
         unfinished,
         curves(track, recipe_key, seed) if main else lambda epoch, scores: None,
     )
+    result = distil(distillation)
     folder = Path(f"models/{track}/students/{recipe_key}")
     for form, model in result.models().items():
         if main:

@@ -22,6 +22,7 @@ from earshot.evaluation.ask import (
 )
 from earshot.evaluation.kinds import SCORES
 from earshot.evaluation.metrics import Answers
+from earshot.evaluation.plots import Evaluation
 from earshot.features.recordings import Recordings
 from earshot.params import by_language, teacher_models, text_of
 from earshot.runtime.files import write_json
@@ -80,8 +81,8 @@ def evaluate(track: str) -> dict[str, Any]:
     folder = Path(f"plots/{track}/test")
     shown = f"{best}_int8"
     routing = each_recipe(track, "routing.json")
-    drawn = (quality, results.answers, about, shown, curves(track), groups, routing, standing)
-    scores.draw(folder, *drawn)
+    found = (quality, results.answers, about, shown, curves(track), groups, routing, standing)
+    scores.draw(folder, Evaluation(*found))
     write_layers(test, folder / "layers.csv")
     costs.check_limits(results.cost, params.limits)
     teachers = teacher_models(read("teachers"), track)

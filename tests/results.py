@@ -94,17 +94,19 @@ STANDING = {
 def draw(folder: Path, same: bool = True, **changed: Any) -> None:
     """Draw the pictures of a track: of classes with devices and routing, or of choices."""
     found = quality("device", tuple(GROUPS)) if same else quality("skill", ("detail", "inference"))
+    asked = track_items(same)
+    one_seed = dict(zip([item.id for item in asked], probabilities(0.8)[0], strict=True))
     given = {
         "quality": found,
-        "probabilities": {model: probabilities(0.8) for model in MODELS},
-        "test": track_items(same),
+        "answers": {model: [one_seed] for model in MODELS},
+        "test": asked,
         "shipped": "kd_int8",
         "curves": curves(folder.parent / "curves"),
         "groups": GROUPS if same else {},
         "routing": {"kd": ROUTING} if same else {},
         "standing": STANDING,
     }
-    plots.draw_all(folder, **given | changed)
+    plots.draw(folder, plots.Evaluation(**given | changed))
 
 
 def write(root: Path) -> Path:

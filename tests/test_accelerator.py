@@ -35,7 +35,7 @@ from torch import nn
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
 from earshot.models.wav2vec2 import Teacher
-from earshot.teacher import ask, auxiliary, frozen
+from earshot.teacher import auxiliary, frames, frozen
 from earshot.training.batches import Loader
 from earshot.training.loop import Trainer, predict, validate
 from earshot.training.output import run
@@ -275,7 +275,7 @@ def _hear(folder: Path) -> None:
     model = Teacher(params, CLASSES).eval()
     recordings = Recordings(clips(folder / f"clips-{os.environ.get('RANK', '')}", SECONDS))
     name = f"{accelerator.processes()}"
-    ask.BATCH = auxiliary.BATCH = 2
+    frames.BATCH = auxiliary.BATCH = 2
     frozen.store_states(model, recordings, TWO, folder / f"lower-{name}.parquet")
     auxiliary.fit_auxiliary(model, CLASSES, recordings, TWO)
     torch.save(copied(model.auxiliary), folder / f"heads-{name}-{accelerator.rank()}.pt")
@@ -283,7 +283,7 @@ def _hear(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_hear_what_one_does(tmp_path, monkeypatch):
-    monkeypatch.setattr(ask, "BATCH", 2)
+    monkeypatch.setattr(frames, "BATCH", 2)
     monkeypatch.setattr(auxiliary, "BATCH", 2)
     tiny_checkpoint(tmp_path / "encoder")
     _hear(tmp_path)

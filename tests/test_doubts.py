@@ -39,6 +39,7 @@ def test_each_seed_is_named_and_options_that_differ_by_their_place():
         item("one", ["u"], 0, options=("in", "out")),
         item("two", ["u"], 1, options=("up", "down")),
     ]
-    perfect, constant = np.eye(2), np.array([[0.9, 0.1], [0.6, 0.4]])
-    stacked = {"hard": np.stack([perfect, constant]), "kd": perfect[None]}
-    assert doubts(stacked, asked) == ["hard, seed 1: answers 'option 1' to everything"]
+    perfect = {"one": np.array([1, 0]), "two": np.array([0, 1])}
+    constant = {"one": np.array([0.9, 0.1]), "two": np.array([0.6, 0.4])}
+    models = {"hard": [perfect, constant], "kd": [perfect]}
+    assert doubts(models, asked) == ["hard, seed 1: answers 'option 1' to everything"]

@@ -18,7 +18,7 @@ from earshot.models.wav2vec2 import CheckpointError
 from earshot.params import Cache, Frames
 from earshot.tables import signals
 from earshot.tables.items import ItemError, in_language
-from earshot.tasks.transcript import Transcript, said
+from earshot.tasks.transcript import Transcript, transcript_signals
 from earshot.teacher import ask, cache, saved
 from earshot.teacher.languages import own_alphabet
 from earshot.teacher.tune import tune
@@ -139,7 +139,10 @@ def test_a_clip_that_no_teacher_heard_has_no_frames_to_learn_from(tmp_path):
     english = [item for item in BOTH if item.language == "en"]
     frames = {item.id: rng.normal(size=(6, len(SYMBOLS))) for item in english}
     known = {
-        (id, 0): {"posteriors": rows - np.log(np.exp(rows).sum(1, keepdims=True)), **said([2], 0.0)}
+        (id, 0): {
+            "posteriors": rows - np.log(np.exp(rows).sum(1, keepdims=True)),
+            **transcript_signals([2], 0.0),
+        }
         for id, rows in frames.items()
     }
     taught = signals.Averaged({"en": cache_by_hand(tmp_path / "en", english, known)})

@@ -105,7 +105,6 @@ def test_chance_is_the_mean_over_questions(tmp_path):
     track = Track("t", {"kd": {"accuracy": 0.5}}, {}, {}, {"confusion": table}, {})
     assert track.chance == pytest.approx((1 / 3 + 1 / 5 + 1 / 2 + 1 / 4) / 4)
     test = [ITEMS[n % 3] for n in range(90)]
-    shown = metrics.stack([answering({"two"})], [item.id for item in test])
-    given = {model: shown for model in results.MODELS}
-    results.draw(tmp_path / "test", same=False, test=test, probabilities=given)
+    given = {model: [answering({"two"})] for model in results.MODELS}
+    results.draw(tmp_path / "test", same=False, test=test, answers=given)
     assert "chance 34%" in (tmp_path / "test/accuracy.svg").read_text()

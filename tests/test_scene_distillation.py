@@ -330,8 +330,8 @@ def refitted(scenes: SceneWorld, scratch, refit: bool, steps: int, validation=No
     held_out, history = validation or scenes.items["validation"], []
     settings = Distill(batch=4, learning_rate=1e-2, refit=refit)
     told = (recipe, MOBILE, settings, CLASSES, scenes.mel, scenes.items["fewshot"], held_out)
-    made = distil(*told, scenes.cache, 0, scratch, noting(history))
-    return made, history
+    training = Distillation(*told, scenes.cache, 0, scratch, noting(history))
+    return distil(training), history
 
 
 def test_a_refit_takes_as_many_updates_on_the_validation_labels_too(scenes, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from earshot.params import (
     Recipe,
     Terms,
 )
-from earshot.tasks.transcript import FramesError, Transcript, said
+from earshot.tasks.transcript import FramesError, Transcript, transcript_signals
 from earshot.text import alphabet
 from earshot.training.batches import collate
 from earshot.training.output import run
@@ -109,7 +109,7 @@ class World:
         states = np.repeat(np.eye(4)[ids], CELL // 2, 0)  # a layer that knows the letters
         return {
             "posteriors": posteriors,
-            **said(ids, posteriors.max(1).mean()),
+            **transcript_signals(ids, posteriors.max(1).mean()),
             "states": states,
             "hidden": states.mean(0)[None],
         }
@@ -129,7 +129,7 @@ class World:
         test = self.items["test"]
         (answers,) = student_answers(params, TASK, self.mel, test, [weights])
         return history, transcripts.model_score(
-            transcripts.count(transcripts.written([answers], test), test), test, 200, 0
+            transcripts.count(transcripts.hypotheses([answers], test), test), test, 200, 0
         )
 
 

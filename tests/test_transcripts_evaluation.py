@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from transcribed import SYMBOLS, spoken
 
-from earshot.evaluation import transcripts, written
+from earshot.evaluation import hypotheses, plots, transcripts
 from earshot.evaluation.kinds import SCORES
 from earshot.params import Evaluate
 from earshot.tables import answers as answer_table
@@ -46,14 +46,14 @@ HARD = answers("", "", "", "")
 def test_intervals_of_one_speaker_are_over_clips():
     items = [replace(item, passage="one voice") for item in TEST]
     scores = transcripts.model_score(
-        transcripts.count(transcripts.written([KD], items), items), items, 200, 0
+        transcripts.count(transcripts.hypotheses([KD], items), items), items, 200, 0
     )
     assert scores["wer_low"] < scores["wer"] < scores["wer_high"]
 
 
 def test_rates_by_hand():
     scores = transcripts.model_score(
-        transcripts.count(transcripts.written([KD], TEST), TEST), TEST, 200, 0
+        transcripts.count(transcripts.hypotheses([KD], TEST), TEST), TEST, 200, 0
     )
     assert scores["wer"] == 4 / 12
     assert (scores["substitutions"], scores["deletions"], scores["insertions"]) == (
@@ -121,7 +121,7 @@ def test_conditions_are_compared_with_clean():
 
 def test_what_was_written_is_kept_and_drawn(tmp_path):
     models = {"teacher": [answers(*SAID)], "kd": [KD, KD], "kd_int8": [KD, KD]}
-    written.hand_in(tmp_path, TEST, MANIFEST, models, KD)
+    hypotheses.hand_in(tmp_path, TEST, MANIFEST, models, KD)
     table = answer_table.read(tmp_path / "answers.parquet")
     assert (
         len(table) == 4 * 5
@@ -138,9 +138,9 @@ def test_what_was_written_is_kept_and_drawn(tmp_path):
     curves = tmp_path / "curves"
     curves.mkdir()
     (curves / "seed-0.csv").write_text("epoch,loss,validation\n1,2.0,-0.1\n2,1.0,0.6\n")
-    about = (quality, models, TEST, "kd_int8", {"kd": curves}, {}, {}, standing)
+    about = plots.Evaluation(quality, models, TEST, "kd_int8", {"kd": curves}, {}, {}, standing)
     for folder in ("one", "two"):
-        written.draw(tmp_path / folder, *about)
+        hypotheses.draw(tmp_path / folder, about)
     names = {file.name for file in (tmp_path / "one").iterdir()}
     pictures = {"wer", "gains", "curves", "robustness"}
     assert names == {f"{n}.svg" for n in pictures} | {f"{n}.csv" for n in pictures - {"gains"}}

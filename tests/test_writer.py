@@ -29,7 +29,7 @@ from earshot.evaluation import costs
 from earshot.features.recordings import Recordings
 from earshot.models import hub
 from earshot.models.wav2vec2 import CheckpointError
-from earshot.models.whisper import Said, Whisper
+from earshot.models.whisper import Hypothesis, Whisper
 from earshot.params import CTC, Cache, Evaluate, Frames, Hidden, Pair, Pseudo, Terms
 from earshot.tables import signals
 from earshot.tasks.transcript import Transcript
@@ -100,14 +100,14 @@ def test_a_clip_longer_than_a_window_is_cut_where_it_is_quiet(tmp_path):
 @pytest.mark.parametrize(
     ("said", "seconds", "told"),
     [
-        (Said("Ab, ba.", -0.1, True), 1.0, None),
-        (Said(" ... ", -0.1, True), 1.0, "has no words"),
-        (Said("ab 1 ba", -0.1, True), 1.0, "has characters that the alphabet lacks"),
-        (Said("b a ab a ab a ab a ab", -0.1, True), 9.0, "repeats itself"),
-        (Said("a a a b b b a a a", -0.1, True), 9.0, None),
-        (Said("ab ba", -0.1, False), 9.0, "comes to no end"),
-        (Said("ab ba a b ab", -0.1, True), 0.5, "has more words than its seconds can hold"),
-        (Said("ab ba a b ab", -0.1, True), 0.6, None),
+        (Hypothesis("Ab, ba.", -0.1, True), 1.0, None),
+        (Hypothesis(" ... ", -0.1, True), 1.0, "has no words"),
+        (Hypothesis("ab 1 ba", -0.1, True), 1.0, "has characters that the alphabet lacks"),
+        (Hypothesis("b a ab a ab a ab a ab", -0.1, True), 9.0, "repeats itself"),
+        (Hypothesis("a a a b b b a a a", -0.1, True), 9.0, None),
+        (Hypothesis("ab ba", -0.1, False), 9.0, "comes to no end"),
+        (Hypothesis("ab ba a b ab", -0.1, True), 0.5, "has more words than its seconds can hold"),
+        (Hypothesis("ab ba a b ab", -0.1, True), 0.6, None),
     ],
 )
 def test_what_nobody_should_learn_from(said, seconds, told):
@@ -122,7 +122,7 @@ class Parrot(torch.nn.Module):
         self.texts = iter(texts)
 
     def transcribe(self, clips):
-        return [Said(next(self.texts), -0.25, True) for _ in clips]
+        return [Hypothesis(next(self.texts), -0.25, True) for _ in clips]
 
 
 def test_transcripts_are_kept_and_those_set_aside_are_counted(tmp_path, monkeypatch, caplog):
@@ -132,7 +132,7 @@ def test_transcripts_are_kept_and_those_set_aside_are_counted(tmp_path, monkeypa
     recordings = Recordings(clips(tmp_path, {item.id: 1.0 for item in asked}))
     groups = [(item.utterances, 0, [item]) for item in asked]
     with caplog.at_level(logging.WARNING):
-        rows = list(transcripts.signals(Parrot(texts), recordings, groups))
+        rows = list(transcripts.signals(Parrot(texts), TASK, recordings, Cache(), groups))
     kept = [of_clip["symbols"][0][2] for of_clip in rows]
     assert [one[:, 0].tolist() for one in kept] == [[2, 3, 3, 1, 2], [0], [0], [2] * 9]
     assert all(of_clip["confidence"][0][2] == np.float32(-0.25) for of_clip in rows)
@@ -142,7 +142,8 @@ def test_transcripts_are_kept_and_those_set_aside_are_counted(tmp_path, monkeypa
         "2 of 4 transcripts are set aside: 1 × has characters that the alphabet lacks, "
         "1 × repeats itself",
     ]
-    answers = transcripts.answers(Parrot(texts), recordings, asked)  # scored with all its faults
+    # scored with all its faults
+    answers = transcripts.answers(Parrot(texts), TASK, recordings, asked)
     read = [alphabet.decode(answers[item.id].tolist(), SYMBOLS) for item in asked]
     assert read == ["abb a", "b", "ab ab ab ab", "a" * 9]
 
@@ -232,7 +233,7 @@ def test_a_checkpoint_that_cannot_serve_is_named(tmp_path, spoil, told):
 
 def test_one_language_is_told_none_and_many_are_told_apart(tmp_path):
     writer(tmp_path / "one", many=False)
-    assert kinds.build(as_it_is(tmp_path / "one"), TASK).words == {}
+    assert kinds.build(as_it_is(tmp_path / "one"), TASK).prompt == {}
     for folder in ("one", "many"):
         writer(tmp_path / folder, many=folder == "many")
         teacher = kinds.build(as_it_is(tmp_path / folder, language=None), TASK).eval()

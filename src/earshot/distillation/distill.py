@@ -81,7 +81,7 @@ class Distillation:
         self.recipe, self.params, self.task, self.signals = recipe, params, task, signals
         self.seed, self.scratch, self.on_epoch = seed, scratch, on_epoch
         self.sizes, self.n_mels = student, mel.width
-        self.mel, self.every = mel, items
+        self.mel, self.every, self.validation = mel, items, validation
         self.held_out = Loader(validation, mel, task, 4 * params.batch) if validation else None
         self._take(recipe.data)
         self._begin(student)
@@ -243,6 +243,26 @@ class Distillation:
         student.eval()
         return seconds
 
+    def refitted(self) -> "Distillation":
+        """Return the same training on the validation items' labels too, silent, of as many updates
+        as this one's chosen model had.
+        """
+        every = [*self.every, *(replace(item, role="fewshot") for item in self.validation)]
+        return Distillation(
+            self.recipe,
+            self.sizes,
+            self.params,
+            self.task,
+            self.mel,
+            every,
+            [],
+            self.signals,
+            self.seed,
+            self.scratch / "refit",
+            _silent,
+            self.reached,
+        )
+
     def _behind_float(self) -> int:
         """Return how many epochs the recipe's budget took."""
         per_epoch = len(self.train)
@@ -250,34 +270,18 @@ class Distillation:
         return math.ceil(stop / per_epoch)
 
 
-def distil(
-    recipe: Recipe,
-    student: Student,
-    params: Distill,
-    task: Task,
-    mel: Store,
-    items: Sequence[Item],
-    validation: Sequence[Item],
-    signals: Signals,
-    seed: int,
-    scratch: Path,
-    on_epoch: OnEpoch,
-) -> Distilled:
-    """Train a student on `items`; with `params.refit` once more, on the validation items' labels
-    too, where the recipe has labels.
+def distil(first: Distillation) -> Distilled:
+    """Train a student; with `refit` once more, on the validation items' labels too, where the
+    recipe has labels.
 
     The second training takes as many updates as the first's chosen model had, and its student is
     returned. Answers to the validation items, and curves, are of the first, which had not seen
     them.
     """
-    common = (recipe, student, params, task, mel)
-    first = Distillation(*common, items, validation, signals, seed, scratch, on_epoch)
     result = first.run()
-    if not refits(recipe, params):
+    if not refits(first.recipe, first.params):
         return result
-    every = [*items, *(replace(item, role="fewshot") for item in validation)]
-    scratch = scratch / "refit"
-    again = Distillation(*common, every, [], signals, seed, scratch, _silent, first.reached).run()
+    again = first.refitted().run()
     return replace(again, answers=result.answers, seconds=result.seconds + again.seconds)
 
 

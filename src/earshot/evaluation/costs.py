@@ -16,16 +16,13 @@ from earshot.export import size
 from earshot.models.ctc import CTCHead
 from earshot.models.heads import encode
 from earshot.models.students import load_student
-from earshot.models.whisper import Whisper
 from earshot.params import Evaluate, Features, Limits, Student
 from earshot.runtime.files import atomic
 from earshot.tables.items import Item
 from earshot.tasks.task import Task
+from earshot.teacher import ask
 from earshot.teacher.kinds import AnyTeacher
-from earshot.training.batches import collate
-from earshot.training.output import run
 
-PACE = 4.0  # tokens a second of speech, about
 Cost = dict[str, int]
 Latency = dict[str, float]
 
@@ -122,18 +119,13 @@ def teacher_costs(
 ) -> Bill:
     """Return parameters, MACs and bytes (float32) of the teacher, and its latency.
 
-    One that writes token by token writes `PACE` of them a second, as of speech.
+    MACs and latency are of one answer, `respond` of `ask.WAYS`, to `settings.reference_seconds`.
     """
     samples = _noise(settings.reference_seconds, teacher.sample_rate)
 
     @torch.inference_mode()
     def respond() -> None:
-        if isinstance(teacher, Whisper):
-            teacher.transcribe([samples], PACE)
-            return
-        hidden = teacher.lower(samples).states[-1].numpy()
-        group = (("clip",), 0, [item])
-        run(teacher, task, collate([group], {("clip", 0): hidden}, task))
+        ask.WAYS[teacher.output].respond(teacher, task, samples, item)
 
     count = counters.parameters(teacher)
     cost = {"parameters": count, "macs": counters.macs(respond), "bytes": 4 * count}

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from earshot.evaluation.metrics import Answers, stack
 from earshot.tables.items import Item
 
 
-def doubts(stacked: Mapping[str, np.ndarray], items: Sequence[Item]) -> list[str]:
-    """Return a line for each fault of each model's probabilities `(S, N, C)` of these N items.
+def doubts(models: Mapping[str, Sequence[Answers]], items: Sequence[Item]) -> list[str]:
+    """Return a line for each fault of each model's answers, seed by seed, to these N items.
 
     Classes are the items' options where all have the same, or else their places.
     """
@@ -19,8 +20,9 @@ def doubts(stacked: Mapping[str, np.ndarray], items: Sequence[Item]) -> list[str
     most = max(len(item.options) for item in items)
     labels = items[0].options if same else [f"option {place + 1}" for place in range(most)]
     lines = []
-    for name, probabilities in stacked.items():
-        for seed, chosen in enumerate(probabilities.argmax(-1)):  # (N,)
+    ids = [item.id for item in items]
+    for name, answers in models.items():
+        for seed, chosen in enumerate(stack(answers, ids).argmax(-1)):  # (N,)
             found = faults(chosen, right, labels)
             lines += [f"{name}, seed {seed}: {fault}" for fault in found]
     return lines

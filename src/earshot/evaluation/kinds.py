@@ -3,7 +3,16 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from earshot.evaluation import choice, classes, options, robustness, transcripts, written
+from earshot.evaluation import (
+    choice,
+    classes,
+    hypotheses,
+    plots,
+    robustness,
+    submission,
+    transcripts,
+)
+from earshot.evaluation.doubts import doubts
 
 
 class Scores(NamedTuple):
@@ -17,7 +26,7 @@ class Scores(NamedTuple):
     draw: Callable
 
 
-_KEPT = (robustness.table, options.hand_in, options.doubts, options.draw)
+_KEPT = (robustness.table, submission.hand_in, doubts, plots.draw)
 SCORES = {
     "choice": Scores(choice.quality, choice.device_groups, *_KEPT),
     "classes": Scores(classes.quality, classes.device_groups, *_KEPT),
@@ -25,8 +34,8 @@ SCORES = {
         transcripts.quality,
         transcripts.device_groups,
         transcripts.standing,
-        written.hand_in,
+        hypotheses.hand_in,
         transcripts.doubts,
-        written.draw,
+        hypotheses.draw,
     ),
 }

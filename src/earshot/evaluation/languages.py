@@ -28,17 +28,17 @@ def identification(
     known = [item for item in test if item.language and language_of(item.id) in answers[0]]
     if not known:
         return {}
-    said = [[str(one[language_of(item.id)]) for item in known] for one in answers]
+    predicted = [[str(one[language_of(item.id)]) for item in known] for one in answers]
     seconds = dict(zip(manifest["id"], manifest["seconds"], strict=True))
     long = [sum(seconds[one] for one in item.utterances) >= SECONDS for item in known]
-    found: dict[str, Any] = _accuracy(said, known, [True] * len(known), resamples, seed)
+    found: dict[str, Any] = _accuracy(predicted, known, [True] * len(known), resamples, seed)
     if any(long):
-        found["from_2_s"] = _accuracy(said, known, long, resamples, seed)
-    return {"identification": found | {"confusion": _confusion(said, known)}}
+        found["from_2_s"] = _accuracy(predicted, known, long, resamples, seed)
+    return {"identification": found | {"confusion": _confusion(predicted, known)}}
 
 
 def _accuracy(
-    said: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
     items: Sequence[Item],
     kept: Sequence[bool],
     resamples: int,
@@ -46,8 +46,8 @@ def _accuracy(
 ) -> dict[str, float]:
     """Return the share of the kept items whose language is named, with its interval."""
     speakers, cluster = np.unique([item.passage for item in items], return_inverse=True)
-    tables = np.zeros((len(speakers), len(said), 2))
-    for number, of_seed in enumerate(said):
+    tables = np.zeros((len(speakers), len(predicted), 2))
+    for number, of_seed in enumerate(predicted):
         for place, (item, named) in enumerate(zip(items, of_seed, strict=True)):
             tables[cluster[place], number] += kept[place] * np.array([named == item.language, 1])
     tables = tables[tables[:, 0, ASKED] > 0]
@@ -59,12 +59,14 @@ def _accuracy(
     return interval | {"items": int(sum(kept))}
 
 
-def _confusion(said: Sequence[Sequence[str]], items: Sequence[Item]) -> dict[str, dict[str, float]]:
+def _confusion(
+    predicted: Sequence[Sequence[str]], items: Sequence[Item]
+) -> dict[str, dict[str, float]]:
     """Return the share of a language's clips that is taken for each, by its own tag first."""
-    named = sorted({item.language for item in items} | {one for of in said for one in of})
+    named = sorted({item.language for item in items} | {one for of in predicted for one in of})
     found: dict[str, dict[str, float]] = {}
     for language in sorted({item.language for item in items}):
         places = [place for place, item in enumerate(items) if item.language == language]
-        taken = [of_seed[place] for of_seed in said for place in places]
+        taken = [of_seed[place] for of_seed in predicted for place in places]
         found[language] = {one: taken.count(one) / len(taken) for one in named}
     return found

@@ -1,8 +1,8 @@
 """The pictures of a track and the tables below them, which `dvc plots` and the report draw too."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,60 +11,59 @@ from matplotlib.figure import Figure
 from earshot.evaluation import charts, maps
 from earshot.evaluation.figures import HALF, WIDE, svg
 from earshot.evaluation.maps import Routing
-from earshot.evaluation.metrics import calibration
+from earshot.evaluation.metrics import Answers, calibration, stack
 from earshot.runtime.files import atomic
 from earshot.tables.items import Item
 
 GROUPS = ("real", "seen", "unseen")
 
 
-def draw_all(
-    folder: Path,
-    quality: dict[str, Any],
-    probabilities: dict[str, np.ndarray],
-    test: Sequence[Item],
-    shipped: str,
-    curves: dict[str, Path],
-    groups: dict[str, str],
-    routing: dict[str, Routing],
-    standing: dict[str, Any],
-) -> None:
-    """Write every table (CSV) and picture (SVG) of a track: `quality` as in quality.json, each
-    model's probabilities `(S, N, C)`.
+class Evaluation(NamedTuple):
+    """What is drawn of a track; all tasks draw from the same."""
 
-    `shipped` is the model whose confusions and calibration are shown. `curves` gives each
-    model the folder that holds its learning curves, `seed-{n}.csv`. `groups` maps devices to
-    'real', 'seen' or 'unseen', `routing` recipes to what their seeds chose; either may be empty.
-    `standing` is as in robustness.json.
-    """
-    models = [model for model in (*probabilities, "audio_blind") if model in quality]
-    answers = np.array([item.answer for item in test])
+    quality: dict[str, Any]  # as in quality.json
+    answers: Mapping[str, Sequence[Answers]]  # of each model, seed by seed
+    test: Sequence[Item]
+    shipped: str  # the model whose confusions and calibration are shown
+    curves: dict[str, Path]  # model → folder of its learning curves, `seed-{n}.csv`
+    groups: dict[str, str]  # device → 'real', 'seen' or 'unseen'
+    routing: dict[str, Routing]  # recipe → what its seeds chose
+    standing: dict[str, Any]  # as in robustness.json
+
+
+def draw(folder: Path, of: Evaluation) -> None:
+    """Write every table (CSV) and picture (SVG) of a track of options or classes."""
+    ids = [item.id for item in of.test]
+    probabilities = {name: stack(each, ids) for name, each in of.answers.items()}
+    shown = probabilities[of.shipped]
+    models = [model for model in (*probabilities, "audio_blind") if model in of.quality]
+    answers = np.array([item.answer for item in of.test])
     tables = {
-        "accuracy": accuracy_table(quality, models),
-        "confusion": confusion_table(test, probabilities[shipped].argmax(-1)),
-        "reliability": reliability_table(probabilities[shipped], answers).assign(model=shipped),
-        "curves": curves_table(curves),
-        "robustness": robustness_table(standing),
+        "accuracy": accuracy_table(of.quality, models),
+        "confusion": confusion_table(of.test, shown.argmax(-1)),
+        "reliability": reliability_table(shown, answers).assign(model=of.shipped),
+        "curves": curves_table(of.curves),
+        "robustness": robustness_table(of.standing),
     }
-    if groups:
-        tables["devices"] = devices_table(quality, models, groups)
-    if routing:
-        tables["routing"] = maps.routing_table(routing)
-    chance = float(np.mean([1 / len(item.options) for item in test]))
-    write(folder, tables, draw(quality, models, tables, shipped, chance))
+    if of.groups:
+        tables["devices"] = devices_table(of.quality, models, of.groups)
+    if of.routing:
+        tables["routing"] = maps.routing_table(of.routing)
+    chance = float(np.mean([1 / len(item.options) for item in of.test]))
+    write(folder, tables, pictures(of.quality, models, tables, of.shipped, chance))
 
 
-def write(folder: Path, tables: dict[str, pd.DataFrame], pictures: dict[str, Figure]) -> None:
+def write(folder: Path, tables: dict[str, pd.DataFrame], figures: dict[str, Figure]) -> None:
     """Write tables as CSV and pictures as SVG, by name."""
     for name, table in tables.items():
         with atomic(folder / f"{name}.csv") as partial:
             table.to_csv(partial, index=False, lineterminator="\n")
-    for name, figure in pictures.items():
+    for name, figure in figures.items():
         with atomic(folder / f"{name}.svg") as partial:
             partial.write_text(svg(figure, name, alone=True), encoding="utf-8")
 
 
-def draw(
+def pictures(
     quality: dict[str, Any],
     models: Sequence[str],
     tables: dict[str, pd.DataFrame],

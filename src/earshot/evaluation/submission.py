@@ -1,12 +1,13 @@
 """Answers as a table to hand in: of classes in DCASE's format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from earshot.evaluation.metrics import Answers
 from earshot.runtime.files import atomic
+from earshot.tables import answers as table_of_answers
 from earshot.tables.items import Item
 
 
@@ -41,3 +42,15 @@ def write_answers(
     table = answer_table(items, manifest, answers)
     with atomic(path) as partial:
         table.to_csv(partial, sep="\t", index=False, lineterminator="\n")
+
+
+def hand_in(
+    folder: Path,
+    test: Sequence[Item],
+    manifest: pd.DataFrame,
+    models: Mapping[str, Sequence[Answers]],
+    best: Answers,
+) -> None:
+    """Write every model's answers, and those of the best as a table to hand in."""
+    write_answers(folder / "answers.csv", test, manifest, best)
+    table_of_answers.write(folder / "answers.parquet", test, models)

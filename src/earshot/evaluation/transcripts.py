@@ -21,7 +21,7 @@ WORDS, SUBSTITUTIONS, DELETIONS, INSERTIONS, CHARACTERS, WRONG = range(6)
 EDITS = slice(SUBSTITUTIONS, INSERTIONS + 1)
 LENGTHS = {5: "to_5_words", 10: "to_10_words", 20: "to_20_words"}
 LONGER = "from_21_words"
-MOST_SPEAKERS = 50  # that are told one by one
+MOST_SPEAKERS = 50  # that are shown one by one
 LEAST_EXCHANGED = 0.5  # word error rate of the control that must fail
 
 
@@ -51,10 +51,11 @@ SHARES = {"substitutions": SUBSTITUTIONS, "deletions": DELETIONS, "insertions": 
 
 
 @cache
-def _count(said: str, written: str) -> tuple[int, ...]:
+def _count(reference: str, hypothesis: str) -> tuple[int, ...]:
     """Return words, their substitutions, deletions and insertions, characters and their errors."""
-    of_words, of_characters = edits.of_words(said, written), edits.of_characters(said, written)
-    return len(said.split()), *of_words, len(said), sum(of_characters)
+    of_words = edits.of_words(reference, hypothesis)
+    of_characters = edits.of_characters(reference, hypothesis)
+    return len(reference.split()), *of_words, len(reference), sum(of_characters)
 
 
 def text(answer: np.ndarray, item: Item) -> str:
@@ -62,7 +63,7 @@ def text(answer: np.ndarray, item: Item) -> str:
     return alphabet.decode(answer.tolist(), item.options)
 
 
-def written(answers: Sequence[Answers], items: Sequence[Item]) -> list[list[str]]:
+def hypotheses(answers: Sequence[Answers], items: Sequence[Item]) -> list[list[str]]:
     """Return the transcripts of S seeds of N items."""
     return [[text(one[item.id], item) for item in items] for one in answers]
 
@@ -222,7 +223,7 @@ class Counted(NamedTuple):
     @classmethod
     def of(cls, answers: Sequence[Answers], test: Sequence[Item]) -> "Counted":
         items = answered(test, answers)
-        texts = written(answers, items)
+        texts = hypotheses(answers, items)
         return cls(items, count(texts, items), texts)
 
     def tables(self, among: Sequence[Item]) -> list[np.ndarray]:
@@ -339,7 +340,7 @@ def validation(answers: Sequence[Answers], items: Sequence[Item], seed: int) -> 
     """Return the error rates of several seeds, and `accuracy`, 1 − WER, by which experiments are
     compared; over speakers and seeds.
     """
-    tables = by_cluster(count(written(answers, items), items), items)
+    tables = by_cluster(count(hypotheses(answers, items), items), items)
     found: dict[str, Any] = score(tables, 2000, seed)
     ends = {"accuracy": "wer", "accuracy_low": "wer_high", "accuracy_high": "wer_low"}
     found |= {name: 1 - found[end] for name, end in ends.items()}
@@ -351,7 +352,7 @@ def doubts(models: dict[str, list[Answers]], test: Sequence[Item]) -> list[str]:
     lines = []
     for name, answers in models.items():
         some = answered(test, answers)
-        for seed, texts in enumerate(written(answers, some)):
+        for seed, texts in enumerate(hypotheses(answers, some)):
             if not any(texts):
                 lines.append(f"{name}, seed {seed}: writes nothing but blanks; train it for longer")
             elif len(set(texts)) == 1 and len({item.transcript for item in some}) > 1:

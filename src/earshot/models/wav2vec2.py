@@ -180,6 +180,8 @@ class Teacher(nn.Module):
     pretraining is worth.
     """
 
+    output = "frames"
+
     def __init__(self, params: TeacherParams, task: Task, scratch: int | None = None):
         super().__init__()
         self.backbone, self.unit_variance = load_backbone(

@@ -28,7 +28,7 @@ CUT = 5 * SAMPLE_RATE  # samples at the end of a window, in which a long clip is
 QUIET = SAMPLE_RATE // 50  # samples over which loudness is measured to find where
 
 
-class Said(NamedTuple):
+class Hypothesis(NamedTuple):
     """What is written of a clip; `confidence` is the mean log-probability of its tokens, that of
     the end among them, and `ended` whether that one came.
     """
@@ -45,6 +45,7 @@ class Whisper(nn.Module):
     cannot be had or does not fit.
     """
 
+    output = "text"
     tuned_layers = 0
 
     def __init__(self, params: TeacherParams, task: Task, scratch: int | None = None):
@@ -59,7 +60,7 @@ class Whisper(nn.Module):
         folder = checkpoint_folder(params.checkpoint, params.revision, params.cache)
         try:
             self.network, self.extractor, self.tokenizer = _load(folder)
-            self.words = _prompt(self.network.generation_config, params.language)
+            self.prompt = _prompt(self.network.generation_config, params.language)
         except CheckpointError as error:
             raise CheckpointError(f"{named}: {error}") from None
         self.network.requires_grad_(False)
@@ -82,7 +83,9 @@ class Whisper(nn.Module):
         """Return nothing: what is saved of it is its identity."""
         return {}
 
-    def transcribe(self, clips: Sequence[np.ndarray], pace: float | None = None) -> list[Said]:
+    def transcribe(
+        self, clips: Sequence[np.ndarray], pace: float | None = None
+    ) -> list[Hypothesis]:
         """Return what is written of clips of 16 kHz samples `(N,)`, all windows at once.
 
         A clip longer than a window is cut where it is quiet. With `pace` exactly so many tokens a
@@ -90,11 +93,13 @@ class Whisper(nn.Module):
         """
         windows = [_windows(samples, self.extractor.n_samples) for samples in clips]
         flat = [one for of_clip in windows for one in of_clip]
-        written = iter(self._write(flat, pace))
-        return [_joined([next(written) for _ in of_clip]) for of_clip in windows]
+        outputs = iter(self._generate(flat, pace))
+        return [_joined([next(outputs) for _ in of_clip]) for of_clip in windows]
 
     @torch.inference_mode()
-    def _write(self, windows: Sequence[np.ndarray], pace: float | None) -> list[tuple[str, list]]:
+    def _generate(
+        self, windows: Sequence[np.ndarray], pace: float | None
+    ) -> list[tuple[str, list]]:
         """Return of each window its text, and the log-probabilities of its tokens; the last is
         that of the end, or NaN where there was none.
         """
@@ -106,7 +111,7 @@ class Whisper(nn.Module):
             tokens = {"min_new_tokens": count, "max_new_tokens": count}
         made = self.network.generate(
             mel,
-            **self.words,
+            **self.prompt,
             **tokens,
             return_timestamps=False,
             num_beams=1,
@@ -126,11 +131,11 @@ class Whisper(nn.Module):
         return text, logs[: ends[0].item() + 1] if len(ends) else [*logs, float("nan")]
 
 
-def _joined(windows: Sequence[tuple[str, list[float]]]) -> Said:
+def _joined(windows: Sequence[tuple[str, list[float]]]) -> Hypothesis:
     """Return what the windows of a clip say together."""
     logs = np.concatenate([logs for _, logs in windows])
     text = " ".join(text for text, _ in windows if text)
-    return Said(text, float(np.nanmean(logs)), bool(np.isfinite(logs).all()))
+    return Hypothesis(text, float(np.nanmean(logs)), bool(np.isfinite(logs).all()))
 
 
 def _windows(samples: np.ndarray, longest: int) -> list[np.ndarray]:
@@ -190,8 +195,8 @@ def _inspect(
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if found[kind]:
             first = sorted(map(str, found[kind]))[0]
-            told = f"{kind.replace('_keys', '')} weights, {first} first"
-            raise CheckpointError(f"config.json does not describe it: {len(found[kind])} {told}")
+            which = f"{kind.replace('_keys', '')} weights, {first} first"
+            raise CheckpointError(f"config.json does not describe it: {len(found[kind])} {which}")
     for name, weight in network.state_dict().items():
         if not weight.isfinite().all():
             raise CheckpointError(f"its weight {name} is not finite")
@@ -219,10 +224,10 @@ def _prompt(settings: GenerationConfig, language: str | None) -> dict[str, str |
     known = sorted(token.strip("<|>") for token in getattr(settings, "lang_to_id", None) or {})
     if not getattr(settings, "is_multilingual", bool(known)):
         return {}
-    told = language and language.partition("-")[0]
-    if told not in (None, *known):
+    tag = language and language.partition("-")[0]
+    if tag not in (None, *known):
         raise CheckpointError(
             f"teacher.language={language!r} must be one of {', '.join(known)}, or null: it then "
             "finds out, clip by clip"
         )
-    return {"language": told, "task": "transcribe"}
+    return {"language": tag, "task": "transcribe"}

@@ -27,7 +27,7 @@ class FramesError(ValueError):
     """A transcript that is longer than a model has frames for it; the message names the clip."""
 
 
-def said(ids: Sequence[int], confidence: float) -> dict[str, np.ndarray]:
+def transcript_signals(ids: Sequence[int], confidence: float) -> dict[str, np.ndarray]:
     """Return a teacher's transcript as students read it: its `symbols` `(L, 1)`, a blank where it
     has none, and the teacher's `confidence` in it `(1, 1)`, a mean log-probability.
     """
@@ -39,7 +39,7 @@ class Transcript:
     """A symbol of the alphabet, or a blank, at every frame; `labels` is the alphabet.
 
     A teacher of one language has an alphabet of its own, which is part of that of the items, their
-    options. What it says is told in theirs, in which symbols that it does not know have no mass:
+    options. Its outputs are given in theirs, in which symbols that it does not know have no mass:
     their log-posterior is `ABSENT`.
 
     N items about a clip each, T frames, V symbols, L symbols of the longest transcript.
@@ -133,7 +133,7 @@ class Transcript:
         return np.array(alphabet.places(self.labels, item.options), np.int16)
 
     def signals(self, output: "Output", batch: "Batch") -> dict[str, list[Row]]:
-        """Return log-posteriors `(T, V)` of the items' alphabet, and what `said` keeps of a
+        """Return log-posteriors `(T, V)` of the items' alphabet, and the `transcript_signals` of a
         transcript; a model's confidence in its own is the mean over frames of its best symbol's
         log-posterior.
         """
@@ -144,8 +144,8 @@ class Transcript:
         for item, view, padded, count in asked:
             frames = np.full((count, len(item.options)), ABSENT, padded.dtype)
             frames[:, self._places(item)] = padded[:count]
-            written = alphabet.collapsed(frames.argmax(-1).tolist())
-            kept = {"posteriors": frames, **said(written, frames.max(-1).mean())}
+            symbols = alphabet.collapsed(frames.argmax(-1).tolist())
+            kept = {"posteriors": frames, **transcript_signals(symbols, frames.max(-1).mean())}
             for name, values in kept.items():
                 rows[name].append((item.id, view, values))
         return rows
@@ -154,10 +154,10 @@ class Transcript:
         """Return of an item 1, its words n and errors e, n², ne, e², its characters and their
         errors, `(8,)`.
         """
-        written = alphabet.decode(answer.tolist(), item.options)
+        hypothesis = alphabet.decode(answer.tolist(), item.options)
         words = len(item.transcript.split())
-        errors = sum(edits.of_words(item.transcript, written))
-        characters = len(item.transcript), sum(edits.of_characters(item.transcript, written))
+        errors = sum(edits.of_words(item.transcript, hypothesis))
+        characters = len(item.transcript), sum(edits.of_characters(item.transcript, hypothesis))
         squares = words * words, words * errors, errors * errors
         return np.array([1, words, errors, *squares, *characters], float)
 

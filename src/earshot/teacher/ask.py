@@ -1,9 +1,6 @@
-"""Asking a teacher: its answers to items, and the signals that students learn from.
+"""Asking a teacher of any kind: its answers to items, and the signals that students learn from."""
 
-B passages, N items about them, T frames, D the width of the teacher, L its layers.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -13,75 +10,33 @@ import torch
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
-from earshot.models.heads import Encoded, frame_counts, masked_mean
-from earshot.models.wav2vec2 import Lower, Teacher
-from earshot.models.whisper import Whisper
 from earshot.params import AnyTeacher as TeacherParams
 from earshot.params import Cache
-from earshot.runtime.progress import chunks
 from earshot.tables.items import Item
 from earshot.tables.sequences import Row
 from earshot.tasks.task import Score, Task
-from earshot.teacher import transcripts
-from earshot.teacher.frozen import frozen_states
+from earshot.teacher import frames, transcripts
 from earshot.teacher.kinds import AnyTeacher
 from earshot.teacher.saved import load
-from earshot.training import routing
-from earshot.training.batches import Audio, Batch, Group, by_audio, collate, common_views
-from earshot.training.loop import predict
-from earshot.training.output import Output
+from earshot.training.batches import Group
 
-BATCH = 16  # passages
 Rows = dict[str, list[Row]]  # signal → (id, view, (T, W) array)
 
 
-def all_views(groups: Mapping[Audio, list[Item]], recordings: Recordings) -> Iterator[Group]:
-    """Yield each passage in every view that all its utterances have."""
-    for audio, items in groups.items():
-        for view in common_views(audio, recordings.views):
-            yield audio, view, items
+class Way(NamedTuple):
+    """What is asked of teachers that answer in one way; all take the same arguments."""
+
+    signals: Callable[[AnyTeacher, Task, Recordings, Cache, Iterable[Group]], Iterator[Rows]]
+    answers: Callable[[AnyTeacher, Task, Recordings, Sequence[Item]], dict[str, np.ndarray]]
+    respond: Callable[[AnyTeacher, Task, np.ndarray, Item], None]
 
 
-class Asked(NamedTuple):
-    """A batch of passages on the last frozen layer, and all outputs of the frozen part for them."""
-
-    batch: Batch
-    passages: list[list[Lower]]  # of each passage, of each of its utterances
-    groups: list[Group]
+WAYS = {
+    "frames": Way(frames.signals, frames.answers, frames.respond),
+    "text": Way(transcripts.signals, transcripts.answers, transcripts.respond),
+}
 
 
-def asked(
-    teacher: AnyTeacher,
-    task: Task,
-    recordings: Recordings,
-    groups: Iterable[Group],
-    whole: bool = False,
-) -> Iterator[Asked]:
-    """Yield batches of passages, a batch in memory; with `whole` all frozen layers are kept."""
-    for some in chunks(groups, BATCH):
-        keys = sorted({(utterance, view) for audio, view, _ in some for utterance in audio})
-        lower = dict(frozen_states(teacher, recordings, keys, whole))
-        last = {key: one.states[-1].numpy().astype(np.float16) for key, one in lower.items()}
-        passages = [[lower[utterance, view] for utterance in audio] for audio, view, _ in some]
-        yield Asked(collate(some, last, task), passages, some)
-
-
-def run_whole(teacher: AnyTeacher, task: Task, some: Asked) -> tuple[Batch, Output]:
-    """Return the batch where the teacher is, and there its output with the layers that were kept.
-
-    The lowest comes first, the tuned ones last.
-    """
-    batch = accelerator.put(some.batch, accelerator.where(teacher))
-    pooled, layers = teacher.whole(batch.sequences, batch.lengths, some.passages)
-    pooled = pooled[batch.passage]  # (B, D) → (N, D)
-    real = teacher.real(batch.sequences, batch.lengths)
-    counts = frame_counts(teacher, batch.lengths)
-    encoded = Encoded(pooled, layers, real, counts, batch.passage)
-    logits = task.logits(teacher.head, encoded, batch)
-    return batch, Output(logits, pooled, layers)
-
-
-@torch.inference_mode()
 def signals(
     teacher: AnyTeacher,
     task: Task,
@@ -89,75 +44,23 @@ def signals(
     params: Cache,
     groups: Iterable[Group],
 ) -> Iterator[Rows]:
-    """Yield batch by batch what `teacher.cache` keeps: rows by signal."""
-    if isinstance(teacher, Whisper):
-        yield from transcripts.signals(teacher, recordings, groups)
-        return
-    layered = params.layered and len(teacher.auxiliary) > 0
-    whole = layered or max(params.layers) > teacher.tuned_layers
-    with accelerator.hosting(teacher):
-        for some in asked(teacher, task, recordings, groups, whole):
-            batch, output = run_whole(teacher, task, some)
-            rows = task.signals(output, batch)
-            means = [_mean(teacher, output, batch, layer) for layer in params.layers]  # (N, D) each
-            rows["hidden"] = _rows(batch, torch.stack(means, 1))  # (N, kept, D)
-            if params.states:
-                kept = [output.layers[-1 - layer] for layer in params.layers]
-                rows["states"] = _by_frame(batch, torch.cat(kept, -1))  # (B, T, kept · D)
-            if layered:
-                rows |= _layered(teacher, batch, output)
-                rows["front"] = _front(some)
-            yield rows
+    """Yield part by part what `teacher.cache` keeps: rows by signal."""
+    return WAYS[teacher.output].signals(teacher, task, recordings, params, groups)
 
 
-def _mean(teacher: AnyTeacher, output: Output, batch: Batch, layer: int) -> torch.Tensor:
-    """Return the mean over time `(N, D)` of a layer counted from the top, for each item.
-
-    Of the last it is what the head reads.
-    """
-    if layer == 0:
-        return output.pooled
-    lengths = -(-batch.lengths // teacher.strides[-1 - layer])
-    return masked_mean(output.layers[-1 - layer], lengths)[batch.passage]
+def answers(
+    teacher: AnyTeacher, task: Task, recordings: Recordings, items: Sequence[Item]
+) -> dict[str, np.ndarray]:
+    """Return the teacher's answer to each item, keyed by item id."""
+    return WAYS[teacher.output].answers(teacher, task, recordings, items)
 
 
-def _layered(teacher: Teacher, batch: Batch, output: Output) -> Rows:
-    """Return each layer's own logits `(L, C)` and attention map `(L, 12 · 12)`, a row per item."""
-    heads = zip(teacher.auxiliary, output.layers, strict=True)
-    logits = [head(masked_mean(layer, batch.lengths)) for head, layer in heads]  # (B, C) each
-    maps = [routing.attention(layer, batch.lengths).flatten(1) for layer in output.layers]
-    return {
-        "layer_logits": _by_item(batch, torch.stack(logits, 1)),
-        "attention": _by_item(batch, torch.stack(maps, 1)),
-    }
-
-
-def _by_item(batch: Batch, values: torch.Tensor) -> list[Row]:
-    """Return values `(B, T, W)` of passages as rows of the items about them."""
-    return _rows(batch, values[batch.passage])
-
-
-def _rows(batch: Batch, values: torch.Tensor) -> list[Row]:
-    """Return values `(N, T, W)` of items as rows."""
-    ids = [item.id for item in batch.items]
-    return list(zip(ids, batch.views, values.cpu().numpy(), strict=True))
-
-
-def _by_frame(batch: Batch, values: torch.Tensor) -> list[Row]:
-    """Return values `(B, T, W)` of passages as rows of the items about them, without padding."""
-    lengths = batch.lengths[batch.passage].tolist()
-    rows = _by_item(batch, values)
-    return [(id, view, row[:length]) for (id, view, row), length in zip(rows, lengths, strict=True)]
-
-
-def _front(some: Asked) -> list[Row]:
-    """Return the front-end frames `(T, D)` of a batch's utterances, each in its view, once."""
-    rows = {
-        (utterance, view): lower.front.numpy()
-        for (audio, view, _), passage in zip(some.groups, some.passages, strict=True)
-        for utterance, lower in zip(audio, passage, strict=True)
-    }
-    return [(*key, frames) for key, frames in rows.items()]
+def score(teacher: AnyTeacher, task: Task, recordings: Recordings, items: Sequence[Item]) -> Score:
+    """Return the score of the teacher's answers to items; processes share them."""
+    some = accelerator.share(items)
+    given = answers(teacher, task, recordings, some) if some else {}
+    counts = accelerator.gathered([task.count(given[item.id], item) for item in some])
+    return task.score(sum(counts))
 
 
 class Asker:
@@ -176,23 +79,3 @@ class Asker:
 
     def __call__(self, groups: Iterable[Group]) -> Iterator[Rows]:
         return signals(*self._loaded, self._recordings, self._cache, groups)
-
-
-def answers(
-    teacher: AnyTeacher, task: Task, recordings: Recordings, items: Sequence[Item]
-) -> dict[str, np.ndarray]:
-    """Return the teacher's answer to each item, keyed by item id."""
-    if isinstance(teacher, Whisper):
-        return transcripts.answers(teacher, recordings, items)
-    groups = [(audio, 0, group) for audio, group in by_audio(items).items()]
-    with accelerator.hosting(teacher):
-        batches = (some.batch for some in asked(teacher, task, recordings, groups))
-        return predict(teacher, task, batches)
-
-
-def score(teacher: AnyTeacher, task: Task, recordings: Recordings, items: Sequence[Item]) -> Score:
-    """Return the score of the teacher's answers to items; processes share them."""
-    some = accelerator.share(items)
-    given = answers(teacher, task, recordings, some) if some else {}
-    counts = accelerator.gathered([task.count(given[item.id], item) for item in some])
-    return task.score(sum(counts))

@@ -13,7 +13,7 @@ from earshot.models.wav2vec2 import Teacher
 from earshot.runtime.progress import chunks
 from earshot.tables.items import Item
 from earshot.tasks.task import Task
-from earshot.teacher.ask import BATCH, all_views, asked, run_whole
+from earshot.teacher.frames import BATCH, all_views, asked, run_whole
 from earshot.training.batches import by_audio
 
 INVERSE_PENALTY = 0.1

@@ -28,6 +28,7 @@ class MelTeacher(nn.Module):
     WeightsError names a file that is not there, or of another network.
     """
 
+    output = "frames"
     frozen_layers = 0
 
     def __init__(self, params: NetworkTeacher, task: Task, scratch: int | None = None):

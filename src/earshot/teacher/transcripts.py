@@ -12,24 +12,27 @@ import numpy as np
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
-from earshot.models.whisper import Said, Whisper
+from earshot.models.whisper import Hypothesis, Whisper
+from earshot.params import Cache
 from earshot.runtime.progress import chunks, workers
 from earshot.tables.items import Item
 from earshot.tables.sequences import Row
-from earshot.tasks.transcript import said as kept
+from earshot.tasks.task import Task
+from earshot.tasks.transcript import transcript_signals
 from earshot.text import alphabet
 from earshot.training.batches import Group, by_audio
 
 CHUNK = 64  # clips in memory
 TOGETHER = 16  # clips that a GPU writes at once; a core is as fast with one
 FASTEST = 7  # words a second, as fast as anyone speaks
+PACE = 4.0  # tokens a second of speech, about
 TIMES = 4  # so often in a row nobody says the same
 _log = logging.getLogger(__name__)
 
 
 def transcribed(
     teacher: Whisper, recordings: Recordings, groups: Iterable[Group]
-) -> Iterator[tuple[Group, Said, float]]:
+) -> Iterator[tuple[Group, Hypothesis, float]]:
     """Yield each passage, what the teacher writes of it, and its seconds; a chunk is in memory.
 
     On all cores, a clip on each, or several together on the GPU.
@@ -45,33 +48,39 @@ def transcribed(
         every, size = (map, TOGETHER) if gpu else (pool.map, 1)
         for some in chunks(groups, CHUNK):
             clips = list(pool.map(samples, some))
-            written = chain.from_iterable(every(teacher.transcribe, chunks(clips, size)))
-            for group, clip, said in zip(some, clips, written, strict=True):
-                yield group, said, len(clip) / recordings.sample_rate
+            hypotheses = chain.from_iterable(every(teacher.transcribe, chunks(clips, size)))
+            for group, clip, hypothesis in zip(some, clips, hypotheses, strict=True):
+                yield group, hypothesis, len(clip) / recordings.sample_rate
 
 
 def signals(
-    teacher: Whisper, recordings: Recordings, groups: Iterable[Group]
+    teacher: Whisper,
+    task: Task,
+    recordings: Recordings,
+    params: Cache,
+    groups: Iterable[Group],
 ) -> Iterator[dict[str, list[Row]]]:
-    """Yield passage by passage rows of `symbols` and `confidence`, as `tasks.transcript.said`.
+    """Yield passage by passage rows of `symbols` and `confidence`, as `transcript_signals`.
 
     A transcript with a `fault` is set aside, which leaves a blank of it; each is named in the log,
     and at the end how many of which kind there are.
     """
     faults: Counter[str] = Counter()
     asked = 0
-    for (_, view, items), said, seconds in transcribed(teacher, recordings, groups):
+    for (_, view, items), hypothesis, seconds in transcribed(teacher, recordings, groups):
         rows: dict[str, list[Row]] = {"symbols": [], "confidence": []}
         for item in items:
             asked += 1
-            wrong = fault(said, seconds, item.options, item.language)
+            wrong = fault(hypothesis, seconds, item.options, item.language)
             if wrong:
                 faults[wrong] += 1
                 of_view = f" in view {view}" if view else ""
-                _log.warning("clip %s%s: its transcript %s: %r", item.id, of_view, wrong, said.text)
-            text = alphabet.normalised(said.text, item.options, item.language)
+                _log.warning(
+                    "clip %s%s: its transcript %s: %r", item.id, of_view, wrong, hypothesis.text
+                )
+            text = alphabet.normalised(hypothesis.text, item.options, item.language)
             ids = [] if wrong else alphabet.encode(text, item.options)
-            for name, values in kept(ids, said.confidence).items():
+            for name, values in transcript_signals(ids, hypothesis.confidence).items():
                 rows[name].append((item.id, view, values))
         yield rows
     if faults:
@@ -80,12 +89,12 @@ def signals(
 
 
 def fault(
-    said: Said, seconds: float, symbols: Sequence[str], language: str | None = None
+    hypothesis: Hypothesis, seconds: float, symbols: Sequence[str], language: str | None = None
 ) -> str | None:
     """Return why nobody should learn from what was written of so many seconds; None where it may be
     right. Recognisers that write token by token go astray in silence and noise.
     """
-    text = alphabet.normalised(said.text, symbols, language)
+    text = alphabet.normalised(hypothesis.text, symbols, language)
     words = text.split()
     if not words:
         return "has no words"
@@ -93,7 +102,7 @@ def fault(
         return "has characters that the alphabet lacks"
     if repeats(words):
         return "repeats itself"
-    if not said.ended:
+    if not hypothesis.ended:
         return "comes to no end"
     if len(words) > 1 + FASTEST * seconds:
         return "has more words than its seconds can hold"
@@ -116,7 +125,7 @@ def repeats(words: Sequence[str], times: int = TIMES) -> bool:
 
 
 def answers(
-    teacher: Whisper, recordings: Recordings, items: Sequence[Item]
+    teacher: Whisper, task: Task, recordings: Recordings, items: Sequence[Item]
 ) -> dict[str, np.ndarray]:
     """Return a path `(T,)`, int16, that writes what the teacher does, by item id; nothing is set
     aside.
@@ -125,10 +134,15 @@ def answers(
     """
     groups = [(audio, 0, group) for audio, group in by_audio(items).items()]
     found = {}
-    for (_, _, about), said, _ in transcribed(teacher, recordings, groups):
+    for (_, _, about), hypothesis, _ in transcribed(teacher, recordings, groups):
         for item in about:
-            text = alphabet.normalised(said.text, item.options, item.language)
+            text = alphabet.normalised(hypothesis.text, item.options, item.language)
             foreign = str.maketrans("", "", "".join(alphabet.foreign(text, item.options)))
             ids = alphabet.encode(text.translate(foreign), item.options)
             found[item.id] = np.array(alphabet.path(ids), np.int16)
     return found
+
+
+def respond(teacher: Whisper, task: Task, samples: np.ndarray, item: Item) -> None:
+    """Write `PACE` tokens a second of samples `(N,)`, whatever they hold; costs are of this."""
+    teacher.transcribe([samples], PACE)

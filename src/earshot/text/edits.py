@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jiwer
 
-Pair = tuple[str | None, str | None]  # of the reference, of what was written; None: nothing
+Pair = tuple[str | None, str | None]  # of the reference, of the hypothesis; None: nothing
 
 
 class Edits(NamedTuple):
@@ -18,28 +18,28 @@ class Edits(NamedTuple):
     insertions: int
 
 
-def of_words(reference: str, written: str) -> Edits:
-    """Return the edits that make the words `written` of those of `reference`."""
-    found = jiwer.process_words(reference, written)
+def of_words(reference: str, hypothesis: str) -> Edits:
+    """Return the edits that make the words `hypothesis` of those of `reference`."""
+    found = jiwer.process_words(reference, hypothesis)
     return Edits(found.substitutions, found.deletions, found.insertions)
 
 
-def of_characters(reference: str, written: str) -> Edits:
-    """Return the edits that make the characters `written` of those of `reference`."""
-    found = jiwer.process_characters(reference, written)
+def of_characters(reference: str, hypothesis: str) -> Edits:
+    """Return the edits that make the characters `hypothesis` of those of `reference`."""
+    found = jiwer.process_characters(reference, hypothesis)
     return Edits(found.substitutions, found.deletions, found.insertions)
 
 
-def align(reference: str, written: str) -> list[Pair]:
+def align(reference: str, hypothesis: str) -> list[Pair]:
     """Return the pairs of words of an alignment with the fewest edits.
 
     >>> align("the old boat", "the boat")
     [('the', 'the'), ('old', None), ('boat', 'boat')]
     """
-    said, words = reference.split(), written.split()
+    expected, found = reference.split(), hypothesis.split()
     pairs: list[Pair] = []
-    for chunk in jiwer.process_words(reference, written).alignments[0]:
-        left = said[chunk.ref_start_idx : chunk.ref_end_idx]
-        right = words[chunk.hyp_start_idx : chunk.hyp_end_idx]
+    for chunk in jiwer.process_words(reference, hypothesis).alignments[0]:
+        left = expected[chunk.ref_start_idx : chunk.ref_end_idx]
+        right = found[chunk.hyp_start_idx : chunk.hyp_end_idx]
         pairs += zip_longest(left, right)
     return pairs

@@ -91,10 +91,11 @@ def written(table: pd.DataFrame, item: Item, models: Sequence[str]) -> list[Writ
     return found
 
 
-def _marks(said: str | None, heard: str | None) -> list[tuple[str, str]]:
-    if said == heard:
-        return [(said, "")]
-    return [(word, mark) for word, mark in ((said, "del"), (heard, "ins")) if word is not None]
+def _marks(reference: str | None, hypothesis: str | None) -> list[tuple[str, str]]:
+    if reference == hypothesis:
+        return [(reference, "")]
+    both = ((reference, "del"), (hypothesis, "ins"))
+    return [(word, mark) for word, mark in both if word is not None]
 
 
 def find(root: Path, track: Track, content: dict[str, Any]) -> list[Hard]:

@@ -1,4 +1,4 @@
-"""What is kept and drawn of transcripts beside their scores."""
+"""Hypotheses, what recognisers write of the test: what is kept and drawn beside their scores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ def hand_in(
     models: Mapping[str, Sequence[Answers]],
     best: Answers,
 ) -> None:
-    """Write every model's transcripts, and those of the best beside what was said."""
+    """Write every model's transcripts, and those of the best beside the references."""
     texts = {name: [texts_of(one, test) for one in each] for name, each in models.items()}
     answer_table.write_texts(folder / "answers.parquet", test, texts)
     with atomic(folder / "answers.csv") as partial:
@@ -40,37 +40,27 @@ def texts_of(answers: Answers, items: Sequence[Item]) -> dict[str, str]:
 
 
 def table(items: Sequence[Item], manifest: pd.DataFrame, answers: Answers) -> pd.DataFrame:
-    """Return a row per item: its file, what a model wrote, what was said, and the words wrong."""
+    """Return a row per item: its file, hypothesis, reference, and the words that are wrong."""
     files = {row.id: Path(row.path).name for row in manifest.itertuples()}
     rows = []
     for item in items:
-        text = transcripts.text(answers[item.id], item)
-        errors = sum(edits.of_words(item.transcript, text))
-        rows.append((files[item.utterances[0]], text, item.transcript, errors))
+        hypothesis = transcripts.text(answers[item.id], item)
+        errors = sum(edits.of_words(item.transcript, hypothesis))
+        rows.append((files[item.utterances[0]], hypothesis, item.transcript, errors))
     return pd.DataFrame(rows, columns=["filename", "written", "said", "errors"])
 
 
-def draw(
-    folder: Path,
-    quality: dict[str, Any],
-    models: Mapping[str, Sequence[Answers]],
-    test: Sequence[Item],
-    shipped: str,
-    curves: dict[str, Path],
-    groups: dict[str, str],
-    routing: dict[str, Any],
-    standing: dict[str, Any],
-) -> None:
+def draw(folder: Path, of: plots.Evaluation) -> None:
     """Write tables (CSV) and pictures (SVG) of a track: word error rates, gains, learning curves,
     and how the shipped student stands noise and rooms.
     """
-    names = [name for name in (*models, "audio_exchanged") if name in quality]
+    names = [name for name in (*of.answers, "audio_exchanged") if name in of.quality]
     tables = {
-        METRIC: plots.accuracy_table(quality, names, METRIC),
-        "curves": plots.curves_table(curves),
-        "robustness": plots.robustness_table(standing, METRIC),
+        METRIC: plots.accuracy_table(of.quality, names, METRIC),
+        "curves": plots.curves_table(of.curves),
+        "robustness": plots.robustness_table(of.standing, METRIC),
     }
-    plots.write(folder, tables, pictures(quality, names, tables))
+    plots.write(folder, tables, pictures(of.quality, names, tables))
 
 
 def pictures(
