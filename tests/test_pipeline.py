@@ -139,6 +139,22 @@ def test_every_recogniser_is_scored_and_paid(project):
     assert hall["gain"]["wer_low"] <= hall["gain"]["wer"]
 
 
+def test_a_recogniser_of_two_languages_has_scores_of_each(project):
+    quality = project.load("metrics/languages/quality.json")
+    students = {"hard", "kd", "kd_pool"}
+    models = {*students, *(f"{recipe}_int8" for recipe in students), "teacher"}
+    assert set(quality) == models | {"teacher_de", "teacher_ru", "audio_exchanged", "gain"}
+    for name in models:
+        rates = [quality[name]["languages"][one]["wer"] for one in ("de", "ru")]
+        assert quality[name]["wer"] == pytest.approx(np.mean(rates))
+    for name in students:
+        assert 0 <= quality[name]["identification"]["accuracy"] <= 1
+    assert {"wer", "relative_reduction"} <= set(quality["gain"]["kd_pool_vs_hard"])
+    cost = project.load("metrics/languages/cost.json")
+    teachers = [cost[f"teacher_{one}"]["parameters"] for one in ("de", "ru")]
+    assert cost["teacher"]["parameters"] == sum(teachers)
+
+
 def test_transcripts_are_kept_and_drawn(project):
     models = project.root / "models/transcripts"
     table = answers.read(models / "answers.parquet")
