@@ -208,7 +208,8 @@ def test_told_the_validation_labels_it_trains_and_adapts_again(world, tmp_path):
         "adapted": 4,
     }
     expected = []
-    again = distil(recipe, params, settings, TASK, *told, tmp_path / "2", noting(expected))
+    training = Distillation(recipe, params, settings, TASK, *told, tmp_path / "2", noting(expected))
+    again = distil(training)
     assert history == expected and again.answers.keys() == alone.answers.keys()
     assert all((again.answers[id] == alone.answers[id]).all() for id in alone.answers)
     assert not same(copied(again.student), copied(alone.student))
