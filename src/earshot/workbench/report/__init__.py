@@ -25,8 +25,9 @@ def write(
     `out` is that page, with more the Chinese one is `<out>.zh-CN.html`. ValueError when there are
     no results, or a page exceeds 5 MB.
     """
-    tracks = results.read(root)
     content = yaml_file.read(params) if params.is_file() else {}
+    known = {name: place for place, name in enumerate(content.get("tracks", {}))}
+    tracks = sorted(results.read(root), key=lambda one: known.get(one.name, len(known)))
     several = len(languages) > 1
     files = {language: out.with_stem(out.stem + ENDS[language] * several) for language in languages}
     hard = {
