@@ -1,6 +1,7 @@
 """What a run would cost: bytes exactly, stages as DVC says, times by what was recorded."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -83,12 +84,19 @@ def test_hours_before_a_corpus_is_there_are_what_they_turn_out_to_be(at):
             assert found == pytest.approx(minutes[role], rel=0.26), (name, role)
 
 
+BY_HAND = ("paper", "languages")  # profile and track: what is fetched by hand is not there yet
+
+
 @pytest.mark.parametrize("name", ["embedded", "mini", "paper", "full"])
 def test_every_profile_has_a_range_for_every_stage_but_downloads(at, name):
     params = at(name)
     drawn = made(params)
-    assert len(drawn.stages) == 6 * len(params.tracks) + 2 * len(params.recipes)
+    in_two = len(params.teachers) + len(params.recipes)
+    assert len(drawn.stages) == 4 * len(params.tracks) + 2 * in_two
     unknown = {one.stage for one in drawn.stages if one.low is None}
+    unread = {one for one in unknown if (name, re.split("[@-]", one)[1]) == BY_HAND}
+    assert bool(unread) == (name == BY_HAND[0])
+    unknown -= unread
     tracks = params.tracks.items()
     assert unknown == {f"download@{key}" for key, one in tracks if hasattr(one.corpus, "download")}
     assert all(0 < one.low < one.high for one in drawn.stages if one.low is not None)

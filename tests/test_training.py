@@ -116,6 +116,8 @@ def test_adam_takes_steps_of_the_scheduled_rate(mel, items, tmp_path, schedule, 
     class Line(nn.Module):
         """One weight whose gradient is always one, so that a step of Adam is the learning rate."""
 
+        strides = (1,)
+
         def __init__(self):
             super().__init__()
             self.weight = nn.Parameter(torch.zeros((), dtype=torch.float64))
@@ -392,6 +394,8 @@ def test_predict_answers_without_dropout_and_names_items(mel, items):
 def test_accuracy_by_hand(mel):
     class Fixed(nn.Module):
         """Always prefers option 1 over 0 over 2."""
+
+        strides = (1,)
 
         def encode(self, sequences, lengths):
             return lengths[:, None].float(), []

@@ -143,8 +143,8 @@ def test_the_examples_of_the_page_are_parameters(content):
     track = content["tracks"]["transcripts"]
     for block in blocks:
         for key, row in block.pop("teachers", {}).items():
-            content["teachers"][key] = content["teachers"].get(key, {}) | row
-            content["teachers"][key]["track"] = "transcripts"  # of any name
+            known = content["teachers"].get(key, {"track": "transcripts"})
+            content["teachers"][key] = known | row
         for name, section in block.items():
             track[name] = track[name] | section if name == "student" else section
     parsed = parse(content)
