@@ -1,4 +1,4 @@
-"""One track: what is heard, asked, taught and shipped, and whether these go together."""
+"""One track: its corpus, items, student and evaluation, and whether these go together."""
 
 from typing import Annotated, Literal, NamedTuple
 

@@ -87,9 +87,9 @@ class Params(Section):
                     f"task={track.task!r} a teacher hears every clip"
                 )
             if isinstance(teacher, NetworkTeacher):
-                own = f"teachers.{key}"
-                _check_mixup(own, teacher.augment, track.task, own, teacher.features)
-                _check_layers(own, teacher.network, name, track.cache)
+                row = f"teachers.{key}"
+                _check_mixup(row, teacher.augment, track.task, row, teacher.features)
+                _check_layers(row, teacher.network, name, track.cache)
             if teacher.auxiliary and TASKS[track.task].reads:
                 raise ValueError(
                     f"teachers.{key}.auxiliary: the heads of layers read no options, "
@@ -238,8 +238,9 @@ def _check_taught(key: str, recipe: Recipe, teachers: Mapping[str, AnyTeacher]) 
     for term in (one for one in taught if one not in AVERAGED):
         layers = term in ("front", "layered")
         able = [one for one in named if teachers[one].auxiliary or not layers]
-        heard = {teachers[one].language for one in able}
-        one_a_language = len(heard) == len(able) and (None not in heard or len(heard) == 1)
+        languages = {teachers[one].language for one in able}
+        apart = len(languages) == len(able)
+        one_a_language = apart and (None not in languages or len(languages) == 1)
         if not able or not one_a_language:
             wanted = "one teacher with auxiliary" if layers else "one teacher, or one a language"
             raise ValueError(

@@ -136,8 +136,8 @@ def framed_hours(track: Track, teachers: Iterable[Any], hours: Mapping[str, floa
 
 
 def heard_share(teacher: Any, teachers: Iterable[Any]) -> float:
-    """Return which share of a track's clips a teacher hears: of one language, reckoned with as
-    many as each of the others has.
+    """Return which share of a track's clips are a teacher's inputs: of one language, reckoned with
+    as many as each of the others has.
     """
     if teacher.language is None:
         return 1.0
