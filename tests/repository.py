@@ -164,7 +164,7 @@ class Project:
         self.change({key: value})
 
     def change(self, parameters: dict[str, object]) -> None:
-        """Change parameters in params.yaml, or take out what is to be `ABSENT`."""
+        """Change parameters in params.yaml; a row `ABSENT` goes, with what the lock says of it."""
         content = yaml.safe_load((self.root / "params.yaml").read_text())
         for key, value in parameters.items():
             *path, last = key.split(".")
@@ -173,6 +173,19 @@ class Project:
                 part = part[name]
             part.pop(last) if value is ABSENT else part.update({last: value})
         (self.root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+        absent = {key.split(".")[-1] for key, value in parameters.items() if value is ABSENT}
+        if absent:
+            self.unlock(absent)
+
+    def unlock(self, rows: set[str]) -> None:
+        """Take the stages of rows out of the lock: DVC leaves there what is no stage any more."""
+        lock = yaml.safe_load((self.root / "dvc.lock").read_text())
+        lock["stages"] = {
+            stage: entry
+            for stage, entry in lock["stages"].items()
+            if stage.split("@")[-1] not in rows
+        }
+        (self.root / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
 
     def restore(self) -> None:
         """Go back to what is committed."""
