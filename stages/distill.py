@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from earshot.distillation.distill import Distillation, Distilled, distil, refits
-from earshot.distillation.objective import check_known
+from earshot.distillation.objective import check_known, needed
 from earshot.evaluation.validation import VALIDATION
 from earshot.models import accelerator, checkpoint
 from earshot.models.students import metadata
@@ -57,11 +57,12 @@ def distil_seed(recipe_key: str, seed: int) -> Distilled:
     inputs = (table, mel, *(cache / signals.INDEX for cache in caches.values()))
     unfinished = scratch(track, "distill", recipe_key, digest(*inputs, *settings))
     views = frames.views()
+    names = {name for terms in recipe.phases().values() for name in needed(terms)}
     taught = {}
     for teacher, cache in caches.items():
         identity = signals.made_by(cache)
         heard = signals.asked(asked, identity)
-        taught[teacher] = signals.Signals(cache, heard, identity, kept, views)
+        taught[teacher] = signals.Signals(cache, heard, identity, kept, views, names)
     main = accelerator.is_main()
     distillation = Distillation(
         recipe,
