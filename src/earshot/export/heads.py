@@ -20,8 +20,8 @@ _MEAN = """
     {name}_share = MatMul({name}_mean, {name}_weights)
 """
 _ROWS = """
-    asked = Unsqueeze(question_share, one)
-    joined = Add(asked, options_share)
+    question_row = Unsqueeze(question_share, one)
+    joined = Add(question_row, options_share)
     biased = Add(joined, embed_bias)
     active = Relu(biased)
     rows_unbiased = MatMul(active, row_weights)

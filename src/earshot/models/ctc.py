@@ -25,23 +25,23 @@ class CTCHead(nn.Linear):
     of_width: ClassVar[dict[str, int]] = {"weight": 1}
 
 
-class SpokenHead(CTCHead):
+class MultilingualHead(CTCHead):
     """The same, and which of K languages it is: logits `(B, K)` of pooled frames `(B, D)`.
 
-    `hears` says what the student's input holds of it, as `student.language`.
+    `conditioning` says what language the input frames hold, as `student.language`.
     """
 
     of_width: ClassVar[dict[str, int]] = {"weight": 1, "language.weight": 1}
 
     def __init__(
-        self, width: int, symbols: int, languages: Sequence[str], hears: str | None = None
+        self, width: int, symbols: int, languages: Sequence[str], conditioning: str | None = None
     ):
         super().__init__(width, symbols)
-        self.languages, self.hears = tuple(languages), hears
+        self.languages, self.conditioning = tuple(languages), conditioning
         self.language = nn.Linear(width, len(self.languages))
 
-    def told(self, languages: Sequence[str | None]) -> torch.Tensor:
-        """Return the languages of B clips as vectors `(B, K)`, zeros where one is not known."""
+    def one_hot(self, languages: Sequence[str | None]) -> torch.Tensor:
+        """Return the languages of B clips one-hot, `(B, K)`, zeros where one is not known."""
         rows = torch.zeros(len(languages), len(self.languages))
         for row, language in zip(rows, languages, strict=True):
             if language in self.languages:
@@ -49,18 +49,22 @@ class SpokenHead(CTCHead):
         return rows
 
 
-def of_languages(head: nn.Module, languages: Sequence[str] | None, hears: str | None) -> nn.Module:
-    """Return a head that tells languages apart too, the head itself where there are none."""
+def with_languages(
+    head: nn.Module, languages: Sequence[str] | None, conditioning: str | None
+) -> nn.Module:
+    """Return a head that classifies languages too, the head itself where there are none."""
     if not languages:
         return head
-    return SpokenHead(head.in_features, head.out_features, languages, hears)
+    return MultilingualHead(head.in_features, head.out_features, languages, conditioning)
 
 
-def vectors(languages: Sequence[str] | None, hears: str | None, width: int) -> nn.Module | None:
-    """Return what turns shares of languages `(B, K)` into vectors `(B, width)` to be added to input
-    frames; None for a student whose input holds none.
+def language_embedding(
+    languages: Sequence[str] | None, conditioning: str | None, width: int
+) -> nn.Module | None:
+    """Return what turns probabilities of languages `(B, K)` into the vector `(B, width)` that is
+    added to input frames; None for a student without conditioning.
     """
-    if not languages or not hears:
+    if not languages or not conditioning:
         return None
     return nn.Linear(len(languages), width, bias=False)
 
@@ -160,6 +164,6 @@ def _written(vocabulary: dict[str, int], space: str, blank: int | None) -> dict[
     written = {one.lower(): vocabulary[one] for one in single if vocabulary[one] != blank}
     if len(written) < len(single):
         raise VocabularyError(
-            f"{VOCABULARY} tells capital letters from others, which is not served"
+            f"{VOCABULARY} has capital letters beside small ones, which is not served"
         )
     return written
