@@ -50,11 +50,11 @@ def noise(samples: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def by_torch(model, samples, told=None):
+def by_torch(model, samples, given=None):
     """Log-posteriors `(T, V)` and log-probabilities of languages `(K,)`."""
     mel = torch.from_numpy(log_mel(samples, FEATURES))[None]
     clip = torch.zeros(1, dtype=torch.long)
-    shares = None if told is None else model.head.told([told])
+    shares = None if given is None else model.head.one_hot([given])
     encoded = heads.encode(model, mel, torch.tensor([mel.shape[1]]), clip, shares)
     frames = model.head(encoded.layers[-1])[0].log_softmax(-1).numpy()
     return frames, encoded.language[0].log_softmax(-1).numpy()
@@ -78,7 +78,7 @@ def test_files_say_what_pytorch_does_of_symbols_and_languages(tmp_path, name, la
     if language is None:
         return
     for one in KNOWN:
-        transcriber.tell(one)
+        transcriber.set_language(one)
         frames, _ = by_torch(model, clips[1].samples, one)
         assert np.abs(transcriber.logits(clips[1].samples) - frames).max() < 2e-4
         assert transcriber.transcribe(clips[0].samples).languages == result.languages
@@ -102,6 +102,6 @@ def test_what_a_user_may_tell(tmp_path, capsys):
     assert printed["de"]["confidence"] != printed["en"]["confidence"]
     assert cli.main([*command, "--language", "fr"]) == 2
     assert "language='fr' must be one of de, en, el" in capsys.readouterr().err
-    _, untold, _ = files(tmp_path, "bilstm", None)
-    with pytest.raises(PredictError, match="was not made to be told the language"):
-        predict.load(untold).tell("de")
+    _, unconditioned, _ = files(tmp_path, "bilstm", None)
+    with pytest.raises(PredictError, match="it is not conditioned on the language"):
+        predict.load(unconditioned).set_language("de")

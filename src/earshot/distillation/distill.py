@@ -53,6 +53,7 @@ class Distilled:
         return replace(self, student=None, int8={})
 
 
+@dataclass
 class Distillation:
     """The training of one student on `items` by a recipe.
 
@@ -62,58 +63,59 @@ class Distillation:
     training too.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        student: Student,
-        params: Distill,
-        task: Task,
-        mel: Store,
-        items: Sequence[Item],
-        validation: Sequence[Item],
-        signals: Signals | Averaged,
-        seed: int,
-        scratch: Path,
-        on_epoch: OnEpoch,
-        fitted: Mapping[str, tuple[int, int]] | None = None,
-    ):
-        self.fitted, self.reached = dict(fitted or {}), dict[str, tuple[int, int]]()
-        self.recipe, self.params, self.task, self.signals = recipe, params, task, signals
-        self.seed, self.scratch, self.on_epoch = seed, scratch, on_epoch
-        self.sizes, self.n_mels = student, mel.width
-        self.mel, self.every, self.validation = mel, items, validation
-        self.held_out = Loader(validation, mel, task, 4 * params.batch) if validation else None
-        self._take(recipe.data)
-        self._begin(student)
+    recipe: Recipe
+    sizes: Student
+    params: Distill
+    task: Task
+    mel: Store
+    items: Sequence[Item]
+    validation: Sequence[Item]
+    signals: Signals | Averaged
+    seed: int
+    scratch: Path
+    on_epoch: OnEpoch
+    fitted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.reached: dict[str, tuple[int, int]] = {}
+        self.held_out = self._loader(self.validation) if self.validation else None
+        self._take(self.recipe.data)
+        self._begin(self.sizes)
         self._check()
 
+    def _loader(self, items: Sequence[Item]) -> Loader:
+        """Return batches of items that are scored, not trained on."""
+        return Loader(items, self.mel, self.task, 4 * self.params.batch)
+
     def _take(self, data: Sequence[str]) -> None:
-        """Take the items of these roles to train on; without a phase of its own for others, all."""
-        some = [item for item in self.every if item.role in data]
-        self.asked = some if self.recipe.adapt else self.every
-        self.items = [item for item in self.asked if item.role == "fewshot"] or self.asked
-        size, told = self.params.batch, (self.mel, self.task)
+        """Train on the items of these roles from now on; a recipe of one phase takes all it has."""
+        self.training = list(self.items)
+        if self.recipe.adapt:
+            self.training = [item for item in self.items if item.role in data]
+        labelled = [item for item in self.training if item.role == "fewshot"]
+        self.labelled_items = labelled or self.training
+        self.labelled = self._loader(self.labelled_items)
         how = self.recipe.augment.views, self.recipe.balance
-        self.train = Loader(self.asked, *told, size, *how)
-        self.labelled = Loader(self.items, *told, 4 * size)
+        self.train = Loader(self.training, self.mel, self.task, self.params.batch, *how)
 
     def _begin(self, params: Student) -> None:
         """Make a student, and the objective with layers of its widths, from the seed."""
         torch.manual_seed(self.seed)
-        self.student = STUDENTS[params.name](params, self.n_mels, self.task)
+        self.student = STUDENTS[params.name](params, self.mel.width, self.task)
         self.objective = self._objective(self.recipe.terms)
 
     def _check(self) -> None:
         """Raise ValueError where a term can learn nothing from the items."""
         for term in self.objective.terms.values():
-            term.check(self.signals, self.asked)
+            term.check(self.signals, self.training)
 
     def _objective(self, terms: Terms) -> Objective:
         self.names = needed(terms)
         example = next(with_lessons(iter(self.train), self.signals, self.names))
         with torch.no_grad():
             _, layers = self.student.eval().encode(example.sequences, example.lengths)
-        mean = mean_frame(self.signals, self.items) if "front" in self.names else None
+        front = "front" in self.names
+        mean = mean_frame(self.signals, self.labelled_items) if front else None
         widths = [layer.shape[-1] for layer in layers]
         kept = self.signals.settings.get("layers", ())
         setting = Setting(self.task, self.student, example, widths, mean, self.seed, kept)
@@ -215,7 +217,7 @@ class Distillation:
         """Make the student smaller by its weakest units and train it onwards, as before; return the
         seconds.
 
-        The objective's own layers, as projections, begin anew: they are of other widths.
+        The objective's layers, as projections, begin anew: they are of other widths.
         """
         student = self.student
         self._begin(self.sizes.pruned(prune.share))
@@ -226,7 +228,7 @@ class Distillation:
 
     def fit_adapted(self, adapt: Adapt) -> float:
         """Train the student onwards with other terms, on other items where they are given; return
-        the seconds. The objective's own layers, as projections, begin anew.
+        the seconds. The objective's layers, as projections, begin anew.
         """
         behind = self._behind_float()
         self._take(adapt.data or self.recipe.data)
@@ -247,20 +249,14 @@ class Distillation:
         """Return the same training on the validation items' labels too, silent, of as many updates
         as this one's chosen model had.
         """
-        every = [*self.every, *(replace(item, role="fewshot") for item in self.validation)]
-        return Distillation(
-            self.recipe,
-            self.sizes,
-            self.params,
-            self.task,
-            self.mel,
-            every,
-            [],
-            self.signals,
-            self.seed,
-            self.scratch / "refit",
-            _silent,
-            self.reached,
+        labelled = [replace(item, role="fewshot") for item in self.validation]
+        return replace(
+            self,
+            items=[*self.items, *labelled],
+            validation=[],
+            scratch=self.scratch / "refit",
+            on_epoch=silent,
+            fitted=self.reached,
         )
 
     def _behind_float(self) -> int:
@@ -286,9 +282,9 @@ def distil(first: Distillation) -> Distilled:
 
 
 def refits(recipe: Recipe, params: Distill) -> bool:
-    """Whether the shipped student was told the validation labels: only a recipe with labels is."""
+    """Whether the shipped student learns the validation labels too: only one that has labels."""
     return params.refit and "fewshot" in recipe.data
 
 
-def _silent(epoch: int, scores: dict[str, float]) -> None:
+def silent(epoch: int, scores: dict[str, float]) -> None:
     """Record nothing of an epoch."""

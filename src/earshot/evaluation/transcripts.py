@@ -30,7 +30,7 @@ class ControlError(ValueError):
 
 
 def device_groups(
-    training: Sequence[Item], asked: Sequence[Item], manifest: pd.DataFrame
+    training: Sequence[Item], evaluated: Sequence[Item], manifest: pd.DataFrame
 ) -> dict[str, str]:
     """Return nothing: who recorded a clip is not looked at."""
     return {}
@@ -235,7 +235,7 @@ class Counted(NamedTuple):
 def quality(
     models: dict[str, list[Answers]],
     training: Sequence[Item],
-    asked: Sequence[Item],
+    evaluated: Sequence[Item],
     manifest: pd.DataFrame,
     params: Evaluate,
     seed: int,
@@ -249,7 +249,7 @@ def quality(
 
     ControlError where the control gets half of the words right: they could be guessed.
     """
-    test = [item for item in asked if item.role == "test"]
+    test = [item for item in evaluated if item.role == "test"]
     several = len(by_language(test)) > 1
     counted = {name: Counted.of(each, test) for name, each in models.items()}
     scores: dict[str, Any] = {

@@ -122,17 +122,17 @@ def _quota(sizes: list[int], total: float) -> float:
     return float(max(sizes, default=0))
 
 
-def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
+def check(every: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
     """Raise ItemError where something leaks into the test; return each role's items by class and
     device, and minutes.
     """
-    items.check_options(asked, (CLASS_SKILL,))
-    leaks.check_splits(asked, manifest)
-    devices = items.devices(asked, manifest)
+    items.check_options(every, (CLASS_SKILL,))
+    leaks.check_splits(every, manifest)
+    devices = items.devices(every, manifest)
     report: dict[str, Any] = {"items": {}, "devices": {}}
     for role in ROLES:
-        of_role = [item for item in asked if item.role == role]
+        of_role = [item for item in every if item.role == role]
         known = [item.options[item.answer] for item in of_role if item.answer != items.UNKNOWN]
         report["items"][role] = {"all": len(of_role), **Counter(known)}
         report["devices"][role] = dict(Counter(devices[item.id] for item in of_role))
-    return report | {"minutes": items.minutes(asked, manifest, ROLES)}
+    return report | {"minutes": items.minutes(every, manifest, ROLES)}

@@ -77,8 +77,8 @@ class Item:
 
 
 def in_language(items: Sequence[Item], language: str | None) -> list[Item]:
-    """Return the items that a teacher of a language hears, all where it is None: those in it, a tag
-    such as de or zh-TW, and those whose language is not known. de hears de-CH too.
+    """Return the items in a language, a tag such as de or zh-TW, and those whose language is not
+    known; all where it is None. de includes de-CH.
 
     ItemError where there are items, and none is left.
     """
@@ -86,13 +86,13 @@ def in_language(items: Sequence[Item], language: str | None) -> list[Item]:
         return list(items)
     there = {item.language for item in items} - {None}
     kept = {one for one in there if one == language or one.startswith(f"{language}-")} | {None}
-    heard = [item for item in items if item.language in kept]
-    if items and not heard:
+    found = [item for item in items if item.language in kept]
+    if items and not found:
         raise ItemError(
             f"no clip is in the teacher's language {language!r}; there are "
             f"{', '.join(sorted(there))}"
         )
-    return heard
+    return found
 
 
 def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
@@ -197,9 +197,9 @@ def minutes(
     }
 
 
-def devices(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, str]:
+def devices(items: Sequence[Item], manifest: pd.DataFrame) -> dict[str, str]:
     """Return the device that recorded each item's clip, by item id; 'unknown' where the corpus does
     not say.
     """
     named = dict(zip(manifest["id"], manifest["device"], strict=True))
-    return {item.id: named[item.utterances[0]] or UNKNOWN_DEVICE for item in asked}
+    return {item.id: named[item.utterances[0]] or UNKNOWN_DEVICE for item in items}
