@@ -12,6 +12,7 @@ from torch import nn
 from earshot.text.alphabet import BLANK, SPACE, alphabet
 
 if TYPE_CHECKING:
+    from earshot.models.heads import Encoded
     from earshot.tasks.transcript import Transcript
 
 LEAST_SHARE = 1e-4  # of a symbol that no probable language writes
@@ -27,6 +28,10 @@ class CTCHead(nn.Linear):
     """One output per symbol of an alphabet: logits `(B, T, V)` of frames `(B, T, D)`."""
 
     of_width: ClassVar[dict[str, int]] = {"weight": 1}
+
+    def symbols(self, encoded: "Encoded") -> torch.Tensor:
+        """Return the logits of symbols `(N, T, V)` of encoded passages."""
+        return self(encoded.layers[-1])[encoded.passage]
 
 
 class MultilingualHead(CTCHead):
@@ -58,6 +63,10 @@ class MultilingualHead(CTCHead):
         keeps a student from writing Latin letters for Russian sounds.
         """
         return (shares @ self.letters).clamp(min=LEAST_SHARE).log()
+
+    def symbols(self, encoded: "Encoded") -> torch.Tensor:
+        """Return the logits of symbols `(N, T, V)`, those of a clip's languages."""
+        return super().symbols(encoded) + self.log_prior(encoded.shares)[:, None]
 
     def one_hot(self, languages: Sequence[str | None]) -> torch.Tensor:
         """Return the languages of B clips one-hot, `(B, K)`, zeros where one is not known."""

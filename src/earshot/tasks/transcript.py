@@ -112,12 +112,9 @@ class Transcript:
         no padding, `frame_counts` `(N,)`; those of K languages, `language` `(N, K)`, where the head
         tells them.
         """
-        frames = head(encoded.layers[-1])[encoded.passage]  # (N, T, V)
         counts = encoded.counts[encoded.passage]
-        if encoded.language is None:
-            return {"frames": frames, "frame_counts": counts}
-        frames = frames + head.log_prior(encoded.shares)[:, None]
-        return {"frames": frames, "frame_counts": counts, "language": encoded.language}
+        frames = {"frames": head.symbols(encoded), "frame_counts": counts}
+        return frames if encoded.language is None else frames | {"language": encoded.language}
 
     def loss(self, output: "Output", batch: "Batch") -> torch.Tensor:
         """Return the CTC loss of `losses.ctc` over the items whose transcript is known.
