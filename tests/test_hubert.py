@@ -449,7 +449,8 @@ def straight(tmp_path_factory) -> tuple[dict, dict, dict[str, torch.Tensor]]:
     folder, reported = tmp_path_factory.mktemp("straight"), {}
     metrics = whole(folder, reported.__setitem__)
     backbone, extractor = load_backbone(str(folder / "checkpoint-out"), None)
-    assert extractor.do_normalize is True and not backbone.training and backbone.config.hidden_size == 24
+    assert extractor.do_normalize is True and not backbone.training
+    assert backbone.config.hidden_size == 24
     with safe_open(folder / "checkpoint-out/model.safetensors", "pt") as file:
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}
         assert "masked_spec_embed" in file.keys()
