@@ -210,6 +210,7 @@ class Teacher(nn.Module):
             config = AutoConfig.for_model(**self.backbone.config.to_dict())
             self.backbone = family.part(AutoModel.from_config(config)).eval()
         self.encoder = family(self.backbone, extractor)
+        self.window = self.encoder.window
         layers = self.encoder.layers
         if params.tuned_layers > len(layers):
             raise CheckpointError(
