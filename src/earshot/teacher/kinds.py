@@ -2,8 +2,8 @@
 checkpoints by what they say that they are.
 
 Encoders and networks answer alike: `lower` makes of samples what is stored, `encode` and `head` of
-that an answer. A recogniser that writes token by token only transcribes. Their `output` says how
-they are asked (`ask.WAYS`).
+that an answer. A recogniser that writes token by token only transcribes. Which way a teacher
+answers is its `output` (`ask.WAYS`).
 """
 
 from torch import nn
