@@ -177,7 +177,7 @@ class Project:
         if absent:
             self.unlock(absent)
 
-    def unlock(self, rows: set[str]) -> None:
+    def unlock(self, rows: Collection[str]) -> None:
         """Take the stages of rows out of the lock: DVC leaves there what is no stage any more."""
         lock = yaml.safe_load((self.root / "dvc.lock").read_text())
         lock["stages"] = {
