@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from earshot.distillation.distill import Distillation, Distilled, distil, refits, silent
-from earshot.distillation.objective import check_known
+from earshot.distillation.objective import check_known, needed
 from earshot.evaluation.validation import VALIDATION
 from earshot.models import accelerator, checkpoint
 from earshot.models.students import metadata
@@ -43,13 +43,17 @@ def students(recipe_key: str) -> Path:
     return Path(f"models/{read(f'recipes.{recipe_key}.track')}/students/{recipe_key}")
 
 
-def averaged(caches: dict[str, Path], known: list[Item], kept: dict, views: dict) -> Averaged:
-    """Return the signals of a recipe's teachers, each checked against the items it answered."""
+def averaged(
+    caches: dict[str, Path], known: list[Item], kept: dict, views: dict, names: set[str]
+) -> Averaged:
+    """Return the named signals of a recipe's teachers, each checked against the items it
+    answered.
+    """
     found = {}
     for teacher, cache in caches.items():
         identity = signals.made_by(cache)
         answered = signals.for_teacher(known, identity)
-        found[teacher] = signals.Signals(cache, answered, identity, kept, views)
+        found[teacher] = signals.Signals(cache, answered, identity, kept, views, names)
     return Averaged(found)
 
 
@@ -64,6 +68,7 @@ def setting(recipe_key: str, seed: int) -> Distillation:
     training = [item for item in known if item.role in recipe.roles()]
     settings = (recipe, student, params, read("seed"), seed)
     inputs = (table, mel, *(cache / signals.INDEX for cache in caches.values()))
+    names = {name for terms in recipe.phases().values() for name in needed(terms)}
     log = curves(track, recipe_key, seed) if accelerator.is_main() else silent
     return Distillation(
         recipe,
@@ -73,7 +78,7 @@ def setting(recipe_key: str, seed: int) -> Distillation:
         frames,
         training,
         validation=items.read(table, "validation"),
-        signals=averaged(caches, known, kept, frames.views()),
+        signals=averaged(caches, known, kept, frames.views(), names),
         seed=read("seed") + seed,
         scratch=scratch(track, "distill", recipe_key, digest(*inputs, *settings)),
         on_epoch=log,

@@ -54,13 +54,9 @@ TRANSCRIPT = Form(
 )
 MULTILINGUAL = Form(
     "transcript",
-    """student (float[samples] waveform) => (
+    """student (float[samples] waveform, float[languages] language) => (
         float[time, symbols] log_posteriors, float[languages] language_log_probabilities
     ) {{{nodes}}}""",
-)
-CONDITIONED = Form(
-    "transcript",
-    MULTILINGUAL.signature.replace("waveform)", "waveform, float[languages] language)"),
 )
 FORMS: dict[type, Form] = {
     OptionHead: OPTIONS,
@@ -96,10 +92,10 @@ def _by_frame(
     pool = heads.pool(silence)
     nodes, constants = encoder(student, features)
     if not student.head.conditioning:
-        predicted = languages.log_probabilities(student.head, "pooled")
+        predicted = languages.language_head(student.head, "pooled")
         return [(nodes + pool, constants), predicted, head]
     first_pass = languages.first_pass(nodes + pool), constants
-    predicted = languages.log_probabilities(student.head, f"{languages.FIRST_PASS}pooled")
+    predicted = languages.language_head(student.head, f"{languages.FIRST_PASS}pooled")
     embedding = languages.embedding(student.language)
     second_pass, _ = encoder(student, features, conditioned=True)  # of the same weights
     return [first_pass, predicted, embedding, (second_pass, {}), head]
@@ -131,9 +127,9 @@ def export(
     `text.encode_item` padded with 0, and its `logits` are float32 (Q, C); one with fixed classes
     has `logits` (C,) in the order of `labels`. One that attends also says how it weighed the
     encoder's frames, `attention` float32 (Q, C, T). One that transcribes has `log_posteriors`
-    (T, V) of the alphabet `labels`; where it classifies K languages `language_log_probabilities`
-    (K,) too, and where it is conditioned on them the file takes `language` float32 (K,), one-hot,
-    all zeros for what it predicts itself. Sizes vary from call to call.
+    (T, V) of the alphabet `labels`; one of K languages takes `language` float32 (K,), one-hot, or
+    all zeros for what it predicts itself, and has `language_log_probabilities` (K,) too. Sizes vary
+    from call to call.
 
     The file is in float, but for a student of `fake_quant.prepare`, whose file is int8 in QDQ form.
     Its metadata hold task, sample_rate, the parameters of features and student as JSON, and
@@ -142,8 +138,7 @@ def export(
     Raises ExportError when there is not one label for each class.
     """
     student = fake_quant.folded_student(student) if isinstance(student, ConvStudent) else student
-    conditioned = getattr(student.head, "conditioning", None)
-    form = CONDITIONED if conditioned else FORMS[type(student.head)]
+    form = FORMS[type(student.head)]
     described = metadata | {
         "task": form.task,
         "sample_rate": str(features.sample_rate),
@@ -162,7 +157,7 @@ def export(
     if form.task == TRANSCRIPT.task:
         seconds = student.strides[-1] * features.hop_length / features.sample_rate
         described["frame_seconds"] = str(seconds)
-    if form in (MULTILINGUAL, CONDITIONED):
+    if form is MULTILINGUAL:
         described["languages"] = json.dumps(student.head.languages)
     network = next(make for kind, make in NETWORKS.items() if isinstance(student, kind))
     parts = [_shared(), front_end(features), *network(student, features)]

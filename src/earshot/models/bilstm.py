@@ -5,7 +5,7 @@ the head.
 import torch
 from torch import nn
 
-from earshot.models.ctc import language_embedding, with_languages
+from earshot.models.ctc import ctc_head, language_embedding
 from earshot.models.heads import inside, mean_of
 from earshot.models.pruning import Group, Place
 from earshot.params import BiLSTM
@@ -55,7 +55,7 @@ class BiLSTMStudent(nn.Module):
         )
         self.dropout = nn.Dropout(params.dropout)
         languages = params.languages, params.language
-        self.head = with_languages(task.head(self.width), *languages)
+        self.head = ctc_head(task, self.width, *languages)
         self.language = language_embedding(*languages, widths[0])
 
     def encode(

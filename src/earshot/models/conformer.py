@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from earshot.models.ctc import language_embedding, with_languages
+from earshot.models.ctc import ctc_head, language_embedding
 from earshot.models.heads import inside, mean_of
 from earshot.models.pruning import Group, Place
 from earshot.params import Conformer
@@ -119,7 +119,7 @@ class ConformerStudent(nn.Module):
         )
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.layers))
         languages = params.languages, params.language
-        self.head = with_languages(task.head(params.width), *languages)
+        self.head = ctc_head(task, params.width, *languages)
         self.language = language_embedding(*languages, params.width)
 
     def encode(

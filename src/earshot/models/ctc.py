@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from safetensors import safe_open
@@ -11,6 +11,11 @@ from torch import nn
 
 from earshot.text.alphabet import BLANK, SPACE, alphabet
 
+if TYPE_CHECKING:
+    from earshot.models.heads import Encoded
+    from earshot.tasks.transcript import Transcript
+
+LEAST_SHARE = 1e-4  # of a symbol that no probable language writes
 VOCABULARY = "vocab.json"
 _HEAD = ("lm_head.weight", "lm_head.bias")  # as transformers names it
 
@@ -24,21 +29,44 @@ class CTCHead(nn.Linear):
 
     of_width: ClassVar[dict[str, int]] = {"weight": 1}
 
+    def symbols(self, encoded: "Encoded") -> torch.Tensor:
+        """Return the logits of symbols `(N, T, V)` of encoded passages."""
+        return self(encoded.layers[-1])[encoded.passage]
+
 
 class MultilingualHead(CTCHead):
     """The same, and which of K languages it is: logits `(B, K)` of pooled frames `(B, D)`.
 
-    `conditioning` says what language the input frames hold, as `student.language`.
+    `conditioning` says what language the input frames hold, as `student.language`; `letters`
+    `(K, V)` is 1 where a language writes a symbol, else 0.
     """
 
     of_width: ClassVar[dict[str, int]] = {"weight": 1, "language.weight": 1}
 
     def __init__(
-        self, width: int, symbols: int, languages: Sequence[str], conditioning: str | None = None
+        self,
+        width: int,
+        letters: torch.Tensor,
+        languages: Sequence[str],
+        conditioning: str | None = None,
     ):
-        super().__init__(width, symbols)
+        super().__init__(width, letters.shape[1])
+        self.register_buffer("letters", letters)
         self.languages, self.conditioning = tuple(languages), conditioning
         self.language = nn.Linear(width, len(self.languages))
+
+    def log_prior(self, shares: torch.Tensor) -> torch.Tensor:
+        """Return log Σ_k p_k [k writes v] `(N, V)`, for probabilities p of languages `(N, K)`: what
+        is added to the logits of symbols v.
+
+        Teachers of one language each say nothing about letters that theirs lacks, so nothing else
+        keeps a student from writing Latin letters for Russian sounds.
+        """
+        return (shares @ self.letters).clamp(min=LEAST_SHARE).log()
+
+    def symbols(self, encoded: "Encoded") -> torch.Tensor:
+        """Return the logits of symbols `(N, T, V)`, those of a clip's languages."""
+        return super().symbols(encoded) + self.log_prior(encoded.shares)[:, None]
 
     def one_hot(self, languages: Sequence[str | None]) -> torch.Tensor:
         """Return the languages of B clips one-hot, `(B, K)`, zeros where one is not known."""
@@ -49,13 +77,15 @@ class MultilingualHead(CTCHead):
         return rows
 
 
-def with_languages(
-    head: nn.Module, languages: Sequence[str] | None, conditioning: str | None
+def ctc_head(
+    task: "Transcript", width: int, languages: Sequence[str] | None, conditioning: str | None
 ) -> nn.Module:
-    """Return a head that classifies languages too, the head itself where there are none."""
+    """Return a task's head on frames of a width, one that classifies languages too where there are
+    any.
+    """
     if not languages:
-        return head
-    return MultilingualHead(head.in_features, head.out_features, languages, conditioning)
+        return task.head(width)
+    return MultilingualHead(width, task.letters(languages), languages, conditioning)
 
 
 def language_embedding(

@@ -25,6 +25,7 @@ class Encoded(NamedTuple):
     counts: torch.Tensor  # (B,) how many frames of the last layer there are, silent ones too
     passage: torch.Tensor  # (N,) which passage an item is about
     language: torch.Tensor | None = None  # (N, K) logits of languages, where a head has them
+    shares: torch.Tensor | None = None  # (N, K) their probabilities, or one-hot what was given
 
 
 def encode(
@@ -36,24 +37,24 @@ def encode(
 ) -> Encoded:
     """Return what a model's encoder makes of sequences `(B, T, F)` of `lengths` `(B,)` frames.
 
-    A student conditioned on the language encodes a clip twice: without it, for the probabilities
-    of its language head, and then with these, or with the `given` one-hot rows `(B, K)` where they
-    are not all zeros. So the language head never sees the answer. No gradient passes from the
-    second pass into that head: it learns languages from their labels alone.
+    `shares` are the probabilities of the language head, or the `given` one-hot rows `(B, K)` where
+    these are not all zeros. A student conditioned on the language encodes a clip twice: without it,
+    for those, and then with them. So the language head never sees the answer. No gradient passes
+    from the shares into that head: it learns languages from their labels alone.
     """
     pooled, layers = model.encode(sequences, lengths)
-    language = None
+    language = shares = None
     if getattr(model.head, "languages", ()):
         language = model.head.language(pooled)  # (B, K)
-    if language is not None and model.head.conditioning:
         shares = language.softmax(-1).detach()
         if given is not None:
             shares = torch.where(given.any(1, keepdim=True), given.to(shares), shares)
-        pooled, layers = model.encode(sequences, lengths, shares)
+        if model.head.conditioning:
+            pooled, layers = model.encode(sequences, lengths, shares)
+        language, shares = language[passage], shares[passage]
     real = model.real(sequences, lengths)
     counts = frame_counts(model, lengths)
-    by_item = None if language is None else language[passage]
-    return Encoded(pooled[passage], layers, real, counts, passage, by_item)
+    return Encoded(pooled[passage], layers, real, counts, passage, language, shares)
 
 
 def frame_counts(model: nn.Module, lengths: torch.Tensor) -> torch.Tensor:

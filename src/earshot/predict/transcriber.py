@@ -98,17 +98,16 @@ class Transcriber(Model):
             raise ValueError(f"alphabet {self.alphabet[:2]}, frames of {self.frame_seconds} s")
 
         self.languages = tuple(map(str, json.loads(self.metadata.get("languages", "[]"))))
-        self.is_conditioned = "language" in {one.name for one in self._session.get_inputs()}
         self._language = self._shares(None)
         self._trained_given = json.loads(self.metadata["student"]).get("language") == "given"
 
     def set_language(self, language: str | None) -> None:
-        """Condition the student on a language from now on; None has it predict one, window by
-        window. Raises PredictError for a language that it lacks, or without conditioning.
+        """Write the letters of a language from now on, and condition the student on it where it can
+        be; None has it predict one, window by window. Raises PredictError for one that it lacks.
         """
-        if language is not None and not self.is_conditioned:
+        if language is not None and not self.languages:
             raise PredictError(
-                f"{self._path}: it is not conditioned on the language (student.language); leave "
+                f"{self._path}: it classifies no languages (student.languages); leave "
                 f"language={language!r} out"
             )
         if language is not None and language not in self.languages:
@@ -201,7 +200,7 @@ class Transcriber(Model):
     def _infer(self, samples: np.ndarray, language: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return log-posteriors `(T, V)`, and the log-probabilities of K languages `(K,)`."""
         outputs = ["log_posteriors", "language_log_probabilities"][: 1 + bool(self.languages)]
-        given = {"language": language} if self.is_conditioned else {}
+        given = {"language": language} if self.languages else {}
         frames, *rest = self._run(outputs, {"waveform": samples} | given)
         languages = rest[0] if rest else language
         if frames.ndim != 2 or frames.shape[1] != len(self.alphabet):

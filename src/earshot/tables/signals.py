@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -127,7 +127,8 @@ class Signals:
     >>> signals["logits", "pool/lj-1/detail-0", 0].shape
     (12, 1)
 
-    What was checked lies in an unnamed file, not in memory, and is read from there.
+    What was checked lies in an unnamed file, not in memory, and is read from there. With `names`
+    it is those signals alone.
 
     Raises SignalError naming the first fault: no index, a missing or changed store, another
     teacher, other items, views or settings, a missing item, a value that is not finite.
@@ -140,9 +141,14 @@ class Signals:
         teacher: str,
         settings: dict,
         views: Mapping[str, Sequence[int]],
+        names: Container[str] | None = None,
     ):
         index = _index(folder)
-        stores = index["signals"]
+        stores = {
+            signal: checksum
+            for signal, checksum in index["signals"].items()
+            if names is None or signal in names
+        }
         if index["teacher"] != teacher:
             raise SignalError(f"{folder}: stale cache, made by another teacher than there is now")
         if index["key"] != key(items, teacher, settings, views):

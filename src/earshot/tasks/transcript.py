@@ -1,6 +1,7 @@
 """Transcription: what is said in a clip, written frame by frame with CTC."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from earshot.models.heads import Encoded
     from earshot.training.batches import Batch
     from earshot.training.output import Output
+
+
+NOTHING: Mapping[str | None, Set[str]] = MappingProxyType({})  # by no language
 
 
 class FramesError(ValueError):
@@ -45,8 +49,13 @@ class Transcript:
     N items about a clip each, T frames, V symbols, L symbols of the longest transcript.
     """
 
-    def __init__(self, text: Text | None, labels: Sequence[str] = ()):
-        self.labels = tuple(labels)
+    def __init__(
+        self,
+        text: Text | None,
+        labels: Sequence[str] = (),
+        written: Mapping[str | None, Set[str]] = NOTHING,
+    ):
+        self.labels, self.written = tuple(labels), written
 
     @classmethod
     def of(cls, text: Text | None, items: Sequence[Item]) -> Self:
@@ -56,11 +65,26 @@ class Transcript:
                 "no clip of the roles asked for is there to learn from; transcribe some, or take a "
                 "teacher with a CTC head of its own as it is, with epochs: 0"
             )
-        return cls(text, items[0].options)
+        written: dict[str | None, set[str]] = {}
+        for item in items:
+            written.setdefault(item.language, set()).update(item.transcript or "")
+        return cls(text, items[0].options, written)
 
     def head(self, width: int) -> CTCHead:
         """Return a linear layer with an output per symbol, for every frame."""
         return CTCHead(width, len(self.labels))
+
+    def letters(self, languages: Sequence[str]) -> torch.Tensor:
+        """Return 1 where a language writes a symbol, else 0, `(K, V)`: the blank, the space, the
+        letters of its transcripts, and those that no language's transcripts have. Of one without
+        transcripts nothing is known: it writes all.
+        """
+        anywhere = set().union(*self.written.values())
+        rows = []
+        for language in languages:
+            known = self.written.get(language) or anywhere
+            rows.append([one in known or one not in anywhere for one in self.labels])
+        return torch.tensor(rows, dtype=torch.float32)
 
     def inputs(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         """Return nothing: the audio is all there is."""
@@ -88,10 +112,9 @@ class Transcript:
         no padding, `frame_counts` `(N,)`; those of K languages, `language` `(N, K)`, where the head
         classifies them.
         """
-        frames = head(encoded.layers[-1])[encoded.passage]
-        language = {} if encoded.language is None else {"language": encoded.language}
         counts = encoded.counts[encoded.passage]
-        return {"frames": frames, "frame_counts": counts} | language
+        frames = {"frames": head.symbols(encoded), "frame_counts": counts}
+        return frames if encoded.language is None else frames | {"language": encoded.language}
 
     def loss(self, output: "Output", batch: "Batch") -> torch.Tensor:
         """Return the CTC loss of `losses.ctc` over the items whose transcript is known.
