@@ -59,9 +59,9 @@ _ATTEND = """
     {name}_scores = MatMul({name}_query, {name}_turned)
     {name}_scaled = Mul({name}_scores, attention_scale)
     {name}_weights = Softmax<axis=-1>({name}_scaled)
-    {name}_by_head = MatMul({name}_weights, {name}_value)
-    {name}_by_frame = Transpose<perm=[0, 2, 1, 3]>({name}_by_head)
-    {name}_attended = Reshape({name}_by_frame, frames_shape)
+    {name}_context = MatMul({name}_weights, {name}_value)
+    {name}_by_frame = Transpose<perm=[0, 2, 1, 3]>({name}_context)
+    {name}_joined = Reshape({name}_by_frame, frames_shape)
 """
 _GATE = """
     {name}_open, {name}_gate = Split<axis=1, num_outputs=2>({name}_both)
@@ -119,7 +119,7 @@ class _Nodes:
         self.dense(f"{name}_qkv", layer.qkv, self.norm(f"{name}_norm", layer.norm, value))
         self.add(_ATTEND, name=name)
         return self.sum(
-            f"{name}_sum", value, self.dense(f"{name}_out", layer.out, f"{name}_attended")
+            f"{name}_sum", value, self.dense(f"{name}_out", layer.out, f"{name}_joined")
         )
 
     def convolve(self, name: str, layer: nn.Module, value: str) -> str:

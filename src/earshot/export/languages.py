@@ -11,7 +11,7 @@ from torch import nn
 from earshot.export.parts import Part, array
 from earshot.models.ctc import LEAST_SHARE, MultilingualHead
 
-FIRST_PASS = "first_pass_"  # before the names of values of the first pass
+FIRST_PASS = "first_"  # before the names of values of the first pass
 _OUTPUTS = re.compile(r"^\s+(\w+(?:, \w+)*) = ", re.MULTILINE)
 _LOG_PROBABILITIES = """
     language_products = MatMul({pooled}, language_weights)

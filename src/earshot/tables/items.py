@@ -1,4 +1,4 @@
-"""Items: what is asked about which audio. One Parquet table serves every stage after `fewshot`."""
+"""Items: a question about some audio. One Parquet table serves every stage after `fewshot`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from earshot.runtime.files import atomic
 
 UNKNOWN = -1
 UNKNOWN_DEVICE = "unknown"
-CLASS_SKILL = "scene"  # nothing is asked: the options are the classes, the same for all items
+CLASS_SKILL = "scene"  # no question: the options are the classes, the same for all items
 SKILLS = ("detail", "main_idea", "inference")
 # teacher: labelled items the teacher is tuned on · pool: no label · fewshot: the few labels there
 # are · validation: model selection · test: the result · paper: the ten questions again, on other
@@ -50,7 +50,7 @@ class ItemError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """What is asked about the audio of `utterances`, end to end, and what is right.
+    """A question about the audio of `utterances`, end to end, and what is right.
 
     A task uses the fields it needs. `options` are those of a question, the classes, or the alphabet
     of a transcript; `answer` is the place of the right one, −1 where it is unknown; `transcript`
@@ -115,7 +115,7 @@ def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
 
 
 def check_options(items: Sequence[Item], skills: Sequence[str]) -> None:
-    """Raise ItemError, naming item and fault, unless each has options that can be told apart.
+    """Raise ItemError, naming item and fault, unless each has options that differ.
 
     Only items of the skill `CLASS_SKILL` go without a question.
     """

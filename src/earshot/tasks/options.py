@@ -31,7 +31,7 @@ class OneOfSeveral:
         return losses.cross_entropy(output.logits["answers"], batch.targets["answers"])
 
     def decode(self, output: "Output", batch: "Batch") -> dict[str, np.ndarray]:
-        """Return the probabilities `(C,)` of each item's own options, float64."""
+        """Return the probabilities `(C,)` of each item's options, float64."""
         probabilities = output.logits["answers"].double().softmax(-1).cpu().numpy()  # (N, C)
         return {
             item.id: row[: len(item.options)]
@@ -63,7 +63,7 @@ class OneOfSeveral:
     def score(self, counts: np.ndarray) -> Score:
         """Return the mean over groups of the share right, its error, and the mean of −ln p.
 
-        The error is that of (right + 1)/(asked + 2): a group of two, both right, is not certain.
+        The error is that of (right + 1)/(total + 2): a group of two, both right, is not certain.
         """
         right, total = counts[:-1].reshape(2, -1)
         known = total > 0

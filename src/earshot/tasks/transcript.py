@@ -42,7 +42,7 @@ def transcript_signals(ids: Sequence[int], confidence: float) -> dict[str, np.nd
 class Transcript:
     """A symbol of the alphabet, or a blank, at every frame; `labels` is the alphabet.
 
-    A teacher of one language has an alphabet of its own, which is part of that of the items, their
+    A teacher of one language has its own alphabet, which is part of that of the items, their
     options. Its outputs are given in theirs, in which symbols that it does not know have no mass:
     their log-posterior is `ABSENT`.
 
@@ -110,7 +110,7 @@ class Transcript:
     ) -> dict[str, torch.Tensor]:
         """Return the logits of the symbols, `frames` `(N, T, V)`, and how many frames of each are
         no padding, `frame_counts` `(N,)`; those of K languages, `language` `(N, K)`, where the head
-        tells them.
+        classifies them.
         """
         counts = encoded.counts[encoded.passage]
         frames = {"frames": head.symbols(encoded), "frame_counts": counts}
@@ -133,7 +133,7 @@ class Transcript:
 
     def decode(self, output: "Output", batch: "Batch") -> dict[str, np.ndarray]:
         """Return the most probable symbol of each frame `(T,)`, int16, by item id, and by
-        `answers.language_of` it the most probable language, where the model tells them.
+        `answers.language_of` it the most probable language, where the model classifies them.
         """
         best = output.logits["frames"].argmax(-1).cpu().numpy()  # (N, T)
         counts = output.logits["frame_counts"].tolist()
@@ -142,7 +142,7 @@ class Transcript:
         return paths | self._languages(output, batch)
 
     def _languages(self, output: "Output", batch: "Batch") -> dict[str, np.ndarray]:
-        """Return the most probable language of each item, where a model tells them."""
+        """Return the most probable language of each item, where a model classifies them."""
         if "language" not in output.logits:
             return {}
         best = output.logits["language"].argmax(-1).tolist()
@@ -163,8 +163,8 @@ class Transcript:
         posteriors = output.logits["frames"].log_softmax(-1).cpu().numpy()  # (N, T, V)
         counts = output.logits["frame_counts"].tolist()
         rows: dict[str, list[Row]] = {"posteriors": [], "symbols": [], "confidence": []}
-        asked = zip(batch.items, batch.views, posteriors, counts, strict=True)
-        for item, view, padded, count in asked:
+        rows_of_items = zip(batch.items, batch.views, posteriors, counts, strict=True)
+        for item, view, padded, count in rows_of_items:
             frames = np.full((count, len(item.options)), ABSENT, padded.dtype)
             frames[:, self._places(item)] = padded[:count]
             symbols = alphabet.collapsed(frames.argmax(-1).tolist())
