@@ -78,12 +78,18 @@ def evaluate(track: str) -> dict[str, Any]:
         logging.warning("evaluate@%s: %s", track, line)
 
     best, standing = ask_shipped(test, results)
-    groups = scores.device_groups(training, about, test.manifest)
     folder = Path(f"plots/{track}/test")
-    shown = f"{best}_int8"
-    routing = each_recipe(track, "routing.json")
-    found = (quality, results.answers, about, shown, curves(track), groups, routing, standing)
-    scores.draw(folder, Evaluation(*found))
+    drawn = Evaluation(
+        quality=quality,
+        answers=results.answers,
+        test=about,
+        shipped=f"{best}_int8",
+        curves=curves(track),
+        groups=scores.device_groups(training, about, test.manifest),
+        routing=each_recipe(track, "routing.json"),
+        standing=standing,
+    )
+    scores.draw(folder, drawn)
     write_layers(test, folder / "layers.csv")
     costs.check_limits(results.cost, params.limits)
     teachers = teacher_models(read("teachers"), track)

@@ -78,6 +78,7 @@ class Distillation:
 
     def __post_init__(self) -> None:
         self.reached: dict[str, tuple[int, int]] = {}
+        self.float_epochs = 0
         self.held_out = self._loader(self.validation) if self.validation else None
         self._take(self.recipe.data)
         self._begin(self.sizes)
@@ -95,8 +96,14 @@ class Distillation:
         labelled = [item for item in self.training if item.role == "fewshot"]
         self.labelled_items = labelled or self.training
         self.labelled = self._loader(self.labelled_items)
-        how = self.recipe.augment.views, self.recipe.balance
-        self.train = Loader(self.training, self.mel, self.task, self.params.batch, *how)
+        self.train = Loader(
+            self.training,
+            self.mel,
+            self.task,
+            self.params.batch,
+            views=self.recipe.augment.views,
+            balance=self.recipe.balance,
+        )
 
     def _begin(self, params: Student) -> None:
         """Make a student, and the objective with layers of its widths, from the seed."""
@@ -121,43 +128,37 @@ class Distillation:
         setting = Setting(self.task, self.student, example, widths, mean, self.seed, kept)
         return Objective(terms, setting, len(self.train))
 
-    def fit(
-        self,
-        model: nn.Module,
-        phase: str,
-        begin: int,
-        budget: Budget,
-        learning_rate: float,
-        schedule: str,
-        first: int = 0,
-        average: float | None = None,
-    ) -> float:
-        """Train a model for `budget` behind `begin` epochs; return the seconds it took.
+    def fit(self, model: nn.Module, phase: str, budget: Budget, **settings: Any) -> float:
+        """Train a model for `budget`; return the seconds it took. Epochs are counted behind those
+        of the phase `float`, which comes first.
 
-        Epochs before `first` do not compete for the best. Where something was `fitted` before,
-        training ends after as many updates as its model had.
+        `settings` are the Trainer's where they differ from the track's. Where something was
+        `fitted` before, training ends after as many updates as its model had.
         """
-        per_epoch = len(self.train)
+        params, per_epoch = self.params, len(self.train)
         steps = budget.updates(per_epoch)
         steps, stop = self.fitted.get(phase, (steps, steps))
         epochs = math.ceil(stop / per_epoch)
+        begin = self.float_epochs
+        usual = {
+            "learning_rate": params.learning_rate,
+            "schedule": params.schedule,
+            "average": params.average,
+        }
         trainer = Trainer(
             model,
             self.task,
             self.objective,
             epochs=epochs,
             steps_per_epoch=per_epoch,
-            learning_rate=learning_rate,
-            schedule=schedule,
+            steps=steps,
+            stop=stop,
             seed=self.seed,
             scratch=self.scratch / phase,
             on_epoch=lambda epoch, scores: self.on_epoch(begin + epoch, scores),
-            first=first,
-            warmup=self.params.warmup,
-            weight_decay=self.params.weight_decay,
-            steps=steps,
-            stop=stop,
-            average=average,
+            warmup=params.warmup,
+            weight_decay=params.weight_decay,
+            **usual | settings,
         )
 
         def batches(epoch: int) -> Iterator[Batch]:
@@ -169,6 +170,8 @@ class Distillation:
         judge = partial(validate, loader=self.held_out) if self.held_out else None
         seconds = trainer.fit(batches, judge)
         self.reached[phase] = steps, trainer.chosen
+        if phase == "float":
+            self.float_epochs = epochs
         return seconds
 
     def _epoch(self, model: nn.Module, epoch: int) -> Iterator[Batch]:
@@ -194,9 +197,8 @@ class Distillation:
 
     def run(self) -> Distilled:
         """Train the student; each form is as of its epoch best on validation items."""
-        recipe, params, alone = self.recipe, self.params, self.objective.alone
-        how = params.learning_rate, params.schedule
-        seconds = self.fit(self.student, "float", 0, recipe, *how, alone, params.average)
+        recipe = self.recipe
+        seconds = self.fit(self.student, "float", recipe, first=self.objective.alone)
         if recipe.prune:
             seconds += self.fit_pruned(recipe.prune)
         routing = self.route(self.student.eval()) if self.objective.layered else None
@@ -222,26 +224,22 @@ class Distillation:
         student = self.student
         self._begin(self.sizes.pruned(prune.share))
         inherit(self.student, student)
-        how = self.params.learning_rate, self.params.schedule
-        behind = self._behind_float()
-        return self.fit(self.student, "pruned", behind, prune, *how, average=self.params.average)
+        return self.fit(self.student, "pruned", prune)
 
     def fit_adapted(self, adapt: Adapt) -> float:
         """Train the student onwards with other terms, on other items where they are given; return
         the seconds. The objective's layers, as projections, begin anew.
         """
-        behind = self._behind_float()
         self._take(adapt.data or self.recipe.data)
         torch.manual_seed(self.seed)
         self.objective = self._objective(adapt.terms)
         self._check()
-        how = adapt.learning_rate, self.params.schedule
-        return self.fit(self.student, "adapted", behind, adapt, *how, average=self.params.average)
+        return self.fit(self.student, "adapted", adapt, learning_rate=adapt.learning_rate)
 
     def fit_int8(self, student: nn.Module, qat: QAT) -> float:
         """Train a student that imitates int8, behind the epochs in float; return the seconds."""
-        behind = self._behind_float()
-        seconds = self.fit(student, "qat", behind, qat, qat.learning_rate, "cosine")
+        rate = qat.learning_rate
+        seconds = self.fit(student, "qat", qat, learning_rate=rate, schedule="cosine", average=None)
         student.eval()
         return seconds
 
@@ -258,12 +256,6 @@ class Distillation:
             on_epoch=silent,
             fitted=self.reached,
         )
-
-    def _behind_float(self) -> int:
-        """Return how many epochs the recipe's budget took."""
-        per_epoch = len(self.train)
-        _, stop = self.fitted.get("float", (0, self.recipe.updates(per_epoch)))
-        return math.ceil(stop / per_epoch)
 
 
 def distil(first: Distillation) -> Distilled:
