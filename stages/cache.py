@@ -25,7 +25,7 @@ def cache(key: str) -> None:
     manifest = Path(f"data/{track}/manifest.parquet")
     roles = items.taught(read(f"tracks.{track}.distill.refit"))
     identity = signals.identity(folder)
-    answered = signals.answered(items.read(f"data/{track}/items.parquet", *roles), identity)
+    answered = signals.for_teacher(items.read(f"data/{track}/items.parquet", *roles), identity)
     recordings = Recordings(read_manifest(manifest), views, seed, tuned.sample_rate)
     whole = signals.key(answered, identity, params.model_dump(), recordings.views)
     given = state(Path(f"data/{track}/inputs"))
