@@ -13,6 +13,7 @@ from earshot.cli import (
     classify,
     compare,
     experiments,
+    page,
     plan,
     profile,
     report,
@@ -25,7 +26,7 @@ from earshot.cli import (
 _PLAIN = {"–": "-", "—": "-", "−": "-", "→": "->", "…": "...", "±": "+-", "≥": ">=", "≤": "<="}
 COMMANDS = (
     *(answer, classify, transcribe, table, compare),
-    *(report, experiments, profile, plan, verify),
+    *(report, page, experiments, profile, plan, verify),
 )
 
 
