@@ -94,6 +94,8 @@ def write(
     _write(out / FILE, _render(page, assets, {}, licences))
     files = {name: _beside(folder, name, text) for name, text in assets.items()}
     _write(folder / "index.html", _render(page, {}, files, licences))
+    for old in set(folder.glob("assets/*.js")) - {folder / one for one in files.values()}:
+        old.unlink()
     return Built(out / FILE, folder, counts, left_out)
 
 

@@ -26,7 +26,7 @@ export function card(quiz) {
     h('div.totals', {}, totals),
     h('p.soft', {}, t('card note', {seed: quiz.seed, all, date: new Date().toLocaleDateString(document.documentElement.lang)})),
     h('label.name', {}, t('name'), name),
-    h('div.scroll', {tabIndex: 0, role: 'region', 'aria-label': t('card')}, table),
+    h('div.scroll.card', {tabIndex: 0, role: 'region', 'aria-label': t('card')}, table),
     h('div.row.unprinted', {}, print, file),
   ];
 }

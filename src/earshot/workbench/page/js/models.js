@@ -6,11 +6,11 @@ import {Refused} from './refused.js';
 export class Models {
   constructor(code) {
     const url = URL.createObjectURL(new Blob([code], {type: 'text/javascript'}));
-    this.worker = new Worker(url, {type: 'module'});
+    this.worker = new Worker(url); // a classic one: from file:// browsers load no other from a blob
     this.calls = new Map();
     this.all = [];
     this.worker.onmessage = ({data}) => this.hear(data);
-    this.worker.onerror = ({message}) => this.fail(message);
+    this.worker.onerror = ({message}) => this.fail(message ?? 'worker');
   }
 
   /** Start the runtime; `tell` gets {share} as it unpacks. */

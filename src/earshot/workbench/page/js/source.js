@@ -17,11 +17,11 @@ export function fault(panel, error = null) {
 }
 
 /** An action whose faults are shown in its panel. */
-export const guarded = (panel, action) => async (event) => {
-  event?.preventDefault?.();
+export const guarded = (panel, action) => async (...given) => {
+  given[0]?.preventDefault?.();
   fault(panel);
   try {
-    return await action(event);
+    return await action(...given);
   } catch (error) {
     fault(panel, error);
   }

@@ -88,19 +88,27 @@ export class Test {
   }
 
   draw() {
-    if (!this.quiz) return;
+    this.form.hidden = Boolean(this.quiz && !this.quiz.done);
+    if (!this.quiz) return this.place.replaceChildren();
     if (this.quiz.done) return this.place.replaceChildren(...card(this.quiz));
     const {quiz, quiz: {item, place, items}} = this, all = items.length;
     const play = h('button.main.play', {type: 'button'}, `▶ ${t('play')}`);
     const check = h('button.main.check', {type: 'submit'}, t('check'));
     const next = h('button.main.next', {type: 'button', hidden: true}, t(place + 1 < all ? 'next' : 'to card'));
+    const over = h('button', {type: 'button'}, t('start over'));
     const form = h('form', {}, h('fieldset', {}, h('legend', {}, item.question), item.options.map(option)),
       h('div.row', {}, check, next));
     play.onclick = () => this.play();
+    over.onclick = () => {
+      this.player.pause();
+      this.quiz = null;
+      this.draw();
+      this.form.seed.focus();
+    };
     next.onclick = guarded(this.panel, () => (quiz.next(), this.show()));
     form.onsubmit = guarded(this.panel, () => this.check());
     this.place.replaceChildren(
-      h('h2', {tabIndex: -1}, t('question of', {n: place + 1, all})),
+      h('div.bar', {}, h('h2', {tabIndex: -1}, t('question of', {n: place + 1, all})), over),
       h('progress', {max: all, value: place, 'aria-label': t('questions done')}),
       h('div.row', {}, play, h('span.plays.soft', {role: 'status'}, quiz.plays ? t('plays', {n: quiz.plays}) : '')),
       form, h('div.verdict', {role: 'status'}), h('div.reply'));

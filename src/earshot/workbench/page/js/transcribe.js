@@ -23,7 +23,7 @@ export function transcribe(models, examples) {
     language.parentElement.hidden = !isTold;
   };
   const put = (words) => {
-    const more = words.slice(written.children.length - 1); // the last may have grown
+    const more = words.slice(Math.max(0, written.children.length - 1)); // the last may have grown
     if (written.lastChild && words.length) written.lastChild.remove();
     written.append(...more.map(({text: word, begin, probability}) => h(
       probability < UNSURE ? 'span.word.unsure' : 'span.word',
