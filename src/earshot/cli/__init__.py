@@ -13,6 +13,7 @@ from earshot.cli import (
     classify,
     compare,
     experiments,
+    pack,
     page,
     plan,
     profile,
@@ -26,7 +27,7 @@ from earshot.cli import (
 _PLAIN = {"–": "-", "—": "-", "−": "-", "→": "->", "…": "...", "±": "+-", "≥": ">=", "≤": "<="}
 COMMANDS = (
     *(answer, classify, transcribe, table, compare),
-    *(report, page, experiments, profile, plan, verify),
+    *(report, page, pack, experiments, profile, plan, verify),
 )
 
 

@@ -91,8 +91,9 @@ def clips(root: Path, student: Student) -> Iterator[Clip]:
     test = items.read(data / "items.parquet", "test")
     for item in _fair(test, GROUPS[student.task]):
         samples = recordings.passage(item.utterances)
-        about = {"id": item.id, "task": student.task, "track": student.track}
-        yield Clip(about | SHOWN[student.task](item, said.get(item.id)), _flac(samples, student.rate))
+        shown = SHOWN[student.task](item, said.get(item.id))
+        about = {"id": item.id, "task": student.task, "track": student.track} | shown
+        yield Clip(about, _flac(samples, student.rate))
 
 
 def _fair(test: Sequence[Item], group: Callable[[Item], Any]) -> list[Item]:

@@ -1,4 +1,4 @@
-"""Packages of the npm registry at pinned versions: fetched once, checked, read without unpacking."""
+"""Packages of the npm registry at pinned versions: fetched once, checked, never unpacked."""
 
 import os
 import shutil

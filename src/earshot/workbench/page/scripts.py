@@ -36,3 +36,16 @@ def _add(folder: Path, name: str, parts: dict[str, str], waiting: tuple[str, ...
 def _renamed(names: str) -> str:
     """Return the names of an import as those of a pattern: `a as b` is `a: b` there."""
     return names.replace(" as ", ": ")
+
+
+def module(folder: Path, exports: dict[str, tuple[str, ...]]) -> str:
+    """Return modules with all that they import as one module of JavaScript that exports names, by
+    the modules that have them.
+    """
+    parts: dict[str, str] = {}
+    for name in exports:
+        _add(folder, name, parts, ())
+    lines = [
+        f"export const {{{', '.join(names)}}} = from_{name};" for name, names in exports.items()
+    ]
+    return "\n".join([*parts.values(), *lines, ""])
