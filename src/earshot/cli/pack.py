@@ -7,7 +7,7 @@ from typing import Any
 EXAMPLE = """examples:
   earshot pack listening student --licence apache-2.0
   earshot pack scenes student --licence cc-by-nc-4.0 --push owner/name
-  earshot pack scenes student --licence cc-by-nc-4.0 --push owner/name --yes
+  earshot pack scenes student --push owner/name --yes
 """
 
 
@@ -26,10 +26,8 @@ def add(commands: Any) -> None:
     command.add_argument("out", type=Path, help="folder to make")
     command.add_argument("--recipe", help="whose student (default: the one that ships)")
     command.add_argument("--licence", help="as the hub writes it, like apache-2.0")
-    command.add_argument(
-        "--push", metavar="OWNER/NAME", help="show what would go to the hub; with --yes, send it"
-    )
-    command.add_argument("--yes", action="store_true", help="send what --push shows")
+    command.add_argument("--push", metavar="OWNER/NAME", help="show what goes to the hub")
+    command.add_argument("--yes", action="store_true", help="send what --push has shown")
     command.set_defaults(run=run)
 
 
@@ -40,7 +38,11 @@ def run(chosen: argparse.Namespace) -> None:
 
     if chosen.yes and not chosen.push:
         raise ValueError("--yes: only --push OWNER/NAME asks for it")
-    folder = pack.write(chosen.out, Path(), chosen.track, chosen.recipe, chosen.licence)
+    folder = chosen.out
+    if chosen.yes and folder.exists():  # what was shown before is what is sent
+        pack.check(folder)
+    else:
+        pack.write(folder, Path(), chosen.track, chosen.recipe, chosen.licence)
     print(f"{folder}  {sum(one.stat().st_size for one in folder.rglob('*.onnx')) / 1e6:.2f} MB")
     if not chosen.push:
         return

@@ -67,6 +67,17 @@ def write(
     return out
 
 
+def check(folder: Path) -> None:
+    """Raise ValueError unless a packed folder is as it was written."""
+    sums = folder / SUMS
+    if not sums.is_file():
+        raise ValueError(f"{folder}: no packed student, it has no {SUMS}")
+    for line in sums.read_text().splitlines():
+        digest, name = line.split("  ", 1)
+        if not (folder / name).is_file() or sha256(folder / name) != digest:
+            raise ValueError(f"{folder / name}: not as it was packed")
+
+
 def _sums(folder: Path, names: Sequence[str]) -> str:
     """Return checksums as `sha256sum --check` reads them."""
     return "".join(f"{sha256(folder / name)}  {name}\n" for name in sorted(names))
@@ -99,6 +110,7 @@ def _facts(
         task=model.task,
         licence=licences.check(licence, sources),
         languages=_languages(root, name, model, known),
+        datasets=tuple(sources),
         corpora={one.title: one.terms for one in known},
         teachers=licences.teachers(parsed, name, recipe),
         params=_concerning(content, name, recipe),

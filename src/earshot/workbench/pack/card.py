@@ -34,8 +34,8 @@ NAMES = {"accuracy": "accuracy", "wer": "word error rate"}
 
 
 class Facts(NamedTuple):
-    """What a card is made from: `corpora` by title with their terms, `teachers` with their
-    checkpoints, `params` as far as they concern the student.
+    """What a card is made from: `datasets` as params.yaml names them, `corpora` by title with their
+    terms, `teachers` with their checkpoints, `params` as far as they concern the student.
     """
 
     track: Track
@@ -43,6 +43,7 @@ class Facts(NamedTuple):
     task: str
     licence: str
     languages: tuple[str, ...]
+    datasets: tuple[str, ...]
     corpora: dict[str, str]
     teachers: dict[str, list[str]]
     params: dict[str, Any]
@@ -58,8 +59,8 @@ def head(facts: Facts) -> ModelCardData:
     kind = KINDS[facts.task]
     result = EvalResult(
         task_type=kind.pipeline,
-        dataset_type=", ".join(facts.corpora),
-        dataset_name=f"test set of {facts.track.name}",
+        dataset_type=facts.datasets[0],
+        dataset_name=f"{', '.join(facts.corpora)}: test set of {track.name}",
         metric_type=track.metric,
         metric_name=f"{NAMES[track.metric]}, int8",
         metric_value=round(score.middle, 4),
@@ -71,7 +72,7 @@ def head(facts: Facts) -> ModelCardData:
         library_name="onnx",
         pipeline_tag=kind.pipeline,
         tags=["earshot", "distillation", "int8"],
-        datasets=list(facts.corpora),
+        datasets=list(facts.datasets),
         metrics=[track.metric],
         model_name=name,
         eval_results=[result],
