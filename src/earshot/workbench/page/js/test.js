@@ -66,12 +66,15 @@ export class Test {
     await this.loading;
   }
 
-  play() {
-    if (!this.player.src) return;
-    this.player.currentTime = 0;
-    this.player.play();
+  /** Play the sound, as soon as it is there; it is counted at once. */
+  async play() {
+    const {item} = this.quiz;
     this.quiz.plays += 1;
     this.place.querySelector('.plays').textContent = t('plays', {n: this.quiz.plays});
+    await this.loading;
+    if (this.quiz?.item !== item) return; // the next question has come meanwhile
+    this.player.currentTime = 0;
+    await this.player.play();
   }
 
   /** What the person chose stands; the student answers, and both are shown. */
@@ -98,7 +101,7 @@ export class Test {
     const over = h('button', {type: 'button'}, t('start over'));
     const form = h('form', {}, h('fieldset', {}, h('legend', {}, item.question), item.options.map(option)),
       h('div.row', {}, check, next));
-    play.onclick = () => this.play();
+    play.onclick = guarded(this.panel, () => this.play());
     over.onclick = () => {
       this.player.pause();
       this.quiz = null;
@@ -154,7 +157,7 @@ export class Test {
     if (radios[wanted] && !this.row) {
       radios[wanted].checked = true;
       radios[wanted].focus();
-    } else if (key === ' ' && !free) this.play();
+    } else if (key === ' ' && !free) this.place.querySelector('.play').click();
     else if (key === 'Enter' && target.matches('h2')) {
       this.place.querySelector(this.row ? '.next' : '.check').click();
     } else return;
