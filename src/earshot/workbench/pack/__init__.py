@@ -45,7 +45,7 @@ def write(
     if out.exists():
         raise ValueError(f"{out}: already there; name a folder that is not, or remove it")
     facts, files = _facts(root, track, recipe, licence)
-    python = (_HERE / f"use/{facts.task}.py").read_text(encoding="utf-8")
+    python = (_HERE / f"use/{facts.task}.py.txt").read_text(encoding="utf-8")
     javascript = (_HERE / f"use/{facts.task}.mjs").read_text(encoding="utf-8")
     texts = {
         "README.md": card.render(facts, python, javascript),
