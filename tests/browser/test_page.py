@@ -202,7 +202,8 @@ def test_a_listening_test_by_keyboard_alone(visit: Visit, run: Path):
     screen.fill("#test .name input", '=1+"2"')
     with screen.expect_download() as waiting:
         screen.click("#test .row button:last-child")
-    rows = list(csv.DictReader(io.StringIO(Path(waiting.value.path()).read_text())))
+    text = Path(waiting.value.path()).read_text("utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["plays"] for row in rows] == ["0", "1", "2"] and rows[0]["name"] == ' =1+"2"'
     assert [row["chosen"] for row in rows] == [made_run.OPTIONS[n] for n in (1, 0, 0)]
     assert {row["seed"] for row in rows} == {"7"}

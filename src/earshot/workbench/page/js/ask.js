@@ -15,7 +15,7 @@ export function ask(models, examples) {
     const rows = options.map((text, place) => ({text, share: result.probabilities[place]}));
     const seconds = result.end - result.begin, cut = sound.seconds - seconds;
     reply.replaceChildren(
-      h('h3', {}, t('heard answer', {option: options[result.option]})),
+      h('h2', {}, t('heard answer', {option: options[result.option]})),
       ranking(rows), tie(result.tied, options) ?? '',
       spectrogram(result.mel, seconds, result.begin),
       h('p.soft', {}, t('answered', {ms: result.milliseconds.toFixed(0), seconds: seconds.toFixed(1)}),

@@ -95,6 +95,8 @@ export class Quiz {
 const COLUMNS = ['id', 'question', 'right', 'chosen', 'correct', 'plays', 'seconds', 'student',
   'student_probability', 'teacher', 'teacher_probability', 'name', 'seed'];
 
+const MARK = '\ufeff'; // spreadsheets take a file without it for Latin-1
+
 /** The score card as CSV. */
 export function csv({rows, seed}, name) {
   const lines = rows.map((row) => {
@@ -103,7 +105,7 @@ export function csv({rows, seed}, name) {
       row.plays, row.seconds.toFixed(1), option(row.student), row.probabilities[row.student].toFixed(4),
       option(row.teacher), row.teacher === null ? '' : row.teacherShares[row.teacher].toFixed(4), name, seed];
   });
-  return [COLUMNS, ...lines].map((line) => line.map(cell).join(',')).join('\r\n') + '\r\n';
+  return `${MARK}${[COLUMNS, ...lines].map((line) => `${line.map(cell).join(',')}\r\n`).join('')}`;
 }
 
 /** A cell in quotes; what a spreadsheet would take for a formula gets a space before it. */

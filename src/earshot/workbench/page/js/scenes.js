@@ -43,7 +43,7 @@ function whole({labels, pooled, windows, starts, mel, seconds, milliseconds}) {
   const heads = ['time', 'place', 'probability'].map((key) => h('th', {scope: 'col'}, t(key)));
   const table = h('table', {}, h('thead', {}, h('tr', {}, heads)), h('tbody', {}, rows));
   return [
-    h('h3', {}, t('all in all')), ranking(shares(labels, pooled), BEST),
+    h('h2', {}, t('all in all')), ranking(shares(labels, pooled), BEST),
     spectrogram(mel, seconds), strip,
     h('div.scroll', {tabIndex: 0, role: 'region', 'aria-label': t('line of time')}, table),
     h('p.soft', {}, t('classified', {count: windows.length, ms: (milliseconds / windows.length).toFixed(1)})),
@@ -100,7 +100,7 @@ function live(panel, models, chosen) {
     }
     let blocks = [], length = 0;
     frames = [];
-    device = await microphone(guarded(panel, async (block, rate) => {
+    device = await microphone(async (block, rate) => {
       blocks.push(block);
       length += block.length;
       meter.value = level(block);
@@ -108,8 +108,8 @@ function live(panel, models, chosen) {
       if (length < needed) return;
       const samples = joined(blocks).subarray(0, Math.ceil(needed));
       [blocks, length] = [[], 0];
-      show(await models.call('classify', {name, samples, rate}));
-    }));
+      await guarded(panel, async () => show(await models.call('classify', {name, samples, rate})))();
+    });
     meter.hidden = false;
     label();
   });

@@ -96,6 +96,7 @@ export class Source {
       throw error;
     });
     this.recording = {device, blocks};
+    this.heard.ariaLive = 'off'; // seconds are seen, not said
     this.level.hidden = false;
     this.button.textContent = t('stop');
   }
@@ -104,6 +105,7 @@ export class Source {
     const {device, blocks} = this.recording;
     this.recording = null;
     await device.stop();
+    this.heard.ariaLive = 'polite';
     this.level.hidden = true;
     this.button.textContent = t('record');
     const file = new File([wav(joined(blocks), device.rate)], 'recording.wav', {type: 'audio/wav'});
