@@ -115,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.reply(404)
 
-    do_HEAD = do_GET
+    do_HEAD = do_POST = do_GET
 
     def reply(self, code: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         """Answer with a status and a short body."""

@@ -48,7 +48,7 @@ def run(text: str, folder: Path, **variables: str) -> subprocess.CompletedProces
 
 
 def test_the_workflows_are_there():
-    assert NAMES == ["ci.yml", "comment.yml"]
+    assert NAMES == ["ci.yml", "comment.yml", "page.yml"]
 
 
 def check(*files: Path) -> subprocess.CompletedProcess[str]:
@@ -114,6 +114,21 @@ def test_what_may_write_runs_no_code_of_a_pull_request():
         " ".join(step["run"] for step in job["steps"]).replace(MARKER, ""),
     )
     assert job["env"]["MARKER"] == MARKER
+
+
+def test_what_puts_the_page_up_takes_it_from_a_run_on_the_main_branch():
+    found = workflow("page.yml")
+    (job,) = found["jobs"].values()
+    assert found["permissions"] == {} and job["permissions"] == {
+        "actions": "read",
+        "pages": "write",
+        "id-token": "write",
+    }
+    assert found["on"]["workflow_run"]["branches"] == ["main"]
+    assert "event == 'push'" in job["if"] and "checkout" not in str(job["steps"])
+    built = [step for step in steps("ci.yml") if step.get("run") == "earshot page"]
+    handed = [one["with"] for one in steps("ci.yml") if one.get("with", {}).get("name") == "page"]
+    assert len(built) == len(handed) == 1 and handed[0]["path"] == "docs/demo"
 
 
 def test_the_gate_comes_last_and_the_comment_before_it():

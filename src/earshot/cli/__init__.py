@@ -13,6 +13,8 @@ from earshot.cli import (
     classify,
     compare,
     experiments,
+    pack,
+    page,
     plan,
     profile,
     report,
@@ -26,7 +28,7 @@ from earshot.cli import (
 _PLAIN = {"–": "-", "—": "-", "−": "-", "→": "->", "…": "...", "±": "+-", "≥": ">=", "≤": "<="}
 COMMANDS = (
     *(answer, classify, transcribe, table, compare),
-    *(report, experiments, profile, plan, verify, use),
+    *(report, page, pack, experiments, profile, plan, verify, use),
 )
 
 

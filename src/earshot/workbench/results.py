@@ -97,6 +97,17 @@ class Track:
         return found
 
 
+def recipe(track: Track) -> str | None:
+    """Return the recipe of the student that ships; None where there is none."""
+    return track.shipped and track.shipped.removesuffix("_int8")
+
+
+def student_file(root: Path, track: Track, form: str = ".int8") -> Path:
+    """Return where a run at `root` leaves the student that ships; `form` "" is the one in float."""
+    folder = root / "models" / track.name / "onnx"
+    return folder / f"{track.name}-{recipe(track)}" / f"student{form}.onnx"
+
+
 def _in_order(names: list[str]) -> list[str]:
     numbers = {name: re.findall(r"\d+", name) for name in names}
     if any(len(found) != 1 for found in numbers.values()):

@@ -185,14 +185,14 @@ def full(track: Track, seconds: float, language: str = "en") -> str:
         tables.append(_languages_table(track, language))
     tables.append(_gains_table(track, language))
     if track.robustness:
-        tables.append(_robustness_table(track, language))
+        tables.append(robustness(track, language))
     return "\n\n".join(tables)
 
 
-def short(track: Track, language: str = "en") -> str:
-    """Return a table of a few models, accuracy and bytes alone."""
+def short(track: Track, language: str = "en", models: Sequence[str] | None = None) -> str:
+    """Return a table of a few models, `models` if given, accuracy and bytes alone."""
     columns = [_columns(track)[0], BYTES]
-    return _models_table(track, few_models(track), columns, language)
+    return _models_table(track, models or few_models(track), columns, language)
 
 
 def _models_table(
@@ -248,7 +248,7 @@ def _gains_table(track: Track, language: str) -> str:
     return "\n".join(markdown(heads, rows))
 
 
-def _robustness_table(track: Track, language: str) -> str:
+def robustness(track: Track, language: str = "en") -> str:
     """Return a row a condition, with the change against clean in a column a model."""
     models = [model for model in track.models if model in track.robustness]
     rows = []

@@ -15,6 +15,7 @@ from earshot.tables import answers, items
 from earshot.tables.items import Item
 from earshot.tables.manifest import read_manifest
 from earshot.text import edits
+from earshot.workbench import results
 from earshot.workbench.hashes import md5
 from earshot.workbench.report import players, provenance
 from earshot.workbench.results import Track
@@ -146,9 +147,7 @@ def find(root: Path, track: Track, content: dict[str, Any]) -> list[Hard]:
 
 def _student(root: Path, track: Track) -> predict.Model | None:
     """Return the student that ships, None where its file is not there."""
-    recipe = (track.shipped or "").removesuffix("_int8")
-    folder = root / "models" / track.name / "onnx" / f"{track.name}-{recipe}"
-    file = folder / "student.int8.onnx"
+    file = results.student_file(root, track)
     return predict.load(file) if file.is_file() else None
 
 
