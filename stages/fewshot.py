@@ -10,7 +10,7 @@ from earshot.items import leaks
 from earshot.items.kinds import ITEMS
 from earshot.runtime.files import write_json
 from earshot.tables import items
-from earshot.tables.manifest import read_manifest
+from earshot.tables.manifest import read_dealt, read_manifest
 from earshot.tables.sequences import Store
 
 
@@ -26,7 +26,8 @@ def fewshot(track: str) -> None:
     report = task.check(built, manifest)
     leaks.check_recordings(built, mel)
     items.write(built, f"data/{track}/items.parquet")
-    write_json(Path(f"metrics/{track}/items.json"), report)
+    dealt = read_dealt(Path(f"data/{track}/corpus"))
+    write_json(Path(f"metrics/{track}/items.json"), report | ({"dealt": dealt} if dealt else {}))
 
 
 if __name__ == "__main__":

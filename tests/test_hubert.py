@@ -448,8 +448,9 @@ def straight(tmp_path_factory) -> tuple[dict, dict, dict[str, torch.Tensor]]:
     """A run without interruption: its metrics, what it reported, the weights of its checkpoint."""
     folder, reported = tmp_path_factory.mktemp("straight"), {}
     metrics = whole(folder, reported.__setitem__)
-    backbone, unit_variance = load_backbone(str(folder / "checkpoint-out"), None)
-    assert unit_variance is True and not backbone.training and backbone.config.hidden_size == 24
+    backbone, extractor = load_backbone(str(folder / "checkpoint-out"), None)
+    assert extractor.do_normalize is True and not backbone.training
+    assert backbone.config.hidden_size == 24
     with safe_open(folder / "checkpoint-out/model.safetensors", "pt") as file:
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}
         assert "masked_spec_embed" in file.keys()

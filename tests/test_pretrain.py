@@ -111,8 +111,8 @@ def test_it_learns_four_clips(tmp_path):
 def test_the_checkpoint_is_one_a_teacher_can_load(tmp_path):
     recogniser = ctc.pretrain(clips(), params(steps=2), 0, tmp_path / "scratch", lambda *_: None)
     ctc.save(recogniser, tmp_path / "checkpoint")
-    backbone, unit_variance = load_backbone(str(tmp_path / "checkpoint"), None)
-    assert unit_variance is True
+    backbone, extractor = load_backbone(str(tmp_path / "checkpoint"), None)
+    assert extractor.do_normalize is True
     assert backbone.config.hidden_size == 24 and len(backbone.encoder.layers) == 2
     assert not backbone.training
     assert same(copied(backbone), copied(recogniser.wav2vec2))

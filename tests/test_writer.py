@@ -12,6 +12,7 @@ from transcribed import SYMBOLS, spoken
 from transformers import WhisperFeatureExtractor, WhisperTokenizer
 from written import (
     BANDS,
+    DE,
     EN,
     END,
     LONGEST,
@@ -71,6 +72,10 @@ def test_a_clips_text_is_what_transformers_writes_and_thinks_of_it(tmp_path, see
         logits[0, [SPACE, END]] = -torch.inf  # nor at the beginning
         chosen = logits.log_softmax(-1).gather(1, ids[0, :, None])
         assert said.confidence == pytest.approx(chosen.mean().item(), abs=1e-5)
+        with torch.no_grad():
+            first = network(mel, decoder_input_ids=torch.tensor([[START]])).logits[0, 0]
+        shares = first[[EN, DE]].softmax(-1).tolist()
+        assert said.languages == pytest.approx(dict(zip(("en", "de"), shares, strict=True)))
 
 
 @pytest.mark.parametrize("seed", RANDOM)
@@ -108,10 +113,13 @@ def test_a_clip_longer_than_a_window_is_cut_where_it_is_quiet(tmp_path):
         (Hypothesis("ab ba", -0.1, False), 9.0, "comes to no end"),
         (Hypothesis("ab ba a b ab", -0.1, True), 0.5, "has more words than its seconds can hold"),
         (Hypothesis("ab ba a b ab", -0.1, True), 0.6, None),
+        (Hypothesis("ab", -0.1, True, {"de": 0.85, "en": 0.15}), 1.0, "is of another language"),
+        (Hypothesis("ab", -0.1, True, {"de": 0.75, "en": 0.25}), 1.0, None),  # nobody can tell
+        (Hypothesis("ab", -0.1, True, {"de": 0.05, "en": 0.95}), 1.0, None),
     ],
 )
 def test_what_nobody_should_learn_from(said, seconds, told):
-    assert transcripts.fault(said, seconds, SYMBOLS) == told
+    assert transcripts.fault(said, seconds, SYMBOLS, "en-GB") == told
 
 
 class Parrot(torch.nn.Module):
@@ -119,7 +127,7 @@ class Parrot(torch.nn.Module):
 
     def __init__(self, texts):
         super().__init__()
-        self.texts = iter(texts)
+        self.texts, self.language = iter(texts), None
 
     def transcribe(self, clips):
         return [Hypothesis(next(self.texts), -0.25, True) for _ in clips]
@@ -201,8 +209,10 @@ def test_terms_that_it_cannot_teach_are_refused_by_key(term):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"epochs": 2}, "only transcribes, as it is: teacher.epochs=2 must be 0"),
-        ({"auxiliary": True}, "teacher.auxiliary=True must be False"),
+        (
+            {"auxiliary": True},
+            "only transcribes with teacher.epochs=0: teacher.auxiliary=True must be False",
+        ),
         ({"control": True}, "teacher.control=True must be False"),
         ({"language": "xx"}, "teacher.language='xx' must be one of de, en, or null"),
     ],

@@ -18,6 +18,7 @@ from earshot.cli import (
     report,
     table,
     transcribe,
+    use,
     verify,
 )
 
@@ -25,7 +26,7 @@ from earshot.cli import (
 _PLAIN = {"–": "-", "—": "-", "−": "-", "→": "->", "…": "...", "±": "+-", "≥": ">=", "≤": "<="}
 COMMANDS = (
     *(answer, classify, transcribe, table, compare),
-    *(report, experiments, profile, plan, verify),
+    *(report, experiments, profile, plan, verify, use),
 )
 
 

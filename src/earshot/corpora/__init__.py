@@ -33,6 +33,7 @@ CORPORA: dict[str, Callable[[Any, Path, int], Iterator[Clip]]] = {
     "common_voice": partial(_build, "common_voice"),
     "tau2022": partial(_build, "tau2022"),
     "manifest": partial(_build, "csv_table"),
+    "recordings": partial(_build, "recordings"),
     "languages": partial(_build, "languages"),
 }
 
@@ -42,6 +43,7 @@ _FILES: dict[str, Callable[[Any], list[Path]]] = {
     "common_voice": partial(_files, "common_voice"),
     "tau2022": partial(_files, "tau2022"),
     "manifest": partial(_files, "csv_table"),
+    "recordings": partial(_files, "recordings"),
     "languages": partial(_files, "languages"),
 }
 

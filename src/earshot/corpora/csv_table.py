@@ -36,7 +36,11 @@ def build(params: Manifest, folder: Path, seed: int) -> Iterator[Clip]:
     """
     table = Path(params.path)
     columns, rows = _read(table)
-    check_header(table, columns, REQUIRED, ",")
+    try:
+        check_header(table, columns, REQUIRED, ",")
+    except CorpusError as error:
+        instead = f"{{name: recordings, shape: table, root: {table}}}"
+        raise CorpusError(f"{error}; or, to have roles dealt, write corpus: {instead}") from None
     if not {"text", "label"} & set(columns):
         raise CorpusError(f"{table}: missing column text or label")
     found: list[tuple[str, Clip]] = []

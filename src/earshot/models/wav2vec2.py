@@ -1,11 +1,11 @@
-"""The teacher: wav2vec 2.0 or HuBERT, frozen but for its top layers, with a head on the pooled last
-layer.
+"""The teacher: an encoder of one of `FAMILIES`, frozen but for its top layers, with a head on its
+last layer.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,22 +18,24 @@ from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     AutoModel,
+    FeatureExtractionMixin,
     PreTrainedConfig,
     Wav2Vec2FeatureExtractor,
 )
-from transformers.masking_utils import create_bidirectional_mask
 from transformers.utils import logging
 
 from earshot.models import accelerator, ctc, hub
+from earshot.models.families import FAMILIES
 from earshot.models.heads import inside, masked_mean
 from earshot.params import Teacher as TeacherParams
 from earshot.tasks.task import Task
 
 # recognisers come without it; left to chance, it is no part of a teacher
 UNUSED = "masked_spec_embed"
-FAMILIES = ("wav2vec2", "hubert")  # model_type; their relatives compute otherwise
 SAMPLE_RATE = 16_000  # Hz
-_PART = re.compile(r"(encoder|feature_extractor|feature_projection)\.")
+# of the encoder, whatever head stands before it; AST's were once called otherwise
+_LAYER = re.compile(r"(?:(?!decoder|adapter)\w+\.)?(?:encoder\.)?layers?\.(\d+)\.")
+_PART = re.compile(r"(encoder|layers|embeddings|feature_extractor|feature_projection)\.")
 
 
 class CheckpointError(ValueError):
@@ -41,21 +43,25 @@ class CheckpointError(ValueError):
 
 
 def load_backbone(
-    checkpoint: str, revision: str | None, cache: str | None = None
-) -> tuple[nn.Module, bool]:
-    """Return the self-supervised encoder of a local folder or a pinned hub id, and whether it wants
-    unit variance.
+    checkpoint: str,
+    revision: str | None,
+    cache: str | None = None,
+    families: Collection[str] = FAMILIES,
+) -> tuple[nn.Module, FeatureExtractionMixin]:
+    """Return the encoder of a local folder or a pinned hub id, and what makes its inputs of
+    samples.
 
-    Files of the hub are kept in `cache`. Raises CheckpointError, whose message is one line, for a
-    hub id without a pinned commit, a checkpoint that cannot be had, another architecture or
-    sampling rate, and weights that are absent, damaged, or not those that the config describes.
+    It is of one of `families`. Files of the hub are kept in `cache`. Raises CheckpointError, whose
+    message is one line, for a hub id without a pinned commit, a checkpoint that cannot be had,
+    another architecture or sampling rate, and weights that are absent, damaged, or not those that
+    the config describes.
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     folder = checkpoint_folder(checkpoint, revision, cache)
     try:
-        config = _config(folder)
-        unit_variance = _unit_variance(folder)
+        config = _config(folder, families)
+        extractor = _extractor(folder, config)
         _compare(config, shapes(folder))
         backbone, found = AutoModel.from_pretrained(
             folder,
@@ -65,13 +71,14 @@ def load_backbone(
             output_loading_info=True,
             local_files_only=True,
         )
+        backbone = FAMILIES[config.model_type].part(backbone)
         _inspect(backbone, found)
     except CheckpointError as error:
         raise CheckpointError(f"teacher.checkpoint={checkpoint!r}: {error}") from None
     except Exception as error:  # a damaged file ends in any of transformers' errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"teacher.checkpoint={checkpoint!r}: {reason}") from None
-    return backbone.eval(), unit_variance
+    return backbone.eval(), extractor
 
 
 def checkpoint_folder(checkpoint: str, revision: str | None, cache: str | None = None) -> Path:
@@ -84,7 +91,7 @@ def checkpoint_folder(checkpoint: str, revision: str | None, cache: str | None =
         raise CheckpointError(f"teacher.checkpoint={checkpoint!r} {error}") from None
 
 
-def _config(folder: Path) -> PreTrainedConfig:
+def _config(folder: Path, families: Collection[str]) -> PreTrainedConfig:
     """Return the config of a family that can serve."""
     path = folder / "config.json"
     try:
@@ -92,25 +99,36 @@ def _config(folder: Path) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path.name} is not readable ({type(error).__name__})") from None
     family = content.get("model_type") if isinstance(content, dict) else None
-    if family not in FAMILIES:
-        names = " or ".join(FAMILIES)
+    if family not in families:
+        *most, last = families
+        names = f"{', '.join(most)} or {last}"
         raise CheckpointError(f"model_type {family!r} is no {names}, the families that can serve")
     if "quantization_config" in content:
         raise CheckpointError("its weights are quantized; a teacher needs them as float numbers")
+    if content.get("add_adapter"):
+        raise CheckpointError(
+            "config.json says add_adapter=true; a teacher's last layer is its own"
+        )
     return AutoConfig.for_model(**content)
 
 
-def _unit_variance(folder: Path) -> bool:
-    """Return whether a checkpoint wants samples of unit variance, at the rate that there is."""
+def _extractor(folder: Path, config: PreTrainedConfig) -> FeatureExtractionMixin:
+    """Return what makes a checkpoint's inputs of samples, at the rate that there is."""
     extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
-    if not isinstance(extractor, Wav2Vec2FeatureExtractor) or extractor.feature_size != 1:
-        raise CheckpointError(f"it wants features of {type(extractor).__name__}, not samples")
+    wanted = FAMILIES[config.model_type].extractor_class
+    if not isinstance(extractor, wanted):
+        raise CheckpointError(
+            f"preprocessor_config.json is of a {type(extractor).__name__}, a "
+            f"{config.model_type} has a {wanted.__name__}"
+        )
+    if wanted is Wav2Vec2FeatureExtractor and extractor.feature_size != 1:
+        raise CheckpointError(f"it wants features of {wanted.__name__}, not samples")
     if extractor.sampling_rate != SAMPLE_RATE:
         raise CheckpointError(
             f"its sampling_rate is {extractor.sampling_rate} Hz; teachers are given "
             f"{SAMPLE_RATE} Hz"
         )
-    return bool(extractor.do_normalize)
+    return extractor
 
 
 def shapes(folder: Path) -> dict[str, list[int]]:
@@ -134,15 +152,16 @@ def shapes(folder: Path) -> dict[str, list[int]]:
 
 def _compare(config: PreTrainedConfig, shapes: dict[str, list[int]]) -> None:
     """Raise CheckpointError where a config describes other weights than there are."""
-    bare = {key.removeprefix(f"{config.model_type}."): shape for key, shape in shapes.items()}
-    numbers = {int(key.split(".")[2]) for key in bare if key.startswith("encoder.layers.")}
+    numbers = {int(found[1]) for found in map(_LAYER.match, shapes) if found}
     if len(numbers) != config.num_hidden_layers:
         raise CheckpointError(
             f"config.json says num_hidden_layers={config.num_hidden_layers}, "
             f"the weights are of {len(numbers)} layers"
         )
     with torch.device("meta"):
-        expected = AutoModel.from_config(config).state_dict()
+        model = AutoModel.from_config(config)
+    bare = {key.removeprefix(f"{model.base_model_prefix}."): shapes[key] for key in shapes}
+    expected = model.state_dict()
     for key, weight in expected.items():
         if key in bare and list(weight.shape) != bare[key]:
             raise CheckpointError(
@@ -155,7 +174,7 @@ def _inspect(backbone: nn.Module, found: dict) -> None:
     missing = sorted(found["missing_keys"] - {UNUSED})
     if missing:
         raise CheckpointError(f"lacks {len(missing)} weights, {missing[0]} first")
-    prefix = f"{backbone.config.model_type}."
+    prefix = f"{backbone.base_model_prefix}."
     spare = sorted(key for key in found["unexpected_keys"] if _PART.match(key.removeprefix(prefix)))
     if spare:
         raise CheckpointError(
@@ -184,14 +203,15 @@ class Teacher(nn.Module):
 
     def __init__(self, params: TeacherParams, task: Task, scratch: int | None = None):
         super().__init__()
-        self.backbone, self.unit_variance = load_backbone(
-            params.checkpoint, params.revision, params.cache
-        )
+        self.backbone, extractor = load_backbone(params.checkpoint, params.revision, params.cache)
+        family = FAMILIES[self.backbone.config.model_type]
         if scratch is not None:
             torch.manual_seed(scratch)
             config = AutoConfig.for_model(**self.backbone.config.to_dict())
-            self.backbone = AutoModel.from_config(config).eval()
-        layers = self.backbone.encoder.layers
+            self.backbone = family.part(AutoModel.from_config(config)).eval()
+        self.encoder = family(self.backbone, extractor)
+        self.window = self.encoder.window
+        layers = self.encoder.layers
         if params.tuned_layers > len(layers):
             raise CheckpointError(
                 f"teacher.tuned_layers={params.tuned_layers} must be at most {len(layers)}, "
@@ -205,6 +225,12 @@ class Teacher(nn.Module):
         self.source = {"checkpoint": params.checkpoint, "revision": params.revision or ""}
         self.source["tuned_layers"] = params.tuned_layers
         self.head = task.head(self.width)
+        if isinstance(self.head, ctc.CTCHead) and not family.ordered:
+            raise CheckpointError(
+                f"teacher.checkpoint={params.checkpoint!r}: the frames of a "
+                f"{self.backbone.config.model_type} do not follow one another in time, as its "
+                "track's transcripts want"
+            )
         adopted = scratch is None and self._adopt_head(params, task)
         if params.epochs == 0 and not adopted:
             raise CheckpointError(
@@ -219,8 +245,9 @@ class Teacher(nn.Module):
     def _adopt_head(self, params: TeacherParams, task: Task) -> bool:
         """Take over the checkpoint's own head, if it has one that is of use; return whether."""
         folder = hub.folder(params.checkpoint, params.revision, params.cache)
+        blank = getattr(self.backbone.config, "pad_token_id", None)
         try:
-            return ctc.adopt(self.head, task.labels, folder, self.backbone.config.pad_token_id)
+            return ctc.adopt(self.head, task.labels, folder, blank)
         except ctc.VocabularyError as error:
             raise CheckpointError(f"teacher.checkpoint={params.checkpoint!r}: {error}") from None
 
@@ -235,27 +262,29 @@ class Teacher(nn.Module):
         Of one length, as group norms would take padding into account. It runs where the weights
         are; the outputs are float32, on the CPU.
         """
-        waves = [torch.from_numpy(np.ascontiguousarray(samples, np.float32)) for samples in clips]
-        if self.unit_variance:
-            waves = [_standardised(wave) for wave in waves]
-        batch = accelerator.put(torch.stack(waves), accelerator.where(self))  # (B, N)
-        with accelerator.autocast(self):
-            front, states = self._lower(batch)
-        front, *states = (tensor.cpu() for tensor in convert_to_fp32([front, *states]))
+        size = len(clips[0])
+        window = self.encoder.window or size
+        parts = [
+            self._window([clip[at : at + window] for clip in clips])
+            for at in range(0, size, window)
+        ]
+        front, *states = (torch.cat(pieces, 1) for pieces in zip(*parts, strict=True))
         return [Lower(front[row], [state[row] for state in states]) for row in range(len(clips))]
 
-    def _lower(self, waves: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        encoder = self.backbone.encoder
-        convolved = self.backbone.feature_extractor(waves).transpose(1, 2)  # (B, T, C)
-        front = self.backbone.feature_projection(convolved)
-        # wav2vec 2.0 returns a pair, HuBERT does not
-        front = front[0] if isinstance(front, tuple) else front  # (B, T, D)
-        hidden = front + encoder.pos_conv_embed(front)
-        if not self.backbone.config.do_stable_layer_norm:
-            hidden = encoder.layer_norm(hidden)
+    def _window(self, clips: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """Return front and states `(B, T, D)` of clips no longer than a window."""
+        inputs = accelerator.put(self.encoder.inputs(clips), accelerator.where(self))
+        with accelerator.autocast(self):
+            front, states = self._lower(inputs)
+        front, states = self.encoder.own(front, states, len(clips[0]))
+        return [tensor.cpu() for tensor in convert_to_fp32([front, *states])]
+
+    def _lower(self, inputs: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        front, hidden = self.encoder.begin(inputs)
+        context = self.encoder.context(hidden)
         states = [hidden]
-        for layer in encoder.layers[: self.frozen_layers]:
-            states.append(layer(states[-1]))
+        for layer in self.encoder.layers[: self.frozen_layers]:
+            states.append(self.encoder.run(layer, states[-1], context))
         return front, states
 
     def encode(
@@ -266,17 +295,12 @@ class Teacher(nn.Module):
         For frozen states `(B, T, D)` of which `lengths` `(B,)` are real. The outputs `(B, T, D)`
         begin with `hidden` itself; the last layer's comes last.
         """
-        encoder = self.backbone.encoder
-        mask = create_bidirectional_mask(
-            config=self.backbone.config,
-            inputs_embeds=hidden,
-            attention_mask=self.real(hidden, lengths),
-        )
+        encoder = self.encoder
+        context = encoder.context(hidden, self.real(hidden, lengths))
         outputs = [hidden]
         for layer in encoder.layers[self.frozen_layers :]:
-            outputs.append(layer(outputs[-1], attention_mask=mask))
-        if self.backbone.config.do_stable_layer_norm:
-            outputs[-1] = encoder.layer_norm(outputs[-1])
+            outputs.append(encoder.run(layer, outputs[-1], context))
+        outputs[-1] = encoder.end(outputs[-1])
         return masked_mean(outputs[-1], lengths), outputs
 
     def whole(
@@ -300,6 +324,14 @@ class Teacher(nn.Module):
         layers = [*frozen, *tuned]
         return masked_mean(layers[-1], lengths), layers
 
+    def train(self, mode: bool = True) -> "Teacher":
+        """Train, or not; batch norms stay as they came, for padding is no part of a clip."""
+        super().train(mode)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.eval()
+        return self
+
     def pool(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the mean over time `(B, D)` of the last layer."""
         return self.encode(hidden, lengths)[0]
@@ -322,8 +354,3 @@ class Teacher(nn.Module):
         tuned = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         state = self.state_dict().items()
         return {name: tensor.contiguous() for name, tensor in state if name in tuned}
-
-
-def _standardised(wave: torch.Tensor) -> torch.Tensor:
-    """Return samples `(N,)` of mean 0 and variance 1."""
-    return (wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt()

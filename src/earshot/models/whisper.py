@@ -16,6 +16,7 @@ from transformers import (
     WhisperForConditionalGeneration,
     WhisperTokenizer,
 )
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
 from earshot.models import accelerator
@@ -31,11 +32,15 @@ QUIET = SAMPLE_RATE // 50  # samples over which loudness is measured to find whe
 class Hypothesis(NamedTuple):
     """What is written of a clip; `confidence` is the mean log-probability of its tokens, that of
     the end among them, and `ended` whether that one came.
+
+    `languages` are the probabilities of those that a network tells apart, of the clip's first
+    window, whatever language it was told; none where it knows but one.
     """
 
     text: str
     confidence: float
     ended: bool
+    languages: dict[str, float] = {}
 
 
 class Whisper(nn.Module):
@@ -51,11 +56,11 @@ class Whisper(nn.Module):
     def __init__(self, params: TeacherParams, task: Task, scratch: int | None = None):
         super().__init__()
         named = f"teacher.checkpoint={params.checkpoint!r}"
-        for key, fixed in {"epochs": 0, "auxiliary": False, "control": False}.items():
+        for key, fixed in {"auxiliary": False, "control": False}.items():
             if getattr(params, key) != fixed:
                 raise CheckpointError(
-                    f"{named} only transcribes, as it is: teacher.{key}={getattr(params, key)!r} "
-                    f"must be {fixed!r}, and its track one of task transcript"
+                    f"{named} only transcribes with teacher.epochs=0: teacher."
+                    f"{key}={getattr(params, key)!r} must be {fixed!r}"
                 )
         folder = checkpoint_folder(params.checkpoint, params.revision, params.cache)
         try:
@@ -66,7 +71,7 @@ class Whisper(nn.Module):
         self.network.requires_grad_(False)
         self.auxiliary = nn.ModuleList()
         self.width = self.network.config.d_model
-        self.sample_rate = SAMPLE_RATE
+        self.sample_rate, self.language = SAMPLE_RATE, params.language
         self.source = {"checkpoint": params.checkpoint, "revision": params.revision or ""}
         self.source["language"] = params.language or ""
 
@@ -99,18 +104,19 @@ class Whisper(nn.Module):
     @torch.inference_mode()
     def _generate(
         self, windows: Sequence[np.ndarray], pace: float | None
-    ) -> list[tuple[str, list]]:
-        """Return of each window its text, and the log-probabilities of its tokens; the last is
-        that of the end, or NaN where there was none.
+    ) -> list[tuple[str, list[float], dict[str, float]]]:
+        """Return of each window its text, the log-probabilities of its tokens, and the
+        probabilities of languages; the last token is the end, or NaN where there was none.
         """
         mel = self.extractor(windows, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         mel = accelerator.put(mel.input_features, accelerator.where(self))  # (B, bands, T)
+        encoded = self.network.get_encoder()(mel)  # frames (B, T, D)
         tokens = {}
         if pace is not None:
             count = max(1, round(pace * max(map(len, windows)) / SAMPLE_RATE))
             tokens = {"min_new_tokens": count, "max_new_tokens": count}
         made = self.network.generate(
-            mel,
+            encoder_outputs=encoded,
             **self.prompt,
             **tokens,
             return_timestamps=False,
@@ -123,7 +129,20 @@ class Whisper(nn.Module):
         steps = zip(made.scores, sequences.T, strict=True)  # scores (B, V), tokens (B,)
         chosen = [score.log_softmax(-1).gather(1, ids[:, None]) for score, ids in steps]
         logs = torch.cat(chosen, 1).double().tolist()  # (B, L)
-        return [self._read(ids, of_window) for ids, of_window in zip(sequences, logs, strict=True)]
+        read = [self._read(ids, of_window) for ids, of_window in zip(sequences, logs, strict=True)]
+        spoken = self._languages(encoded)
+        return [(*of_window, shares) for of_window, shares in zip(read, spoken, strict=True)]
+
+    def _languages(self, encoded: BaseModelOutput) -> list[dict[str, float]]:
+        """Return the probabilities of languages, of each window: those of the first token."""
+        batch, settings = len(encoded[0]), self.network.generation_config
+        known = _known(settings)
+        if not known:
+            return [{}] * batch
+        start = torch.full((batch, 1), settings.decoder_start_token_id, device=encoded[0].device)
+        logits = self.network(encoder_outputs=encoded, decoder_input_ids=start).logits[:, 0]
+        shares = logits[:, list(known.values())].softmax(-1).tolist()  # (B, languages)
+        return [dict(zip(known, row, strict=True)) for row in shares]
 
     def _read(self, ids: torch.Tensor, logs: list[float]) -> tuple[str, list[float]]:
         ends = (ids == self.network.generation_config.eos_token_id).nonzero()
@@ -131,11 +150,12 @@ class Whisper(nn.Module):
         return text, logs[: ends[0].item() + 1] if len(ends) else [*logs, float("nan")]
 
 
-def _joined(windows: Sequence[tuple[str, list[float]]]) -> Hypothesis:
+def _joined(windows: Sequence[tuple[str, list[float], dict[str, float]]]) -> Hypothesis:
     """Return what the windows of a clip say together."""
-    logs = np.concatenate([logs for _, logs in windows])
-    text = " ".join(text for text, _ in windows if text)
-    return Hypothesis(text, float(np.nanmean(logs)), bool(np.isfinite(logs).all()))
+    texts, logs, languages = zip(*windows, strict=True)
+    logs = np.concatenate(logs)
+    ended = bool(np.isfinite(logs).all())
+    return Hypothesis(" ".join(filter(None, texts)), float(np.nanmean(logs)), ended, languages[0])
 
 
 def _windows(samples: np.ndarray, longest: int) -> list[np.ndarray]:
@@ -221,13 +241,20 @@ def _prompt(settings: GenerationConfig, language: str | None) -> dict[str, str |
     """Return what a checkpoint of many languages is prompted with for a tag, such as de or de-CH;
     nothing where it has but one.
     """
-    known = sorted(token.strip("<|>") for token in getattr(settings, "lang_to_id", None) or {})
-    if not getattr(settings, "is_multilingual", bool(known)):
+    known = _known(settings)
+    if not known:
         return {}
     tag = language and language.partition("-")[0]
     if tag not in (None, *known):
         raise CheckpointError(
-            f"teacher.language={language!r} must be one of {', '.join(known)}, or null: it then "
-            "finds out, clip by clip"
+            f"teacher.language={language!r} must be one of {', '.join(sorted(known))}, or null: it "
+            "then finds out, clip by clip"
         )
     return {"language": tag, "task": "transcribe"}
+
+
+def _known(settings: GenerationConfig) -> dict[str, int]:
+    """Return the token of each language, none where a checkpoint is of but one."""
+    tokens = getattr(settings, "lang_to_id", None) or {}
+    many = getattr(settings, "is_multilingual", bool(tokens))
+    return {name.strip("<|>"): token for name, token in tokens.items()} if many else {}

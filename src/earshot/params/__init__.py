@@ -18,6 +18,7 @@ from earshot.params.data import (
     Manifest,
     OpenLanguages,
     OpenSpeech,
+    OwnRecordings,
     Pool,
     SyntheticScenes,
     SyntheticSpeech,

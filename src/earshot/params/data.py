@@ -192,13 +192,49 @@ class Manifest(Section):
     path: str
 
 
+class OwnRecordings(Section):
+    """Recordings in the shape of another tool: `root` is its folder, or its table.
+
+    Splits `train`, `validation` and `test` are the corpus' own, or dealt: of all groups (speakers,
+    places, longer recordings, sentences) the shares `validation` and `test`, of each class apart.
+    Of what is for training and has a text, `fewshot` is the share of groups that is labelled and
+    `teacher` the share that only the teacher learns from; the rest is the pool. Of labelled classes
+    it is all the pool, and the section `fewshot` draws. With `speakers: clip` each clip counts as a
+    speaker's own, as where one reader reads all: what is measured then says nothing about other
+    voices. `target` says which is learned where a table has both; null takes labels if there are
+    any.
+    """
+
+    name: Literal["recordings"]
+    root: str
+    shape: Literal["audiofolder", "folders", "kaldi", "nemo", "lhotse", "table"]
+    target: Literal["text", "label"] | None = None
+    speakers: Literal["named", "clip"] = "named"
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    fewshot: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    teacher: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _leaves_a_pool(self) -> "OwnRecordings":
+        for one, other in (("validation", "test"), ("fewshot", "teacher")):
+            if getattr(self, one) + getattr(self, other) >= 1:
+                raise ValueError(
+                    f"{one}={getattr(self, one)} and {other}={getattr(self, other)} "
+                    "must leave some: together below 1"
+                )
+        return self
+
+
 class Languages(Section):
     """One corpus a language, by its tag (`de`, `pt-BR`): together they are the track's."""
 
     name: Literal["languages"]
     corpora: dict[
         Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$")],
-        Annotated[LibriSpeech | CommonVoice | Manifest, Field(discriminator="name")],
+        Annotated[
+            LibriSpeech | CommonVoice | Manifest | OwnRecordings, Field(discriminator="name")
+        ],
     ] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -223,6 +259,7 @@ Corpus = Annotated[
     | Manifest
     | OpenSpeech
     | OpenLanguages
+    | OwnRecordings
     | Languages,
     Field(discriminator="name"),
 ]

@@ -21,7 +21,7 @@ _KINDS = {
     *("generated", "authored", "librisqa", "labels"),
     *("bilstm", "mobilenet", "cp_mobile", "image"),
     *("transcripts", "conformer", "open_speech"),
-    *("open_languages", "languages", "ctc_languages"),
+    *("open_languages", "languages", "ctc_languages", "recordings"),
     *map(TAG.format, TEACHERS),
 }
 

@@ -62,7 +62,9 @@ def encoder(params: HubertPretrain) -> nn.Module:
         backbone.masked_spec_embed.data *= 0.1
         return backbone
     try:
-        backbone, _ = load_backbone(params.start, params.revision, params.cache)
+        backbone, _ = load_backbone(
+            params.start, params.revision, params.cache, ("wav2vec2", "hubert")
+        )
     except CheckpointError as error:
         raise CheckpointError(f"pretrain.start: {error}") from None
     if (hop := math.prod(backbone.config.conv_stride)) != targets.HOP:

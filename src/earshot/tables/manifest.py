@@ -1,5 +1,6 @@
 """The manifest: whatever the corpus, a row per clip in one Parquet table."""
 
+import json
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -30,6 +31,8 @@ SCHEMA = pa.schema(
         ("subset", pa.int32()),
     ]
 )
+
+DEALT = "dealt.json"  # in a corpus' folder, where it has one
 
 
 class CorpusError(ValueError):
@@ -81,6 +84,12 @@ def write_manifest(clips: Iterable[Clip], path: str | Path) -> int:
     with atomic(path) as partial_file:
         pq.write_table(pa.Table.from_pylist(list(rows.values()), schema=SCHEMA), partial_file)
     return len(rows)
+
+
+def read_dealt(folder: Path) -> dict[str, dict[str, int]]:
+    """Return how many recordings of a corpus have which role, nothing where none was dealt."""
+    path = folder / DEALT
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _composed(name: str, value: Any) -> Any:

@@ -39,7 +39,7 @@ def frozen_states(
         every, samples = (map, TOGETHER["gpu"]) if gpu else (pool.map, TOGETHER["cpu"])
         for chunk in chunks(keys, CHUNK):
             clips = list(pool.map(recordings.__getitem__, chunk))
-            batches = list(_of_one_length(clips, samples))
+            batches = list(_of_one_length(clips, samples, teacher.window or 0))
             outputs: dict[int, Lower] = {}
             ran = every(run, [[clips[place] for place in places] for places in batches])
             for places, of_batch in zip(batches, ran, strict=True):
@@ -47,11 +47,14 @@ def frozen_states(
             yield from ((key, outputs[place]) for place, key in enumerate(chunk))
 
 
-def _of_one_length(clips: Sequence[np.ndarray], samples: int) -> Iterator[list[int]]:
-    """Yield the places of clips of one length, together no more than `samples` unless one is."""
+def _of_one_length(clips: Sequence[np.ndarray], samples: int, window: int) -> Iterator[list[int]]:
+    """Yield the places of clips of one length, together no more than `samples` unless one is.
+
+    Each counts as no less than a `window`, up to which it is filled.
+    """
     order = sorted(range(len(clips)), key=lambda place: len(clips[place]))
     for length, places in groupby(order, lambda place: len(clips[place])):
-        yield from chunks(places, max(1, samples // length))
+        yield from chunks(places, max(1, samples // max(length, window)))
 
 
 def utterances(items: Sequence[Item]) -> list[str]:

@@ -2,8 +2,8 @@
 checkpoints by what they say that they are.
 
 Encoders and networks answer alike: `lower` makes of samples what is stored, `encode` and `head` of
-that an answer. A recogniser that writes token by token only transcribes. Which way a teacher
-answers is its `output` (`ask.WAYS`).
+that an answer. A recogniser that writes token by token only transcribes where it is taken as it is;
+tuned, it is an encoder. Which way a teacher answers is its `output` (`ask.WAYS`).
 """
 
 from torch import nn
@@ -28,6 +28,6 @@ def build(params: TeacherParams, task: Task, scratch: int | None = None) -> AnyT
     (key,) = KINDS.keys() & type(params).model_fields.keys()
     if key == "checkpoint":
         folder = checkpoint_folder(params.checkpoint, params.revision, params.cache)
-        if hub.family(folder) in hub.WRITERS:
+        if hub.family(folder) in hub.WRITERS and not params.epochs:
             return Whisper(params, task, scratch)
     return KINDS[key](params, task, scratch)

@@ -30,6 +30,7 @@ class MelTeacher(nn.Module):
 
     output = "frames"
     frozen_layers = 0
+    window = None
 
     def __init__(self, params: NetworkTeacher, task: Task, scratch: int | None = None):
         super().__init__()

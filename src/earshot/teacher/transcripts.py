@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
@@ -25,6 +25,7 @@ TOGETHER = 16  # clips that a GPU writes at once; a core is as fast with one
 FASTEST = 7  # words a second, as fast as anyone speaks
 PACE = 4.0  # tokens a second of speech, about
 TIMES = 4  # so often in a row nobody says the same
+SURE = 0.8  # a language's probability above which a clip is in it
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +70,8 @@ def signals(
         rows: Rows = {"symbols": [], "confidence": []}
         for item in items:
             total += 1
-            wrong = fault(hypothesis, seconds, item.options, item.language)
+            language = item.language or teacher.language
+            wrong = fault(hypothesis, seconds, item.options, language)
             if wrong:
                 faults[wrong] += 1
                 of_view = f" in view {view}" if view else ""
@@ -96,6 +98,8 @@ def fault(
     words = text.split()
     if not words:
         return "has no words"
+    if language and another(hypothesis.languages, language):
+        return "is of another language"
     if alphabet.foreign(text, symbols):
         return "has characters that the alphabet lacks"
     if repeats(words):
@@ -105,6 +109,17 @@ def fault(
     if len(words) > 1 + FASTEST * seconds:
         return "has more words than its seconds can hold"
     return None
+
+
+def another(languages: Mapping[str, float], language: str) -> bool:
+    """Return whether a clip is in another language than this tag's, by the probabilities of those
+    that a teacher tells apart.
+
+    >>> another({"de": 0.9, "en": 0.1}, "en-GB")
+    True
+    """
+    tag = language.partition("-")[0]
+    return any(share > SURE for name, share in languages.items() if name != tag)
 
 
 def repeats(words: Sequence[str], times: int = TIMES) -> bool:

@@ -6,6 +6,7 @@ name) is replaced whole.
 """
 
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,41 @@ def apply(profile: Path, params: Path) -> list[str]:
     parse(after)
     found = changes(before, after)
     if found:
-        _unalign(content)
-        with atomic(params) as partial:
-            yaml.dump(content, partial)
+        _dump(yaml, content, params)
     return [f"{key}: {old} → {new}" for key, (old, new) in found.items()]
+
+
+def write(values: Mapping[str, Any], params: Path) -> None:
+    """Write values into params.yaml by dotted key, sections whole; its comments stay.
+
+    Raises ParameterError for a key that params.yaml lacks or a value out of range; the file is then
+    left alone.
+    """
+    yaml = _yaml()
+    content = _load(yaml, params)
+    for key, value in values.items():
+        *above, last = key.split(".")
+        part = content
+        for name in above:
+            part = part[name]
+        part[last] = value
+    parse(_plain(content))
+    _dump(yaml, content, params)
+
+
+def line(value: Any) -> str:
+    """Return a value as YAML in one line."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = True, 4096, False
+    text = StringIO()
+    yaml.dump(value, text)
+    return text.getvalue().removesuffix("...\n").strip()
+
+
+def _dump(yaml: YAML, content: Any, params: Path) -> None:
+    _unalign(content)
+    with atomic(params) as partial:
+        yaml.dump(content, partial)
 
 
 def _yaml() -> YAML:

@@ -13,6 +13,7 @@ from earshot.models import hub
 from earshot.params import TASKS, Track, each
 
 FRAMES = 50  # of an encoder, a second
+WINDOWS = {"whisper": 30.0, "audio-spectrogram-transformer": 10.24}  # seconds, by model_type
 WIDE = {"base": 768, "large": 1024}
 LETTERS = ascii_lowercase  # where the alphabet follows from the texts
 
@@ -126,7 +127,14 @@ def config(teacher: Any) -> dict[str, Any]:
 
 def writes(teacher: Any) -> bool:
     """Return whether a teacher only transcribes, as far as its checkpoint is here to say so."""
-    return config(teacher).get("model_type") in hub.WRITERS
+    return config(teacher).get("model_type") in hub.WRITERS and not teacher.epochs
+
+
+def window(teacher: Any) -> float | None:
+    """Return the seconds to which a teacher fills up every clip; None where it takes them as they
+    are.
+    """
+    return WINDOWS.get(config(teacher).get("model_type"))
 
 
 def width(teacher: Any) -> int:
@@ -140,5 +148,5 @@ def width(teacher: Any) -> int:
         return teacher.features.n_mels
     described = config(teacher)
     if described:
-        return int(described["d_model" if writes(teacher) else "hidden_size"])
+        return int(described.get("hidden_size") or described["d_model"])
     return next((wide for size, wide in WIDE.items() if f"-{size}" in checkpoint), WIDE["base"])

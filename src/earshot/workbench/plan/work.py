@@ -22,11 +22,10 @@ from earshot.params import (
 )
 from earshot.params.section import Section, Split
 from earshot.tables.manifest import read_manifest
-from earshot.workbench.plan.storage import config, width, writes
+from earshot.workbench.plan.storage import config, width, window, writes
 
 PASSAGE = 3.0  # seconds of audio of a passage of the embedded speech, about
 SENTENCE = 3.0  # and of a clip of the embedded open text
-WINDOW = 30.0  # seconds to which a teacher that writes fills up every clip
 WRITTEN = "written"  # how its stages' work is called beside that of a task
 # Hours as the corpus' own tables have them (Panayotov et al. 2015).
 LIBRISPEECH = {
@@ -180,7 +179,8 @@ def _of_teachers(
             told = f"{answered:,.2f} h answered"
             if writes(teacher):
                 size *= config(teacher)["encoder_layers"]
-                heard *= max(1.0, WINDOW / _clip(name, track))
+            if seconds := window(teacher):
+                heard *= max(1.0, seconds / _clip(name, track))
                 told += f", in windows of {heard:,.2f} h"
             yield f"teacher@{key}", teacher.epochs * labelled, what, size
             yield f"cache@{key}", heard, told, size
