@@ -96,14 +96,14 @@ def test_of_dead_units_nothing_is_missed(head, world):
     small = made(params.pruned(0.5), task, seed=1)
     inherit(small, full)
     assert small.ahead[1].weight_ih_l0.shape == (4 * 6, 2 * 6)
-    asked = question(world) if text else world.qkv[0]
+    asked = question(world) if text else world.asked[0]
     heard = world.mel, (asked.utterances, 0, [asked])
     assert np.allclose(outputs(small, task, heard), outputs(full, task, heard), atol=1e-6)
 
 
 def question(world: World) -> Item:
     """An item with a question about the first clip."""
-    return item("q", [world.qkv[0].id])
+    return item("q", [world.asked[0].id])
 
 
 def test_of_dead_feed_forward_units_and_heads_neither(world):
@@ -115,7 +115,7 @@ def test_of_dead_feed_forward_units_and_heads_neither(world):
     attention = small.blocks[0].attention
     assert attention.qkv.weight.shape == (3 * 2 * 4, 16) and attention.out.weight.shape == (16, 8)
     assert small.blocks[1].behind[4].weight.shape == (16, 12)
-    asked = world.qkv[0]
+    asked = world.asked[0]
     heard = world.mel, (asked.utterances, 0, [asked])
     assert np.allclose(outputs(small, TASK, heard), outputs(full, TASK, heard), atol=1e-6)
 
