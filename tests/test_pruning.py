@@ -68,7 +68,7 @@ def deaden_conformer(student, units: list[int], heads: list[int]) -> None:
             feed[1].bias[units] = 0
             feed[4].weight[:, units] = 0
         attention = block.attention
-        for tensor in (attention.asked.weight, attention.asked.bias):
+        for tensor in (attention.qkv.weight, attention.qkv.bias):
             tensor.view(3, attention.heads, attention.units, -1)[:, heads] = 0
         attention.out.weight.view(16, attention.heads, -1)[:, heads] = 0
 
@@ -113,7 +113,7 @@ def test_of_dead_feed_forward_units_and_heads_neither(world):
     small = made(CONFORMER.pruned(0.5), seed=1)
     inherit(small, full)
     attention = small.blocks[0].attention
-    assert attention.asked.weight.shape == (3 * 2 * 4, 16) and attention.out.weight.shape == (16, 8)
+    assert attention.qkv.weight.shape == (3 * 2 * 4, 16) and attention.out.weight.shape == (16, 8)
     assert small.blocks[1].behind[4].weight.shape == (16, 12)
     asked = world.asked[0]
     heard = world.mel, (asked.utterances, 0, [asked])

@@ -174,6 +174,17 @@ def test_a_track_of_another_kind_needs_no_code(tmp_path: Path):
     assert list(dict.fromkeys(heads)) == ["to 5 words", "to 10 words", "from 21 words"]
 
 
+def test_tracks_come_as_in_the_parameters_and_unknown_ones_last(tmp_path: Path):
+    scores = {"wer": 0.08, "wer_low": 0.07, "wer_high": 0.09, "items": 5}
+    for name in ("a", "b", "c", "d"):
+        file = tmp_path / f"metrics/{name}/quality.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"teacher": scores, "gain": {}}))
+    (tmp_path / "params.yaml").write_text("tracks: {d: {}, b: {}, c: {}}")
+    found = re.findall('<article id="(.)"', page(tmp_path))
+    assert found == ["d", "b", "c", "a"]
+
+
 def test_the_command_writes_pages_and_main_charts(project: Path, monkeypatch, capsys):
     monkeypatch.chdir(project)
     assert main(["report", "--figures", "figures"]) == 0
