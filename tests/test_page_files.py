@@ -29,7 +29,7 @@ def test_modules_become_one_script_with_names_of_their_own(tmp_path):
         tmp_path,
         low="const own = 1;\nexport const one = () => own;\nexport class Two {}\n",
         high="import {one} from './low.js';\nconst own = 2;\nexport function sum() {}\n",
-        main="import {sum} from './high.js';\nimport {one as first, Two} from './low.js';\nsum();\n",
+        main="import {sum} from './high.js';\nimport {one as first, Two} from './low.js';\n",
     )
     text = scripts.bundle(tmp_path, "main")
     places = [text.index(f"const from_{name} =") for name in ("low", "high", "main")]
