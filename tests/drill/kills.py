@@ -29,7 +29,6 @@ SMALL = SHRUNK | {
     "teachers.listening.epochs": 1,
     "teachers.scenes.epochs": 1,
     "tracks.listening.distill.seeds": 1,
-    "tracks.scenes.distill.seeds": 1,
 }
 MADE = (".dvc/cache", ".dvc/tmp", "data", "models", "scratch")
 KEPT = ("scratch/locks/", "scratch/dvc.")

@@ -65,7 +65,7 @@ def run_search(chosen: argparse.Namespace) -> int:
     from earshot.workbench.experiments import study
 
     params, task = _task("search", chosen.name)
-    total = chosen.trials or task.asked.trials
+    total = chosen.trials or task.settings.trials
     if chosen.apply:
         _apply(task, study.best(task, study.load(task, params.seed, total)))
         return 0
@@ -93,7 +93,7 @@ def _prepare(task: Any) -> None:
 
     if stages := clone.waiting(task.root, task.stage):
         command = ["dvc", "repro", *stages]
-        tell(f"first, once: {' '.join(command)}")
+        log(f"first, once: {' '.join(command)}")
         environment = clone.environment(task.root)
         if subprocess.run(command, cwd=task.root, env=environment).returncode:
             raise ValueError(f"{' '.join(command)} failed; nothing was tried")
@@ -103,12 +103,12 @@ def _conduct(task: Any, seed: int, total: int, workers: int, cores: int | None) 
     """Run experiments; print a table, write it as CSV, JSON and PNG. Return 1 when none is done."""
     from earshot.workbench.experiments import report, study
 
-    tell(f"{total} experiments of {task.stage}, {workers} at a time")
+    log(f"{total} experiments of {task.stage}, {workers} at a time")
     with View(total, workers) as view:
-        outcomes = study.run(task, seed, total, workers, cores, view.tell, view.watch)
-    about = {"recipe": task.asked.recipe, "fixed": task.asked.fixed}
+        outcomes = study.run(task, seed, total, workers, cores, view.log, view.watch)
+    about = {"recipe": task.settings.recipe, "fixed": task.settings.fixed}
     report.write(task.folder, outcomes, task.varied, about)
-    title, history = f"{task.asked.recipe}: {report.named(outcomes)}", cores is not None
+    title, history = f"{task.settings.recipe}: {report.named(outcomes)}", cores is not None
     report.draw(task.folder / "accuracy.png", outcomes, task.varied, title, history)
     print(f"{report.table(outcomes, task.varied)}\n\n{report.verdict(outcomes)}")
     folder = task.folder.relative_to(task.root)
@@ -130,7 +130,7 @@ def _apply(task: Any, best: Any) -> None:
     changed = changes(task.content, after)
     lines = [f"{key}: {old} → {new}" for key, (old, new) in changed.items()]
     print("\n".join(lines) or "params.yaml says so already")
-    fixed = [f"{key}: {old}" for key, (old, _) in changed.items() if key in task.asked.fixed]
+    fixed = [f"{key}: {old}" for key, (old, _) in changed.items() if key in task.settings.fixed]
     if fixed:
         print("search.fixed made trials short; to train the best in full, put back before")
         print(f"dvc repro: {', '.join(fixed)}")
@@ -138,7 +138,7 @@ def _apply(task: Any, best: Any) -> None:
     print("git checkout . && dvc checkout goes back")
 
 
-def tell(line: str) -> None:
+def log(line: str) -> None:
     """Say something beside the results."""
     print(line, file=sys.stderr, flush=True)
 
@@ -166,10 +166,10 @@ class View:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
-    def tell(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Say something above the bar."""
         self.bar.clear()
-        tell(line)
+        log(line)
 
     def watch(self, outcomes: Sequence[Any], running: Sequence[str]) -> None:
         """Show outcomes so far and what runs."""
@@ -179,7 +179,7 @@ class View:
         for one in outcomes:
             if one.name not in self.known and not first:
                 outcome = report.percent(one.scores) if one.state == "done" else one.reason
-                self.tell(f"{one.state:6} {one.name}  {outcome}  ({one.seconds:.0f} s)")
+                self.log(f"{one.state:6} {one.name}  {outcome}  ({one.seconds:.0f} s)")
             self.known.add(one.name)
         self.bar.n = len(outcomes)
         failed = sum(one.state == "failed" for one in outcomes)

@@ -30,9 +30,9 @@ def run(chosen: argparse.Namespace) -> None:
 
     tracks = parameters(chosen.track).tracks
     done = [name for name in tracks if Path("metrics", name, "quality.json").is_file()]
-    asked = [chosen.track] if chosen.track and not chosen.write else done
+    shown = [chosen.track] if chosen.track and not chosen.write else done
     results = {
-        name: (read_track(Path(), name), tracks[name].evaluate.reference_seconds) for name in asked
+        name: (read_track(Path(), name), tracks[name].evaluate.reference_seconds) for name in shown
     }
     for page in chosen.write or []:
         table.renew(page, results, chosen.track)

@@ -15,7 +15,7 @@ from earshot.predict.transcriber import WEIGHT
 from earshot.runtime.files import atomic
 
 TRANSCRIBER = Path("models/transcripts/onnx/transcripts-kd_pool/student.int8.onnx")
-LONG = 60  # seconds from which progress is told
+LONG = 60  # seconds from which progress is shown
 LINE = 42  # characters of a subtitle
 SHOWN = 6.0  # seconds that a subtitle stays at most
 PAUSE = 1.0  # seconds of silence that end a subtitle
@@ -82,7 +82,7 @@ def run(chosen: argparse.Namespace) -> None:
         seconds = audio.header(clip)[0]
         samples = audio.stream(clip, transcriber.sample_rate)
         try:
-            result = transcriber.transcribe(samples, partial(_tell, clip, seconds))
+            result = transcriber.transcribe(samples, partial(_show_progress, clip, seconds))
         except PredictError as error:
             raise PredictError(f"{clip}: {error}") from None
         if chosen.json:
@@ -95,7 +95,7 @@ def run(chosen: argparse.Namespace) -> None:
                 partial_file.write_text(srt(result.words), encoding="utf-8")
 
 
-def _tell(clip: str, seconds: float, done: float) -> None:
+def _show_progress(clip: str, seconds: float, done: float) -> None:
     """Tell a terminal how far a long recording is."""
     if seconds >= LONG and sys.stderr.isatty():
         end = "\n" if done >= seconds else ""

@@ -8,7 +8,7 @@ from earshot.params.section import Count, Positive, Section, Share, Split, Weigh
 
 
 class SyntheticSpeech(Section):
-    """The embedded corpus: passages per split, each few-shot passage told several times over."""
+    """The embedded corpus: passages per split, each few-shot passage in several wordings."""
 
     name: Literal["synthetic_speech"]
     passages: dict[Split, Count]

@@ -104,8 +104,8 @@ class Teacher(Section):
     taken as it is. `text` makes it read options; null
     gives it one output per class. `auxiliary` adds a head to every layer, for layered distillation;
     `control` trains the same teacher from random weights. With a `language`, a tag such as `en`, it
-    hears the clips in it alone, and is asked about no other; a recogniser of many languages is told
-    so, and with null finds out.
+    answers for the clips in it alone; a recogniser of many languages is prompted with it, and with
+    null predicts one.
     """
 
     track: str
@@ -151,8 +151,8 @@ def by_language(teachers: Mapping[str, Section], track: str) -> bool:
 def teacher_models(teachers: Mapping[str, Section], track: str) -> dict[str, str]:
     """Return what results call the teachers of a track, by key: the first is `teacher`.
 
-    Of several with a language each, `teacher` is all of them together, each of which hears its own,
-    and every one alone is called by its language.
+    Of several with a language each, `teacher` is all of them together, each answering for its
+    language, and every one alone is called by its language.
     """
     keys = [key for key, row in teachers.items() if row.track == track]
     if by_language(teachers, track):
@@ -179,12 +179,12 @@ def remaining(count: int, share: float) -> int:
     return max(1, round(count * (1 - share)))
 
 
-class Tells(Section):
+class Multilingual(Section):
     """What a student that transcribes knows of languages.
 
-    With `languages` it tells them apart by its pooled frames; null has no such head. `language`
-    says what is added to its input frames: a vector of the language that it is told, as far as
-    known (`given`), or of the languages by its own probabilities (`predicted`); null adds nothing.
+    With `languages` it classifies them by its pooled frames; null has no such head. `language` says
+    which embedding is added to its input frames: that of the clip's language, as far as known
+    (`given`), or of the languages by its own probabilities (`predicted`); null adds none.
     """
 
     languages: list[str] | None = Field(None, min_length=2)
@@ -197,12 +197,12 @@ class Tells(Section):
             raise ValueError(f"languages={languages}: one is there twice")
         if self.language and not languages:
             raise ValueError(
-                f"language={self.language!r} needs languages, those that the student tells apart"
+                f"language={self.language!r} needs languages, those that the student classifies"
             )
         return self
 
 
-class BiLSTM(Tells):
+class BiLSTM(Multilingual):
     """Two bidirectional layers over stacked mel frames; hidden 512 without stacking is the paper's
     student.
     """
@@ -259,7 +259,7 @@ class CPMobile(Section):
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
-class Conformer(Tells):
+class Conformer(Multilingual):
     """Conformer blocks behind convolutions that keep every `stride`-th frame: attention over the
     clip, convolution over `kernel` frames.
 
@@ -333,7 +333,7 @@ class NetworkTeacher(Section):
     `network` is its section, as `student` of a track; `features` its front end, which need not be
     the students'. It begins at random, or with `weights`, a safetensors file of such a network;
     with `epochs: 0` it stays as it is. `data` names the labelled items it may see, `language` the
-    one whose clips alone it hears. Batch norms want whole batches, so one process trains it.
+    one for whose clips alone it answers. Batch norms want whole batches, so one process trains it.
     """
 
     track: str

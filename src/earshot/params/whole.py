@@ -84,7 +84,7 @@ class Params(Section):
             if teacher.language is not None and not TASKS[track.task].ordered:
                 raise ValueError(
                     f"teachers.{key}.language={teacher.language!r} must be null: with "
-                    f"task={track.task!r} a teacher hears every clip"
+                    f"task={track.task!r} a teacher answers every item"
                 )
             if isinstance(teacher, NetworkTeacher):
                 row = f"teachers.{key}"

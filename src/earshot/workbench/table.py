@@ -23,7 +23,7 @@ MARKED = re.compile(
     re.DOTALL,
 )
 BEGINS = re.compile(r"<!-- results:\s*(?:\w+:)?(?:begin|full|short) -->")
-NOT_ASKED = "–"
+NOT_MEASURED = "–"
 
 
 class Column(NamedTuple):
@@ -86,20 +86,20 @@ INT8 = ("int8 parameters, kB", "int8 参数，kB")
 CHOICE = [
     ACCURACY,
     Column(("macro F1, %", "宏平均 F1，%"), "macro_f1", ONE, 0.01),
-    Column(WORDINGS, "wording.unseen.accuracy", PERCENT, 0.01, NOT_ASKED),
+    Column(WORDINGS, "wording.unseen.accuracy", PERCENT, 0.01, NOT_MEASURED),
     PARAMETERS,
     Column(MACS, "macs", "{:.0f}".format, 1e6),
     BYTES,
     Column(LATENCY, "latency_ms", "{:.1f} ms".format),
     MINUTES,
-    Column(PAPER, "paper_protocol.accuracy", "{:.0f}".format, 0.01, NOT_ASKED),
+    Column(PAPER, "paper_protocol.accuracy", "{:.0f}".format, 0.01, NOT_MEASURED),
 ]
 CLASSES = [
     MACRO,
     Column(("log-loss", "对数损失"), "nll", TWO),
-    Column(SEEN, "seen_devices", ONE, 0.01, NOT_ASKED),
-    Column(UNSEEN, "device_group.unseen.accuracy", ONE, 0.01, NOT_ASKED),
-    Column(DEVICE_DROP, "device_drop", DROP, 0.01, NOT_ASKED),
+    Column(SEEN, "seen_devices", ONE, 0.01, NOT_MEASURED),
+    Column(UNSEEN, "device_group.unseen.accuracy", ONE, 0.01, NOT_MEASURED),
+    Column(DEVICE_DROP, "device_drop", DROP, 0.01, NOT_MEASURED),
     PARAMETERS,
     Column(INT8, "parameter_bytes", ONE, 1e3),
     Column(MACS, "macs", ONE, 1e6),
@@ -109,7 +109,7 @@ CLASSES = [
 TRANSCRIPTS = [
     WER,
     Column(("character error rate, %", "字符错误率，%"), "cer", ONE, 0.01),
-    Column(WORDINGS, "wording.unseen.wer", PERCENT, 0.01, NOT_ASKED),
+    Column(WORDINGS, "wording.unseen.wer", PERCENT, 0.01, NOT_MEASURED),
     PARAMETERS,
     Column(MACS, "macs", "{:.0f}".format, 1e6),
     BYTES,
@@ -286,12 +286,12 @@ def renew(page: Path, results: dict[str, tuple[Track, float]], only: str | None 
         return short(track, language) if form == "short" else full(track, seconds, language)
 
     def filled(part: re.Match[str]) -> str:
-        asked, form = part["track"], part["form"]
-        if (only and asked != only) or (asked and asked not in results):
+        track, form = part["track"], part["form"]
+        if (only and track != only) or (track and track not in results):
             return part[0]
         tables = [f"**{name}**\n\n{drawn(name, form)}" for name in results]
-        if asked:
-            tables = [drawn(asked, form)]
+        if track:
+            tables = [drawn(track, form)]
         return "\n".join([part["begin"], "\n\n".join(tables), part["end"]])
 
     renewed = MARKED.sub(filled, text)

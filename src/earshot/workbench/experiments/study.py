@@ -22,7 +22,7 @@ from earshot.workbench.experiments import clone
 from earshot.workbench.experiments.task import Overrides, Task, combinations
 from earshot.workbench.experiments.trial import Runner
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 Watch = Callable[[list["Outcome"], list[str]], None]
 Point = tuple[str, Overrides]  # an experiment's name and what it varies
 STATES = {TrialState.COMPLETE: "done", TrialState.FAIL: "failed", TrialState.PRUNED: "pruned"}
@@ -59,7 +59,7 @@ def load(task: Task, seed: int, total: int) -> optuna.Study:
     )
     # A grid is there to be filled, and where steps are given, epochs may differ.
     study.pruner = optuna.pruners.NopPruner()
-    if isinstance(task.asked, Search) and task.epochs:
+    if isinstance(task.settings, Search) and task.epochs:
         study.pruner = optuna.pruners.MedianPruner(
             n_startup_trials=3, n_warmup_steps=max(1, task.epochs // 3), n_min_trials=2
         )
@@ -93,7 +93,7 @@ def forget_waiting(study: optuna.Study) -> None:
 
 
 def run(
-    task: Task, seed: int, total: int, workers: int, cores: int | None, tell: Tell, watch: Watch
+    task: Task, seed: int, total: int, workers: int, cores: int | None, log: Log, watch: Watch
 ) -> list[Outcome]:
     """Try what is missing, `workers` at a time; return what became of every experiment, by name.
 
@@ -104,30 +104,30 @@ def run(
     clones = task.root / ".dvc/tmp/earshot"
     with clone.alone(clones) as left:
         if left:
-            tell(f"removed what a killed command left: {', '.join(left)}")
+            log(f"removed what a killed command left: {', '.join(left)}")
         if stages := clone.waiting(task.root, task.stage):
             raise ValueError(
                 f"not current: {', '.join(stages)}; run `dvc repro {task.stage}` first"
             )
         source = clone.take(task.root)
-        _tell_what_is_part(source, tell)
+        _log_what_is_part(source, log)
         study = load(task, seed, total)
         forget_waiting(study)
         for name, _ in killed(study):
-            tell(f"run again, as it was killed: {name}")
+            log(f"run again, as it was killed: {name}")
         share = cores or max(1, progress.workers() // workers)
         runner = Runner(task, source, clones, share, Event())
-        return _carry_out(study, runner, total, workers, tell, watch)
+        return _carry_out(study, runner, total, workers, log, watch)
 
 
 def _carry_out(
-    study: optuna.Study, runner: Runner, total: int, workers: int, tell: Tell, watch: Watch
+    study: optuna.Study, runner: Runner, total: int, workers: int, log: Log, watch: Watch
 ) -> list[Outcome]:
     task, running = runner.task, dict[Future, optuna.Trial]()
     found, waiting = _before(task, study)
-    missing = len(waiting) if isinstance(task.asked, Sweep) else total - len(found)
+    missing = len(waiting) if isinstance(task.settings, Sweep) else total - len(found)
     if found:
-        tell(f"{len(found)} of {total} experiments are there already")
+        log(f"{len(found)} of {total} experiments are there already")
 
     def show() -> None:
         watch(list(found.values()), [one.user_attrs["name"] for one in running.values()])
@@ -151,30 +151,30 @@ def _carry_out(
     return [found[name] for name in sorted(found)]
 
 
-def _tell_what_is_part(source: clone.Source, tell: Tell) -> None:
+def _log_what_is_part(source: clone.Source, log: Log) -> None:
     if source.edited != source.head:
-        tell("uncommitted changes of tracked files are part of every experiment")
+        log("uncommitted changes of tracked files are part of every experiment")
     others = git.text(source.root, "ls-files", "--others", "--exclude-standard").splitlines()
     if others:
         names = " ".join(others[:5])
         more = " …" if len(others) > 5 else ""
-        tell(f"not part of any experiment, as Git does not know them: {names}{more}")
-        tell(f"  to include them: git add {names}")
+        log(f"not part of any experiment, as Git does not know them: {names}{more}")
+        log(f"  to include them: git add {names}")
 
 
 def _before(task: Task, study: optuna.Study) -> tuple[dict[str, Outcome], list[Point]]:
     """Return what earlier commands found and still holds, and what is to be tried in any case."""
     found = outcomes(study)
-    if isinstance(task.asked, Search):
+    if isinstance(task.settings, Search):
         return found, killed(study)
-    every = {name: task.asked.fixed | one for name, one in points(task).items()}
+    every = {name: task.settings.fixed | one for name, one in points(task).items()}
     found = {name: found[name] for name in every if _holds(task, found.get(name), every[name])}
     return found, [(name, one) for name, one in every.items() if name not in found]
 
 
 def points(task: Task) -> dict[str, Overrides]:
     """Return the points of a sweep's grid by name."""
-    return combinations(task.name, task.asked.grid)
+    return combinations(task.name, task.settings.grid)
 
 
 def _holds(task: Task, outcome: Outcome | None, overrides: Overrides) -> bool:
@@ -196,26 +196,26 @@ def exists(task: Task, outcome: Outcome) -> bool:
 
 def _next(task: Task, study: optuna.Study, points: list[Point]) -> optuna.Trial:
     """Return the next trial: of a point that waits, or as Optuna chooses."""
-    asked = task.asked
-    places = {} if isinstance(asked, Sweep) else asked.ranges
+    settings = task.settings
+    places = {} if isinstance(settings, Sweep) else settings.ranges
     places = {key: distribution(one) for key, one in places.items()}
     name, overrides = points.pop(0) if points else (None, None)
     if overrides:
         study.enqueue_trial({key: overrides[key] for key in task.varied})
     trial = study.ask(places)
     # The name comes last: a trial that has one is whole, wherever a kill came.
-    trial.set_user_attr("overrides", overrides or asked.fixed | trial.params)
+    trial.set_user_attr("overrides", overrides or settings.fixed | trial.params)
     trial.set_user_attr("name", name or f"{task.name}-{study.study_name[:4]}-{trial.number:03d}")
     return trial
 
 
-def distribution(asked: Range) -> distributions.BaseDistribution:
+def distribution(range_: Range) -> distributions.BaseDistribution:
     """Return where Optuna looks: among choices, whole numbers, or any between two others."""
-    if asked.choices is not None:
-        return distributions.CategoricalDistribution(asked.choices)
-    whole = isinstance(asked.low, int) and isinstance(asked.high, int)
+    if range_.choices is not None:
+        return distributions.CategoricalDistribution(range_.choices)
+    whole = isinstance(range_.low, int) and isinstance(range_.high, int)
     kind = distributions.IntDistribution if whole else distributions.FloatDistribution
-    return kind(asked.low, asked.high, log=asked.log)
+    return kind(range_.low, range_.high, log=range_.log)
 
 
 def _end(study: optuna.Study, trial: optuna.Trial, future: Future) -> Outcome:

@@ -29,7 +29,7 @@ class Task:
 
     root: Path
     name: str
-    asked: Sweep | Search
+    settings: Sweep | Search
     track: str
     content: dict[str, Any]
 
@@ -40,44 +40,45 @@ class Task:
 
     @property
     def stage(self) -> str:
-        return f"distill@{self.asked.recipe}"
+        return f"distill@{self.settings.recipe}"
 
     @property
     def scores(self) -> str:
         """The file that an experiment is judged by: held-out items that are not the test's."""
-        return f"metrics/{self.track}/validation/{self.asked.recipe}.json"
+        return f"metrics/{self.track}/validation/{self.settings.recipe}.json"
 
     @property
     def curves(self) -> str:
         """The folder of the live validation curves, a file a seed."""
-        return f"plots/{self.track}/curves/{self.asked.recipe}"
+        return f"plots/{self.track}/curves/{self.settings.recipe}"
 
     @property
     def varied(self) -> tuple[str, ...]:
         """The keys that differ between experiments."""
-        return tuple(self.asked.grid if isinstance(self.asked, Sweep) else self.asked.ranges)
+        settings = self.settings
+        return tuple(settings.grid if isinstance(settings, Sweep) else settings.ranges)
 
     @property
     def epochs(self) -> int | None:
         """How long a trial trains, as far as nothing that varies says so; None where its steps are
         given.
         """
-        recipe = self.asked.recipe
+        recipe = self.settings.recipe
         usual = self.content["recipes"][recipe].get("epochs")
-        epochs = self.asked.fixed.get(f"recipes.{recipe}.epochs", usual)
+        epochs = self.settings.fixed.get(f"recipes.{recipe}.epochs", usual)
         return epochs and int(epochs)
 
     @property
     def seeds(self) -> int:
         """How many students a trial trains."""
         usual = self.content["tracks"][self.track]["distill"]["seeds"]
-        return int(self.asked.fixed.get(f"tracks.{self.track}.distill.seeds") or usual)
+        return int(self.settings.fixed.get(f"tracks.{self.track}.distill.seeds") or usual)
 
     def digest(self) -> str:
         """Name all that scores depend on but a grid's values: code as it is, data as locked."""
-        asked = self.asked.model_dump(include={"recipe", "fixed", "ranges"})
+        settings = self.settings.model_dump(include={"recipe", "fixed", "ranges"})
         params = {key: value for key, value in self.content.items() if key not in NOT_READ}
-        things: list[Any] = [asked, params]
+        things: list[Any] = [settings, params]
         for dependency in dependencies(self.root, self.stage):
             path = dependency["path"]
             if outputs_at(self.root, [path]):
@@ -98,12 +99,12 @@ def make(root: Path, name: str, section: str, params: Params, content: dict[str,
     """
     if not re.fullmatch(r"\w[\w-]*", name):
         raise ValueError(f"--name {name}: letters, digits, _ and - only")
-    asked = getattr(params, section)
-    if asked is None:
+    settings = getattr(params, section)
+    if settings is None:
         raise ValueError(f"params.yaml has no {section}: nothing to run")
-    task = Task(root, name, asked, params.recipes[asked.recipe].track, content)
+    task = Task(root, name, settings, params.recipes[settings.recipe].track, content)
     try:
-        check([*asked.fixed, *task.varied], task)
+        check([*settings.fixed, *task.varied], task)
     except ValueError as error:
         raise ValueError(f"{section}: {error}") from None
     return task
@@ -111,7 +112,7 @@ def make(root: Path, name: str, section: str, params: Params, content: dict[str,
 
 def check(keys: Iterable[str], task: Task) -> None:
     """Raise ValueError for a key that params.yaml lacks, or that concerns more than a recipe."""
-    recipe, track = task.asked.recipe, task.track
+    recipe, track = task.settings.recipe, task.track
     allowed = (f"recipes.{recipe}", f"tracks.{track}.student", f"tracks.{track}.distill")
     for key in keys:
         if not key.startswith(tuple(f"{one}." for one in allowed)):

@@ -42,7 +42,7 @@ def blocks(track: Track, words: Words) -> list[Block]:
     return [*first, *parts, *robustness(track, words), *last]
 
 
-def said(words: Words, name: str, metric: str) -> str:
+def worded(words: Words, name: str, metric: str) -> str:
     """Return the text of this name for a metric that has one of its own, else that for all."""
     return words.get(f"{name}_{metric}") or words[name]
 
@@ -58,7 +58,7 @@ def results(track: Track, words: Words) -> Block:
     guess = track.chance
     reference = None if guess is None else (guess, words["chance"].format(share=f"{guess:.0%}"))
     draw = partial(charts.intervals, rows, axis=axis(track, words), reference=reference)
-    caption = said(words, "results_caption", track.metric).format(metric=words[track.metric])
+    caption = worded(words, "results_caption", track.metric).format(metric=words[track.metric])
     return Block("results", words["results"], [Chart(draw, caption)])
 
 
@@ -72,11 +72,11 @@ def gains(track: Track, words: Words) -> Block:
         draw = partial(
             charts.intervals,
             charts.paired(found, metric),
-            axis=said(words, "gains_axis", metric).format(metric=name),
+            axis=worded(words, "gains_axis", metric).format(metric=name),
             reference=(0, words["zero"]),
             differences=True,
         )
-        drawn.append(Chart(draw, said(words, "gains_caption", metric).format(metric=name)))
+        drawn.append(Chart(draw, worded(words, "gains_caption", metric).format(metric=name)))
     missing = "" if drawn else f"metrics/{track.name}/quality.json: gain"
     return Block("gains", words["gains"], drawn, missing)
 
@@ -118,7 +118,7 @@ def breakdowns(track: Track, words: Words) -> list[Block]:
         if groups:
             draw = partial(charts.breakdown, groups, axis=axis(track, words), chance=track.chance)
             title = words.get(key) or words["by"].format(key=key)
-            caption = said(words, "breakdown_caption", track.metric)
+            caption = worded(words, "breakdown_caption", track.metric)
             found.append(Block(f"by-{key}", title, [Chart(draw, caption)]))
     return found
 
@@ -131,7 +131,7 @@ def robustness(track: Track, words: Words) -> list[Block]:
     found = charts.by_condition(table, track.models)
     named = {words.get(name) or name: rows for name, rows in found.items()}
     draw = partial(charts.breakdown, named, axis=axis(track, words), chance=track.chance)
-    caption = said(words, "robustness_caption", track.metric)
+    caption = worded(words, "robustness_caption", track.metric)
     return [Block("robustness", words["robustness"], [Chart(draw, caption)])]
 
 
@@ -173,10 +173,10 @@ def learning(track: Track, words: Words) -> Block:
     models, drawn = charts.series(table["model"].unique(), track.models), []
     for column in ("validation", "loss"):
         if column in table and table[column].notna().any():
-            named = said(words, column, track.metric)
+            named = worded(words, column, track.metric)
             names, share = (words["epoch"], named), column == "validation"
             draw = partial(charts.curves, table, column, models, names=names, share=share)
-            drawn.append(Chart(draw, said(words, f"{column}_caption", track.metric)))
+            drawn.append(Chart(draw, worded(words, f"{column}_caption", track.metric)))
     return Block("curves", words["curves"], drawn)
 
 

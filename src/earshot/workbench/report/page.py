@@ -69,7 +69,7 @@ def _sources(tracks: Sequence[Track], root: Path, params: Path) -> list[tuple[st
 
 def _track(track: Track, words: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
     """Return what the template shows of a track."""
-    asked = content.get("tracks", {}).get(track.name, {}).get("evaluate", {})
+    settings = content.get("tracks", {}).get(track.name, {}).get("evaluate", {})
     scores, heads = _scores(track, words)
     return {
         "name": track.name,
@@ -78,8 +78,8 @@ def _track(track: Track, words: dict[str, str], content: dict[str, Any]) -> dict
         "scores": scores,
         "heads": heads,
         "metric": words[track.metric],
-        "hardest_note": blocks.said(words, "hardest_note", track.metric),
-        "seconds": asked.get("reference_seconds"),
+        "hardest_note": blocks.worded(words, "hardest_note", track.metric),
+        "seconds": settings.get("reference_seconds"),
         "count": track.quality[track.models[0]].get("items"),
     }
 
