@@ -235,9 +235,8 @@ class AST(Waves):
         return 400 + 160 * (self.extractor.max_length - 1)
 
     def inputs(self, clips: Sequence[np.ndarray]) -> torch.Tensor:
-        """Return log-mel `(B, 1024, bands)` of clips `(N,)`; a frame takes 400 samples."""
-        fewest = [np.pad(clip, (0, max(0, 400 - len(clip)))) for clip in clips]
-        waves = [np.ascontiguousarray(clip, np.float32) for clip in fewest]
+        """Return log-mel `(B, 1024, bands)` of clips `(N,)`."""
+        waves = [np.ascontiguousarray(clip, np.float32) for clip in clips]
         return self.extractor(waves, sampling_rate=16_000, return_tensors="pt").input_values
 
     def begin(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
