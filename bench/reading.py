@@ -23,7 +23,7 @@ from earshot.tables.items import Item
 from earshot.tables.sequences import Store
 from earshot.tables.signals import Signals
 from earshot.teacher import cache
-from earshot.teacher.ask import signals
+from earshot.teacher.frames import signals
 from earshot.teacher.frozen import utterances
 
 BLOCK = 1 << 20  # bytes

@@ -24,7 +24,7 @@ from earshot.params import Teacher as TeacherParams
 from earshot.tables.items import Item
 from earshot.tasks.choice import Choice
 from earshot.teacher import cache
-from earshot.teacher.ask import signals
+from earshot.teacher.frames import signals
 from earshot.training.batches import by_audio, collate
 from earshot.training.output import run
 

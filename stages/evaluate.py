@@ -38,10 +38,10 @@ from earshot.teacher.tune import CONTROL
 
 
 class Test(NamedTuple):
-    """What models are asked about a track."""
+    """What models of a track are evaluated on."""
 
     track: str
-    asked: list[Item]  # of the test and of the paper's protocol
+    evaluated: list[Item]  # of the test and of the paper's protocol
     items: list[Item]  # of the test alone
     manifest: pd.DataFrame
 
@@ -61,28 +61,35 @@ class Results(NamedTuple):
 def evaluate(track: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     table = f"data/{track}/items.parquet"
-    asked = items.read(table, "test", "paper")
-    about = [item for item in asked if item.role == "test"]
-    test = Test(track, asked, about, read_manifest(f"data/{track}/manifest.parquet"))
+    evaluated = items.read(table, "test", "paper")
+    about = [item for item in evaluated if item.role == "test"]
+    test = Test(track, evaluated, about, read_manifest(f"data/{track}/manifest.parquet"))
     results = Results({}, {}, {})
     ask_teachers(test, results)
     ask_students(test, results)
 
     params, scores = read(f"tracks.{track}.evaluate"), SCORES[read(f"tracks.{track}.task")]
     training = items.read(table, "teacher", "fewshot", "pool")
-    quality = scores.quality(results.answers, training, asked, test.manifest, params, read("seed"))
+    known = (training, evaluated, test.manifest)
+    quality = scores.quality(results.answers, *known, params, read("seed"))
     write_json(f"metrics/{track}/quality.json", quality)
     write_json(f"metrics/{track}/cost.json", results.cost)
     for line in scores.doubts(results.answers, about):
         logging.warning("evaluate@%s: %s", track, line)
 
     best, standing = ask_shipped(test, results)
-    groups = scores.device_groups(training, about, test.manifest)
     folder = Path(f"plots/{track}/test")
-    shown = f"{best}_int8"
-    routing = each_recipe(track, "routing.json")
-    found = (quality, results.answers, about, shown, curves(track), groups, routing, standing)
-    scores.draw(folder, Evaluation(*found))
+    drawn = Evaluation(
+        quality=quality,
+        answers=results.answers,
+        test=about,
+        shipped=f"{best}_int8",
+        curves=curves(track),
+        groups=scores.device_groups(training, about, test.manifest),
+        routing=each_recipe(track, "routing.json"),
+        standing=standing,
+    )
+    scores.draw(folder, drawn)
     write_layers(test, folder / "layers.csv")
     costs.check_limits(results.cost, params.limits)
     teachers = teacher_models(read("teachers"), track)
@@ -97,12 +104,12 @@ def ask_teachers(test: Test, results: Results) -> None:
         tuned, folder = teachers[key], Path(f"models/{test.track}/teachers/{key}")
         recordings = Recordings(test.manifest, sample_rate=tuned.sample_rate)
         teacher, task = load(tuned, kind, folder)
-        heard = items.in_language(test.asked, tuned.language)
-        results.answers[name] = [teacher_answers(teacher, task, recordings, heard)]
-        results.add(costs.teacher_costs(name, teacher, task, heard[0], params))
+        evaluated = items.in_language(test.evaluated, tuned.language)
+        results.answers[name] = [teacher_answers(teacher, task, recordings, evaluated)]
+        results.add(costs.teacher_costs(name, teacher, task, evaluated[0], params))
         if tuned.control:
             control, task = load(tuned, kind, folder / CONTROL, read("seed"))
-            answers = teacher_answers(control, task, recordings, heard)
+            answers = teacher_answers(control, task, recordings, evaluated)
             results.answers[f"{name}_scratch"] = [answers]
     if by_language(teachers, test.track):
         names = list(teacher_models(teachers, test.track).values())
@@ -123,10 +130,10 @@ def ask_students(test: Test, results: Results) -> None:
         weights = models / f"students/{track}-{recipe}"
         onnx = models / f"onnx/{track}-{recipe}"
         floats = [weights / f"seed-{number}.safetensors" for number in range(seeds)]
-        results.answers[recipe] = student_answers(student, task, mel, test.asked, floats)
+        results.answers[recipe] = student_answers(student, task, mel, test.evaluated, floats)
         for form in quantized(onnx):
             files = [onnx / f"seed-{number}.{form}.onnx" for number in range(seeds)]
-            results.answers[f"{recipe}_{form}"] = file_answers(files, test.asked, test.manifest)
+            results.answers[f"{recipe}_{form}"] = file_answers(files, test.evaluated, test.manifest)
         bill = costs.student_costs(
             recipe, student, task, features, floats[0], onnx, test.items[0], params
         )
@@ -150,14 +157,15 @@ def ask_shipped(test: Test, results: Results) -> tuple[str, dict[str, Any]]:
     clean |= {name: results.answers[name][number] for name in files}
     teachers = read("teachers")
     named = teacher_models(teachers, track)
-    heard = []
+    loaded = []
     for key in named if by_language(teachers, track) else list(named)[:1]:
         folder = Path(f"models/{track}/teachers/{key}")
         teacher, task = load(teachers[key], read(f"tracks.{track}.task"), folder)
-        heard.append(robustness.Heard(teacher, task, results.answers[named[key]][0].keys()))
+        ids = results.answers[named[key]][0].keys()
+        loaded.append(robustness.LoadedTeacher(teacher, task, ids))
     scores = SCORES[read(f"tracks.{track}.task")]
     about = (test.items, test.manifest, params, seed)
-    standing = robustness.measure(heard, files, clean, *about, scores.standing)
+    standing = robustness.measure(loaded, files, clean, *about, scores.standing)
     write_json(f"metrics/{track}/robustness.json", standing)
     answers = results.answers[f"{best}_int8"][number]
     scores.hand_in(Path(f"models/{track}"), test.items, test.manifest, results.answers, answers)

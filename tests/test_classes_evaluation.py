@@ -17,16 +17,16 @@ GROUPS = {"a": "real", "s1": "seen", "s4": "unseen", "s5": "unseen"}
 
 def score(predictions, answers, clusters, heard, groups=GROUPS, labels=("x", "y"), **settings):
     probabilities = certain(np.asarray(predictions), len(labels))
-    answers, clusters, heard = (np.asarray(one) for one in (answers, clusters, heard))
-    settings = {"resamples": 300} | settings
-    drawn = devices.draw(probabilities, answers, clusters, heard, labels, groups, **settings)
-    return devices.score(drawn, probabilities, answers, heard, labels, groups)
+    rows = (np.asarray(one) for one in (answers, clusters, heard))
+    test = devices.TestItems(*rows, labels, groups)
+    drawn = devices.draw(probabilities, test, **{"resamples": 300} | settings)
+    return devices.score(drawn, probabilities, test)
 
 
 def paired_gain(a, b, answers, clusters, heard, groups, resamples=300):
     labels = [str(row) for row in range(a.shape[2])]
-    settings = (answers, clusters, heard, labels, groups, resamples)
-    return devices.paired_gain(*(devices.draw(one, *settings) for one in (a, b)))
+    test = devices.TestItems(answers, clusters, heard, labels, groups)
+    return devices.paired_gain(*(devices.draw(one, test, resamples) for one in (a, b)))
 
 
 def test_macro_accuracy_and_drop_by_hand():

@@ -116,11 +116,11 @@ def test_a_students_layers_add_up(kind):
     assert len({row.name for row in rows}) == len(rows)
 
 
-@pytest.mark.parametrize(("hears", "times"), [(None, 1), ("predicted", 2)])
-def test_who_hears_the_language_hears_a_clip_twice(hears, times):
+@pytest.mark.parametrize(("conditioning", "times"), [(None, 1), ("predicted", 2)])
+def test_a_student_conditioned_on_the_language_encodes_a_clip_twice(conditioning, times):
     frames = torch.zeros(1, 50, 40), torch.tensor([50])
     task = Transcript(None, SYMBOLS)
-    params = recurrent(stack=2, text=None, languages=["de", "en", "el"], language=hears)
+    params = recurrent(stack=2, text=None, languages=["de", "en", "el"], language=conditioning)
     model = bilstm(params, 40, task)
     call = costs._once_a_clip(model, task, spoken("test", 0))
     heads = 25 * model.width * len(SYMBOLS) + model.width * 3  # symbols, the language

@@ -20,7 +20,7 @@ from earshot.predict import PredictError
 from earshot.tasks.transcript import Transcript
 
 FEATURES = Features(silence_db=40)
-TASK = Transcript(None, SYMBOLS)
+TASK = Transcript(None, SYMBOLS, {"de": {"a", "b"}, "en": {"a"}, "el": {"b"}})
 KNOWN = ["de", "en", "el"]
 PARAMS = {
     "bilstm": recurrent(stack=2, layers=2, hidden=64, text=None),
@@ -50,13 +50,13 @@ def noise(samples: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def by_torch(model, samples, told=None):
+def by_torch(model, samples, given=None):
     """Log-posteriors `(T, V)` and log-probabilities of languages `(K,)`."""
     mel = torch.from_numpy(log_mel(samples, FEATURES))[None]
     clip = torch.zeros(1, dtype=torch.long)
-    shares = None if told is None else model.head.told([told])
+    shares = None if given is None else model.head.one_hot([given])
     encoded = heads.encode(model, mel, torch.tensor([mel.shape[1]]), clip, shares)
-    frames = model.head(encoded.layers[-1])[0].log_softmax(-1).numpy()
+    frames = model.head.symbols(encoded)[0].log_softmax(-1).numpy()
     return frames, encoded.language[0].log_softmax(-1).numpy()
 
 
@@ -75,14 +75,14 @@ def test_files_say_what_pytorch_does_of_symbols_and_languages(tmp_path, name, la
     assert np.log([*result.languages.values()]) == pytest.approx(expected, abs=1e-4)
     answered = transcriber.answers(clips[0].samples, [spoken("test", 0)])
     assert answered.language == result.language
-    if language is None:
-        return
     for one in KNOWN:
-        transcriber.tell(one)
+        transcriber.set_language(one)
         frames, _ = by_torch(model, clips[1].samples, one)
         assert np.abs(transcriber.logits(clips[1].samples) - frames).max() < 2e-4
         assert transcriber.transcribe(clips[0].samples).languages == result.languages
-    # both hearings share their weights
+    if language is None:
+        return
+    # both passes share their weights
     once, _ = size.network_parameters(files(tmp_path, name, None)[2])
     twice, _ = size.network_parameters(files(tmp_path, name, language)[2])
     assert once < twice < 1.1 * once
@@ -102,6 +102,13 @@ def test_what_a_user_may_tell(tmp_path, capsys):
     assert printed["de"]["confidence"] != printed["en"]["confidence"]
     assert cli.main([*command, "--language", "fr"]) == 2
     assert "language='fr' must be one of de, en, el" in capsys.readouterr().err
-    _, untold, _ = files(tmp_path, "bilstm", None)
-    with pytest.raises(PredictError, match="was not made to be told the language"):
-        predict.load(untold).tell("de")
+    onnx_file.export(
+        STUDENTS["bilstm"](PARAMS["bilstm"], FEATURES.n_mels, TASK),
+        FEATURES,
+        PARAMS["bilstm"],
+        tmp_path / "of_one.onnx",
+        {"track": "t"},
+        SYMBOLS,
+    )
+    with pytest.raises(PredictError, match="it classifies no languages"):
+        predict.load(tmp_path / "of_one.onnx").set_language("de")

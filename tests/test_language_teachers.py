@@ -20,7 +20,7 @@ from earshot.tables import signals
 from earshot.tables.items import ItemError, in_language
 from earshot.tasks.transcript import Transcript, transcript_signals
 from earshot.teacher import ask, cache, saved
-from earshot.teacher.languages import own_alphabet
+from earshot.teacher.languages import alphabet_of
 from earshot.teacher.tune import tune
 from earshot.text import alphabet
 from earshot.training import losses
@@ -185,7 +185,7 @@ def test_each_is_tuned_and_cached_on_its_own_clips_and_together_they_teach_all(t
         tune(params, "transcript", recordings, *some, 0, scratch, folder, noting([]))
         assert saved.load(params, "transcript", folder)[1].labels == letters
         identity = signals.identity(folder)
-        asked = signals.asked(BOTH, identity)
+        asked = signals.for_teacher(BOTH, identity)
         assert {item.language for item in asked} == {language}
         asker = ask.Asker(params, "transcript", folder, recordings, kept)
         at = tmp_path / f"cache-{language}"
@@ -214,7 +214,7 @@ def test_a_head_brings_its_alphabet_and_clips_that_it_cannot_write_are_named(tmp
     known = (recordings, [], held_out, 0, tmp_path / "s", tmp_path / "teacher", noting(seen))
     tune(params, "transcript", *known)
     assert caplog.messages == ["clip en-fewshot-0: the teacher cannot write ж; left out"]
-    assert len(seen) == 1 and own_alphabet(params, held_out) == OWN["en"]
+    assert len(seen) == 1 and alphabet_of(params, held_out) == OWN["en"]
     recogniser(tmp_path / "more", "ABQ")
     with pytest.raises(CheckpointError, match='it writes q, .* write fewshot.alphabet: "abqжш"'):
-        own_alphabet(params.model_copy(update={"checkpoint": str(tmp_path / "more")}), held_out)
+        alphabet_of(params.model_copy(update={"checkpoint": str(tmp_path / "more")}), held_out)

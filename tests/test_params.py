@@ -45,6 +45,7 @@ def test_every_value_stands_in_the_file(content):
     [
         (f"{TRACK}.features.mels", 64, [f"{TRACK}.features.mels=64", "no such parameter"]),
         ("speed", 3, ["speed=3", "no such parameter"]),
+        (f"{TRACK}.teacher", {}, ["it stands in the section", "write teachers: {listening: "]),
         (f"{TRACK}.features.n_mels", "40", [f"{TRACK}.features.n_mels='40'", "valid integer"]),
         (f"{TRACK}.features.n_mels", 40.0, [f"{TRACK}.features.n_mels=40.0", "valid integer"]),
         (f"{TRACK}.distill.seeds", True, [f"{TRACK}.distill.seeds=True", "valid integer"]),

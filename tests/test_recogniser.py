@@ -15,7 +15,7 @@ from earshot.models.wav2vec2 import CheckpointError, Teacher
 from earshot.params import Cache
 from earshot.tables import items, signals
 from earshot.tasks.transcript import Transcript
-from earshot.teacher import ask, cache, saved
+from earshot.teacher import ask, cache, frames, saved
 from earshot.teacher.tune import tune
 from earshot.text import alphabet
 
@@ -37,18 +37,18 @@ def test_its_own_head_says_what_the_whole_checkpoint_says_of_each_clip_alone(tmp
     recordings = Recordings(table)
     kept = Cache(part=8)
     groups = [(item.utterances, 0, [item]) for item in asked]
-    (rows,) = ask.signals(teacher, TASK, recordings, kept, groups)  # four clips, one batch
+    (rows,) = frames.signals(teacher, TASK, recordings, kept, groups)  # four clips, one batch
     outputs = [0, 4, 5, 6]  # blank, word end, a, b
     kept = (rows[name] for name in ("posteriors", "confidence", "symbols"))
-    for (id, _, frames), (_, _, sure), (_, _, written) in zip(*kept, strict=True):
+    for (id, _, posteriors), (_, _, sure), (_, _, written) in zip(*kept, strict=True):
         wave = torch.from_numpy(recordings[id, 0])
         wave = (wave - wave.mean()) / (wave.var(unbiased=False) + 1e-7).sqrt()
         with torch.inference_mode():
             alone = model(wave[None]).logits[0, :, outputs].log_softmax(-1).numpy()  # (T, V)
-        assert frames.shape == alone.shape
-        assert np.abs(frames - alone).max() < CLOSE
+        assert posteriors.shape == alone.shape
+        assert np.abs(posteriors - alone).max() < CLOSE
         assert sure.item() == pytest.approx(alone.max(-1).mean(), abs=CLOSE)
-        assert written[:, 0].tolist() == (alphabet.collapsed(frames.argmax(-1).tolist()) or [0])
+        assert written[:, 0].tolist() == (alphabet.collapsed(posteriors.argmax(-1).tolist()) or [0])
 
 
 def test_a_teacher_taken_as_it_is_needs_no_labels(tmp_path):
@@ -74,7 +74,7 @@ def test_a_teacher_taken_as_it_is_needs_no_labels(tmp_path):
         (lambda folder: (folder / "vocab.json").write_text("["), "vocab.json is not readable"),
         (lambda folder: (folder / "vocab.json").write_text("[1]"), "no table of symbols"),
         (lambda folder: vocabulary(folder, A=9), "is not that of its CTC head"),
-        (lambda folder: vocabulary(folder, a=3), "tells capital letters from others"),
+        (lambda folder: vocabulary(folder, a=3), "has capital letters beside small ones"),
         (lambda folder: vocabulary(folder, Q=3), 'differ in q; write fewshot.alphabet: "abq"'),
         (lambda folder: configured(folder, pad_token_id=None), "no pad_token_id in config.json"),
     ],

@@ -34,7 +34,7 @@ from earshot.tables import sequences
 from earshot.tables.items import Item
 from earshot.tables.sequences import Store
 from earshot.tables.signals import DTYPES, INDEX, SignalError, Signals, identity
-from earshot.teacher import ask, cache, saved
+from earshot.teacher import cache, frames, saved
 from earshot.training.routing import SIZE, attention
 
 SECONDS = {f"u{i}": 0.25 + 0.03 * i for i in range(8)}
@@ -75,7 +75,7 @@ class Setting:
 
     def write(self, folder: Path, items: list[Item] | None = None, **changes) -> None:
         params = self.params.model_copy(update=changes)
-        asker = partial(ask.signals, self.teacher, self.task, self.recordings, params)
+        asker = partial(frames.signals, self.teacher, self.task, self.recordings, params)
         items = items or self.items
         cache.write(folder, asker, self.identity, items, self.recordings.views, params)
 

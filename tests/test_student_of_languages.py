@@ -12,9 +12,11 @@ from transcribed import frames, spoken
 from earshot.distillation.distill import Distillation, distil
 from earshot.distillation.objective import Objective
 from earshot.distillation.terms import TERMS, Setting
+from earshot.models.ctc import LEAST_SHARE, MultilingualHead
 from earshot.models.students import STUDENTS
 from earshot.params import CTC, Adapt, Distill, Frames, Hidden, Language, Pair, Recipe, Terms
 from earshot.tables.answers import language_of
+from earshot.tasks.transcript import Transcript
 from earshot.training.batches import Loader, collate
 from earshot.training.loop import predict
 from earshot.training.output import Output, run
@@ -47,6 +49,37 @@ def test_languages_are_compared_by_cross_entropy_of_those_that_are_known():
     term = TERMS["language"](None, Setting(TASK, None, batch, [], None, 0))
     of_en = np.log(1 + np.e + np.e**2) - 1  # −ln softmax(0, 1, 2)₁
     assert term(output, batch).item() == pytest.approx((of_en + np.log(3)) / 2)
+
+
+def test_a_language_writes_its_letters_and_those_that_no_transcript_has():
+    def transcribed(language, text):
+        return replace(spoken("fewshot", 0, text), language=language)
+
+    clips = [transcribed("de", "ab"), transcribed("en", "a"), transcribed("el", None)]
+    task = Transcript.of(None, [replace(one, options=("", "|", *"abc")) for one in clips])
+    letters = task.letters(KNOWN)
+    of_each = [[1, 1, 1, 1, 1], [1, 1, 1, 0, 1], [1, 1, 1, 1, 1]]  # of Greek nothing is known
+    assert letters.tolist() == of_each
+
+    head = MultilingualHead(4, letters, KNOWN)
+    prior = head.log_prior(torch.tensor([[0.0, 0.75, 0.25], [0.0, 1.0, 0.0]]))
+    assert prior[:, 3].tolist() == pytest.approx([np.log(0.25), np.log(LEAST_SHARE)])
+    assert prior[:, [0, 1, 2, 4]].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_a_clip_is_written_in_the_letters_of_its_language(name):
+    model, batch = made(PARAMS[name]), heard(["de", "en"])
+    model.head.letters[:, 2:] = 0  # "a" and "b"
+    model.head.letters[KNOWN.index("de"), 2] = 1
+    model.head.letters[KNOWN.index("en"), 3] = 1
+    for language, letter in (("de", 2), ("en", 3)):
+        with torch.no_grad():
+            model.head.bias[2:] = 5
+            model.head.language.weight.zero_()
+            model.head.language.bias.copy_(40 * model.head.one_hot([language])[0])
+        best = run(model, TASK, batch)[1].logits["frames"].argmax(-1)
+        assert best.unique().tolist() == [letter]
 
 
 def test_each_pair_of_layers_counts_by_its_weight():

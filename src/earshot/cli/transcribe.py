@@ -77,7 +77,7 @@ def run(chosen: argparse.Namespace) -> None:
     if chosen.lm:
         transcriber.use(chosen.lm, chosen.lm_weight)
     if chosen.language not in (None, "auto"):
-        transcriber.tell(chosen.language)
+        transcriber.set_language(chosen.language)
     for clip in chosen.clips:
         seconds = audio.header(clip)[0]
         samples = audio.stream(clip, transcriber.sample_rate)

@@ -53,6 +53,7 @@ class Distilled:
         return replace(self, student=None, int8={})
 
 
+@dataclass
 class Distillation:
     """The training of one student on `items` by a recipe.
 
@@ -62,100 +63,102 @@ class Distillation:
     training too.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        student: Student,
-        params: Distill,
-        task: Task,
-        mel: Store,
-        items: Sequence[Item],
-        validation: Sequence[Item],
-        signals: Signals | Averaged,
-        seed: int,
-        scratch: Path,
-        on_epoch: OnEpoch,
-        fitted: Mapping[str, tuple[int, int]] | None = None,
-    ):
-        self.fitted, self.reached = dict(fitted or {}), dict[str, tuple[int, int]]()
-        self.recipe, self.params, self.task, self.signals = recipe, params, task, signals
-        self.seed, self.scratch, self.on_epoch = seed, scratch, on_epoch
-        self.sizes, self.n_mels = student, mel.width
-        self.mel, self.every, self.validation = mel, items, validation
-        self.held_out = Loader(validation, mel, task, 4 * params.batch) if validation else None
-        self._take(recipe.data)
-        self._begin(student)
+    recipe: Recipe
+    sizes: Student
+    params: Distill
+    task: Task
+    mel: Store
+    items: Sequence[Item]
+    validation: Sequence[Item]
+    signals: Signals | Averaged
+    seed: int
+    scratch: Path
+    on_epoch: OnEpoch
+    fitted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.reached: dict[str, tuple[int, int]] = {}
+        self.float_epochs = 0
+        self.held_out = self._loader(self.validation) if self.validation else None
+        self._take(self.recipe.data)
+        self._begin(self.sizes)
         self._check()
 
+    def _loader(self, items: Sequence[Item]) -> Loader:
+        """Return batches of items that are scored, not trained on."""
+        return Loader(items, self.mel, self.task, 4 * self.params.batch)
+
     def _take(self, data: Sequence[str]) -> None:
-        """Take the items of these roles to train on; without a phase of its own for others, all."""
-        some = [item for item in self.every if item.role in data]
-        self.asked = some if self.recipe.adapt else self.every
-        self.items = [item for item in self.asked if item.role == "fewshot"] or self.asked
-        size, told = self.params.batch, (self.mel, self.task)
-        how = self.recipe.augment.views, self.recipe.balance
-        self.train = Loader(self.asked, *told, size, *how)
-        self.labelled = Loader(self.items, *told, 4 * size)
+        """Train on the items of these roles from now on; a recipe of one phase takes all it has."""
+        self.training = list(self.items)
+        if self.recipe.adapt:
+            self.training = [item for item in self.items if item.role in data]
+        labelled = [item for item in self.training if item.role == "fewshot"]
+        self.labelled_items = labelled or self.training
+        self.labelled = self._loader(self.labelled_items)
+        self.train = Loader(
+            self.training,
+            self.mel,
+            self.task,
+            self.params.batch,
+            views=self.recipe.augment.views,
+            balance=self.recipe.balance,
+        )
 
     def _begin(self, params: Student) -> None:
         """Make a student, and the objective with layers of its widths, from the seed."""
         torch.manual_seed(self.seed)
-        self.student = STUDENTS[params.name](params, self.n_mels, self.task)
+        self.student = STUDENTS[params.name](params, self.mel.width, self.task)
         self.objective = self._objective(self.recipe.terms)
 
     def _check(self) -> None:
         """Raise ValueError where a term can learn nothing from the items."""
         for term in self.objective.terms.values():
-            term.check(self.signals, self.asked)
+            term.check(self.signals, self.training)
 
     def _objective(self, terms: Terms) -> Objective:
         self.names = needed(terms)
         example = next(with_lessons(iter(self.train), self.signals, self.names))
         with torch.no_grad():
             _, layers = self.student.eval().encode(example.sequences, example.lengths)
-        mean = mean_frame(self.signals, self.items) if "front" in self.names else None
+        front = "front" in self.names
+        mean = mean_frame(self.signals, self.labelled_items) if front else None
         widths = [layer.shape[-1] for layer in layers]
         kept = self.signals.settings.get("layers", ())
         setting = Setting(self.task, self.student, example, widths, mean, self.seed, kept)
         return Objective(terms, setting, len(self.train))
 
-    def fit(
-        self,
-        model: nn.Module,
-        phase: str,
-        begin: int,
-        budget: Budget,
-        learning_rate: float,
-        schedule: str,
-        first: int = 0,
-        average: float | None = None,
-    ) -> float:
-        """Train a model for `budget` behind `begin` epochs; return the seconds it took.
+    def fit(self, model: nn.Module, phase: str, budget: Budget, **settings: Any) -> float:
+        """Train a model for `budget`; return the seconds it took. Epochs are counted behind those
+        of the phase `float`, which comes first.
 
-        Epochs before `first` do not compete for the best. Where something was `fitted` before,
-        training ends after as many updates as its model had.
+        `settings` are the Trainer's where they differ from the track's. Where something was
+        `fitted` before, training ends after as many updates as its model had.
         """
-        per_epoch = len(self.train)
+        params, per_epoch = self.params, len(self.train)
         steps = budget.updates(per_epoch)
         steps, stop = self.fitted.get(phase, (steps, steps))
         epochs = math.ceil(stop / per_epoch)
+        begin = self.float_epochs
+        usual = {
+            "learning_rate": params.learning_rate,
+            "schedule": params.schedule,
+            "average": params.average,
+        }
         trainer = Trainer(
             model,
             self.task,
             self.objective,
             epochs=epochs,
             steps_per_epoch=per_epoch,
-            learning_rate=learning_rate,
-            schedule=schedule,
+            steps=steps,
+            stop=stop,
             seed=self.seed,
             scratch=self.scratch / phase,
             on_epoch=lambda epoch, scores: self.on_epoch(begin + epoch, scores),
-            first=first,
-            warmup=self.params.warmup,
-            weight_decay=self.params.weight_decay,
-            steps=steps,
-            stop=stop,
-            average=average,
+            warmup=params.warmup,
+            weight_decay=params.weight_decay,
+            **usual | settings,
         )
 
         def batches(epoch: int) -> Iterator[Batch]:
@@ -167,6 +170,8 @@ class Distillation:
         judge = partial(validate, loader=self.held_out) if self.held_out else None
         seconds = trainer.fit(batches, judge)
         self.reached[phase] = steps, trainer.chosen
+        if phase == "float":
+            self.float_epochs = epochs
         return seconds
 
     def _epoch(self, model: nn.Module, epoch: int) -> Iterator[Batch]:
@@ -192,9 +197,8 @@ class Distillation:
 
     def run(self) -> Distilled:
         """Train the student; each form is as of its epoch best on validation items."""
-        recipe, params, alone = self.recipe, self.params, self.objective.alone
-        how = params.learning_rate, params.schedule
-        seconds = self.fit(self.student, "float", 0, recipe, *how, alone, params.average)
+        recipe = self.recipe
+        seconds = self.fit(self.student, "float", recipe, first=self.objective.alone)
         if recipe.prune:
             seconds += self.fit_pruned(recipe.prune)
         routing = self.route(self.student.eval()) if self.objective.layered else None
@@ -215,31 +219,27 @@ class Distillation:
         """Make the student smaller by its weakest units and train it onwards, as before; return the
         seconds.
 
-        The objective's own layers, as projections, begin anew: they are of other widths.
+        The objective's layers, as projections, begin anew: they are of other widths.
         """
         student = self.student
         self._begin(self.sizes.pruned(prune.share))
         inherit(self.student, student)
-        how = self.params.learning_rate, self.params.schedule
-        behind = self._behind_float()
-        return self.fit(self.student, "pruned", behind, prune, *how, average=self.params.average)
+        return self.fit(self.student, "pruned", prune)
 
     def fit_adapted(self, adapt: Adapt) -> float:
         """Train the student onwards with other terms, on other items where they are given; return
-        the seconds. The objective's own layers, as projections, begin anew.
+        the seconds. The objective's layers, as projections, begin anew.
         """
-        behind = self._behind_float()
         self._take(adapt.data or self.recipe.data)
         torch.manual_seed(self.seed)
         self.objective = self._objective(adapt.terms)
         self._check()
-        how = adapt.learning_rate, self.params.schedule
-        return self.fit(self.student, "adapted", behind, adapt, *how, average=self.params.average)
+        return self.fit(self.student, "adapted", adapt, learning_rate=adapt.learning_rate)
 
     def fit_int8(self, student: nn.Module, qat: QAT) -> float:
         """Train a student that imitates int8, behind the epochs in float; return the seconds."""
-        behind = self._behind_float()
-        seconds = self.fit(student, "qat", behind, qat, qat.learning_rate, "cosine")
+        rate = qat.learning_rate
+        seconds = self.fit(student, "qat", qat, learning_rate=rate, schedule="cosine", average=None)
         student.eval()
         return seconds
 
@@ -247,27 +247,15 @@ class Distillation:
         """Return the same training on the validation items' labels too, silent, of as many updates
         as this one's chosen model had.
         """
-        every = [*self.every, *(replace(item, role="fewshot") for item in self.validation)]
-        return Distillation(
-            self.recipe,
-            self.sizes,
-            self.params,
-            self.task,
-            self.mel,
-            every,
-            [],
-            self.signals,
-            self.seed,
-            self.scratch / "refit",
-            _silent,
-            self.reached,
+        labelled = [replace(item, role="fewshot") for item in self.validation]
+        return replace(
+            self,
+            items=[*self.items, *labelled],
+            validation=[],
+            scratch=self.scratch / "refit",
+            on_epoch=silent,
+            fitted=self.reached,
         )
-
-    def _behind_float(self) -> int:
-        """Return how many epochs the recipe's budget took."""
-        per_epoch = len(self.train)
-        _, stop = self.fitted.get("float", (0, self.recipe.updates(per_epoch)))
-        return math.ceil(stop / per_epoch)
 
 
 def distil(first: Distillation) -> Distilled:
@@ -286,9 +274,9 @@ def distil(first: Distillation) -> Distilled:
 
 
 def refits(recipe: Recipe, params: Distill) -> bool:
-    """Whether the shipped student was told the validation labels: only a recipe with labels is."""
+    """Whether the shipped student learns the validation labels too: only one that has labels."""
     return params.refit and "fewshot" in recipe.data
 
 
-def _silent(epoch: int, scores: dict[str, float]) -> None:
+def silent(epoch: int, scores: dict[str, float]) -> None:
     """Record nothing of an epoch."""

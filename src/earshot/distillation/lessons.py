@@ -22,16 +22,15 @@ AS_IT_IS = Augment()
 def lesson(
     batch: Batch, signals: Signals | Averaged, names: Iterable[str]
 ) -> dict[str, torch.Tensor]:
-    """Return the named signals for a batch, float32 where nothing else is said, by item id and
-    view.
+    """Return the named signals for a batch by item id and view, float32 unless stated otherwise.
 
     `logits` are `(N, C)`, of an absent option −1e4; `front` `(B, U, D)` comes with `front_lengths`
     `(B,)`, `attention` as `(N, L, 12, 12)`, `hidden` as `(N, kept layers · D)`. `posteriors` `(N,
     U, V)` and `states` `(N, U, kept layers · D)` come with `…_lengths` `(N,)`. `symbols` `(N, L)`,
     whole numbers, are filled up with blanks.
 
-    An item that no teacher was asked about, as none is of its language, has no frames of the last
-    two, no symbols, and no confidence.
+    An item that no teacher has answered, as none is of its language, has no frames of the last two,
+    no symbols, and no confidence.
     """
     tensors: dict[str, torch.Tensor] = {}
     for name in names:
@@ -40,8 +39,8 @@ def lesson(
             tensors["front"] = pad_frames(frames)
             tensors["front_lengths"] = torch.tensor([len(one) for one in frames])
         else:
-            asked = zip(batch.items, batch.views, strict=True)
-            rows = [_row(signals, name, item, view) for item, view in asked]
+            pairs = zip(batch.items, batch.views, strict=True)
+            rows = [_row(signals, name, item, view) for item, view in pairs]
             if name in BY_FRAME:
                 tensors[name] = pad_frames(rows)
                 tensors[f"{name}_lengths"] = torch.tensor([len(row) for row in rows])
@@ -99,7 +98,7 @@ def _symbols(rows: Sequence[np.ndarray]) -> torch.Tensor:
 
 
 BY_FRAME = {"posteriors", "states"}  # of as many frames as the item has
-# Rows and value of what an item has of which no teacher was asked.
+# Rows and value of the signals of an item that no teacher has answered.
 UNTAUGHT = {"posteriors": (0, 0), "states": (0, 0), "symbols": (1, 0), "confidence": (1, ABSENT)}
 SHAPES = {
     "logits": _options,

@@ -181,7 +181,7 @@ DISTANCES = {"kl": losses.frame_kl, "mse": losses.logit_mse}  # of posteriors, f
 class Frames(Term):
     """The teacher's posteriors at the frames that are chosen, at the student's rate.
 
-    Of a teacher with an alphabet of its own, students learn its symbols alone: others are left out
+    Of a teacher with its own alphabet, students learn these symbols alone: others are left out
     of their softmax.
     """
 

@@ -12,7 +12,7 @@ from earshot.evaluation.metrics import Answers
 from earshot.features.recordings import Change, Recordings
 from earshot.models.students import load_student
 from earshot.params import Student
-from earshot.predict.model import Heard
+from earshot.predict.model import Prediction
 from earshot.runtime.progress import track, workers
 from earshot.tables.answers import language_of
 from earshot.tables.items import Item
@@ -53,21 +53,21 @@ def file_answers(
     answers: list[Answers] = [{} for _ in students]
     passages = by_audio(items)
 
-    def ask(passage: tuple[Audio, list[Item]]) -> list[Heard]:
+    def ask(passage: tuple[Audio, list[Item]]) -> list[Prediction]:
         audio, about = passage
         samples = recordings.passage(audio)
         return [student.answers(samples, about) for student in students]
 
     # Threads do, as ONNX Runtime leaves the GIL while it computes.
     with ThreadPoolExecutor(workers()) as pool:
-        asked = pool.map(ask, passages.items())
-        results = track(asked, "answers of files", total=len(passages), unit="passage")
+        predictions = pool.map(ask, passages.items())
+        results = track(predictions, "answers of files", total=len(passages), unit="passage")
         for about, of_students in zip(passages.values(), results, strict=True):
-            for of_student, heard in zip(answers, of_students, strict=True):
-                of_student |= {item.id: row for item, row in zip(about, heard.rows, strict=True)}
-                if heard.language is not None:
-                    said = np.array(heard.language)
-                    of_student |= {language_of(item.id): said for item in about}
+            for of_student, found in zip(answers, of_students, strict=True):
+                of_student |= {item.id: row for item, row in zip(about, found.rows, strict=True)}
+                if found.language is not None:
+                    language = np.array(found.language)
+                    of_student |= {language_of(item.id): language for item in about}
     return answers
 
 

@@ -14,7 +14,7 @@ from earshot.tables.items import Item
 
 
 def device_groups(
-    training: Sequence[Item], asked: Sequence[Item], manifest: pd.DataFrame
+    training: Sequence[Item], evaluated: Sequence[Item], manifest: pd.DataFrame
 ) -> dict[str, str]:
     """Return nothing: who recorded a passage is not looked at."""
     return {}
@@ -23,7 +23,7 @@ def device_groups(
 def quality(
     models: dict[str, list[Answers]],
     training: Sequence[Item],
-    asked: Sequence[Item],
+    evaluated: Sequence[Item],
     manifest: pd.DataFrame,
     params: Evaluate,
     seed: int,
@@ -35,8 +35,8 @@ def quality(
     questions.
     """
     settings = {"resamples": params.resamples, "seed": seed}
-    test, answers, clusters = _stacked(models, training, asked, "teacher", "test")
-    about = [item for item in asked if item.role == "test"]
+    test, answers, clusters = _stacked(models, training, evaluated, "teacher", "test")
+    about = [item for item in evaluated if item.role == "test"]
     groups = {
         name: np.array([getattr(item, name) for item in about]) for name in ("skill", "wording")
     }
@@ -50,8 +50,8 @@ def quality(
         )
         for pair in metrics.pairs(params.gains, test)
     }
-    if any(item.role == "paper" for item in asked):
-        paper, answers, clusters = _stacked(models, training, asked, "fewshot", "paper")
+    if any(item.role == "paper" for item in evaluated):
+        paper, answers, clusters = _stacked(models, training, evaluated, "fewshot", "paper")
         for name, probabilities in paper.items():
             scores[name]["paper_protocol"] = metrics.score(
                 probabilities, answers, clusters, {}, **settings
@@ -62,14 +62,14 @@ def quality(
 def _stacked(
     models: dict[str, list[Answers]],
     training: Sequence[Item],
-    asked: Sequence[Item],
+    evaluated: Sequence[Item],
     trained_on: str,
     role: str,
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Return the probabilities `(S, N, C)` that models, and the control trained on `trained_on`
     items, give to the items of a role; the right answers `(N,)`; and the passages `(N,)`.
     """
-    items = [item for item in asked if item.role == role]
+    items = [item for item in evaluated if item.role == role]
     blind = AudioBlind([item for item in training if item.role == trained_on]).predict(items)
     ids = [item.id for item in items]
     every = {"audio_blind": [blind]} | models

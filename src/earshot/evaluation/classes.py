@@ -15,9 +15,9 @@ from earshot.tables.items import Item
 
 
 def device_groups(
-    training: Sequence[Item], asked: Sequence[Item], manifest: pd.DataFrame
+    training: Sequence[Item], evaluated: Sequence[Item], manifest: pd.DataFrame
 ) -> dict[str, str]:
-    """Return the group of each device that recorded the clips of `asked`: 'real', 'seen'
+    """Return the group of each device that recorded the clips of `evaluated`: 'real', 'seen'
     (simulated) or 'unseen'.
 
     A device is unseen when no clip of `training` was recorded by it; their views as other devices
@@ -26,14 +26,14 @@ def device_groups(
     seen = set(items.devices(training, manifest).values())
     return {
         device: across.group(device, seen)
-        for device in sorted(set(items.devices(asked, manifest).values()))
+        for device in sorted(set(items.devices(evaluated, manifest).values()))
     }
 
 
 def quality(
     models: dict[str, list[Answers]],
     training: Sequence[Item],
-    asked: Sequence[Item],
+    evaluated: Sequence[Item],
     manifest: pd.DataFrame,
     params: Evaluate,
     seed: int,
@@ -41,23 +41,22 @@ def quality(
     """Return scores of each model on the test items, by class, device and group of devices, and its
     gains over others.
     """
-    test = [item for item in asked if item.role == "test"]
-    groups, devices = device_groups(training, test, manifest), items.devices(test, manifest)
-    answers = np.array([item.answer for item in test])
-    clusters = np.array([item.passage for item in test])
-    device = np.array([devices[item.id] for item in test])
-    stacked = {
-        name: metrics.stack(each, [item.id for item in test]) for name, each in models.items()
-    }
-    labels = test[0].options
-    settings = {"resamples": params.resamples, "seed": seed}
+    of_test = [item for item in evaluated if item.role == "test"]
+    device = items.devices(of_test, manifest)
+    test = across.TestItems(
+        answers=np.array([item.answer for item in of_test]),
+        clusters=np.array([item.passage for item in of_test]),
+        devices=np.array([device[item.id] for item in of_test]),
+        labels=of_test[0].options,
+        groups=device_groups(training, of_test, manifest),
+    )
+    ids = [item.id for item in of_test]
+    stacked = {name: metrics.stack(each, ids) for name, each in models.items()}
     drawn = {
-        name: across.draw(each, answers, clusters, device, labels, groups, **settings)
-        for name, each in stacked.items()
+        name: across.draw(each, test, params.resamples, seed) for name, each in stacked.items()
     }
     scores: dict[str, Any] = {
-        name: across.score(drawn[name], each, answers, device, labels, groups)
-        for name, each in stacked.items()
+        name: across.score(drawn[name], each, test) for name, each in stacked.items()
     }
     scores["gain"] = {}
     for pair in metrics.pairs(params.gains, stacked):

@@ -50,7 +50,7 @@ def student_costs(
 ) -> Bill:
     """Return what a recipe's student costs in float, and its int8 file.
 
-    MACs and latency are of one clip of `settings.reference_seconds`, about which `item` is asked.
+    MACs and latency are of one clip of `settings.reference_seconds` and the answer to `item`.
     Where a clip needs nothing but the audio, and wherever there are limits, the int8 file's
     parameters are counted as they are stored.
     """
@@ -106,7 +106,7 @@ def reference_frames(features: Features, seconds: float) -> tuple[torch.Tensor, 
 
 
 def file_latencies(files: Sequence[Path], item: Item, settings: Evaluate) -> list[Latency]:
-    """Return the latency of each file on one thread: `item` asked about a reference clip."""
+    """Return the latency of each file on one thread: the answer to `item` on a reference clip."""
     students = [predict.load(file) for file in files]
     samples = _noise(settings.reference_seconds, students[0].sample_rate)
     inputs = students[0].inputs([item])
@@ -135,7 +135,7 @@ def teacher_costs(
 
 def together(costs: Sequence[Cost], latencies: Sequence[Latency]) -> tuple[Cost, Latency]:
     """Return what teachers of one language each cost together: the parameters and bytes of all, and
-    of a clip, which one hears, the MACs and latency of the slowest.
+    of a clip, which one alone answers, the MACs and latency of the slowest.
     """
     cost = {name: sum(one[name] for one in costs) for name in ("parameters", "bytes")}
     cost["macs"] = max(one["macs"] for one in costs)

@@ -60,45 +60,50 @@ def layers(module: "torch.nn.Module", *inputs: Any, call: Callable | None = None
         def forward(self, *inputs: Any) -> None:
             (call or module)(*inputs)
 
-    whole, outputs = Whole(), dict[str, tuple[int, ...]]()
-    parts = dict(whole.named_modules())
-    hooks = [
-        part.register_forward_hook(
-            lambda _, __, output, name=name: outputs.update({name: _shape(output)})
-        )
-        for name, part in parts.items()
-    ]
+    whole = Whole()
+    shapes, flops = _traced(whole, *inputs)
+    macs = _without_parts(
+        {name: sum(flops.get(f"Whole.{name}".rstrip("."), {}).values()) // 2 for name in shapes}
+    )
+    rows = []
+    for name, shape in shapes.items():
+        part = whole.get_submodule(name)
+        kind = type(module if part is whole else part).__name__
+        parameters = sum(weight.numel() for weight in part.parameters(recurse=False))
+        if parameters or macs[name] or _is_leaf(name, shapes):
+            path = name.removeprefix("part").removeprefix(".")
+            rows.append(Layer(path, kind, shape, parameters, macs[name]))
+    return rows
+
+
+def _traced(
+    whole: "torch.nn.Module", *inputs: Any
+) -> tuple[dict[str, tuple[int, ...]], dict[str, dict[Any, int]]]:
+    """Run a module; return the output shape of each part that ran, and its operations by path."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def hook(name: str) -> Callable:
+        return lambda _, __, output: shapes.update({name: _shape(output)})
+
+    hooks = [part.register_forward_hook(hook(name)) for name, part in whole.named_modules()]
     try:
-        counts = _count(whole, *inputs).get_flop_counts()
+        return shapes, _count(whole, *inputs).get_flop_counts()
     finally:
-        for hook in hooks:
-            hook.remove()
-    total = {
-        name: sum(counts.get(f"Whole.{name}".rstrip("."), {}).values()) // 2 for name in outputs
-    }
-    macs = dict(total)
-    for name in total:
+        for one in hooks:
+            one.remove()
+
+
+def _without_parts(totals: dict[str, int]) -> dict[str, int]:
+    """Return of parts, by their dotted path, what is not of the parts within them."""
+    left = dict(totals)
+    for name, total in totals.items():
         above = name
         while above:
             above = above.rpartition(".")[0]
-            if above in macs:
-                macs[above] -= total[name]
+            if above in left:
+                left[above] -= total
                 break
-    rows = [
-        Layer(
-            name.removeprefix("part").removeprefix("."),
-            type(parts[name] if name else module).__name__,
-            outputs[name],
-            sum(weight.numel() for weight in parts[name].parameters(recurse=False)),
-            macs[name],
-        )
-        for name in outputs
-    ]
-    return [
-        row
-        for row, name in zip(rows, outputs, strict=True)
-        if row.parameters or row.macs or _is_leaf(name, outputs)
-    ]
+    return left
 
 
 def _is_leaf(name: str, ran: Iterable[str]) -> bool:

@@ -36,6 +36,16 @@ def group(device: str, seen: Collection[str]) -> str:
     return "seen" if SIMULATED.fullmatch(device) else "real"
 
 
+class TestItems(NamedTuple):
+    """The N items that models are scored on, of C classes, and the group of each device."""
+
+    answers: np.ndarray  # (N,) the right classes, 0..C-1
+    clusters: np.ndarray  # (N,) where each was recorded
+    devices: np.ndarray  # (N,) with which device
+    labels: Sequence[str]  # of the classes
+    groups: Mapping[str, str]  # by device
+
+
 class Drawn(NamedTuple):
     """One model's scores by name: the estimate `(S,)`, and under draws of clusters `(R, S)`."""
 
@@ -68,35 +78,18 @@ def statistics(
     return scores
 
 
-def draw(
-    probabilities: np.ndarray,
-    answers: np.ndarray,
-    clusters: np.ndarray,
-    devices: np.ndarray,
-    labels: Sequence[str],
-    groups: Mapping[str, str],
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Drawn:
+def draw(probabilities: np.ndarray, test: TestItems, resamples: int = 2000, seed: int = 0) -> Drawn:
     """Return one model's scores, its probabilities `(S, N, C)`, and their draws.
 
-    `clusters` and `devices` `(N,)` name each item's location and device, `groups` each device's
-    group. Models of the same items and seed meet the same draws of clusters.
+    Models of the same items and seed meet the same draws of clusters.
     """
-    counts = _counts(probabilities, answers, clusters, devices, list(groups))
+    counts = _counts(probabilities, test)
     drawn, times = resample(counts, resamples, seed)
-    whole = statistics(counts.sum(0), labels, groups)
-    return Drawn(whole, statistics(drawn, labels, groups), times)
+    whole = statistics(counts.sum(0), test.labels, test.groups)
+    return Drawn(whole, statistics(drawn, test.labels, test.groups), times)
 
 
-def score(
-    drawn: Drawn,
-    probabilities: np.ndarray,
-    answers: np.ndarray,
-    devices: np.ndarray,
-    labels: Sequence[str],
-    groups: Mapping[str, str],
-) -> dict[str, Any]:
+def score(drawn: Drawn, probabilities: np.ndarray, test: TestItems) -> dict[str, Any]:
     """Return every score of one model with its interval, as nested finite numbers.
 
     Classes, devices and groups of devices come with their number of items, classes only where there
@@ -107,14 +100,14 @@ def score(
         if np.isfinite(estimate).all():
             draws = _over_seeds(drawn.draws[name], drawn.times)
             _put(scores, name, _interval(float(estimate.mean()), draws))
-    scores["nll"] = negative_log_likelihood(probabilities, answers)
-    scores["ece"] = calibration_error(probabilities, answers)
-    scores |= {"seeds": len(probabilities), "items": len(answers)}
-    for row, label in enumerate(labels):
+    scores["nll"] = negative_log_likelihood(probabilities, test.answers)
+    scores["ece"] = calibration_error(probabilities, test.answers)
+    scores |= {"seeds": len(probabilities), "items": len(test.answers)}
+    for row, label in enumerate(test.labels):
         if label in scores["class"]:
-            scores["class"][label]["items"] = int((answers == row).sum())
-    for device, kind in groups.items():
-        number = int((devices == device).sum())
+            scores["class"][label]["items"] = int((test.answers == row).sum())
+    for device, kind in test.groups.items():
+        number = int((test.devices == device).sum())
         scores["device"][device]["items"] = number
         together = scores["device_group"][kind]
         together["items"] = together.get("items", 0) + number
@@ -143,30 +136,25 @@ def paired_gain(a: Drawn, b: Drawn) -> dict[str, float]:
     return gain
 
 
-def _counts(
-    probabilities: np.ndarray,
-    answers: np.ndarray,
-    clusters: np.ndarray,
-    devices: np.ndarray,
-    names: Sequence[str],
-) -> np.ndarray:
+def _counts(probabilities: np.ndarray, test: TestItems) -> np.ndarray:
     """Count right, of a class and taken for it, `(K, S, V, C, 3)` for cluster, seed and device."""
-    check(probabilities, answers)
-    for name, values in (("clusters", clusters), ("devices", devices)):
-        if len(values) != len(answers):
-            raise ValueError(f"{len(values)} {name} for {len(answers)} items")
-    if unknown := sorted(set(devices) - set(names)):
+    check(probabilities, test.answers)
+    for name in ("clusters", "devices"):
+        number = len(getattr(test, name))
+        if number != len(test.answers):
+            raise ValueError(f"{number} {name} for {len(test.answers)} items")
+    rows = {name: row for row, name in enumerate(test.groups)}
+    if unknown := sorted(set(test.devices) - rows.keys()):
         raise ValueError(f"device '{unknown[0]}' is in none of the groups")
     seeds, _, classes = probabilities.shape
-    places, place = np.unique(clusters, return_inverse=True)
-    order = {name: row for row, name in enumerate(names)}
-    device = np.array([order[name] for name in devices])
-    counts = np.zeros((len(places), seeds, len(names), classes, 3))
+    clusters, cluster = np.unique(test.clusters, return_inverse=True)
+    device = np.array([rows[name] for name in test.devices])
+    counts = np.zeros((len(clusters), seeds, len(rows), classes, 3))
     seed = np.arange(seeds)[:, None]
     chosen = probabilities.argmax(-1)  # (S, N)
-    np.add.at(counts, (place, seed, device, answers, 0), chosen == answers)
-    np.add.at(counts, (place, seed, device, answers, 1), 1)
-    np.add.at(counts, (place, seed, device, chosen, 2), 1)
+    np.add.at(counts, (cluster, seed, device, test.answers, 0), chosen == test.answers)
+    np.add.at(counts, (cluster, seed, device, test.answers, 1), 1)
+    np.add.at(counts, (cluster, seed, device, chosen, 2), 1)
     return counts
 
 
@@ -174,8 +162,8 @@ def _recalls(counts: np.ndarray) -> np.ndarray:
     """Return the recall of each class `(…, C)` of counts `(…, C, 3)`; NaN where it does not
     occur.
     """
-    right, asked = counts[..., 0], counts[..., 1]
-    return np.divide(right, asked, out=np.full(asked.shape, np.nan), where=asked > 0)
+    right, total = counts[..., 0], counts[..., 1]
+    return np.divide(right, total, out=np.full(total.shape, np.nan), where=total > 0)
 
 
 def _f1(counts: np.ndarray) -> np.ndarray:

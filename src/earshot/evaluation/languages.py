@@ -11,7 +11,7 @@ from earshot.tables.answers import Answers, language_of
 from earshot.tables.items import Item
 
 SECONDS = 2.0  # from which a clip is long enough to be judged by
-RIGHT, ASKED = range(2)
+RIGHT, TOTAL = range(2)
 
 
 def identification(
@@ -50,10 +50,10 @@ def _accuracy(
     for number, of_seed in enumerate(predicted):
         for place, (item, named) in enumerate(zip(items, of_seed, strict=True)):
             tables[cluster[place], number] += kept[place] * np.array([named == item.language, 1])
-    tables = tables[tables[:, 0, ASKED] > 0]
+    tables = tables[tables[:, 0, TOTAL] > 0]
 
     def share(sums: np.ndarray) -> np.ndarray:
-        return sums[..., RIGHT] / sums[..., ASKED]
+        return sums[..., RIGHT] / sums[..., TOTAL]
 
     interval = metrics.with_interval("accuracy", tables, share, resamples, seed)
     return interval | {"items": int(sum(kept))}

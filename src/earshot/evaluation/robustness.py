@@ -1,4 +1,4 @@
-"""Robustness: the test items asked again through other rooms, noises, levels and lines.
+"""Robustness: the test items evaluated again in other rooms, noises, levels and lines.
 
 Training uses none of the sounds here: its noise is steady, this one comes in gusts over a
 hum; its rooms are drawn tails, these have walls that answer one by one, and last longer.
@@ -99,8 +99,8 @@ def some(items: Sequence[Item], passages: int | None, seed: int) -> list[Item]:
     return [item for place in sorted(drawn) for item in groups[place]]
 
 
-class Heard(NamedTuple):
-    """A teacher, its task, and the ids of the items that it is asked about."""
+class LoadedTeacher(NamedTuple):
+    """A teacher, its task, and the ids of the items that it answers."""
 
     teacher: AnyTeacher
     task: Task
@@ -108,7 +108,7 @@ class Heard(NamedTuple):
 
 
 def answers(
-    teachers: Sequence[Heard],
+    teachers: Sequence[LoadedTeacher],
     files: Mapping[str, Path],
     items: Sequence[Item],
     manifest: pd.DataFrame,
@@ -132,7 +132,7 @@ def answers(
 
 
 def measure(
-    teachers: Sequence[Heard],
+    teachers: Sequence[LoadedTeacher],
     files: Mapping[str, Path],
     clean: Mapping[str, Answers],
     items: Sequence[Item],

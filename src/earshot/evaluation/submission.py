@@ -12,23 +12,23 @@ from earshot.tables.items import Item
 
 
 def answer_table(items: Sequence[Item], manifest: pd.DataFrame, answers: Answers) -> pd.DataFrame:
-    """Return a row per item: what was asked, the answer, and each option's probability, to 6
+    """Return a row per item: the question, the answer, and each option's probability, to 6
     digits.
 
-    Where nothing is asked of a clip but its class this is DCASE's format of a submission, a file
+    Where items are clips to be classified this is DCASE's format of a submission, a file
     per row. Questions are named by id and text; where they have different options, columns are
     places of options, and empty where a question has fewer.
     """
-    asked = any(item.question for item in items)
+    has_questions = any(item.question for item in items)
     same = len({item.options for item in items}) == 1
     places = range(1, 1 + max(len(item.options) for item in items))
     options = items[0].options if same else [str(place) for place in places]
-    head = ("item", "question", "answer") if asked else ("filename", "scene_label")
+    head = ("item", "question", "answer") if has_questions else ("filename", "scene_label")
     files = {row.id: Path(row.path).name for row in manifest.itertuples()}
     rows = []
     for item in items:
         probabilities = answers[item.id]
-        named = (item.id, item.question) if asked else (files[item.utterances[0]],)
+        named = (item.id, item.question) if has_questions else (files[item.utterances[0]],)
         missing = [None] * (len(options) - len(item.options))
         choice = item.options[int(probabilities.argmax())]
         rows.append([*named, choice, *probabilities.round(6), *missing])

@@ -26,11 +26,11 @@ LEAST_EXCHANGED = 0.5  # word error rate of the control that must fail
 
 
 class ControlError(ValueError):
-    """A control that does not fail: what is measured is not what the recogniser hears."""
+    """A control that does not fail: the scores do not come from the audio."""
 
 
 def device_groups(
-    training: Sequence[Item], asked: Sequence[Item], manifest: pd.DataFrame
+    training: Sequence[Item], evaluated: Sequence[Item], manifest: pd.DataFrame
 ) -> dict[str, str]:
     """Return nothing: who recorded a clip is not looked at."""
     return {}
@@ -235,7 +235,7 @@ class Counted(NamedTuple):
 def quality(
     models: dict[str, list[Answers]],
     training: Sequence[Item],
-    asked: Sequence[Item],
+    evaluated: Sequence[Item],
     manifest: pd.DataFrame,
     params: Evaluate,
     seed: int,
@@ -249,7 +249,7 @@ def quality(
 
     ControlError where the control gets half of the words right: they could be guessed.
     """
-    test = [item for item in asked if item.role == "test"]
+    test = [item for item in evaluated if item.role == "test"]
     several = len(by_language(test)) > 1
     counted = {name: Counted.of(each, test) for name, each in models.items()}
     scores: dict[str, Any] = {
@@ -260,20 +260,32 @@ def quality(
         scores[name] |= languages.identification(each, test, manifest, params.resamples, seed)
     whole = [name for name, of in counted.items() if len(of.items) == len(test)]
     best = min(whole, key=lambda name: scores[name]["wer"])
+    control = _of_other_clips(best, counted[best].texts, test, params.resamples, seed)
+    scores["audio_exchanged"] = control
+    scores["gain"] = {}
+    for pair in metrics.pairs(params.gains, counted):
+        one, other = pair.split("_vs_")
+        two = counted[one], counted[other]
+        scores["gain"][pair] = gain(pair, *two, several, params, seed)
+    return scores
+
+
+def _of_other_clips(
+    name: str, texts: Sequence[Sequence[str]], test: Sequence[Item], resamples: int, seed: int
+) -> dict[str, Any]:
+    """Return the score of what a model wrote, seed by seed, on other clips than these texts are of;
+    ControlError where it is too good.
+    """
     others = exchanged(test)
-    texts = [[one[place] for place in others] for one in counted[best].texts]
-    control = model_score(count(texts, test), test, params.resamples, seed, several)
+    texts = [[one[place] for place in others] for one in texts]
+    several = len(by_language(test)) > 1
+    control = model_score(count(texts, test), test, resamples, seed, several)
     if control["wer"] < LEAST_EXCHANGED:
         raise ControlError(
-            f"leak: what {best} writes of other clips has a word error rate of "
+            f"leak: what {name} writes of other clips has a word error rate of "
             f"{control['wer']:.2f}; the texts are too much alike to test a recogniser on"
         )
-    scores["audio_exchanged"] = control
-    scores["gain"] = {
-        pair: gain(pair, *(counted[one] for one in pair.split("_vs_")), several, params, seed)
-        for pair in metrics.pairs(params.gains, counted)
-    }
-    return scores
+    return control
 
 
 def exchanged(items: Sequence[Item]) -> list[int]:

@@ -66,7 +66,7 @@ def _logits_of(
 def _answer(head: nn.Module, encoded: Encoded, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return what a file of this head says of one clip."""
     if isinstance(head, CTCHead):
-        return head(encoded.layers[-1])[0].log_softmax(-1)  # (T, V)
+        return head.symbols(encoded)[0].log_softmax(-1)  # (T, V)
     return head(encoded, *inputs) if inputs else head(encoded.pooled)  # (1, C)
 
 

@@ -27,8 +27,8 @@ _REAL = """
     all_silent = Sub(unity, any_audible)
     real = Max(is_audible, all_silent)
 """
-_TOLD = """
-    layer_0_told = Add(layer_0, language_vector)
+_CONDITION = """
+    layer_0_conditioned = Add(layer_0, language_vector)
 """
 _LAYER = """
     both_{layer} = LSTM<direction="bidirectional", hidden_size={hidden}>(
@@ -38,12 +38,12 @@ _LAYER = """
 """
 
 
-def encoder(student: BiLSTMStudent, features: Features, told: bool = False) -> Part:
-    """Frame stacking and the bidirectional layers `(T, 1, ·)`, eq. (1); where it is `told`,
+def encoder(student: BiLSTMStudent, features: Features, conditioned: bool = False) -> Part:
+    """Frame stacking and the bidirectional layers `(T, 1, ·)`, eq. (1); where `conditioned`,
     `language_vector` is added to the stacks.
     """
     nodes = [_STACK, _REAL] if features.skips_silence else [_STACK]
-    nodes += [_TOLD] if told else []
+    nodes += [_CONDITION] if conditioned else []
     constants = {
         "stack": ints(student.stack),
         "no_frame": ints(0, 0),
@@ -51,7 +51,7 @@ def encoder(student: BiLSTMStudent, features: Features, told: bool = False) -> P
         "layer_shape": ints(-1, 1, student.width),
     }
     names = [f"layer_{layer}" for layer in range(len(student.ahead))] + ["encoded"]
-    names[0] = "layer_0_told" if told else names[0]
+    names[0] = "layer_0_conditioned" if conditioned else names[0]
     for layer, directions in enumerate(zip(student.ahead, student.behind, strict=True), start=1):
         below, outputs = names[layer - 1 : layer + 1]
         hidden = student.width // 2

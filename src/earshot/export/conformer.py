@@ -36,7 +36,7 @@ _PLACES = """
     frame_places = Concat<axis=1>(sines, cosines)
     {placed} = Add(frames, frame_places)
 """
-_TOLD = """
+_CONDITION = """
     block_0 = Add(placed, language_vector)
 """
 # The quantizer calls the scale of a value X by X_scale: no constant of ours may be called so.
@@ -52,16 +52,16 @@ _SILU = """
 _ADD = "    {out} = Add({one}, {other})\n"
 _HALF = "    {out} = Mul({value}, half)\n"
 _ATTEND = """
-    {name}_parts = Reshape({name}_asked, parts_shape)
+    {name}_parts = Reshape({name}_qkv, parts_shape)
     {name}_heads = Transpose<perm=[1, 2, 0, 3]>({name}_parts)
     {name}_query, {name}_key, {name}_value = Split<axis=0, num_outputs=3>({name}_heads)
     {name}_turned = Transpose<perm=[0, 1, 3, 2]>({name}_key)
-    {name}_alike = MatMul({name}_query, {name}_turned)
-    {name}_scaled = Mul({name}_alike, attention_scale)
+    {name}_scores = MatMul({name}_query, {name}_turned)
+    {name}_scaled = Mul({name}_scores, attention_scale)
     {name}_weights = Softmax<axis=-1>({name}_scaled)
-    {name}_seen = MatMul({name}_weights, {name}_value)
-    {name}_by_frame = Transpose<perm=[0, 2, 1, 3]>({name}_seen)
-    {name}_looked = Reshape({name}_by_frame, frames_shape)
+    {name}_context = MatMul({name}_weights, {name}_value)
+    {name}_by_frame = Transpose<perm=[0, 2, 1, 3]>({name}_context)
+    {name}_joined = Reshape({name}_by_frame, frames_shape)
 """
 _GATE = """
     {name}_open, {name}_gate = Split<axis=1, num_outputs=2>({name}_both)
@@ -116,10 +116,10 @@ class _Nodes:
         return self.sum(f"{name}_sum", value, f"{name}_half")
 
     def attend(self, name: str, layer: nn.Module, value: str) -> str:
-        self.dense(f"{name}_asked", layer.asked, self.norm(f"{name}_norm", layer.norm, value))
+        self.dense(f"{name}_qkv", layer.qkv, self.norm(f"{name}_norm", layer.norm, value))
         self.add(_ATTEND, name=name)
         return self.sum(
-            f"{name}_sum", value, self.dense(f"{name}_out", layer.out, f"{name}_looked")
+            f"{name}_sum", value, self.dense(f"{name}_out", layer.out, f"{name}_joined")
         )
 
     def convolve(self, name: str, layer: nn.Module, value: str) -> str:
@@ -141,9 +141,9 @@ class _Nodes:
         self.norm(f"block_{number + 1}", block.norm, value)
 
 
-def encoder(student: ConformerStudent, features: Features, told: bool = False) -> Part:
-    """Return halving convolutions, places and blocks; silence counts like any frame. Where it is
-    `told`, `language_vector` is added to the frames before the blocks.
+def encoder(student: ConformerStudent, features: Features, conditioned: bool = False) -> Part:
+    """Return halving convolutions, places and blocks; silence counts like any frame. Where
+    `conditioned`, `language_vector` is added to the frames before the blocks.
     """
     nodes = _Nodes()
     nodes.add(_BEGIN)
@@ -151,9 +151,9 @@ def encoder(student: ConformerStudent, features: Features, told: bool = False) -
         weight, bias = f"halve_{number}_weight", f"halve_{number}_bias"
         nodes.constants |= {weight: array(halve.weight), bias: array(halve.bias)}
         nodes.add(_HALVE, number=number, after=number + 1)
-    nodes.add(_PLACES, last=len(student.halve), placed="placed" if told else "block_0")
-    if told:
-        nodes.add(_TOLD)
+    nodes.add(_PLACES, last=len(student.halve), placed="placed" if conditioned else "block_0")
+    if conditioned:
+        nodes.add(_CONDITION)
     for number, block in enumerate(student.blocks):
         nodes.block(number, block)
     nodes.add(_END, last=len(student.blocks))

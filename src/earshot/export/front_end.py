@@ -121,12 +121,12 @@ def _norm(features: Features) -> str:
     """Return the nodes from `loudness` (n_mels, T) to `mel` (T, n_mels)."""
     if features.norm == "none":
         return _OUT.format(frames="loudness")
-    hears_all = features.silence_db is None
+    counts_silence = features.silence_db is None
     silent = "centred_loud" if features.skips_silence else "centred_all"
-    centre = _CENTRE if hears_all else _SILENCE + _CENTRE_LOUD.format(centred=silent)
+    centre = _CENTRE if counts_silence else _SILENCE + _CENTRE_LOUD.format(centred=silent)
     if features.norm == "mean":
         return centre + _OUT.format(frames="centred")
-    vary = _VARY if hears_all else _VARY_LOUD
+    vary = _VARY if counts_silence else _VARY_LOUD
     return centre + vary + _SCALE + _OUT.format(frames="scaled")
 
 

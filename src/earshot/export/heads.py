@@ -3,7 +3,7 @@
 import numpy as np
 
 from earshot.export.parts import Part, array, ints
-from earshot.models.ctc import CTCHead
+from earshot.models.ctc import CTCHead, MultilingualHead
 from earshot.models.heads import ABSENT, AttentiveHead, ClassHead, OptionHead
 from earshot.text import PADDING
 
@@ -20,8 +20,8 @@ _MEAN = """
     {name}_share = MatMul({name}_mean, {name}_weights)
 """
 _ROWS = """
-    asked = Unsqueeze(question_share, one)
-    joined = Add(asked, options_share)
+    question_row = Unsqueeze(question_share, one)
+    joined = Add(question_row, options_share)
     biased = Add(joined, embed_bias)
     active = Relu(biased)
     rows_unbiased = MatMul(active, row_weights)
@@ -70,6 +70,9 @@ _SYMBOLS = """
     scores = Add(products_of_symbols, symbol_bias)
     log_posteriors = LogSoftmax<axis=-1>(scores)
 """
+_SYMBOLS_OF_LANGUAGES = _SYMBOLS.replace("scores =", "unweighted =").replace(
+    "    log_posteriors", "    scores = Add(unweighted, log_prior)\n    log_posteriors"
+)
 _CLASSES = """
     weighted = MatMul(pooled, class_weights)
     scores = Add(weighted, class_bias)
@@ -122,9 +125,12 @@ def _rows(head: OptionHead) -> Part:
 
 
 def ctc_head(head: CTCHead, silence: bool) -> Part:
-    """The log-posteriors of the symbols, frame by frame `(T, V)`."""
+    """The log-posteriors of the symbols, frame by frame `(T, V)`; of several languages with the
+    value `log_prior` (V,) of symbols.
+    """
     weights = np.ascontiguousarray(array(head.weight).T)
-    return _SYMBOLS, {"symbol_weights": weights, "symbol_bias": array(head.bias)}
+    nodes = _SYMBOLS_OF_LANGUAGES if isinstance(head, MultilingualHead) else _SYMBOLS
+    return nodes, {"symbol_weights": weights, "symbol_bias": array(head.bias)}
 
 
 def class_head(head: ClassHead, silence: bool) -> Part:

@@ -61,15 +61,15 @@ def quantize(float_path: str | Path, int8_path: str | Path) -> dict[str, int]:
 
 
 def _share(graph: onnx.GraphProto) -> None:
-    """Let recurrent layers that hear again with weights of others have these in int8 too: the
+    """Let recurrent layers that run again with weights of others have these in int8 too: the
     quantizer turns each weight once, and leaves the second layer in float.
     """
     turned = {node.input[3]: node for node in graph.node if node.op_type == "DynamicQuantizeLSTM"}
     again = [node for node in graph.node if node.op_type == "LSTM" and node.input[3] in turned]
     for node in again:  # by its bias
-        heard, made, name = node.input[0], list(node.output), node.name
+        source, made, name = node.input[0], list(node.output), node.name
         node.CopyFrom(turned[node.input[3]])
-        node.input[0], node.name = heard, name
+        node.input[0], node.name = source, name
         del node.output[:]
         node.output.extend(made)
     if not again:

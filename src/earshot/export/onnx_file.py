@@ -18,7 +18,7 @@ from earshot.models import fake_quant
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.blocks import ConvStudent
 from earshot.models.conformer import ConformerStudent
-from earshot.models.ctc import CTCHead, SpokenHead
+from earshot.models.ctc import CTCHead, MultilingualHead
 from earshot.models.fake_quant import FoldedHead
 from earshot.models.heads import AttentiveHead, ClassHead, OptionHead
 from earshot.params import Features, Student
@@ -52,15 +52,11 @@ TRANSCRIPT = Form(
     "transcript",
     "student (float[samples] waveform) => (float[time, symbols] log_posteriors) {{{nodes}}}",
 )
-SPOKEN = Form(
+MULTILINGUAL = Form(
     "transcript",
-    """student (float[samples] waveform) => (
+    """student (float[samples] waveform, float[languages] language) => (
         float[time, symbols] log_posteriors, float[languages] language_log_probabilities
     ) {{{nodes}}}""",
-)
-TOLD = Form(
-    "transcript",
-    SPOKEN.signature.replace("waveform)", "waveform, float[languages] language)"),
 )
 FORMS: dict[type, Form] = {
     OptionHead: OPTIONS,
@@ -68,14 +64,14 @@ FORMS: dict[type, Form] = {
     ClassHead: CLASSES,
     FoldedHead: CLASSES,
     CTCHead: TRANSCRIPT,
-    SpokenHead: SPOKEN,
+    MultilingualHead: MULTILINGUAL,
 }
 HEADS: dict[type, Callable[..., Part]] = {
     OptionHead: heads.option_head,
     AttentiveHead: heads.attentive_head,
     ClassHead: heads.class_head,
     CTCHead: heads.ctc_head,
-    SpokenHead: heads.ctc_head,
+    MultilingualHead: heads.ctc_head,
 }
 
 
@@ -86,21 +82,23 @@ class ExportError(ValueError):
 def _by_frame(
     encoder: Callable[..., Part], skips: bool, student: nn.Module, features: Features
 ) -> list[Part]:
-    """Return an encoder, which may skip silent frames where it pools, and its head; one whose input
-    holds the language hears a clip twice.
+    """Return an encoder, which may skip silent frames where it pools, and its head; one that is
+    conditioned on the language encodes a clip twice.
     """
     silence = skips and features.skips_silence
     head = HEADS[type(student.head)](student.head, silence)
-    if not isinstance(student.head, SpokenHead):
+    if not isinstance(student.head, MultilingualHead):
         return [encoder(student, features), head]
     pool = heads.pool(silence)
     nodes, constants = encoder(student, features)
-    if not student.head.hears:
-        return [(nodes + pool, constants), languages.told_apart(student.head, "pooled"), head]
-    untold = languages.first(nodes + pool), constants
-    guess = languages.told_apart(student.head, f"{languages.FIRST}pooled")
-    again, _ = encoder(student, features, told=True)  # with the weights that are there already
-    return [untold, guess, languages.vector(student.language), (again, {}), head]
+    if not student.head.conditioning:
+        predicted = languages.language_head(student.head, "pooled")
+        return [(nodes + pool, constants), predicted, head]
+    first_pass = languages.first_pass(nodes + pool), constants
+    predicted = languages.language_head(student.head, f"{languages.FIRST_PASS}pooled")
+    embedding = languages.embedding(student.language)
+    second_pass, _ = encoder(student, features, conditioned=True)  # of the same weights
+    return [first_pass, predicted, embedding, (second_pass, {}), head]
 
 
 def _convolutional(student: ConvStudent, features: Features) -> list[Part]:
@@ -129,18 +127,18 @@ def export(
     `text.encode_item` padded with 0, and its `logits` are float32 (Q, C); one with fixed classes
     has `logits` (C,) in the order of `labels`. One that attends also says how it weighed the
     encoder's frames, `attention` float32 (Q, C, T). One that transcribes has `log_posteriors`
-    (T, V) of the alphabet `labels`; where it tells K languages apart `language_log_probabilities`
-    (K,) too, and where its input holds them the file takes `language` float32 (K,), 1 for the one
-    that is spoken, all zeros where it is to find out. Sizes vary from call to call.
+    (T, V) of the alphabet `labels`; one of K languages takes `language` float32 (K,), one-hot, or
+    all zeros for what it predicts itself, and has `language_log_probabilities` (K,) too. Sizes vary
+    from call to call.
 
     The file is in float, but for a student of `fake_quant.prepare`, whose file is int8 in QDQ form.
     Its metadata hold task, sample_rate, the parameters of features and student as JSON, and
     `metadata`; beside these buckets and text_version where options are read, and else labels as
-    JSON; frame_seconds where frames are written, and languages as JSON where they are told apart.
+    JSON; frame_seconds where frames are written, and languages as JSON where they are classified.
     Raises ExportError when there is not one label for each class.
     """
     student = fake_quant.folded_student(student) if isinstance(student, ConvStudent) else student
-    form = TOLD if getattr(student.head, "hears", None) else FORMS[type(student.head)]
+    form = FORMS[type(student.head)]
     described = metadata | {
         "task": form.task,
         "sample_rate": str(features.sample_rate),
@@ -159,7 +157,7 @@ def export(
     if form.task == TRANSCRIPT.task:
         seconds = student.strides[-1] * features.hop_length / features.sample_rate
         described["frame_seconds"] = str(seconds)
-    if form in (SPOKEN, TOLD):
+    if form is MULTILINGUAL:
         described["languages"] = json.dumps(student.head.languages)
     network = next(make for kind, make in NETWORKS.items() if isinstance(student, kind))
     parts = [_shared(), front_end(features), *network(student, features)]

@@ -29,30 +29,30 @@ def build(
     return questions.build(lambda split: [p for p in cut if p.split == split], params, seed, groups)
 
 
-def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
+def check(every: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
     """Raise ItemError where something leaks into the test; return each role's items by skill and
     minutes of audio.
 
     LibriSQA's questions are taken as they are: what can be answered without listening is reported,
     and no error.
     """
-    items.check_options(asked, items.SKILLS)
-    leaks.check_splits(asked, manifest)
-    published = any(item.id.startswith(librisqa.ID) for item in asked)
+    items.check_options(every, items.SKILLS)
+    leaks.check_splits(every, manifest)
+    published = any(item.id.startswith(librisqa.ID) for item in every)
     report: dict[str, Any] = {
-        "audio_blind_accuracy": _audio_blind(asked)
+        "audio_blind_accuracy": _audio_blind(every)
         if published
-        else leaks.check_audio_blind(asked),
+        else leaks.check_audio_blind(every),
         "items": {},
     }
     for role in items.ROLES:
-        of_role = [item for item in asked if item.role == role]
+        of_role = [item for item in every if item.role == role]
         report["items"][role] = {"all": len(of_role), **Counter(item.skill for item in of_role)}
-    return report | {"minutes": items.minutes(asked, manifest)}
+    return report | {"minutes": items.minutes(every, manifest)}
 
 
-def _audio_blind(asked: Sequence[Item]) -> float:
+def _audio_blind(every: Sequence[Item]) -> float:
     """Return the accuracy on test items of a control trained on teacher items, whatever it is."""
-    test = [item for item in asked if item.role == "test"]
-    answers = AudioBlind([item for item in asked if item.role == "teacher"]).predict(test)
+    test = [item for item in every if item.role == "test"]
+    answers = AudioBlind([item for item in every if item.role == "teacher"]).predict(test)
     return float(np.mean([answers[item.id].argmax() == item.answer for item in test]))

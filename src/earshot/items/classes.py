@@ -4,7 +4,6 @@ are the classes.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ def build(manifest: pd.DataFrame, accepted: Iterable[str], params: Labels, seed:
 
     Of the training clips (split `pool`) those in `params.share` percent get the role `fewshot` and
     keep their label; the rest is the pool, whose labels are not passed on. Subsets are the corpus'
-    own, or else drawn (`drawn`).
+    lists, or else drawn (`drawn`).
 
     Raises ItemError, naming clip or class, for a labelled clip without label, a label that no
     training clip has, a class that a labelled role lacks, and another split.
@@ -34,44 +33,19 @@ def build(manifest: pd.DataFrame, accepted: Iterable[str], params: Labels, seed:
     clips = manifest[manifest["id"].isin(set(accepted))].reset_index(drop=True)
     for row in clips[~clips["split"].isin(SPLITS)].itertuples():
         raise ItemError(f"clip {row.id}: split {row.split!r} is not one of {', '.join(SPLITS)}")
-    training = clips["split"] == "pool"
-    if not training.any():
-        raise ItemError(
-            f"split 'pool' has no recordings that can be used: the pipeline needs some in "
-            f"{', '.join(SPLITS)}"
-        )
-    subset = pd.to_numeric(clips["subset"][training])  # NaN where the corpus does not say
-    given = sorted(manifest["subset"].dropna().astype(int).unique().tolist())
-    if given and params.share not in given:
-        raise ItemError(
-            f"fewshot.share={params.share}: the corpus has no list of that share (of TAU 2022: "
-            f"split{params.share}.csv), but of {', '.join(map(str, given))} percent"
-        )
-    labelled = subset <= params.share if given else drawn(clips[training], params.share, seed)
-    roles = clips["split"].mask(labelled.reindex(clips.index, fill_value=False), "fewshot")
-    for row in clips[roles.isin(LABELLED) & clips["label"].isna()].itertuples():
-        raise ItemError(f"clip {row.id}: no label, though its role is {roles[row.Index]}")
-    classes = sorted(clips["label"][training].dropna().unique())
-    for row in clips[roles.isin(LABELLED) & ~clips["label"].isin(classes)].itertuples():
-        raise ItemError(
-            f"clip {row.id}: label {row.label!r} is not that of any training clip "
-            f"({', '.join(classes)})"
-        )
-    for role in ("validation", "test"):
-        if not (roles == role).any():
+    for split in SPLITS:
+        if not (clips["split"] == split).any():
             raise ItemError(
-                f"split {role!r} has no recordings that can be used: the pipeline needs some in "
+                f"split {split!r} has no recordings that can be used: the pipeline needs some in "
                 f"{', '.join(SPLITS)}"
             )
-    for role in LABELLED:
-        missing = sorted(set(classes) - set(clips["label"][roles == role]))
-        if missing:
-            raise ItemError(
-                f"class {missing[0]}: no {role} clip ({len(missing)} of {len(classes)} classes "
-                "lack one)"
-            )
-    code = {label: number for number, label in enumerate(classes)} | {None: UNKNOWN}
-    built = [
+    training = clips["split"] == "pool"
+    labelled = _labelled(manifest, clips[training], params.share, seed)
+    roles = clips["split"].mask(labelled.reindex(clips.index, fill_value=False), "fewshot")
+    classes = sorted(clips["label"][training].dropna().unique())
+    _check_labels(clips, roles, classes)
+    code = {label: number for number, label in enumerate(classes)}
+    return [
         Item(
             id=row.id,
             role=role,
@@ -80,11 +54,41 @@ def build(manifest: pd.DataFrame, accepted: Iterable[str], params: Labels, seed:
             utterances=(row.id,),
             question="",
             options=tuple(classes),
-            answer=code[row.label],
+            answer=UNKNOWN if role == "pool" else code[row.label],
         )
         for row, role in zip(clips.itertuples(), roles, strict=True)
     ]
-    return [replace(item, answer=UNKNOWN) if item.role == "pool" else item for item in built]
+
+
+def _labelled(manifest: pd.DataFrame, training: pd.DataFrame, share: int, seed: int) -> pd.Series:
+    """Return whether each training clip keeps its label."""
+    given = sorted(manifest["subset"].dropna().astype(int).unique().tolist())
+    if not given:
+        return drawn(training, share, seed)
+    if share not in given:
+        raise ItemError(
+            f"fewshot.share={share}: the corpus has no list of that share (of TAU 2022: "
+            f"split{share}.csv), but of {', '.join(map(str, given))} percent"
+        )
+    return pd.to_numeric(training["subset"]) <= share  # NaN, in none, is false
+
+
+def _check_labels(clips: pd.DataFrame, roles: pd.Series, classes: Sequence[str]) -> None:
+    """Raise ItemError unless labelled clips have known labels, and their roles all classes."""
+    for row in clips[roles.isin(LABELLED) & clips["label"].isna()].itertuples():
+        raise ItemError(f"clip {row.id}: no label, though its role is {roles[row.Index]}")
+    for row in clips[roles.isin(LABELLED) & ~clips["label"].isin(classes)].itertuples():
+        raise ItemError(
+            f"clip {row.id}: label {row.label!r} is not that of any training clip "
+            f"({', '.join(classes)})"
+        )
+    for role in LABELLED:
+        missing = sorted(set(classes) - set(clips["label"][roles == role]))
+        if missing:
+            raise ItemError(
+                f"class {missing[0]}: no {role} clip ({len(missing)} of {len(classes)} classes "
+                "lack one)"
+            )
 
 
 def drawn(training: pd.DataFrame, share: int, seed: int) -> pd.Series:
@@ -122,17 +126,17 @@ def _quota(sizes: list[int], total: float) -> float:
     return float(max(sizes, default=0))
 
 
-def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
+def check(every: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
     """Raise ItemError where something leaks into the test; return each role's items by class and
     device, and minutes.
     """
-    items.check_options(asked, (CLASS_SKILL,))
-    leaks.check_splits(asked, manifest)
-    devices = items.devices(asked, manifest)
+    items.check_options(every, (CLASS_SKILL,))
+    leaks.check_splits(every, manifest)
+    devices = items.devices(every, manifest)
     report: dict[str, Any] = {"items": {}, "devices": {}}
     for role in ROLES:
-        of_role = [item for item in asked if item.role == role]
+        of_role = [item for item in every if item.role == role]
         known = [item.options[item.answer] for item in of_role if item.answer != items.UNKNOWN]
         report["items"][role] = {"all": len(of_role), **Counter(known)}
         report["devices"][role] = dict(Counter(devices[item.id] for item in of_role))
-    return report | {"minutes": items.minutes(asked, manifest, ROLES)}
+    return report | {"minutes": items.minutes(every, manifest, ROLES)}

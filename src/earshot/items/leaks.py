@@ -43,8 +43,8 @@ def check_splits(items: Sequence[Item], manifest: pd.DataFrame) -> None:
         "text": _texts,
     }
     for name, trait in traits.items():
-        seen, asked = trait(training), trait(test)
-        _refuse(name, [asked[one] for one in asked if one in seen])
+        seen, tested = trait(training), trait(test)
+        _refuse(name, [tested[one] for one in tested if one in seen])
     paths = [side["path"].dropna().to_dict() for side in (training, test)]
     _refuse("recording", _copies(*paths))
 

@@ -81,7 +81,7 @@ def build(
         for question in questions:
             role = places.get(question.utterance, ("", ""))[0]
             (found[role] if role in fits else left_out).append(question)
-        _tell(folder / name, len(questions), left_out, fits)
+        _log_file(folder / name, len(questions), left_out, fits)
     for role in found:
         if not found[role]:
             raise ItemError(f"{folder}: no question is about a clip of split {role!r}")
@@ -126,11 +126,11 @@ def _once(path: Path, questions: list[tuple[str, Question]]) -> list[Question]:
     rows = []
     for place, one in questions:
         options = " / ".join(sorted(map(_plain, one.options)))
-        asked = f"{one.utterance}: {one.text} {options}"
-        first.setdefault(asked, one)
-        rows.append((place, asked, _plain(one.options[one.answer])))
+        question = f"{one.utterance}: {one.text} {options}"
+        first.setdefault(question, one)
+        rows.append((place, question, _plain(one.options[one.answer])))
     try:
-        return [first[asked] for asked in once(path, rows)]
+        return [first[question] for question in once(path, rows)]
     except TwiceError as error:
         raise ItemError(str(error)) from None
 
@@ -158,22 +158,24 @@ def _question(id: str, entry: Any) -> Question:
         isinstance(entry.get(field), str) for field in FIELDS
     ):
         raise ItemError(f"needs the texts {', '.join(FIELDS)}")
-    speech, asked, answer = (entry[field] for field in FIELDS)
+    speech, content, answer = (entry[field] for field in FIELDS)
     letter = _ANSWER.fullmatch(answer.strip())
     if letter is None:
         raise ItemError(f"answer={answer!r} is not one of {', '.join(LETTERS)}")
     place, answered = LETTERS.index(letter[1]), _plain(letter[2] or "")
-    readings = _readings(asked)
+    readings = _readings(content)
     if not readings:
-        raise ItemError(f"question_and_option={asked!r} has no options A to D")
+        raise ItemError(f"question_and_option={content!r} has no options A to D")
     fitting = [one for one in readings if answered and _plain(one.options[place]) == answered]
     readings = fitting or readings
     if len(readings) > 1:
-        raise ItemError(f"question_and_option={asked!r} can be read in {len(readings)} ways")
+        raise ItemError(f"question_and_option={content!r} can be read in {len(readings)} ways")
     text, options = readings[0]
     distinct = {_plain(option) for option in options}
     if not all(re.search(r"\w", option) for option in options) or len(distinct) < len(options):
-        raise ItemError(f"question_and_option={asked!r} has an option without words, or one twice")
+        raise ItemError(
+            f"question_and_option={content!r} has an option without words, or one twice"
+        )
     if answered in distinct - {_plain(options[place])}:
         raise ItemError(f"answer={answer!r} has the letter of one option and the text of another")
     return Question(id, PurePosixPath(speech).stem, text, options, place)
@@ -184,19 +186,19 @@ def _plain(text: str) -> str:
 
 
 class _Reading(NamedTuple):
-    """One way to tell a question and its four options apart."""
+    """One way to split a text into a question and its four options."""
 
     text: str
     options: tuple[str, ...]
 
 
-def _readings(asked: str) -> list[_Reading]:
+def _readings(content: str) -> list[_Reading]:
     """Return the likeliest ways to read a text: options on lines of their own before others, and
     those in which no initial or title is taken for an option.
     """
-    markers = list(_MARKER.finditer(asked))
+    markers = list(_MARKER.finditer(content))
     on_lines = [marker for marker in markers if "\n" in marker["gap"]]
-    ways = _ways(asked, on_lines) or _ways(asked, markers)
+    ways = _ways(content, on_lines) or _ways(content, markers)
     tests = (
         lambda way: not any(_INITIAL.search(part) for part in (way.text, *way.options[:-1])),
         lambda way: way.text.endswith(_ENDS),
@@ -206,7 +208,7 @@ def _readings(asked: str) -> list[_Reading]:
     return ways
 
 
-def _ways(asked: str, markers: list[re.Match]) -> list[_Reading]:
+def _ways(content: str, markers: list[re.Match]) -> list[_Reading]:
     """Return every way to take one marker a letter, in order and alike in style."""
     by_letter = [[one for one in markers if one["letter"] == letter] for letter in LETTERS]
     found = []
@@ -215,9 +217,9 @@ def _ways(asked: str, markers: list[re.Match]) -> list[_Reading]:
         alike = {(one["open"], one["close"], bool(one["after"])) for one in chosen}
         if not ordered or len(alike) > 1:
             continue
-        ends = [*(one.start() for one in chosen), len(asked)]
+        ends = [*(one.start() for one in chosen), len(content)]
         begins = [0, *(one.end() for one in chosen)]
-        parts = [asked[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        parts = [content[begin:end] for begin, end in zip(begins, ends, strict=True)]
         text, *options = (" ".join(part.split()) for part in parts)
         if text:
             found.append(_Reading(text, tuple(options)))
@@ -271,7 +273,7 @@ def _few(questions: list[Question], number: int, seed: int) -> list[Question]:
     ]
 
 
-def _tell(path: Path, number: int, left_out: list[Question], splits: set[str]) -> None:
+def _log_file(path: Path, number: int, left_out: list[Question], splits: set[str]) -> None:
     if left_out:
         some = ", ".join(question.utterance for question in left_out[:3])
         where = f"{number} questions are about no clip of split {', '.join(sorted(splits))}"

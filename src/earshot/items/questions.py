@@ -23,7 +23,7 @@ from earshot.params import FewShot
 from earshot.tables.items import UNKNOWN, Item, ItemError
 from earshot.text import canonical, reading, same
 
-ASKED = {
+WORDINGS = {
     "detail": (
         "Which of these words do you hear?",
         "Which word is mentioned?",
@@ -141,7 +141,7 @@ def _item(
         skill=skill,
         passage=passage.id,
         utterances=passage.utterances,
-        question=str(rng.choice(ASKED[skill])),
+        question=str(rng.choice(WORDINGS[skill])),
         options=tuple(options),
         answer=position,
         wording=passage.wording,
@@ -216,19 +216,19 @@ def few_shot(passages: Sequence[Passage], params: FewShot, rng: np.random.Genera
     for number, passage in enumerate(chosen):
         length = len(passage.utterances)
         kept = max(1, length - round(params.paper_share * length))
-        asked, position = passage.part(0, kept), number % params.options
+        shown, position = passage.part(0, kept), number % params.options
         for skill in [
             params.skills[(number + shift) % len(params.skills)]
             for shift in range(len(params.skills))
         ]:
             bank = candidates(skill, chosen, 99, rng)
-            answers = candidates(skill, [asked], 99, rng)
+            answers = candidates(skill, [shown], 99, rng)
             if answers and (
                 others := _matched(skill, answers[0], passage, bank, params.options - 1)
             ):
-                question = _item("fewshot", skill, asked, 0, answers[0].text, others, position, rng)
+                question = _item("fewshot", skill, shown, 0, answers[0].text, others, position, rng)
                 items.append(question)
-                if skill != "inference" or asked.next == passage.next:
+                if skill != "inference" or shown.next == passage.next:
                     rest = range(kept, length)
                     items += [_repeat(question, passage, segment) for segment in rest]
                 break
@@ -269,7 +269,7 @@ def _repeat(question: Item, passage: Passage, segment: int) -> Item:
     return Item(**fields)
 
 
-def ask_pool(
+def pool_items(
     pool: Sequence[Passage], bank: dict[str, list[str]], params: FewShot, rng: np.random.Generator
 ) -> list[Item]:
     """Return questions about unlabelled audio: options drawn from `bank`, which other passages'
@@ -346,7 +346,7 @@ def build(
         if count:
             reason = f"too little is said in the {count} transcribed passages of split 'teacher'"
         raise ItemError(f"no labelled teacher items: {reason}")
-    items += ask_pool(by_split("pool"), bank, params, rng("pool"))
+    items += pool_items(by_split("pool"), bank, params, rng("pool"))
     for role in NEEDED:
         if not any(item.role == role for item in items):
             raise ItemError(

@@ -119,28 +119,28 @@ def _require_roles(built: Sequence[Item]) -> None:
             raise ItemError(f"split {role!r} has no clips that can be used")
 
 
-def check(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
+def check(every: Sequence[Item], manifest: pd.DataFrame) -> dict[str, Any]:
     """Raise ItemError where something leaks into the test; return each role's items, words and
     minutes, the latter by language too where it is known, the size of the alphabet, and how many
     labelled clips were left out.
     """
-    leaks.check_splits(asked, manifest)
-    known = {item.id for item in asked}
+    leaks.check_splits(every, manifest)
+    known = {item.id for item in every}
     labelled = manifest[manifest["split"] != "pool"]
-    report: dict[str, Any] = {"items": {}, "symbols": len(asked[0].options)}
+    report: dict[str, Any] = {"items": {}, "symbols": len(every[0].options)}
     for role in ROLES:
-        of_role = [item for item in asked if item.role == role]
+        of_role = [item for item in every if item.role == role]
         spoken = [item.transcript.split() for item in of_role if item.transcript is not None]
         counts = Counter(item.wording for item in of_role)
         words = {"words": sum(map(len, spoken))} if spoken else {}
         report["items"][role] = {"all": len(of_role), **counts, **words}
     report["left_out"] = int((~labelled["id"].isin(known)).sum())
-    languages = sorted({item.language for item in asked if item.language is not None})
+    languages = sorted({item.language for item in every if item.language is not None})
     if languages:
         report["minutes_by_language"] = {
             language: items.minutes(
-                [item for item in asked if item.language == language], manifest, ROLES
+                [item for item in every if item.language == language], manifest, ROLES
             )
             for language in languages
         }
-    return report | {"minutes": items.minutes(asked, manifest, ROLES)}
+    return report | {"minutes": items.minutes(every, manifest, ROLES)}

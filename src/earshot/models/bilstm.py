@@ -5,7 +5,7 @@ the head.
 import torch
 from torch import nn
 
-from earshot.models.ctc import of_languages, vectors
+from earshot.models.ctc import ctc_head, language_embedding
 from earshot.models.heads import inside, mean_of
 from earshot.models.pruning import Group, Place
 from earshot.params import BiLSTM
@@ -54,15 +54,15 @@ class BiLSTMStudent(nn.Module):
             nn.LSTM(width, params.hidden, batch_first=True) for width in widths
         )
         self.dropout = nn.Dropout(params.dropout)
-        spoken = params.languages, params.language
-        self.head = of_languages(task.head(self.width), *spoken)
-        self.language = vectors(*spoken, widths[0])
+        languages = params.languages, params.language
+        self.head = ctc_head(task, self.width, *languages)
+        self.language = language_embedding(*languages, widths[0])
 
     def encode(
         self, mel: torch.Tensor, lengths: torch.Tensor, language: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return h_avg `(B, 2·hidden)` of log-mel `(B, T, n_mels)`, lengths `(B,)` in frames, and
-        the layers' outputs; of shares of languages `(B, K)`, where given, a vector is added to
+        the layers' outputs. With `language`, probabilities `(B, K)`, their embedding is added to
         every stack.
 
         Each layer's is `(B, ⌈T/stack⌉, 2·hidden)`; what lies beyond a clip's length means nothing.
@@ -101,11 +101,11 @@ class BiLSTMStudent(nn.Module):
 
     @staticmethod
     def _makes(direction: str, layer: int) -> list[Place]:
-        """Return where a direction of a layer has its units' own weights, of four gates each."""
-        own = f"{direction}.{layer}"
+        """Return where a direction of a layer has its units' weights, of four gates each."""
+        prefix = f"{direction}.{layer}"
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-        gates = [Place(f"{own}.{name}", 0, repeats=4) for name in names]
-        return [*gates, Place(f"{own}.weight_hh_l0", 1)]
+        gates = [Place(f"{prefix}.{name}", 0, repeats=4) for name in names]
+        return [*gates, Place(f"{prefix}.weight_hh_l0", 1)]
 
     def _reads(self, layer: int, start: int) -> list[Place]:
         """Return where what comes behind reads units that begin at `start`: a layer, or the

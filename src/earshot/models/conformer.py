@@ -11,17 +11,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from earshot.models.ctc import of_languages, vectors
+from earshot.models.ctc import ctc_head, language_embedding
 from earshot.models.heads import inside, mean_of
 from earshot.models.pruning import Group, Place
 from earshot.params import Conformer
 from earshot.tasks.task import Task
 
-_LOWEST = 10_000.0  # of the sines that tell places
+_LOWEST = 10_000.0  # of the sines that encode positions
 
 
 def rates(width: int) -> torch.Tensor:
-    """Return how fast the sines that tell places swing, `(D / 2,)` (Vaswani et al. 2017)."""
+    """Return the angular rates of the positional sines `(D / 2,)` (Vaswani et al. 2017)."""
     return torch.exp(-torch.arange(0, width, 2) / width * math.log(_LOWEST))
 
 
@@ -38,10 +38,10 @@ class Feed(nn.Sequential):
         layers = nn.Linear(width, units), nn.SiLU(), nn.Dropout(dropout)
         super().__init__(nn.LayerNorm(width), *layers, nn.Linear(units, width))
 
-    def group(self, own: str) -> Group:
-        """Return its units; `own` is what its tensors' names begin with."""
-        wider, narrower = self[1], f"{own}.4.weight"
-        places = [Place(f"{own}.1.weight", 0), Place(f"{own}.1.bias", 0), Place(narrower, 1)]
+    def group(self, prefix: str) -> Group:
+        """Return its units; `prefix` is what its tensors' names begin with."""
+        wider, narrower = self[1], f"{prefix}.4.weight"
+        places = [Place(f"{prefix}.1.weight", 0), Place(f"{prefix}.1.bias", 0), Place(narrower, 1)]
         return Group(wider.out_features, places)
 
 
@@ -51,21 +51,21 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, units: int):
         super().__init__()
         self.heads, self.units = heads, units
-        self.norm, self.asked = nn.LayerNorm(width), nn.Linear(width, 3 * heads * units)
+        self.norm, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * heads * units)
         self.out = nn.Linear(heads * units, width)
 
     def forward(self, frames: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Return `(B, T, D)` for frames `(B, T, D)`, `real` `(B, T)` of them."""
-        parts = self.asked(self.norm(frames)).unflatten(2, (3, self.heads, -1))
+        parts = self.qkv(self.norm(frames)).unflatten(2, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # (B, heads, T, units) each
         looked = F.scaled_dot_product_attention(query, key, value, real[:, None, None])
         return self.out(looked.transpose(1, 2).flatten(2))
 
-    def group(self, own: str) -> Group:
-        """Return its heads; `own` is what its tensors' names begin with."""
-        asked = [f"{own}.asked.weight", f"{own}.asked.bias"]  # queries, keys, values
-        places = [Place(name, 0, repeats=3, size=self.units) for name in asked]
-        return Group(self.heads, [*places, Place(f"{own}.out.weight", 1, size=self.units)])
+    def group(self, prefix: str) -> Group:
+        """Return its heads; `prefix` is what its tensors' names begin with."""
+        qkv = [f"{prefix}.qkv.weight", f"{prefix}.qkv.bias"]  # queries, keys, values
+        places = [Place(name, 0, repeats=3, size=self.units) for name in qkv]
+        return Group(self.heads, [*places, Place(f"{prefix}.out.weight", 1, size=self.units)])
 
 
 class Convolution(nn.Module):
@@ -118,16 +118,16 @@ class ConformerStudent(nn.Module):
             nn.Conv1d(width, params.width, 3, stride=2, padding=1) for width in inputs
         )
         self.blocks = nn.ModuleList(Block(params) for _ in range(params.layers))
-        spoken = params.languages, params.language
-        self.head = of_languages(task.head(params.width), *spoken)
-        self.language = vectors(*spoken, params.width)
+        languages = params.languages, params.language
+        self.head = ctc_head(task, params.width, *languages)
+        self.language = language_embedding(*languages, params.width)
 
     def encode(
         self, mel: torch.Tensor, lengths: torch.Tensor, language: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return the mean over time `(B, D)` for log-mel `(B, T, n_mels)`, lengths `(B,)` in
-        frames, and each block's output `(B, ⌈T/stride⌉, D)`; of shares of languages `(B, K)`, where
-        given, a vector is added to every frame before the blocks.
+        frames, and each block's output `(B, ⌈T/stride⌉, D)`. With `language`, probabilities
+        `(B, K)`, their embedding is added to every frame before the blocks.
         """
         frames = mel
         for halve in self.halve:
@@ -153,9 +153,10 @@ class ConformerStudent(nn.Module):
         """Return of each block the units of its feed-forward layers, and its heads."""
         found = []
         for number, block in enumerate(self.blocks):
-            own = f"blocks.{number}"
-            found += [block.before.group(f"{own}.before"), block.behind.group(f"{own}.behind")]
-            found.append(block.attention.group(f"{own}.attention"))
+            prefix = f"blocks.{number}"
+            found.append(block.before.group(f"{prefix}.before"))
+            found.append(block.behind.group(f"{prefix}.behind"))
+            found.append(block.attention.group(f"{prefix}.attention"))
         return found
 
     def pool(self, mel: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from safetensors import safe_open
@@ -11,6 +11,11 @@ from torch import nn
 
 from earshot.text.alphabet import BLANK, SPACE, alphabet
 
+if TYPE_CHECKING:
+    from earshot.models.heads import Encoded
+    from earshot.tasks.transcript import Transcript
+
+LEAST_SHARE = 1e-4  # of a symbol that no probable language writes
 VOCABULARY = "vocab.json"
 _HEAD = ("lm_head.weight", "lm_head.bias")  # as transformers names it
 
@@ -24,24 +29,47 @@ class CTCHead(nn.Linear):
 
     of_width: ClassVar[dict[str, int]] = {"weight": 1}
 
+    def symbols(self, encoded: "Encoded") -> torch.Tensor:
+        """Return the logits of symbols `(N, T, V)` of encoded passages."""
+        return self(encoded.layers[-1])[encoded.passage]
 
-class SpokenHead(CTCHead):
+
+class MultilingualHead(CTCHead):
     """The same, and which of K languages it is: logits `(B, K)` of pooled frames `(B, D)`.
 
-    `hears` says what the student's input holds of it, as `student.language`.
+    `conditioning` says what language the input frames hold, as `student.language`; `letters`
+    `(K, V)` is 1 where a language writes a symbol, else 0.
     """
 
     of_width: ClassVar[dict[str, int]] = {"weight": 1, "language.weight": 1}
 
     def __init__(
-        self, width: int, symbols: int, languages: Sequence[str], hears: str | None = None
+        self,
+        width: int,
+        letters: torch.Tensor,
+        languages: Sequence[str],
+        conditioning: str | None = None,
     ):
-        super().__init__(width, symbols)
-        self.languages, self.hears = tuple(languages), hears
+        super().__init__(width, letters.shape[1])
+        self.register_buffer("letters", letters)
+        self.languages, self.conditioning = tuple(languages), conditioning
         self.language = nn.Linear(width, len(self.languages))
 
-    def told(self, languages: Sequence[str | None]) -> torch.Tensor:
-        """Return the languages of B clips as vectors `(B, K)`, zeros where one is not known."""
+    def log_prior(self, shares: torch.Tensor) -> torch.Tensor:
+        """Return log Σ_k p_k [k writes v] `(N, V)`, for probabilities p of languages `(N, K)`: what
+        is added to the logits of symbols v.
+
+        Teachers of one language each say nothing about letters that theirs lacks, so nothing else
+        keeps a student from writing Latin letters for Russian sounds.
+        """
+        return (shares @ self.letters).clamp(min=LEAST_SHARE).log()
+
+    def symbols(self, encoded: "Encoded") -> torch.Tensor:
+        """Return the logits of symbols `(N, T, V)`, those of a clip's languages."""
+        return super().symbols(encoded) + self.log_prior(encoded.shares)[:, None]
+
+    def one_hot(self, languages: Sequence[str | None]) -> torch.Tensor:
+        """Return the languages of B clips one-hot, `(B, K)`, zeros where one is not known."""
         rows = torch.zeros(len(languages), len(self.languages))
         for row, language in zip(rows, languages, strict=True):
             if language in self.languages:
@@ -49,18 +77,24 @@ class SpokenHead(CTCHead):
         return rows
 
 
-def of_languages(head: nn.Module, languages: Sequence[str] | None, hears: str | None) -> nn.Module:
-    """Return a head that tells languages apart too, the head itself where there are none."""
-    if not languages:
-        return head
-    return SpokenHead(head.in_features, head.out_features, languages, hears)
-
-
-def vectors(languages: Sequence[str] | None, hears: str | None, width: int) -> nn.Module | None:
-    """Return what turns shares of languages `(B, K)` into vectors `(B, width)` to be added to input
-    frames; None for a student whose input holds none.
+def ctc_head(
+    task: "Transcript", width: int, languages: Sequence[str] | None, conditioning: str | None
+) -> nn.Module:
+    """Return a task's head on frames of a width, one that classifies languages too where there are
+    any.
     """
-    if not languages or not hears:
+    if not languages:
+        return task.head(width)
+    return MultilingualHead(width, task.letters(languages), languages, conditioning)
+
+
+def language_embedding(
+    languages: Sequence[str] | None, conditioning: str | None, width: int
+) -> nn.Module | None:
+    """Return what turns probabilities of languages `(B, K)` into the vector `(B, width)` that is
+    added to input frames; None for a student without conditioning.
+    """
+    if not languages or not conditioning:
         return None
     return nn.Linear(len(languages), width, bias=False)
 
@@ -160,6 +194,6 @@ def _written(vocabulary: dict[str, int], space: str, blank: int | None) -> dict[
     written = {one.lower(): vocabulary[one] for one in single if vocabulary[one] != blank}
     if len(written) < len(single):
         raise VocabularyError(
-            f"{VOCABULARY} tells capital letters from others, which is not served"
+            f"{VOCABULARY} has capital letters beside small ones, which is not served"
         )
     return written

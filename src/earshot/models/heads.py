@@ -24,7 +24,8 @@ class Encoded(NamedTuple):
     real: torch.Tensor  # (B, T) which frames of the last layer count
     counts: torch.Tensor  # (B,) how many frames of the last layer there are, silent ones too
     passage: torch.Tensor  # (N,) which passage an item is about
-    language: torch.Tensor | None = None  # (N, K) logits of languages, where a head tells them
+    language: torch.Tensor | None = None  # (N, K) logits of languages, where a head has them
+    shares: torch.Tensor | None = None  # (N, K) their probabilities, or one-hot what was given
 
 
 def encode(
@@ -32,28 +33,28 @@ def encode(
     sequences: torch.Tensor,
     lengths: torch.Tensor,
     passage: torch.Tensor,
-    told: torch.Tensor | None = None,
+    given: torch.Tensor | None = None,
 ) -> Encoded:
     """Return what a model's encoder makes of sequences `(B, T, F)` of `lengths` `(B,)` frames.
 
-    A student whose input holds the language hears a clip twice: untold, for the probabilities of
-    its language head, and then with them, or with what it is `told` `(B, K)` where that is not all
-    zeros. So its language head never knows before what it is asked. What it tells the input
-    passes no gradient: a language is what its head learned that it is.
+    `shares` are the probabilities of the language head, or the `given` one-hot rows `(B, K)` where
+    these are not all zeros. A student conditioned on the language encodes a clip twice: without it,
+    for those, and then with them. So the language head never sees the answer. No gradient passes
+    from the shares into that head: it learns languages from their labels alone.
     """
     pooled, layers = model.encode(sequences, lengths)
-    language = None
+    language = shares = None
     if getattr(model.head, "languages", ()):
         language = model.head.language(pooled)  # (B, K)
-    if language is not None and model.head.hears:
         shares = language.softmax(-1).detach()
-        if told is not None:
-            shares = torch.where(told.any(1, keepdim=True), told.to(shares), shares)
-        pooled, layers = model.encode(sequences, lengths, shares)
+        if given is not None:
+            shares = torch.where(given.any(1, keepdim=True), given.to(shares), shares)
+        if model.head.conditioning:
+            pooled, layers = model.encode(sequences, lengths, shares)
+        language, shares = language[passage], shares[passage]
     real = model.real(sequences, lengths)
     counts = frame_counts(model, lengths)
-    by_item = None if language is None else language[passage]
-    return Encoded(pooled[passage], layers, real, counts, passage, by_item)
+    return Encoded(pooled[passage], layers, real, counts, passage, language, shares)
 
 
 def frame_counts(model: nn.Module, lengths: torch.Tensor) -> torch.Tensor:
@@ -96,7 +97,7 @@ class OptionHead(nn.Module):
         present = (ids != PADDING).unsqueeze(-1)
         return (self.tokens(ids) * present).sum(-2) / present.sum(-2).clamp(min=1)
 
-    def _asked(self, questions: torch.Tensor, options: torch.Tensor) -> torch.Tensor:
+    def _pairs(self, questions: torch.Tensor, options: torch.Tensor) -> torch.Tensor:
         """Return the mean embeddings of each question and one of its options, `(N, C, 2·E)`."""
         question = self._mean(questions)  # (N, E)
         question = question.unsqueeze(1).expand(-1, options.shape[1], -1)  # (N, C, E)
@@ -106,7 +107,7 @@ class OptionHead(nn.Module):
         self, encoded: Encoded, questions: torch.Tensor, options: torch.Tensor
     ) -> torch.Tensor:
         """Return logits `(N, C)` for question ids `(N, Lq)` and option ids `(N, C, Lo)`."""
-        rows = self.embed(self._asked(questions, options))  # (N, C, D)
+        rows = self.embed(self._pairs(questions, options))  # (N, C, D)
         logits = (rows * encoded.pooled.unsqueeze(1)).sum(-1)
         return logits.masked_fill(options[..., 0] == PADDING, ABSENT)
 
@@ -139,7 +140,7 @@ class AttentiveHead(OptionHead):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return logits `(N, C)`, and the weight of each frame for each option `(N, C, T)`."""
         hidden, rectify, rows = self.embed
-        active = rectify(hidden(self._asked(questions, options)))  # (N, C, 2·E)
+        active = rectify(hidden(self._pairs(questions, options)))  # (N, C, 2·E)
         frames = encoded.layers[-1][encoded.passage].transpose(1, 2)  # (N, D, T)
         real = encoded.real[encoded.passage]  # (N, T)
         scores = self.key(active) @ frames / self.divisor  # (N, C, T)

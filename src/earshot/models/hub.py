@@ -42,7 +42,7 @@ PASSING = (
     httpx.HTTPError,
     OSError,
 )
-# Bytes of FILES at commits that profiles pin, as published; others are told by the hub.
+# Bytes of FILES at commits that profiles pin, as published; the hub knows those of others.
 SIZES = {("facebook/wav2vec2-base-960h", "22aad52d435eb6dbaf354bdad9b0da84ce7d6156"): 377_609_947}
 
 
@@ -79,7 +79,7 @@ def folder(
 
 
 def cached(checkpoint: str, revision: str, cache: str | None = None) -> Path | None:
-    """Return the folder of a commit's files, None where they were not fetched; asks nobody."""
+    """Return the folder of a commit's files, None where they were not fetched; no request."""
     wanted = {"revision": revision, "cache_dir": cache, "allow_patterns": list(FILES)}
     try:
         found = Path(snapshot_download(checkpoint, **wanted, local_files_only=True))

@@ -27,8 +27,8 @@ def metadata(params: Student, prune: Prune | None = None) -> dict[str, str]:
     the share of its units that was taken out.
     """
     text = text_of(params)
-    said = {"text_version": str(text.version)} if text else {}
-    return said | ({"pruned": str(prune.share)} if prune else {})
+    described = {"text_version": str(text.version)} if text else {}
+    return described | ({"pruned": str(prune.share)} if prune else {})
 
 
 def as_pruned(params: Student, weights: Path) -> Student:

@@ -1,4 +1,4 @@
-"""The teacher that only transcribes: Whisper, which hears a clip whole and writes it token by
+"""The teacher that only transcribes: Whisper, which encodes a clip whole and writes it token by
 token.
 """
 
@@ -238,8 +238,8 @@ def _inspect(
 
 
 def _prompt(settings: GenerationConfig, language: str | None) -> dict[str, str | None]:
-    """Return what a checkpoint of many languages is told of a tag, such as de or de-CH; nothing
-    where it has but one.
+    """Return what a checkpoint of many languages is prompted with for a tag, such as de or de-CH;
+    nothing where it has but one.
     """
     known = _known(settings)
     if not known:

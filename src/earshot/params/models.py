@@ -122,13 +122,19 @@ class Teacher(Section):
     text: Text | None = None
     language: str | None = None
 
-    # What training its top does not vary; a batch may be shared by processes.
+    # What training its top does not vary.
     schedule: ClassVar[str] = "cosine"
     warmup: ClassVar[float] = 0.05
     weight_decay: ClassVar[float] = 0.0
     augment: ClassVar[Augment] = Augment()
-    processes: ClassVar[int | None] = None
     sample_rate: ClassVar[int] = 16_000
+
+    @property
+    def processes(self) -> int | None:
+        """Return how many share a batch; None for as many as there are. A head alone takes steps
+        that cost less than telling another process of them.
+        """
+        return None if self.tuned_layers else 1
 
     @property
     def starts(self) -> list[str]:

@@ -26,6 +26,13 @@ _KINDS = {
 }
 
 
+# What stood elsewhere in older files: where it is now, by section and last key.
+_MOVED = {
+    ("tracks", "teacher"): "it stands in the section teachers now; write teachers: "
+    "{{{row}: {{track: {row}, …the same}}}}",
+}
+
+
 def parse(content: dict[str, Any]) -> Params:
     """Check the content of params.yaml; raise ParameterError with one line per offence joined by ';
     '.
@@ -46,6 +53,9 @@ def _line(error: Any) -> str:
     if error["type"] == "missing":
         return f"params.yaml: {key} is missing"
     if error["type"] == "extra_forbidden":
-        return f"params.yaml: {key}={error['input']!r}: no such parameter"
+        moved = _MOVED.get((parts[0], parts[-1]), "no such parameter").format(
+            row="".join(map(str, parts[1:2]))
+        )
+        return f"params.yaml: {key}={error['input']!r}: {moved}"
     value = "" if isinstance(error["input"], (dict, BaseModel)) else f"={error['input']!r}"
     return f"params.yaml: {key}{value}: {message}" if key else f"params.yaml: {message}"

@@ -71,8 +71,8 @@ class Beam:
         """Return the symbol of each frame `(T,)` of the best path, for log-posteriors `(T, V)`."""
         end = np.full((1, frames.shape[1]), NEVER, np.float32)
         end[0, _SPACE] = 0  # a space behind the last frame ends the last word
-        heard = np.ascontiguousarray(np.concatenate([frames, end]), np.float32)
-        best = self._decoder.decode(heard.ctypes.data, *heard.shape)[0]
+        padded = np.ascontiguousarray(np.concatenate([frames, end]), np.float32)
+        best = self._decoder.decode(padded.ctypes.data, *padded.shape)[0]
         return np.array(best.tokens[1 : 1 + len(frames)])  # the first stands before all frames
 
 

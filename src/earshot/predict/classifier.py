@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from earshot.predict.model import Audio, Heard, Model, Piece, PredictError, softmax
+from earshot.predict.model import Audio, Model, Piece, PredictError, Prediction, softmax
 
 _LONGEST_WINDOW = 600  # seconds that a file may take at once
 _WINDOWS = 60  # windows of a long recording that are classified at once
@@ -89,7 +89,7 @@ class Classifier(Model):
         """Return float32 logits `(C,)` for the samples of one clip `(N,)`, as they are."""
         return self._run(["logits"], {"waveform": samples})[0]
 
-    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> Heard:
+    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> Prediction:
         """Return the probabilities `(C,)` of the classes, float64, for each item."""
         probabilities = softmax(self.logits(samples))
-        return Heard([probabilities for _ in items])
+        return Prediction([probabilities for _ in items])

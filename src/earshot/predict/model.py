@@ -20,7 +20,7 @@ class PredictError(ValueError):
 
 
 class Piece(NamedTuple):
-    """A part of a recording that is heard at once."""
+    """A part of a recording that is encoded at once."""
 
     samples: np.ndarray  # (n,)
     start: int  # of its first sample in the audio
@@ -28,9 +28,9 @@ class Piece(NamedTuple):
     is_silent: bool
 
 
-class Heard(NamedTuple):
-    """What a file answers to items about one recording: a row an item, and the language that it
-    says is spoken, None where it tells none.
+class Prediction(NamedTuple):
+    """What a file answers to items about one recording: a row an item, and the most probable
+    language, None where it classifies none.
     """
 
     rows: list[np.ndarray]

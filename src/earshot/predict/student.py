@@ -9,7 +9,7 @@ import numpy as np
 
 from earshot import text
 from earshot.features import audio
-from earshot.predict.model import Audio, Heard, Model, PredictError, softmax
+from earshot.predict.model import Audio, Model, PredictError, Prediction, softmax
 
 _PIECE = 150  # seconds of a long recording that are answered about at once
 
@@ -76,7 +76,7 @@ class Student(Model):
         options, and options that are the same. Options that are not the same, but read alike to
         the student, are tied.
         """
-        ids = [each[None] for each in self._asked(question, options)]
+        ids = [each[None] for each in self._encoded(question, options)]
         probabilities, attention, sounds, spent = [], [], [], 0.0
         for piece in self._usable(samples, _PIECE * self.sample_rate):
             seconds = (piece.start + len(piece.samples)) / self.sample_rate
@@ -99,7 +99,7 @@ class Student(Model):
         choice = tied[0], tuple(mean.tolist()), spent, seconds, several
         return Answer(*choice, silence, tuple(attention))
 
-    def _asked(self, question: str, options: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _encoded(self, question: str, options: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return ids of a question `(Lq,)` and its options `(C, Lo)`."""
         if len(options) < 2:
             raise PredictError(f"{len(options)} option given, at least 2 are needed")
@@ -140,11 +140,11 @@ class Student(Model):
         """
         return self._run(["logits"], _named(samples, questions, options))[0]
 
-    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> Heard:
-        """Return the probabilities `(C,)` of each item's own options, float64."""
+    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> Prediction:
+        """Return the probabilities `(C,)` of each item's options, float64."""
         probabilities = softmax(self.logits(samples, *self.inputs(items)))  # (Q, C)
         rows = zip(probabilities, items, strict=True)
-        return Heard([row[: len(item.options)] for row, item in rows])
+        return Prediction([row[: len(item.options)] for row, item in rows])
 
     def attention(
         self, samples: np.ndarray, questions: np.ndarray, options: np.ndarray

@@ -11,11 +11,11 @@ import numpy as np
 
 from earshot.features import audio
 from earshot.predict.beam import Beam
-from earshot.predict.model import Audio, Heard, Model, PredictError
+from earshot.predict.model import Audio, Model, PredictError, Prediction
 from earshot.text import alphabet
 
 _SPAN = 20  # seconds of a long recording that are written down at once
-_CONTEXT = 2  # seconds that are heard before and behind them
+_CONTEXT = 2  # seconds of sound before and behind them
 WEIGHT = 1.0  # of a language model's log-probabilities
 
 
@@ -46,8 +46,8 @@ class _Part(NamedTuple):
 class Transcription:
     """The words of a recording and its text; `confidence` is the geometric mean over frames of the
     written symbol's probability. The time taken, and the length of the audio. `languages` holds the
-    probability of each by name, the geometric mean over windows by their frames; none where the
-    student tells none apart.
+    probability of each by name, the geometric mean over windows by their frames; it is empty where
+    the student classifies none.
     """
 
     text: str
@@ -59,12 +59,12 @@ class Transcription:
 
     @property
     def language(self) -> str | None:
-        """The most probable language; None where the student tells none apart."""
+        """The most probable language; None where the student classifies none."""
         return max(self.languages, key=self.languages.get, default=None)
 
 
 class _Window(NamedTuple):
-    """Samples `(n,)`, the first of them at `start` in the audio; its own are `first` to `last`."""
+    """Samples `(n,)`, the first of them at `start` in the audio; kept are `first` to `last`."""
 
     samples: np.ndarray
     start: int
@@ -98,17 +98,16 @@ class Transcriber(Model):
             raise ValueError(f"alphabet {self.alphabet[:2]}, frames of {self.frame_seconds} s")
 
         self.languages = tuple(map(str, json.loads(self.metadata.get("languages", "[]"))))
-        self.is_told = "language" in {one.name for one in self._session.get_inputs()}
         self._language = self._shares(None)
-        self._trained_told = json.loads(self.metadata["student"]).get("language") == "given"
+        self._trained_given = json.loads(self.metadata["student"]).get("language") == "given"
 
-    def tell(self, language: str | None) -> None:
-        """Write from now on what is said in this language; None lets the student find out, window
-        by window. Raises PredictError for one that it does not know, or cannot be told.
+    def set_language(self, language: str | None) -> None:
+        """Write the letters of a language from now on, and condition the student on it where it can
+        be; None has it predict one, window by window. Raises PredictError for one that it lacks.
         """
-        if language is not None and not self.is_told:
+        if language is not None and not self.languages:
             raise PredictError(
-                f"{self._path}: it was not made to be told the language (student.language); leave "
+                f"{self._path}: it classifies no languages (student.languages); leave "
                 f"language={language!r} out"
             )
         if language is not None and language not in self.languages:
@@ -132,10 +131,10 @@ class Transcriber(Model):
     ) -> Transcription:
         """Write down mono samples `(N,)` at `sample_rate`, in [−1, 1], of any length.
 
-        A long recording is heard in windows that end where it is quiet, each with the sound before
+        A long recording is cut into windows that end where it is quiet, each with the sound before
         and behind it; of their frames those between the ends are joined. As blocks, such as
-        `audio.stream` yields, it is never all in memory. `progress` is told how many seconds are
-        written down. Raises PredictError for audio that is empty, too short or silent.
+        `audio.stream` yields, it is never all in memory. `progress` is called with the seconds
+        that are done. Raises PredictError for audio that is empty, too short or silent.
         """
         parts, spent, seconds = [], 0.0, 0.0
         for window in self._windows(samples):
@@ -161,13 +160,13 @@ class Transcriber(Model):
             return None
         if reason is not None:
             raise PredictError(f"the audio is {reason}")
-        frames, languages = self._heard(window.samples, self._language)  # (T, V), (K,)
+        frames, languages = self._infer(window.samples, self._language)  # (T, V), (K,)
         seconds = window.start / self.sample_rate + self.frame_seconds * np.arange(len(frames))
         first, last = window.first / self.sample_rate, window.last / self.sample_rate
-        own = (seconds >= first) & (seconds < last)
+        kept = (seconds >= first) & (seconds < last)
         path = self._best_path(frames)
         logs = frames[np.arange(len(path)), path]
-        return _Part(path[own], logs[own], seconds[own], np.tile(languages, (own.sum(), 1)))
+        return _Part(path[kept], logs[kept], seconds[kept], np.tile(languages, (kept.sum(), 1)))
 
     def _words(self, part: _Part) -> Iterator[SpokenWord]:
         """Yield the words of frames."""
@@ -196,13 +195,13 @@ class Transcriber(Model):
 
     def logits(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 log-posteriors `(T, V)` for the samples of one clip `(N,)`."""
-        return self._heard(samples, self._language)[0]
+        return self._infer(samples, self._language)[0]
 
-    def _heard(self, samples: np.ndarray, language: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _infer(self, samples: np.ndarray, language: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return log-posteriors `(T, V)`, and the log-probabilities of K languages `(K,)`."""
         outputs = ["log_posteriors", "language_log_probabilities"][: 1 + bool(self.languages)]
-        told = {"language": language} if self.is_told else {}
-        frames, *rest = self._run(outputs, {"waveform": samples} | told)
+        given = {"language": language} if self.languages else {}
+        frames, *rest = self._run(outputs, {"waveform": samples} | given)
         languages = rest[0] if rest else language
         if frames.ndim != 2 or frames.shape[1] != len(self.alphabet):
             shape = f"log-posteriors {frames.shape} for {len(self.alphabet)} symbols"
@@ -212,12 +211,12 @@ class Transcriber(Model):
             raise PredictError(f"{self._path}: its metadata are damaged ({shape})")
         return frames, languages
 
-    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> Heard:
+    def answers(self, samples: np.ndarray, items: Sequence[Any]) -> Prediction:
         """Return the most probable symbol of each frame `(T,)`, int16, for each item; a student
-        that was trained to be told is told the items' `language`.
+        that was trained with the language `given` is given that of the items.
         """
-        told = items[0].language if self._trained_told else None
-        frames, languages = self._heard(samples, self._shares(told))
+        given = items[0].language if self._trained_given else None
+        frames, languages = self._infer(samples, self._shares(given))
         path = frames.argmax(1).astype(np.int16)
         best = self.languages[languages.argmax()] if self.languages else None
-        return Heard([path for _ in items], best)
+        return Prediction([path for _ in items], best)

@@ -1,4 +1,4 @@
-"""Items: what is asked about which audio. One Parquet table serves every stage after `fewshot`."""
+"""Items: a question about some audio. One Parquet table serves every stage after `fewshot`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from earshot.runtime.files import atomic
 
 UNKNOWN = -1
 UNKNOWN_DEVICE = "unknown"
-CLASS_SKILL = "scene"  # nothing is asked: the options are the classes, the same for all items
+CLASS_SKILL = "scene"  # no question: the options are the classes, the same for all items
 SKILLS = ("detail", "main_idea", "inference")
 # teacher: labelled items the teacher is tuned on · pool: no label · fewshot: the few labels there
 # are · validation: model selection · test: the result · paper: the ten questions again, on other
@@ -50,7 +50,7 @@ class ItemError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """What is asked about the audio of `utterances`, end to end, and what is right.
+    """A question about the audio of `utterances`, end to end, and what is right.
 
     A task uses the fields it needs. `options` are those of a question, the classes, or the alphabet
     of a transcript; `answer` is the place of the right one, −1 where it is unknown; `transcript`
@@ -77,8 +77,8 @@ class Item:
 
 
 def in_language(items: Sequence[Item], language: str | None) -> list[Item]:
-    """Return the items that a teacher of a language hears, all where it is None: those in it, a tag
-    such as de or zh-TW, and those whose language is not known. de hears de-CH too.
+    """Return the items in a language, a tag such as de or zh-TW, and those whose language is not
+    known; all where it is None. de includes de-CH.
 
     ItemError where there are items, and none is left.
     """
@@ -86,13 +86,13 @@ def in_language(items: Sequence[Item], language: str | None) -> list[Item]:
         return list(items)
     there = {item.language for item in items} - {None}
     kept = {one for one in there if one == language or one.startswith(f"{language}-")} | {None}
-    heard = [item for item in items if item.language in kept]
-    if items and not heard:
+    found = [item for item in items if item.language in kept]
+    if items and not found:
         raise ItemError(
             f"no clip is in the teacher's language {language!r}; there are "
             f"{', '.join(sorted(there))}"
         )
-    return heard
+    return found
 
 
 def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
@@ -115,7 +115,7 @@ def check(items: Sequence[Item], utterances: Iterable[str]) -> None:
 
 
 def check_options(items: Sequence[Item], skills: Sequence[str]) -> None:
-    """Raise ItemError, naming item and fault, unless each has options that can be told apart.
+    """Raise ItemError, naming item and fault, unless each has options that differ.
 
     Only items of the skill `CLASS_SKILL` go without a question.
     """
@@ -197,9 +197,9 @@ def minutes(
     }
 
 
-def devices(asked: Sequence[Item], manifest: pd.DataFrame) -> dict[str, str]:
+def devices(items: Sequence[Item], manifest: pd.DataFrame) -> dict[str, str]:
     """Return the device that recorded each item's clip, by item id; 'unknown' where the corpus does
     not say.
     """
     named = dict(zip(manifest["id"], manifest["device"], strict=True))
-    return {item.id: named[item.utterances[0]] or UNKNOWN_DEVICE for item in asked}
+    return {item.id: named[item.utterances[0]] or UNKNOWN_DEVICE for item in items}

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -39,12 +39,12 @@ class SignalError(ValueError):
 
 
 def identity(folder: Path) -> str:
-    """Return the text that tells the teacher saved in `folder` from any other."""
+    """Return the text that no other teacher has than the one saved in `folder`."""
     return json.dumps(json.loads((folder / "identity.json").read_text()), sort_keys=True)
 
 
-def asked(items: Sequence[Item], teacher: str) -> list[Item]:
-    """Return the items about which a teacher, by its identity, is asked: those in its language."""
+def for_teacher(items: Sequence[Item], teacher: str) -> list[Item]:
+    """Return the items that a teacher, by its identity, answers: those in its language."""
     return in_language(items, json.loads(teacher).get("language") or None)
 
 
@@ -54,11 +54,11 @@ def key(
     """Return the hash of all that signals depend on: items, views of utterances, teacher,
     settings.
     """
-    asked = [
+    questions = [
         (item.id, item.utterances, item.question, item.options, _views(item, views))
         for item in items
     ]
-    return hashlib.sha256(json.dumps([asked, teacher, settings]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([questions, teacher, settings]).encode()).hexdigest()
 
 
 def _views(item: Item, views: Mapping[str, Sequence[int]]) -> list[int]:
@@ -69,7 +69,7 @@ def _views(item: Item, views: Mapping[str, Sequence[int]]) -> list[int]:
 def _keys(
     signal: str, items: Sequence[Item], views: Mapping[str, Sequence[int]]
 ) -> Iterator[tuple[str, int]]:
-    """Yield the (id, view) that a signal's store must have, an utterance's as often as asked."""
+    """Yield the (id, view) that a signal's store must have, an utterance's once for each item."""
     for item in items:
         ids = item.utterances if signal == "front" else [item.id]
         yield from product(ids, _views(item, views))
@@ -127,7 +127,8 @@ class Signals:
     >>> signals["logits", "pool/lj-1/detail-0", 0].shape
     (12, 1)
 
-    What was checked lies in an unnamed file, not in memory, and is read from there.
+    What was checked lies in an unnamed file, not in memory, and is read from there. With `names`
+    it is those signals alone.
 
     Raises SignalError naming the first fault: no index, a missing or changed store, another
     teacher, other items, views or settings, a missing item, a value that is not finite.
@@ -140,9 +141,14 @@ class Signals:
         teacher: str,
         settings: dict,
         views: Mapping[str, Sequence[int]],
+        names: Container[str] | None = None,
     ):
         index = _index(folder)
-        stores = index["signals"]
+        stores = {
+            signal: checksum
+            for signal, checksum in index["signals"].items()
+            if names is None or signal in names
+        }
         if index["teacher"] != teacher:
             raise SignalError(f"{folder}: stale cache, made by another teacher than there is now")
         if index["key"] != key(items, teacher, settings, views):
@@ -197,8 +203,8 @@ class Averaged:
     averaged to generate soft targets", and one of them is chosen for features (Li et al. 2025,
     arXiv 2507.19557). What makes good members: Morocutti et al. 2025, arXiv 2503.11363.
 
-    Teachers of one language each were asked about different items, and each has its own. An item
-    may have none (`in`): no teacher is of its language.
+    Teachers of one language each have answered different items. An item may have no signal (`in`):
+    no teacher is of its language.
 
     Frames and vectors of different networks have no units in common; SignalError names a signal
     other than logits that several have of an item, or none of any.

@@ -1,4 +1,4 @@
-"""Tasks: what a model must know of what it is asked, one class each."""
+"""Tasks: from items to a model's inputs, and from its outputs to answers, one class each."""
 
 from earshot.tasks.choice import Choice
 from earshot.tasks.classes import Classes

@@ -31,7 +31,7 @@ class OneOfSeveral:
         return losses.cross_entropy(output.logits["answers"], batch.targets["answers"])
 
     def decode(self, output: "Output", batch: "Batch") -> dict[str, np.ndarray]:
-        """Return the probabilities `(C,)` of each item's own options, float64."""
+        """Return the probabilities `(C,)` of each item's options, float64."""
         probabilities = output.logits["answers"].double().softmax(-1).cpu().numpy()  # (N, C)
         return {
             item.id: row[: len(item.options)]
@@ -43,13 +43,13 @@ class OneOfSeveral:
         number.
         """
         logits = output.logits["answers"].cpu().numpy()  # (N, C)
-        asked = zip(batch.items, batch.views, logits, strict=True)
+        rows = zip(batch.items, batch.views, logits, strict=True)
         return {
-            "logits": [(item.id, view, row[: len(item.options), None]) for item, view, row in asked]
+            "logits": [(item.id, view, row[: len(item.options), None]) for item, view, row in rows]
         }
 
     def count(self, answer: np.ndarray, item: Item) -> np.ndarray:
-        """Return for each group of `group` the items right and asked `(2, G)`, and −ln p `(1,)`."""
+        """Return for each group of `group` the right and all items `(2, G)`, and −ln p `(1,)`."""
         group, groups = self.group(item)
         counts = np.zeros((2, groups))
         counts[:, group] = answer.argmax() == item.answer, 1
@@ -63,16 +63,16 @@ class OneOfSeveral:
     def score(self, counts: np.ndarray) -> Score:
         """Return the mean over groups of the share right, its error, and the mean of −ln p.
 
-        The error is that of (right + 1)/(asked + 2): a group of two, both right, is not certain.
+        The error is that of (right + 1)/(total + 2): a group of two, both right, is not certain.
         """
-        right, asked = counts[:-1].reshape(2, -1)
-        known = asked > 0
-        right, asked = right[known], asked[known]
-        shares = right / asked
-        smoothed = (right + 1) / (asked + 2)
-        variances = smoothed * (1 - smoothed) / asked
+        right, total = counts[:-1].reshape(2, -1)
+        known = total > 0
+        right, total = right[known], total[known]
+        shares = right / total
+        smoothed = (right + 1) / (total + 2)
+        variances = smoothed * (1 - smoothed) / total
         error = np.sqrt(variances.sum()) / len(shares)
-        return Score(float(shares.mean()), float(error), float(counts[-1] / asked.sum()))
+        return Score(float(shares.mean()), float(error), float(counts[-1] / total.sum()))
 
     def score_all(self, answers: Mapping[str, np.ndarray], items: Sequence[Item]) -> Score:
         """Return the score of answers, by item id, to these items."""

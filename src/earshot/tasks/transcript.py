@@ -1,6 +1,7 @@
 """Transcription: what is said in a clip, written frame by frame with CTC."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from earshot.training.output import Output
 
 
+NOTHING: Mapping[str | None, Set[str]] = MappingProxyType({})  # by no language
+
+
 class FramesError(ValueError):
     """A transcript that is longer than a model has frames for it; the message names the clip."""
 
@@ -38,15 +42,20 @@ def transcript_signals(ids: Sequence[int], confidence: float) -> dict[str, np.nd
 class Transcript:
     """A symbol of the alphabet, or a blank, at every frame; `labels` is the alphabet.
 
-    A teacher of one language has an alphabet of its own, which is part of that of the items, their
+    A teacher of one language has its own alphabet, which is part of that of the items, their
     options. Its outputs are given in theirs, in which symbols that it does not know have no mass:
     their log-posterior is `ABSENT`.
 
     N items about a clip each, T frames, V symbols, L symbols of the longest transcript.
     """
 
-    def __init__(self, text: Text | None, labels: Sequence[str] = ()):
-        self.labels = tuple(labels)
+    def __init__(
+        self,
+        text: Text | None,
+        labels: Sequence[str] = (),
+        written: Mapping[str | None, Set[str]] = NOTHING,
+    ):
+        self.labels, self.written = tuple(labels), written
 
     @classmethod
     def of(cls, text: Text | None, items: Sequence[Item]) -> Self:
@@ -56,11 +65,26 @@ class Transcript:
                 "no clip of the roles asked for is there to learn from; transcribe some, or take a "
                 "teacher with a CTC head of its own as it is, with epochs: 0"
             )
-        return cls(text, items[0].options)
+        written: dict[str | None, set[str]] = {}
+        for item in items:
+            written.setdefault(item.language, set()).update(item.transcript or "")
+        return cls(text, items[0].options, written)
 
     def head(self, width: int) -> CTCHead:
         """Return a linear layer with an output per symbol, for every frame."""
         return CTCHead(width, len(self.labels))
+
+    def letters(self, languages: Sequence[str]) -> torch.Tensor:
+        """Return 1 where a language writes a symbol, else 0, `(K, V)`: the blank, the space, the
+        letters of its transcripts, and those that no language's transcripts have. Of one without
+        transcripts nothing is known: it writes all.
+        """
+        anywhere = set().union(*self.written.values())
+        rows = []
+        for language in languages:
+            known = self.written.get(language) or anywhere
+            rows.append([one in known or one not in anywhere for one in self.labels])
+        return torch.tensor(rows, dtype=torch.float32)
 
     def inputs(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         """Return nothing: the audio is all there is."""
@@ -86,12 +110,11 @@ class Transcript:
     ) -> dict[str, torch.Tensor]:
         """Return the logits of the symbols, `frames` `(N, T, V)`, and how many frames of each are
         no padding, `frame_counts` `(N,)`; those of K languages, `language` `(N, K)`, where the head
-        tells them.
+        classifies them.
         """
-        frames = head(encoded.layers[-1])[encoded.passage]
-        spoken = {} if encoded.language is None else {"language": encoded.language}
         counts = encoded.counts[encoded.passage]
-        return {"frames": frames, "frame_counts": counts} | spoken
+        frames = {"frames": head.symbols(encoded), "frame_counts": counts}
+        return frames if encoded.language is None else frames | {"language": encoded.language}
 
     def loss(self, output: "Output", batch: "Batch") -> torch.Tensor:
         """Return the CTC loss of `losses.ctc` over the items whose transcript is known.
@@ -110,7 +133,7 @@ class Transcript:
 
     def decode(self, output: "Output", batch: "Batch") -> dict[str, np.ndarray]:
         """Return the most probable symbol of each frame `(T,)`, int16, by item id, and by
-        `answers.language_of` it the most probable language, where the model tells them.
+        `answers.language_of` it the most probable language, where the model classifies them.
         """
         best = output.logits["frames"].argmax(-1).cpu().numpy()  # (N, T)
         counts = output.logits["frame_counts"].tolist()
@@ -119,7 +142,7 @@ class Transcript:
         return paths | self._languages(output, batch)
 
     def _languages(self, output: "Output", batch: "Batch") -> dict[str, np.ndarray]:
-        """Return the most probable language of each item, where a model tells them."""
+        """Return the most probable language of each item, where a model classifies them."""
         if "language" not in output.logits:
             return {}
         best = output.logits["language"].argmax(-1).tolist()
@@ -140,8 +163,8 @@ class Transcript:
         posteriors = output.logits["frames"].log_softmax(-1).cpu().numpy()  # (N, T, V)
         counts = output.logits["frame_counts"].tolist()
         rows: dict[str, list[Row]] = {"posteriors": [], "symbols": [], "confidence": []}
-        asked = zip(batch.items, batch.views, posteriors, counts, strict=True)
-        for item, view, padded, count in asked:
+        rows_of_items = zip(batch.items, batch.views, posteriors, counts, strict=True)
+        for item, view, padded, count in rows_of_items:
             frames = np.full((count, len(item.options)), ABSENT, padded.dtype)
             frames[:, self._places(item)] = padded[:count]
             symbols = alphabet.collapsed(frames.argmax(-1).tolist())

@@ -1,1 +1,1 @@
-"""The teacher: tuned on labelled items, asked about the rest, its signals kept."""
+"""The teacher: tuned on labelled items; its signals of them and of the pool are kept."""

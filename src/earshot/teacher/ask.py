@@ -1,9 +1,8 @@
 """Asking a teacher of any kind: its answers to items, and the signals that students learn from."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,39 +12,15 @@ from earshot.models import accelerator
 from earshot.params import AnyTeacher as TeacherParams
 from earshot.params import Cache
 from earshot.tables.items import Item
-from earshot.tables.sequences import Row
 from earshot.tasks.task import Score, Task
 from earshot.teacher import frames, transcripts
+from earshot.teacher.frames import Rows
 from earshot.teacher.kinds import AnyTeacher
 from earshot.teacher.saved import load
 from earshot.training.batches import Group
 
-Rows = dict[str, list[Row]]  # signal → (id, view, (T, W) array)
-
-
-class Way(NamedTuple):
-    """What is asked of teachers that answer in one way; all take the same arguments."""
-
-    signals: Callable[[AnyTeacher, Task, Recordings, Cache, Iterable[Group]], Iterator[Rows]]
-    answers: Callable[[AnyTeacher, Task, Recordings, Sequence[Item]], dict[str, np.ndarray]]
-    respond: Callable[[AnyTeacher, Task, np.ndarray, Item], None]
-
-
-WAYS = {
-    "frames": Way(frames.signals, frames.answers, frames.respond),
-    "text": Way(transcripts.signals, transcripts.answers, transcripts.respond),
-}
-
-
-def signals(
-    teacher: AnyTeacher,
-    task: Task,
-    recordings: Recordings,
-    params: Cache,
-    groups: Iterable[Group],
-) -> Iterator[Rows]:
-    """Yield part by part what `teacher.cache` keeps: rows by signal."""
-    return WAYS[teacher.output].signals(teacher, task, recordings, params, groups)
+# How teachers answer, by their `output`: each module has `signals`, `answers` and `respond`.
+WAYS = {"frames": frames, "text": transcripts}
 
 
 def answers(
@@ -64,7 +39,7 @@ def score(teacher: AnyTeacher, task: Task, recordings: Recordings, items: Sequen
 
 
 class Asker:
-    """`signals` of a saved teacher, loaded when first asked in whichever process that is."""
+    """The signals of a saved teacher, which is loaded in whichever process first needs it."""
 
     def __init__(
         self, params: TeacherParams, kind: str, folder: Path, recordings: Recordings, cache: Cache
@@ -78,4 +53,6 @@ class Asker:
         return load(self._params, self._kind, self._folder)
 
     def __call__(self, groups: Iterable[Group]) -> Iterator[Rows]:
-        return signals(*self._loaded, self._recordings, self._cache, groups)
+        teacher, task = self._loaded
+        ways = WAYS[teacher.output]
+        return ways.signals(teacher, task, self._recordings, self._cache, groups)

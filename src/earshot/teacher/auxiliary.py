@@ -13,7 +13,7 @@ from earshot.models.wav2vec2 import Teacher
 from earshot.runtime.progress import chunks
 from earshot.tables.items import Item
 from earshot.tasks.task import Task
-from earshot.teacher.frames import BATCH, all_views, asked, run_whole
+from earshot.teacher.frames import BATCH, all_views, frozen_batches, run_whole
 from earshot.training.batches import by_audio
 
 INVERSE_PENALTY = 0.1
@@ -43,7 +43,7 @@ def _inputs(
     groups = chain.from_iterable(accelerator.share(batches))
     computed = []
     with accelerator.hosting(teacher):
-        for some in asked(teacher, task, recordings, groups, whole=True):
+        for some in frozen_batches(teacher, task, recordings, groups, whole=True):
             batch, output = run_whole(teacher, task, some)
             means = [masked_mean(layer, batch.lengths) for layer in output.layers]  # (B, D) each
             of_items = torch.stack(means, 1)[batch.passage]  # (N, L, D)

@@ -13,7 +13,7 @@ from earshot.runtime.files import atomic_folder
 from earshot.runtime.progress import chunks
 from earshot.tables import sequences, signals
 from earshot.tables.items import Item
-from earshot.teacher.ask import Rows
+from earshot.teacher.frames import Rows
 from earshot.training.batches import Group, by_audio, common_views
 
 Ask = Callable[[Sequence[Group]], Iterator[Rows]]

@@ -36,7 +36,7 @@ def all_views(groups: Mapping[Audio, list[Item]], recordings: Recordings) -> Ite
             yield audio, view, items
 
 
-class Asked(NamedTuple):
+class FrozenBatch(NamedTuple):
     """A batch of passages on the last frozen layer, and all outputs of the frozen part for them."""
 
     batch: Batch
@@ -44,23 +44,23 @@ class Asked(NamedTuple):
     groups: list[Group]
 
 
-def asked(
+def frozen_batches(
     teacher: AnyTeacher,
     task: Task,
     recordings: Recordings,
     groups: Iterable[Group],
     whole: bool = False,
-) -> Iterator[Asked]:
+) -> Iterator[FrozenBatch]:
     """Yield batches of passages, a batch in memory; with `whole` all frozen layers are kept."""
     for some in chunks(groups, BATCH):
         keys = sorted({(utterance, view) for audio, view, _ in some for utterance in audio})
         lower = dict(frozen_states(teacher, recordings, keys, whole))
         last = {key: one.states[-1].numpy().astype(np.float16) for key, one in lower.items()}
         passages = [[lower[utterance, view] for utterance in audio] for audio, view, _ in some]
-        yield Asked(collate(some, last, task), passages, some)
+        yield FrozenBatch(collate(some, last, task), passages, some)
 
 
-def run_whole(teacher: AnyTeacher, task: Task, some: Asked) -> tuple[Batch, Output]:
+def run_whole(teacher: AnyTeacher, task: Task, some: FrozenBatch) -> tuple[Batch, Output]:
     """Return the batch where the teacher is, and there its output with the layers that were kept.
 
     The lowest comes first, the tuned ones last.
@@ -87,7 +87,7 @@ def signals(
     layered = params.layered and len(teacher.auxiliary) > 0
     whole = layered or max(params.layers) > teacher.tuned_layers
     with accelerator.hosting(teacher):
-        for some in asked(teacher, task, recordings, groups, whole):
+        for some in frozen_batches(teacher, task, recordings, groups, whole):
             batch, output = run_whole(teacher, task, some)
             rows = task.signals(output, batch)
             means = [_mean(teacher, output, batch, layer) for layer in params.layers]  # (N, D) each
@@ -141,7 +141,7 @@ def _by_frame(batch: Batch, values: torch.Tensor) -> list[Row]:
     return [(id, view, row[:length]) for (id, view, row), length in zip(rows, lengths, strict=True)]
 
 
-def _front(some: Asked) -> list[Row]:
+def _front(some: FrozenBatch) -> list[Row]:
     """Return the front-end frames `(T, D)` of a batch's utterances, each in its view, once."""
     rows = {
         (utterance, view): lower.front.numpy()
@@ -157,7 +157,7 @@ def answers(
     """Return the teacher's answer to each item, keyed by item id."""
     groups = [(audio, 0, group) for audio, group in by_audio(items).items()]
     with accelerator.hosting(teacher):
-        batches = (some.batch for some in asked(teacher, task, recordings, groups))
+        batches = (some.batch for some in frozen_batches(teacher, task, recordings, groups))
         return predict(teacher, task, batches)
 
 

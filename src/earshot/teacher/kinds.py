@@ -3,7 +3,7 @@ checkpoints by what they say that they are.
 
 Encoders and networks answer alike: `lower` makes of samples what is stored, `encode` and `head` of
 that an answer. A recogniser that writes token by token only transcribes where it is taken as it is;
-tuned, it is an encoder. Their `output` says how they are asked (`ask.WAYS`).
+tuned, it is an encoder. Which way a teacher answers is its `output` (`ask.WAYS`).
 """
 
 from torch import nn

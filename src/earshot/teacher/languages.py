@@ -1,5 +1,5 @@
-"""The alphabet of a teacher of one language: that of its own CTC head, or else the letters of its
-clips.
+"""The alphabet of a teacher of one language: of its checkpoint's CTC head, or the letters of
+its clips.
 """
 
 import json
@@ -19,11 +19,11 @@ from earshot.text import alphabet
 _log = logging.getLogger(__name__)
 
 
-def own_alphabet(params: TeacherParams, items: Sequence[Item]) -> tuple[str, ...]:
+def alphabet_of(params: TeacherParams, items: Sequence[Item]) -> tuple[str, ...]:
     """Return the symbols that a teacher writes, part of those of the items, which are in its
     language.
 
-    CheckpointError where its own head has letters that the track lacks.
+    CheckpointError where its head has letters that the track lacks.
     """
     symbols = items[0].options
     letters = _letters_of_head(params) if isinstance(params, Teacher) else None

@@ -1,6 +1,4 @@
-"""What a teacher that only transcribes is asked: its transcripts of clips, those that cannot be
-right set aside.
-"""
+"""Teachers that only transcribe: their transcripts, those that cannot be right set aside."""
 
 import logging
 from collections import Counter
@@ -16,9 +14,9 @@ from earshot.models.whisper import Hypothesis, Whisper
 from earshot.params import Cache
 from earshot.runtime.progress import chunks, workers
 from earshot.tables.items import Item
-from earshot.tables.sequences import Row
 from earshot.tasks.task import Task
 from earshot.tasks.transcript import transcript_signals
+from earshot.teacher.frames import Rows
 from earshot.text import alphabet
 from earshot.training.batches import Group, by_audio
 
@@ -60,18 +58,18 @@ def signals(
     recordings: Recordings,
     params: Cache,
     groups: Iterable[Group],
-) -> Iterator[dict[str, list[Row]]]:
+) -> Iterator[Rows]:
     """Yield passage by passage rows of `symbols` and `confidence`, as `transcript_signals`.
 
     A transcript with a `fault` is set aside, which leaves a blank of it; each is named in the log,
     and at the end how many of which kind there are.
     """
     faults: Counter[str] = Counter()
-    asked = 0
+    total = 0
     for (_, view, items), hypothesis, seconds in transcribed(teacher, recordings, groups):
-        rows: dict[str, list[Row]] = {"symbols": [], "confidence": []}
+        rows: Rows = {"symbols": [], "confidence": []}
         for item in items:
-            asked += 1
+            total += 1
             language = item.language or teacher.language
             wrong = fault(hypothesis, seconds, item.options, language)
             if wrong:
@@ -87,7 +85,7 @@ def signals(
         yield rows
     if faults:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in sorted(faults.items()))
-        _log.warning("%d of %d transcripts are set aside: %s", faults.total(), asked, kinds)
+        _log.warning("%d of %d transcripts are set aside: %s", faults.total(), total, kinds)
 
 
 def fault(

@@ -18,7 +18,7 @@ from earshot.teacher.auxiliary import fit_auxiliary
 from earshot.teacher.finetune import fine_tune
 from earshot.teacher.frozen import store_states
 from earshot.teacher.kinds import build
-from earshot.teacher.languages import own_alphabet, writable
+from earshot.teacher.languages import alphabet_of, writable
 from earshot.training.loop import OnEpoch
 
 CONTROL = "scratch"  # folder of the control that began with random weights
@@ -39,10 +39,10 @@ def tune(
 
     `kind` is the task's name in `TASKS`. A killed run goes on from `scratch`.
     """
-    heard = training if params.epochs else [*training, *validation]
-    task = TASKS[kind].of(params.text, heard)
+    examples = training if params.epochs else [*training, *validation]
+    task = TASKS[kind].of(params.text, examples)
     if params.language is not None:
-        task = TASKS[kind](params.text, own_alphabet(params, [*training, *validation]))
+        task = TASKS[kind](params.text, alphabet_of(params, [*training, *validation]))
         training, validation = writable(training, task), writable(validation, task)
 
     def train(random: int | None, out: Path, log: OnEpoch) -> float:

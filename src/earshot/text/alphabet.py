@@ -16,7 +16,7 @@ from earshot.text.encoding import canonical
 BLANK = ""  # the first symbol: a frame that writes nothing, CTC's blank
 SPACE = "|"  # the second: between words
 _APOSTROPHE = "'"
-_SAID = "%&@#*"  # Unicode calls them punctuation, but they are read aloud
+_READ_ALOUD = "%&@#*"  # Unicode calls them punctuation, but they are read aloud
 _DOTLESS = {"tr", "az"}  # whose capital of i is İ, and I that of ı
 _POINTED = {"ar", "fa", "ur", "he", "yi"}  # which leave most vowel points unwritten
 _POINTS = re.compile("[\u0591-\u05bd\u05bf-\u05c7\u0640\u064b-\u0652\u0670]")
@@ -45,7 +45,7 @@ def normalised(text: str, symbols: Sequence[str] | None = None, language: str | 
     """Return a text as its transcript is written and scored; the steps, in this order:
 
     1. one form for the same characters (`text.canonical`: NFC, one apostrophe, full width folded,
-       nothing invisible); letters stay in the order in which they are said, from right to left too;
+       nothing invisible); letters stay in the order of speech, from right to left too;
     2. lower case, as `language` has it, a tag such as de or tr-TR: Turkish and Azerbaijani I is ı,
        Greek sigma is ς where a word ends, Dutch ĳ two letters; points of Arabic, Persian, Urdu,
        Hebrew and Yiddish, mostly left unwritten, go, and Arabic's lengthening stroke;
@@ -86,20 +86,20 @@ def _lower(text: str, language: str) -> str:
 
 def _is_written(character: str) -> bool:
     kind = unicodedata.category(character)[0]
-    return kind in "LMNS" or character in _SAID or character == _APOSTROPHE
+    return kind in "LMNS" or character in _READ_ALOUD or character == _APOSTROPHE
 
 
-def places(own: Sequence[str], symbols: Sequence[str]) -> list[int]:
+def places(some: Sequence[str], symbols: Sequence[str]) -> list[int]:
     """Return where in an alphabet each symbol of a smaller one is; ValueError names what it lacks.
 
     >>> places(("", "|", "b"), ("", "|", "a", "b"))
     [0, 1, 3]
     """
     known = {symbol: number for number, symbol in enumerate(symbols)}
-    missing = [one for one in own if one not in known]
+    missing = [one for one in some if one not in known]
     if missing:
         raise ValueError(f"the alphabet has no {' '.join(missing)}")
-    return [known[one] for one in own]
+    return [known[one] for one in some]
 
 
 def foreign(text: str, symbols: Sequence[str]) -> list[str]:

@@ -189,9 +189,9 @@ class Loader:
 
     def _share(self, rows: np.ndarray, part: int, parts: int) -> Share:
         items = [self._groups[row][1] for row in rows]
-        asked = [len(group) for group in items]
+        sizes = [len(group) for group in items]
         labelled = [sum(item.labelled for item in group) for group in items]
-        counts = np.column_stack([asked, labelled, self._lengths[rows]])
+        counts = np.column_stack([sizes, labelled, self._lengths[rows]])
         return Share(*(counts[part::parts].sum(0) * parts / counts.sum(0).clip(1)).tolist())
 
     def _cut(self, rows: np.ndarray) -> list[np.ndarray]:

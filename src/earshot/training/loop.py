@@ -64,9 +64,8 @@ def better(score: Score, rival: Score) -> bool:
 def choose(scores: Sequence[Score], first: int = 0) -> tuple[int, str]:
     """Return which epoch's model to keep, counted from 0, and why; those before `first` are out.
 
-    The best one, unless validation cannot tell it from the last: of few items the best is mostly
-    luck, and the last has trained longest, at the lowest rate. They are told apart by `APART`
-    standard errors of the best score.
+    The best one, unless it lies within `APART` standard errors of the last: of few items the best
+    is mostly luck, and the last has trained longest, at the lowest rate.
     """
     best = first
     for epoch in range(first, len(scores)):

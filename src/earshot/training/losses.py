@@ -1,6 +1,6 @@
 """The loss terms of the papers, one pure function each. N items, C options or classes, D units.
 
-Equations are the listening paper's where nothing else is said.
+Equations are the listening paper's unless stated otherwise.
 """
 
 import math

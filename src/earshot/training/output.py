@@ -26,17 +26,17 @@ def run(model: nn.Module, task: Task, batch: Batch) -> tuple[Batch, Output]:
     """Return the batch where the model is, and there the model's output for it."""
     batch = accelerator.put(batch, accelerator.where(model))
     with accelerator.autocast(model):
-        heard = batch.sequences, batch.lengths, batch.passage
-        encoded = heads.encode(model, *heard, _told(model, batch))
+        inputs = batch.sequences, batch.lengths, batch.passage
+        encoded = heads.encode(model, *inputs, _given_languages(model, batch))
         logits = task.logits(model.head, encoded, batch)
     logits, pooled, layers = convert_to_fp32((logits, encoded.pooled, encoded.layers))
     return batch, Output(logits, pooled, layers, getattr(model.head, "languages", ()))
 
 
-def _told(model: nn.Module, batch: Batch) -> torch.Tensor | None:
-    """Return the languages of the passages `(B, K)` to a model that is told; None to others."""
-    if getattr(model.head, "hears", None) != "given":
+def _given_languages(model: nn.Module, batch: Batch) -> torch.Tensor | None:
+    """Return the passages' languages `(B, K)` for a model that takes them; None for others."""
+    if getattr(model.head, "conditioning", None) != "given":
         return None
     of_passage = dict(zip(batch.passage.tolist(), batch.items, strict=True))
-    told = [of_passage[row].language for row in range(len(batch.lengths))]
-    return model.head.told(told).to(batch.sequences)
+    languages = [of_passage[row].language for row in range(len(batch.lengths))]
+    return model.head.one_hot(languages).to(batch.sequences)
