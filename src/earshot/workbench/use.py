@@ -322,7 +322,8 @@ def _notes(clips: Sequence[Clip]) -> list[str]:
     notes = []
     if labels:
         (most, many), (least, few) = labels.most_common()[0], labels.most_common()[-1]
-        notes.append(f"{len(labels)} classes, from {few} ({least}) to {many} recordings ({most})")
+        sizes = f"from {few} ({least}) to {many} recordings ({most})"
+        notes.append(f"{len(labels)} classes, {sizes if few < many else f'{few} recordings each'}")
     if len(languages) > 1:
         told = ", ".join(f"{count} {name}" for name, count in languages.most_common())
         notes.append(f"several languages: {told}")
