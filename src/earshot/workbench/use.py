@@ -115,6 +115,8 @@ def _librispeech(root: Path, task: str | None) -> _Found | None:
     written = {
         name for name, folder in subsets.items() if any(folder.glob(f"*/*/*{chapters.SUFFIX}"))
     }
+    if not written:
+        return None
     splits, auto = _librispeech_splits(list(subsets), written, task)
     corpus = {"name": "librispeech", "root": str(root), "splits": splits} | auto
     return _Found(f"LibriSpeech's layout ({', '.join(subsets)})", corpus, "text")
@@ -157,9 +159,13 @@ def _shaped(root: Path, task: str | None) -> _Found | None:
     if shape is None:
         return None
     corpus = {"name": "recordings", "root": str(root), "shape": shape}
-    rows = recordings.read(OwnRecordings(**corpus))
-    both = any(row.label for row in rows), any(row.text for row in rows)
-    return _Found(_WHAT[shape], corpus, "label" if both[0] else "text")
+    rows = list(SHAPES[shape].read(root))
+    labelled, written = any(row.label for row in rows), any(row.text for row in rows)
+    target = "label" if labelled else "text"
+    if labelled and written:
+        target = "label" if task in (None, *TASKS["label"]) else "text"
+        corpus["target"] = target
+    return _Found(_WHAT[shape], corpus, target)
 
 
 def _has_columns(path: Path, columns: Sequence[str]) -> bool:
@@ -322,7 +328,8 @@ def _notes(clips: Sequence[Clip]) -> list[str]:
     notes = []
     if labels:
         (most, many), (least, few) = labels.most_common()[0], labels.most_common()[-1]
-        notes.append(f"{len(labels)} classes, from {few} ({least}) to {many} recordings ({most})")
+        sizes = f"from {few} ({least}) to {many} recordings ({most})"
+        notes.append(f"{len(labels)} classes, {sizes if few < many else f'{few} recordings each'}")
     if len(languages) > 1:
         told = ", ".join(f"{count} {name}" for name, count in languages.most_common())
         notes.append(f"several languages: {told}")
