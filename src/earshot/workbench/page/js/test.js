@@ -81,10 +81,14 @@ export class Test {
   async check() {
     const picked = this.place.querySelector('input:checked'), {quiz} = this;
     if (!picked || this.row) return;
-    const chosen = +picked.value, {question, options} = quiz.item;
-    this.place.querySelector('.check').disabled = true;
-    const {samples, rate} = await this.loading, {name} = this.chosen.student;
-    this.result = await this.models.call('answer', {name, samples, rate, question, options});
+    const chosen = +picked.value, {question, options} = quiz.item, button = this.place.querySelector('.check');
+    button.disabled = true;
+    try {
+      const {samples, rate} = await this.loading, {name} = this.chosen.student;
+      this.result = await this.models.call('answer', {name, samples, rate, question, options});
+    } finally {
+      button.disabled = false;
+    }
     this.row = quiz.note(chosen, this.result);
     this.reveal();
     this.place.querySelector('.next').focus();
