@@ -1,6 +1,6 @@
 """The page in headless Chromium: from open to ready, an answer, memory after many answers, size.
 
-    python bench/page.py [docs/demo/earshot.html]
+python bench/page.py [docs/demo/earshot.html]
 """
 
 import re

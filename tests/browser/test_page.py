@@ -358,9 +358,7 @@ def test_what_is_no_sound_or_silent_is_told(visit: Visit, tmp_path: Path):
     }.items():
         visit.page.fill("#ask textarea", options)
         visit.page.click("#ask [name=send]:enabled")
-        visit.until(
-            "(text) => document.querySelector('#ask .fault').textContent === text", reason
-        )
+        visit.until("(text) => document.querySelector('#ask .fault').textContent === text", reason)
 
 
 def test_a_teachers_own_questions(visit: Visit, tmp_path: Path):
