@@ -29,12 +29,12 @@ def test_modules_become_one_script_with_names_of_their_own(tmp_path):
         tmp_path,
         low="const own = 1;\nexport const one = () => own;\nexport class Two {}\n",
         high="import {one} from './low.js';\nconst own = 2;\nexport function sum() {}\n",
-        main="import {sum} from './high.js';\nimport {one as first, Two} from './low.js';\n",
+        main="import {sum} from './high.js';\nimport {one as it, Two} from './low.js';\nsum();\n",
     )
     text = scripts.bundle(tmp_path, "main")
     places = [text.index(f"const from_{name} =") for name in ("low", "high", "main")]
     assert places == sorted(places) and text.count("const from_low =") == 1
-    assert "const {one: first, Two} = from_low;" in text and "return {one, Two};" in text
+    assert "const {one: it, Two} = from_low;" in text and "return {one, Two};" in text
     assert not re.search("^(import|export) ", text, re.M)
     module = scripts.module(tmp_path, {"high": ("sum",)})
     assert module.endswith("export const {sum} = from_high;\n") and "from_main" not in module

@@ -18,10 +18,13 @@ const tabs = [...document.querySelectorAll('[role=tab]')];
 /** Clips of the test set of a task, each with its file. */
 function clipsOf(task) {
   const own = page.clips.filter((clip) => clip.task === task);
-  return own.map((clip) => ({...clip, file: async () => {
-    const bytes = await unpack(await packed(clip.asset, page.files));
-    return new File([bytes], clip.name, {type: 'audio/flac'});
-  }}));
+  return own.map((clip) => ({
+    ...clip,
+    file: async () => {
+      const bytes = await unpack(await packed(clip.asset, page.files));
+      return new File([bytes], clip.name, {type: 'audio/flac'});
+    },
+  }));
 }
 
 function open(tab, focus = true) {
@@ -48,17 +51,25 @@ function connect() {
 }
 
 /** What is known of a student, in a line. */
-const about = ({bytes, score, recipe}) => () => {
-  const facts = [recipe, megabytes(bytes)];
-  if (score) facts.push(t(score.metric, score));
-  return facts.join(' · ');
-};
+const about =
+  ({bytes, score, recipe}) =>
+  () => {
+    const facts = [recipe, megabytes(bytes)];
+    if (score) facts.push(t(score.metric, score));
+    return facts.join(' · ');
+  };
 
 async function load() {
-  const bar = $('unpacked'), count = page.students.length;
-  await models.start(page.files, ({share}) => { bar.value = 0.9 * share; });
+  const bar = $('unpacked'),
+    count = page.students.length;
+  await models.start(page.files, ({share}) => {
+    bar.value = 0.9 * share;
+  });
   for (const [place, student] of page.students.entries()) {
-    await models.add({...student, about: about(student)}, {packed: await packed(student.asset, page.files)});
+    await models.add(
+      {...student, about: about(student)},
+      {packed: await packed(student.asset, page.files)},
+    );
     bar.value = 0.9 + (0.1 * (place + 1)) / count;
     document.dispatchEvent(new Event('loaded'));
   }
@@ -79,12 +90,24 @@ async function take(file) {
 
 connect();
 paint(page.colours);
-const questions = clipsOf('choice').map((clip) => ({...clip, files: async () => [await clip.file()]}));
+const questions = clipsOf('choice').map((clip) => ({
+  ...clip,
+  files: async () => [await clip.file()],
+}));
 const labelled = (task, label) => clipsOf(task).map((clip) => ({...clip, label: label(clip)}));
 new Test(models, questions, page.files);
-ask(models, questions.map((clip) => ({...clip, label: clip.question})));
-scenes(models, labelled('classes', ({label}) => named(label)));
-transcribe(models, labelled('transcript', ({track, transcript}) => `${track}: ${transcript}`));
+ask(
+  models,
+  questions.map((clip) => ({...clip, label: clip.question})),
+);
+scenes(
+  models,
+  labelled('classes', ({label}) => named(label)),
+);
+transcribe(
+  models,
+  labelled('transcript', ({track, transcript}) => `${track}: ${transcript}`),
+);
 $('language').onchange = () => speak($('language').value);
 $('model').onchange = guarded($('about'), () => take($('model').files[0]));
 speak(wanted(), page.texts);

@@ -9,7 +9,8 @@ export async function packed(name, files) {
 
 /** The bytes of a packed text; `tell` gets {share} from 0 to 1 as they are unpacked. */
 export async function unpack(text, tell = () => {}) {
-  const zipped = bytesOf(text), size = new DataView(zipped.buffer).getUint32(zipped.length - 4, true);
+  const zipped = bytesOf(text),
+    size = new DataView(zipped.buffer).getUint32(zipped.length - 4, true);
   const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream('gzip'));
   const bytes = new Uint8Array(size); // as gzip's last four bytes have it
   let at = 0;

@@ -4,7 +4,8 @@ export const $ = (id) => document.getElementById(id);
 
 /** An element with properties and children; texts stay texts, whatever they hold. */
 export function h(name, properties = {}, ...children) {
-  const [tag, ...classes] = name.split('.'), element = document.createElement(tag);
+  const [tag, ...classes] = name.split('.'),
+    element = document.createElement(tag);
   element.classList.add(...classes);
   for (const [key, value] of Object.entries(properties)) {
     if (key in element) element[key] = value;
@@ -20,7 +21,8 @@ export const megabytes = (bytes) =>
 
 /** Seconds as m:ss, or m:ss.t. */
 export function clock(seconds, digits = 0) {
-  const tenths = Number(seconds.toFixed(digits)), minutes = Math.floor(tenths / 60);
+  const tenths = Number(seconds.toFixed(digits)),
+    minutes = Math.floor(tenths / 60);
   const rest = (tenths - 60 * minutes).toFixed(digits);
   return `${minutes}:${rest.padStart(digits ? digits + 3 : 2, '0')}`;
 }

@@ -8,14 +8,19 @@ const USUAL = 48_000; // Hz, of what has no rate that is easily read
 const RATES = [8_000, 96_000]; // Hz that every browser decodes to
 const LOUDEST = 2; // of float samples: mixing goes beyond 1, other scales far beyond
 const LONGEST = 3_600; // seconds: all of a file is in memory at once
-const MPEG_RATES = {3: [44_100, 48_000, 32_000], 2: [22_050, 24_000, 16_000], 0: [11_025, 12_000, 8_000]};
+const MPEG_RATES = {
+  3: [44_100, 48_000, 32_000],
+  2: [22_050, 24_000, 16_000],
+  0: [11_025, 12_000, 8_000],
+};
 
 /** {samples, rate, blob, name} of a file; Refused where it is no sound. */
 export async function decode(blob, name = blob.name) {
   if (!blob.size) throw new Refused('empty file', {name});
   const seconds = await length(blob);
   if (seconds > LONGEST) throw new Refused('too long', {name});
-  const bytes = await blob.arrayBuffer(), head = new DataView(bytes, 0, Math.min(bytes.byteLength, 1 << 16));
+  const bytes = await blob.arrayBuffer(),
+    head = new DataView(bytes, 0, Math.min(bytes.byteLength, 1 << 16));
   const rate = Math.min(RATES[1], Math.max(RATES[0], rateOf(head) ?? USUAL));
   let decoded;
   try {
@@ -37,7 +42,8 @@ export async function together([first, ...rest]) {
 
 /** How many seconds a file says it lasts; 0 where it does not say. */
 function length(blob) {
-  const audio = new Audio(), url = URL.createObjectURL(blob);
+  const audio = new Audio(),
+    url = URL.createObjectURL(blob);
   return new Promise((resolve) => {
     audio.onloadedmetadata = () => resolve(Number.isFinite(audio.duration) ? audio.duration : 0);
     audio.onerror = () => resolve(0);
@@ -61,7 +67,7 @@ function rateOf(head) {
   for (let at = start; at + 4 <= head.byteLength; at++) {
     if (head.getUint8(at) !== 255 || (head.getUint8(at + 1) & 0xe0) !== 0xe0) continue;
     const rate = MPEG_RATES[(head.getUint8(at + 1) >> 3) & 3]?.[(head.getUint8(at + 2) >> 2) & 3];
-    return at === start ? rate ?? null : null;
+    return at === start ? (rate ?? null) : null;
   }
   return null;
 }
@@ -70,9 +76,12 @@ const synchsafe = (word) =>
   [24, 16, 8, 0].reduce((sum, bits) => sum * 128 + ((word >>> bits) & 127), 0);
 
 function mono(decoded) {
-  const samples = decoded.getChannelData(0).slice(), count = decoded.numberOfChannels;
+  const samples = decoded.getChannelData(0).slice(),
+    count = decoded.numberOfChannels;
   for (let channel = 1; channel < count; channel++) {
-    decoded.getChannelData(channel).forEach((one, place) => { samples[place] += one; });
+    decoded.getChannelData(channel).forEach((one, place) => {
+      samples[place] += one;
+    });
   }
   return count > 1 ? samples.map((one) => one / count) : samples;
 }
@@ -88,9 +97,20 @@ export function wav(samples, rate) {
   const view = new DataView(new ArrayBuffer(44 + 2 * samples.length));
   const write = (at, text) =>
     Array.from(text).forEach((one, place) => view.setUint8(at + place, one.charCodeAt(0)));
-  const words = {4: 36 + 2 * samples.length, 16: 16, 24: rate, 28: 2 * rate, 40: 2 * samples.length};
+  const words = {
+    4: 36 + 2 * samples.length,
+    16: 16,
+    24: rate,
+    28: 2 * rate,
+    40: 2 * samples.length,
+  };
   const halves = {20: 1, 22: 1, 32: 2, 34: 16}; // PCM, one channel, bytes a frame, bits
-  for (const [at, text] of [[0, 'RIFF'], [8, 'WAVEfmt '], [36, 'data']]) write(at, text);
+  for (const [at, text] of [
+    [0, 'RIFF'],
+    [8, 'WAVEfmt '],
+    [36, 'data'],
+  ])
+    write(at, text);
   for (const [at, word] of Object.entries(words)) view.setUint32(+at, word, true);
   for (const [at, half] of Object.entries(halves)) view.setUint16(+at, half, true);
   samples.forEach((one, place) => {

@@ -9,7 +9,12 @@ const TAP = `registerProcessor('tap', class extends AudioWorkletProcessor {
     return true;
   }
 });`;
-const PLAIN = {channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false};
+const PLAIN = {
+  channelCount: 1,
+  echoCancellation: false,
+  noiseSuppression: false,
+  autoGainControl: false,
+};
 const REASONS = {
   NotAllowedError: 'microphone denied',
   NotFoundError: 'no microphone',

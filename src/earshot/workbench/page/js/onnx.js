@@ -1,11 +1,13 @@
 // An ONNX file as bytes: what it says of itself, and how it is made to give one output more.
 
-const GRAPH = 7, METADATA = 14; // fields of ModelProto
+const GRAPH = 7,
+  METADATA = 14; // fields of ModelProto
 const OUTPUT = 12; // of GraphProto
 
 /** The metadata of a file by key, which ONNX Runtime Web does not show; {} where it holds none. */
 export function metadata(bytes) {
-  const found = {}, text = new TextDecoder();
+  const found = {},
+    text = new TextDecoder();
   for (const [number, entry] of fields(bytes)) {
     if (number !== METADATA) continue;
     const {1: key, 2: value} = Object.fromEntries(fields(entry));
@@ -45,7 +47,8 @@ function* fields(bytes) {
     return NaN;
   };
   while (at < bytes.length) {
-    const key = varint(), kind = key & 7;
+    const key = varint(),
+      kind = key & 7;
     if (kind === 2) {
       const size = varint();
       yield [key >>> 3, bytes.subarray(at, at + size)];

@@ -17,7 +17,8 @@ function random(seed) {
 
 /** The items in the order of a seed. */
 export function shuffled(items, seed) {
-  const order = [...items], next = random(seed);
+  const order = [...items],
+    next = random(seed);
   for (let last = order.length - 1; last > 0; last--) {
     const place = Math.floor(next() * (last + 1));
     [order[last], order[place]] = [order[place], order[last]];
@@ -34,23 +35,38 @@ export async function authored(yaml, text, sounds) {
     throw new Refused('no yaml', {reason: error.reason ?? error.message});
   }
   if (!Array.isArray(entries) || !entries.length) throw new Refused('no items');
-  const known = new Map(sounds.flatMap((file) => [[file.name, file], [stem(file.name), file]]));
+  const known = new Map(
+    sounds.flatMap((file) => [
+      [file.name, file],
+      [stem(file.name), file],
+    ]),
+  );
   return entries.map((entry, place) => item(entry, place + 1, known));
 }
 
 function item(entry, number, known) {
-  const wrong = (reason) => { throw new Refused('wrong item', {item: entry?.id ?? number, reason}); };
+  const wrong = (reason) => {
+    throw new Refused('wrong item', {item: entry?.id ?? number, reason});
+  };
   const missing = FIELDS.filter((field) => entry?.[field] === undefined);
   if (missing.length) wrong(missing.join(', '));
   const texts = [entry.id, entry.question, ...[entry.options, entry.utterances].flat()];
   if (texts.some((one) => typeof one !== 'string')) wrong('text');
-  const {options, utterances} = entry, answer = Number(entry.answer);
+  const {options, utterances} = entry,
+    answer = Number(entry.answer);
   if (!Array.isArray(options) || options.length < 2) wrong('options');
   if (!Number.isInteger(answer) || answer < 0 || answer >= options.length) wrong('answer');
   const absent = [utterances].flat().filter((one) => !known.has(one));
   if (absent.length) throw new Refused('sound missing', {item: entry.id, name: absent.join(', ')});
   const files = [utterances].flat().map((one) => known.get(one));
-  return {id: entry.id, question: entry.question, options, answer, files: async () => files, teacher: null};
+  return {
+    id: entry.id,
+    question: entry.question,
+    options,
+    answer,
+    files: async () => files,
+    teacher: null,
+  };
 }
 
 const stem = (name) => name.replace(/\.[^.]*$/, '');
@@ -76,8 +92,17 @@ export class Quiz {
     const theirs = teacher && teacher.indexOf(Math.max(...teacher));
     const seconds = (performance.now() - this.shown) / 1000;
     this.rows.push({
-      id, question, options, answer, chosen, seconds, plays: this.plays,
-      student: option, probabilities, teacher: theirs, teacherShares: teacher,
+      id,
+      question,
+      options,
+      answer,
+      chosen,
+      seconds,
+      plays: this.plays,
+      student: option,
+      probabilities,
+      teacher: theirs,
+      teacherShares: teacher,
     });
     return this.rows.at(-1);
   }
@@ -92,8 +117,21 @@ export class Quiz {
   }
 }
 
-const COLUMNS = ['id', 'question', 'right', 'chosen', 'correct', 'plays', 'seconds', 'student',
-  'student_probability', 'teacher', 'teacher_probability', 'name', 'seed'];
+const COLUMNS = [
+  'id',
+  'question',
+  'right',
+  'chosen',
+  'correct',
+  'plays',
+  'seconds',
+  'student',
+  'student_probability',
+  'teacher',
+  'teacher_probability',
+  'name',
+  'seed',
+];
 
 const MARK = '\ufeff'; // spreadsheets take a file without it for Latin-1
 
@@ -101,9 +139,21 @@ const MARK = '\ufeff'; // spreadsheets take a file without it for Latin-1
 export function csv({rows, seed}, name) {
   const lines = rows.map((row) => {
     const option = (place) => (place === null ? '' : row.options[place]);
-    return [row.id, row.question, option(row.answer), option(row.chosen), +(row.chosen === row.answer),
-      row.plays, row.seconds.toFixed(1), option(row.student), row.probabilities[row.student].toFixed(4),
-      option(row.teacher), row.teacher === null ? '' : row.teacherShares[row.teacher].toFixed(4), name, seed];
+    return [
+      row.id,
+      row.question,
+      option(row.answer),
+      option(row.chosen),
+      +(row.chosen === row.answer),
+      row.plays,
+      row.seconds.toFixed(1),
+      option(row.student),
+      row.probabilities[row.student].toFixed(4),
+      option(row.teacher),
+      row.teacher === null ? '' : row.teacherShares[row.teacher].toFixed(4),
+      name,
+      seed,
+    ];
   });
   return `${MARK}${[COLUMNS, ...lines].map((line) => `${line.map(cell).join(',')}\r\n`).join('')}`;
 }

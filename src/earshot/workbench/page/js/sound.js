@@ -24,17 +24,20 @@ export function audible(samples, rate) {
   const limit = power.reduce((top, one) => Math.max(top, one), 0) * SILENCE;
   const first = power.findIndex((one) => one > limit);
   if (first < 0) return [0, samples.length];
-  const last = power.findLastIndex((one) => one > limit), margin = Math.round(MARGIN * rate);
+  const last = power.findLastIndex((one) => one > limit),
+    margin = Math.round(MARGIN * rate);
   const end = Math.min(samples.length, (last + 1) * size + margin);
   return [Math.max(0, first * size - margin), end];
 }
 
 /** The middle of the quietest tenth of a second; of less than that the middle of all. */
 export function quietest(samples, rate) {
-  const size = Math.max(1, Math.round(STEP * rate)), steps = Math.floor(samples.length / size);
+  const size = Math.max(1, Math.round(STEP * rate)),
+    steps = Math.floor(samples.length / size);
   if (steps < QUIET) return Math.floor(samples.length / 2);
   const power = powers(samples.subarray(0, steps * size), size);
-  let best = 0, least = Infinity;
+  let best = 0,
+    least = Infinity;
   for (let first = 0; first + QUIET <= steps; first++) {
     let sum = 0;
     for (let step = first; step < first + QUIET; step++) sum += power[step];
@@ -60,15 +63,18 @@ const BETA = 12.3; // of Kaiser's window: −120 dB
 /** Samples at another rate: a windowed sinc that keeps what soxr's HQ keeps, 91% of the band. */
 export function resample(samples, from, to) {
   if (from === to) return samples;
-  const cut = PASS * Math.min(1, to / from), reach = ZEROS / Math.min(1, to / from);
-  const kernel = kernelOf(cut, reach), out = new Float32Array(Math.round((samples.length * to) / from));
+  const cut = PASS * Math.min(1, to / from),
+    reach = ZEROS / Math.min(1, to / from);
+  const kernel = kernelOf(cut, reach),
+    out = new Float32Array(Math.round((samples.length * to) / from));
   for (let place = 0; place < out.length; place++) {
     const centre = (place * from) / to;
     const first = Math.max(0, Math.ceil(centre - reach));
     const last = Math.min(samples.length - 1, Math.floor(centre + reach));
     let sum = 0;
     for (let n = first; n <= last; n++) {
-      const phase = Math.abs(n - centre) * PHASES, low = phase | 0;
+      const phase = Math.abs(n - centre) * PHASES,
+        low = phase | 0;
       sum += samples[n] * (kernel[low] + (phase - low) * (kernel[low + 1] - kernel[low]));
     }
     out[place] = Math.max(-1, Math.min(1, sum)); // band limiting overshoots
@@ -78,7 +84,9 @@ export function resample(samples, from, to) {
 
 function kernelOf(cut, reach) {
   return Float64Array.from({length: Math.ceil(reach * PHASES) + 2}, (_, place) => {
-    const x = place / PHASES, share = Math.min(1, x / reach), angle = Math.PI * cut * x;
+    const x = place / PHASES,
+      share = Math.min(1, x / reach),
+      angle = Math.PI * cut * x;
     const sinc = place ? Math.sin(angle) / angle : 1;
     return cut * sinc * (bessel(BETA * Math.sqrt(1 - share ** 2)) / bessel(BETA));
   });
@@ -86,7 +94,8 @@ function kernelOf(cut, reach) {
 
 /** The modified Bessel function of order 0. */
 function bessel(x) {
-  let sum = 1, term = 1;
+  let sum = 1,
+    term = 1;
   for (let k = 1; term > sum * 1e-12; k++) sum += term *= (x / (2 * k)) ** 2;
   return sum;
 }

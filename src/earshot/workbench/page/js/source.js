@@ -10,22 +10,27 @@ const QUIETEST = -60; // dB, the left end of the level
 
 /** Show what went wrong in a panel, or that nothing did. */
 export function fault(panel, error = null) {
-  panel.querySelector('.fault').textContent = error ? t(error.key ?? 'failed', {
-    reason: error.message, ...error.about,
-  }) : '';
+  panel.querySelector('.fault').textContent = error
+    ? t(error.key ?? 'failed', {
+        reason: error.message,
+        ...error.about,
+      })
+    : '';
   if (error && !error.key) console.error(error);
 }
 
 /** An action whose faults are shown in its panel. */
-export const guarded = (panel, action) => async (...given) => {
-  given[0]?.preventDefault?.();
-  fault(panel);
-  try {
-    return await action(...given);
-  } catch (error) {
-    fault(panel, error);
-  }
-};
+export const guarded =
+  (panel, action) =>
+  async (...given) => {
+    given[0]?.preventDefault?.();
+    fault(panel);
+    try {
+      return await action(...given);
+    } catch (error) {
+      fault(panel, error);
+    }
+  };
 
 /** The part of a panel that brings sounds to `use`. */
 export class Source {
@@ -36,10 +41,13 @@ export class Source {
     this.draw();
     document.addEventListener('spoken', () => this.recording || this.draw());
     panel.addEventListener('dragover', (event) => event.preventDefault());
-    panel.addEventListener('drop', guarded(panel, (event) => {
-      const [file] = event.dataTransfer.files;
-      return file && this.open(file);
-    }));
+    panel.addEventListener(
+      'drop',
+      guarded(panel, (event) => {
+        const [file] = event.dataTransfer.files;
+        return file && this.open(file);
+      }),
+    );
   }
 
   draw() {
@@ -48,8 +56,12 @@ export class Source {
     const choose = h('label.button', {}, t('open file'), file);
     const record = h('button.main', {type: 'button'}, t('record'));
     record.onclick = guarded(this.panel, () => this.toggle());
-    const clip = h('select', {'aria-label': t('example')}, h('option', {value: ''}, t('example')),
-      this.examples.map(({label}, place) => h('option', {value: place}, label)));
+    const clip = h(
+      'select',
+      {'aria-label': t('example')},
+      h('option', {value: ''}, t('example')),
+      this.examples.map(({label}, place) => h('option', {value: place}, label)),
+    );
     clip.onchange = guarded(this.panel, async () => {
       const chosen = this.examples[clip.value];
       if (chosen) await this.open(await chosen.file(), chosen);
@@ -88,7 +100,8 @@ export class Source {
     const device = await microphone((block, rate) => {
       blocks.push(block);
       this.level.value = level(block);
-      const before = Math.floor(length / rate), after = Math.floor((length += block.length) / rate);
+      const before = Math.floor(length / rate),
+        after = Math.floor((length += block.length) / rate);
       if (after > before) this.heard.textContent = t('recording', {time: clock(after)});
       if (after >= LONGEST && this.recording) this.button.click();
     }).catch((error) => {
@@ -127,10 +140,20 @@ export class Chosen {
   }
 
   draw() {
-    const all = this.models.of(this.task), place = this.panel.querySelector('.student');
+    const all = this.models.of(this.task),
+      place = this.panel.querySelector('.student');
     if (!all.length) return;
-    const about = h('span', {}, all.length > 1 ? '' : `${this.student.name} · `, this.student.about?.() ?? '');
-    const select = h('select', {'aria-label': t('student')}, all.map(({name}) => h('option', {value: name}, name)));
+    const about = h(
+      'span',
+      {},
+      all.length > 1 ? '' : `${this.student.name} · `,
+      this.student.about?.() ?? '',
+    );
+    const select = h(
+      'select',
+      {'aria-label': t('student')},
+      all.map(({name}) => h('option', {value: name}, name)),
+    );
     select.value = this.student.name;
     select.onchange = () => {
       this.name = select.value;

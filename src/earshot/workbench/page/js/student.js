@@ -7,7 +7,8 @@ import {audible, check, quietest} from './sound.js';
 
 const PIECE = 150; // seconds of a long recording that are answered about at once
 const WINDOWS = 60; // windows of a long recording that are classified at once
-const SPAN = 20, CONTEXT = 2; // seconds that are written down at once, and heard around them
+const SPAN = 20,
+  CONTEXT = 2; // seconds that are written down at once, and heard around them
 const MEL = 'mel'; // the end of the front end inside every file: log-mel frames (T, 40)
 
 /** A file of one task; `described` is what its metadata say. */
@@ -57,11 +58,16 @@ export class Student extends Model {
   /** Probabilities of options, means over pieces; what they heard; which are tied with the best. */
   async answer(samples, question, options) {
     const [texts, ids] = this.asked(question, options);
-    const rows = [], mels = [], attention = [];
-    let begin = null, end = 0, milliseconds = 0;
+    const rows = [],
+      mels = [],
+      attention = [];
+    let begin = null,
+      end = 0,
+      milliseconds = 0;
     for (const {piece, start, silent} of this.pieces(samples, PIECE * this.rate)) {
       if (silent) continue;
-      const [first, last] = audible(piece, this.rate), begun = performance.now();
+      const [first, last] = audible(piece, this.rate),
+        begun = performance.now();
       const outputs = await this.run(piece.subarray(first, last), texts);
       milliseconds += performance.now() - begun;
       rows.push(softmax(outputs.logits.data));
@@ -70,20 +76,24 @@ export class Student extends Model {
       begin ??= (start + first) / this.rate;
       end = (start + last) / this.rate;
     }
-    const probabilities = means(rows), best = argmax(probabilities);
+    const probabilities = means(rows),
+      best = argmax(probabilities);
     const alike = ids.map((row) => reading(row));
     const tied = probabilities.flatMap((one, place) =>
-      one === probabilities[best] || alike[place] === alike[best] ? [place] : []);
+      one === probabilities[best] || alike[place] === alike[best] ? [place] : [],
+    );
     const whole = {option: tied[0], tied: tied.length > 1 ? tied : [], probabilities};
     return {...whole, mel: joined(mels), attention: attention[0], begin, end, milliseconds};
   }
 
   /** The inputs of the file for a question and options, and the options' ids. */
   asked(question, options) {
-    const version = +(this.described.text_version ?? 1), buckets = +this.described.buckets;
+    const version = +(this.described.text_version ?? 1),
+      buckets = +this.described.buckets;
     const read = (text, space) => encode(text, buckets, space, version);
     if (options.length < 2) throw new Refused('few options');
-    const asked = read(question, 'question'), rows = options.map((one) => read(one, 'option'));
+    const asked = read(question, 'question'),
+      rows = options.map((one) => read(one, 'option'));
     if (!asked.length) throw new Refused('wordless question');
     if (rows.some((row) => !row.length)) throw new Refused('wordless option');
     const spelled = options.map((one) => JSON.stringify(words(one)));
@@ -109,7 +119,9 @@ export class Classifier extends Model {
 
   /** Each window's probabilities with the second at which it begins, and their means. */
   async classify(samples, tell = () => {}) {
-    const windows = [], starts = [], mels = [];
+    const windows = [],
+      starts = [],
+      mels = [];
     let milliseconds = 0;
     for (const {piece, start, last} of this.pieces(samples, WINDOWS * this.window)) {
       const padded = repeated(piece, this.window);
@@ -147,10 +159,13 @@ export class Transcriber extends Model {
 
   /** Words with times; `tell` gets those written so far after each window. */
   async transcribe(samples, language = null, tell = () => {}) {
-    const frames = [], shares = [], mels = [];
+    const frames = [],
+      shares = [],
+      mels = [];
     let milliseconds = 0;
     for (const window of this.windows(samples)) {
-      const begun = performance.now(), part = await this.part(window, language);
+      const begun = performance.now(),
+        part = await this.part(window, language);
       milliseconds += performance.now() - begun;
       if (part) {
         frames.push(...part.frames);
@@ -174,12 +189,19 @@ export class Transcriber extends Model {
     if (reason) throw new Refused(reason);
     const told = this.languages.map((one) => +(one === language));
     const outputs = await this.run(samples, this.isTold ? {language: this.floats(told)} : {});
-    const {data, dims: [count, width]} = outputs.log_posteriors, frames = [];
-    const begin = start / this.rate, from = first / this.rate, to = last / this.rate;
+    const {
+        data,
+        dims: [count, width],
+      } = outputs.log_posteriors,
+      frames = [];
+    const begin = start / this.rate,
+      from = first / this.rate,
+      to = last / this.rate;
     for (let frame = 0; frame < count; frame++) {
       const second = begin + this.frame * frame;
       if (second < from || second >= to) continue;
-      const row = data.subarray(frame * width, (frame + 1) * width), symbol = argmax(row);
+      const row = data.subarray(frame * width, (frame + 1) * width),
+        symbol = argmax(row);
       frames.push({symbol, log: row[symbol], second});
     }
     const languages = Array.from(outputs.language_log_probabilities?.data ?? []);
@@ -215,9 +237,11 @@ export class Transcriber extends Model {
 
   /** Windows that end where it is quiet, with the sound before and behind them. */
   *windows(samples) {
-    const span = SPAN * this.rate, context = CONTEXT * this.rate;
+    const span = SPAN * this.rate,
+      context = CONTEXT * this.rate;
     this.samples = samples;
-    let start = 0, first = 0;
+    let start = 0,
+      first = 0;
     while (samples.length > first + span + context) {
       const low = first + Math.floor(span / 2);
       const last = low + quietest(samples.subarray(low, first + span), this.rate);
@@ -233,7 +257,8 @@ export const TASKS = {choice: Student, classes: Classifier, transcript: Transcri
 
 /** The student that a file holds; Refused where it is none of ours. */
 export async function load(ort, bytes) {
-  const described = metadata(bytes), kind = Object.hasOwn(TASKS, described.task ?? '');
+  const described = metadata(bytes),
+    kind = Object.hasOwn(TASKS, described.task ?? '');
   if (!kind) throw new Refused('not a student');
   const options = {executionProviders: ['wasm'], intraOpNumThreads: 1, logSeverityLevel: 3};
   const session = await ort.InferenceSession.create(withOutput(bytes, MEL), options);
@@ -241,7 +266,8 @@ export async function load(ort, bytes) {
 }
 
 export function softmax(logits) {
-  const top = Math.max(...logits), powers = Array.from(logits, (one) => Math.exp(one - top));
+  const top = Math.max(...logits),
+    powers = Array.from(logits, (one) => Math.exp(one - top));
   const sum = powers.reduce((all, one) => all + one);
   return powers.map((one) => one / sum);
 }
@@ -252,8 +278,10 @@ function argmax(values) {
 
 /** The mean of rows, column by column. */
 function means(rows) {
-  return Array.from(rows[0] ?? [], (_, column) =>
-    rows.reduce((sum, row) => sum + row[column], 0) / rows.length);
+  return Array.from(
+    rows[0] ?? [],
+    (_, column) => rows.reduce((sum, row) => sum + row[column], 0) / rows.length,
+  );
 }
 
 /** Samples over and over until they fill `size`. */
@@ -262,7 +290,12 @@ function repeated(samples, size) {
   return Float32Array.from({length: size}, (_, place) => samples[place % samples.length]);
 }
 
-function melOf({[MEL]: {data, dims: [frames, bands]}}) {
+function melOf({
+  [MEL]: {
+    data,
+    dims: [frames, bands],
+  },
+}) {
   return {data: data.slice(), frames, bands};
 }
 
@@ -271,7 +304,8 @@ function cut({data, bands}, first, last) {
 }
 
 function joined(mels) {
-  const frames = mels.reduce((sum, mel) => sum + mel.frames, 0), {bands} = mels[0];
+  const frames = mels.reduce((sum, mel) => sum + mel.frames, 0),
+    {bands} = mels[0];
   const data = new Float32Array(frames * bands);
   let at = 0;
   for (const mel of mels) {

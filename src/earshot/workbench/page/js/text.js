@@ -1,12 +1,25 @@
 // Texts as a student reads them: the counterpart of earshot.text. Nothing of the page is known here.
 
 const DRESSED = [
-  [0x2103, 0x2103], [0x2109, 0x2109], [0x2e80, 0x2fdf], [0x3000, 0x3000], [0x3300, 0x33ff],
-  [0xfb00, 0xfb17], [0xfb50, 0xfdff], [0xfe50, 0xfe6b], [0xfe70, 0xfeff], [0xff01, 0xffee],
+  [0x2103, 0x2103],
+  [0x2109, 0x2109],
+  [0x2e80, 0x2fdf],
+  [0x3000, 0x3000],
+  [0x3300, 0x33ff],
+  [0xfb00, 0xfb17],
+  [0xfb50, 0xfdff],
+  [0xfe50, 0xfe6b],
+  [0xfe70, 0xfeff],
+  [0xff01, 0xffee],
 ];
 const INVISIBLE = [
-  [0xad, 0xad], [0x200c, 0x200f], [0x202a, 0x202e], [0x2060, 0x2060], [0x2066, 0x2069],
-  [0xfe00, 0xfe0f], [0xfeff, 0xfeff],
+  [0xad, 0xad],
+  [0x200c, 0x200f],
+  [0x202a, 0x202e],
+  [0x2060, 0x2060],
+  [0x2066, 0x2069],
+  [0xfe00, 0xfe0f],
+  [0xfeff, 0xfeff],
 ];
 const APOSTROPHES = '’‘‛ʼʻ′`´׳ꞌ';
 const HYPHENS = '‐‑‒–−';
@@ -15,8 +28,10 @@ const LINE_BREAK = '\u200b'; // where Thai and Khmer may break a line, a word en
 // A word among the kinds of characters, one letter each, as text.encoding has it.
 const TOKEN = new RegExp(
   "(?:(?<![dws'-])-(?=s?\\.?d))?(?:(?<![dws'.])\\.(?=d))?[dws]" +
-  "(?:[dws]|(?<=[dw])'(?=[dw])|(?<=[ds])[.-](?=d)|(?<=d),(?=d))*" +
-  "(?:(?<=[dw])-(?![dws'-]))?", 'g');
+    "(?:[dws]|(?<=[dw])'(?=[dw])|(?<=[ds])[.-](?=d)|(?<=d),(?=d))*" +
+    "(?:(?<=[dw])-(?![dws'-]))?",
+  'g',
+);
 const FIRST_VERSION = /[\p{L}\p{N}_']+/gu;
 
 /** One form for the same characters: NFC, one apostrophe, one hyphen, nothing invisible. */
@@ -39,7 +54,9 @@ export function words(text, version = 2) {
   if (version === 1) return text.toLowerCase().match(FIRST_VERSION) ?? [];
   const lower = Array.from(canonical(canonical(text).toLowerCase().replaceAll('i\u0307', 'i')));
   const found = lower.map(kind).join('').matchAll(TOKEN);
-  return Array.from(found, ({0: token, index}) => lower.slice(index, index + token.length).join(''));
+  return Array.from(found, ({0: token, index}) =>
+    lower.slice(index, index + token.length).join(''),
+  );
 }
 
 function kind(character) {

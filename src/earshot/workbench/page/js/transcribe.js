@@ -9,13 +9,18 @@ import {t} from './words.js';
 const UNSURE = 0.5; // a word of less is marked
 
 export function transcribe(models, examples) {
-  const panel = $('transcribe'), written = panel.querySelector('.written');
-  const reply = panel.querySelector('.reply'), chosen = new Chosen(panel, models, 'transcript');
-  const language = panel.querySelector('.language'), progress = panel.querySelector('.doing');
-  let result = null, sound = null;
+  const panel = $('transcribe'),
+    written = panel.querySelector('.written');
+  const reply = panel.querySelector('.reply'),
+    chosen = new Chosen(panel, models, 'transcript');
+  const language = panel.querySelector('.language'),
+    progress = panel.querySelector('.doing');
+  let result = null,
+    sound = null;
 
   const tongues = () => {
-    const {languages = [], isTold = false} = chosen.student ?? {}, kept = language.value;
+    const {languages = [], isTold = false} = chosen.student ?? {},
+      kept = language.value;
     const names = new Intl.DisplayNames([document.documentElement.lang], {type: 'language'});
     const all = [['', t('find out')], ...languages.map((one) => [one, names.of(one)])];
     language.replaceChildren(...all.map(([value, name]) => h('option', {value}, name)));
@@ -25,10 +30,16 @@ export function transcribe(models, examples) {
   const put = (words) => {
     const more = words.slice(Math.max(0, written.children.length - 1)); // the last may have grown
     if (written.lastChild && words.length) written.lastChild.remove();
-    written.append(...more.map(({text: word, begin, probability}) => h(
-      probability < UNSURE ? 'span.word.unsure' : 'span.word',
-      {title: `${clock(begin, 1)} · ${percent(probability)}`},
-      h('small', {'aria-hidden': true}, clock(begin, 1)), `${word} `)));
+    written.append(
+      ...more.map(({text: word, begin, probability}) =>
+        h(
+          probability < UNSURE ? 'span.word.unsure' : 'span.word',
+          {title: `${clock(begin, 1)} · ${percent(probability)}`},
+          h('small', {'aria-hidden': true}, clock(begin, 1)),
+          `${word} `,
+        ),
+      ),
+    );
   };
   const draw = () => {
     if (!result) return;
@@ -36,38 +47,56 @@ export function transcribe(models, examples) {
     written.replaceChildren();
     put(words);
     const name = sound.name.replace(/\.[^.]*$/, '');
-    const copy = h('button', {type: 'button'}, t('copy')), file = h('button', {type: 'button'}, t('save srt'));
+    const copy = h('button', {type: 'button'}, t('copy')),
+      file = h('button', {type: 'button'}, t('save srt'));
     copy.onclick = guarded(panel, async () => {
       await navigator.clipboard.writeText(text(words));
       copy.textContent = t('copied');
     });
     file.onclick = () => save(`${name}.srt`, srt(words), 'application/x-subrip');
-    const said = Object.entries(languages).map(([one, share]) => `${one} ${percent(share)}`).join(', ');
+    const said = Object.entries(languages)
+      .map(([one, share]) => `${one} ${percent(share)}`)
+      .join(', ');
     const {transcript, teacher} = sound.example ?? {};
     reply.replaceChildren(
-      words.length ? '' : h('p', {}, t('no words')), h('div.row', {}, copy, file),
+      words.length ? '' : h('p', {}, t('no words')),
+      h('div.row', {}, copy, file),
       transcript ? h('p', {}, h('b', {}, t('said')), ' ', transcript) : '',
       teacher ? h('p', {}, h('b', {}, t('teacher')), ' ', teacher) : '',
       spectrogram(mel, seconds),
-      h('p.soft', {}, t('written', {ms: milliseconds.toFixed(0), seconds: seconds.toFixed(1)}),
-        ' ', said ? t('languages', {languages: said}) : ''));
+      h(
+        'p.soft',
+        {},
+        t('written', {ms: milliseconds.toFixed(0), seconds: seconds.toFixed(1)}),
+        ' ',
+        said ? t('languages', {languages: said}) : '',
+      ),
+    );
   };
-  new Source(panel, async (found) => {
-    sound = found;
-    [result, reply.textContent, written.textContent] = [null, '', ''];
-    Object.assign(progress, {hidden: false, max: found.seconds, value: 0});
-    const tell = ({done, words}) => {
-      progress.value = done;
-      put(words);
-    };
-    const asked = {name: chosen.student.name, samples: found.samples, rate: found.rate};
-    try {
-      result = await models.call('transcribe', {...asked, language: language.value || null}, tell);
-      draw();
-    } finally {
-      progress.hidden = true;
-    }
-  }, {examples});
+  new Source(
+    panel,
+    async (found) => {
+      sound = found;
+      [result, reply.textContent, written.textContent] = [null, '', ''];
+      Object.assign(progress, {hidden: false, max: found.seconds, value: 0});
+      const tell = ({done, words}) => {
+        progress.value = done;
+        put(words);
+      };
+      const asked = {name: chosen.student.name, samples: found.samples, rate: found.rate};
+      try {
+        result = await models.call(
+          'transcribe',
+          {...asked, language: language.value || null},
+          tell,
+        );
+        draw();
+      } finally {
+        progress.hidden = true;
+      }
+    },
+    {examples},
+  );
   for (const event of ['spoken', 'loaded']) document.addEventListener(event, tongues);
   panel.addEventListener('student', tongues);
   document.addEventListener('spoken', draw);

@@ -3,7 +3,8 @@
 import {$} from './dom.js';
 
 const LANGUAGES = {en: 'en', zh: 'zh-CN'};
-let texts = {}, language = 'en';
+let texts = {},
+  language = 'en';
 
 /** A text by name, with its places filled in: {n} is `about.n`. */
 export function t(key, about = {}) {

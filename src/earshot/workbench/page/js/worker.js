@@ -40,7 +40,9 @@ const at = (name, samples, rate) => resample(samples, rate, students.get(name).r
 function hasSimd() {
   const head = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0];
   const body = [10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
-  return typeof WebAssembly === 'object' && WebAssembly.validate(Uint8Array.from([...head, ...body]));
+  return (
+    typeof WebAssembly === 'object' && WebAssembly.validate(Uint8Array.from([...head, ...body]))
+  );
 }
 
 let queue = Promise.resolve();
