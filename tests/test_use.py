@@ -100,6 +100,9 @@ def test_a_layout_is_known_and_its_lines_are_parameters(tmp_path, content, layou
     corpus = found.changes[f"tracks.{track}.corpus"]
     assert section | {"root": str(root)} == {key: corpus[key] for key in (*section, "root")}
     assert {"validation", "test"} < set(found.counts)
+    devices = content["tracks"][track]["views"].get("devices")
+    known = corpus["name"] == "tau2022" or devices is None
+    assert (f"tracks.{track}.views.devices" in found.changes) != known  # own recordings have none
 
 
 def test_what_is_written_is_what_is_printed_and_comments_stay(tmp_path, monkeypatch, capsys):

@@ -304,10 +304,13 @@ def _fitting(params: Params, target: str) -> str:
 
 
 def _more(name: str, params: Params, corpus: Section, clips: Sequence[Clip]) -> dict[str, Any]:
-    """Return what else of a track has to change: the alphabet of transcripts, the labelled share
-    of TAU's lists.
+    """Return what else of a track has to change: the devices whose clips get views, the alphabet of
+    transcripts, the labelled share of TAU's lists.
     """
     fewshot = params.tracks[name].fewshot
+    wanted = set(params.tracks[name].views.devices or ())
+    if wanted - {clip.device for clip in clips}:  # all clips get views then
+        return {f"tracks.{name}.views.devices": None}
     if params.tracks[name].task == "transcript":
         texts = [alphabet.normalised(clip.text, None, clip.language) for clip in clips if clip.text]
         used = "".join(sorted(alphabet.letters(texts)))
