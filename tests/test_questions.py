@@ -171,7 +171,7 @@ def test_items_say_what_their_passage_says(built, heard):
             told = heard[item.passage]
             expected = (told.utterances, told.wording, told.split)
             assert (item.utterances, item.wording, item.role) == expected
-            assert item.question in questions.ASKED[item.skill]
+            assert item.question in questions.WORDINGS[item.skill]
 
 
 def test_rounds_ask_again_with_other_options(told, fewshot_params):

@@ -121,21 +121,21 @@ def test_every_student_learns_scenes_from_layers(scenes, tmp_path, student):
     quantized = student.name != "bilstm"
     history = []
     made = learn(
-        scenes, tmp_path, epochs=8, student=student, qat=TWO if quantized else None,
+        scenes, tmp_path, epochs=12, student=student, qat=TWO if quantized else None,
         on_epoch=lambda *seen: history.append(seen),
     )  # fmt: skip
     assert right(scenes, made.student) > 0.7
     assert set(made.int8) == ({"ptq", "qat"} if quantized else set())
     assert not any(one.training for one in (made.student, *made.int8.values()))
     assert right(scenes, made.int8.get("qat", made.student)) > 0.7
-    assert [epoch for epoch, _ in history] == list(range(10 if quantized else 8))
+    assert [epoch for epoch, _ in history] == list(range(14 if quantized else 12))
     assert set(history[0][1]) == {"front", "loss", "validation", "validation_loss"}
     assert (
         set(history[1][1])
         == set(history[-1][1])
         == {"ce", "front", "layered", "loss", "validation", "validation_loss"}
     )
-    shipped = [scores["validation"] for _, scores in history[8 if quantized else 0 :]]
+    shipped = [scores["validation"] for _, scores in history[12 if quantized else 0 :]]
     assert validated(made, scenes) in (max(shipped), shipped[-1])
     chosen = np.array(made.routing["chosen"])
     assert chosen.shape == ({"mobilenet": 3, "cp_mobile": 3, "bilstm": 1}[student.name], 2)
@@ -261,7 +261,7 @@ def test_scenes_of_a_seed_start_alike_and_end_alike(scenes, tmp_path, monkeypatc
     assert one.routing == two.routing
     begun = []
     monkeypatch.setattr(
-        Distillation, "fit", lambda _, student, *__: begun.append(copied(student)) or 0.0
+        Distillation, "fit", lambda _, student, *__, **___: begun.append(copied(student)) or 0.0
     )
     monkeypatch.setattr(Distillation, "route", lambda *_: {})
     learn(scenes, tmp_path / "a", qat=None)

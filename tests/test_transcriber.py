@@ -116,13 +116,13 @@ def test_a_long_recording_is_its_pieces(transcriber):
 
 def test_a_window_is_never_longer_than_its_span_and_context(transcriber, monkeypatch):
     heard = []
-    run = Transcriber._heard
+    run = Transcriber._infer
 
     def noted(self, samples, language):
         heard.append(len(samples))
         return run(self, samples, language)
 
-    monkeypatch.setattr(Transcriber, "_heard", noted)
+    monkeypatch.setattr(Transcriber, "_infer", noted)
     blocks = (recording(spelled("a b a b", 0.1), 5.0) for _ in range(24))  # two minutes
     result = transcriber.transcribe(blocks)
     assert result.seconds == 120 and max(heard) <= 25 * RATE
