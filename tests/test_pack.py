@@ -12,7 +12,8 @@ import made_run
 import pytest
 import soundfile
 import soxr
-from huggingface_hub import ModelCard, constants
+from conftest import ROOT
+from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from server import Server
 
@@ -181,18 +182,21 @@ class Hub:
         handler.reply(200, json.dumps(said).encode(), {"Content-Type": "application/json"})
 
 
-def test_a_push_is_shown_first_and_then_sends_what_was_shown(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(run)
+def test_a_push_is_shown_first_and_then_sends_what_was_shown(run, tmp_path):
+    out = str(tmp_path / "out")
+    command = [sys.executable, "-m", "earshot.cli", "pack", "scenes", out, "--push", "a/b"]
     with Server() as server:
         hub = Hub(server)
-        monkeypatch.setattr(constants, "ENDPOINT", server.url())
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
-        out = str(tmp_path / "out")
-        command = ["pack", "scenes", out, "--push", "a/b"]
-        assert main([*command, "--licence", "mit"]) == 0
-        assert "nothing was sent" in capsys.readouterr().out and server.log == []
-        assert main([*command, "--yes"]) == 0
-        assert f"sent to {server.url()}/a/b" in capsys.readouterr().out
+        # huggingface_hub reads it once
+        paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+        own = {"HF_ENDPOINT": server.url(), "HF_TOKEN": "hf_test", "PYTHONPATH": paths}
+
+        def printed(*more: str) -> str:
+            given = {"cwd": run, "env": os.environ | own, "text": True}
+            return subprocess.check_output([*command, *more], **given)
+
+        assert "nothing was sent" in printed("--licence", "mit") and server.log == []
+        assert f"sent to {server.url()}/a/b" in printed("--yes")
     names = {one["value"]["path"] for one in hub.sent if one["key"] == "file"}
     there = {str(one.relative_to(out)) for one in Path(out).rglob("*") if one.is_file()}
     assert names == there and hub.cards[0].startswith("---\n")

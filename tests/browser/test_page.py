@@ -308,7 +308,8 @@ def test_a_long_file_is_written_and_classified_as_python_does(
     visit.give("transcribe", talk)
     words = visit.answer()["words"]
     expected = student(run, "transcripts").transcribe(audio.decode(talk, 16_000)).words
-    assert [one["text"] for one in words] == [one.text for one in expected] and len(words) == 30
+    assert [one["text"] for one in words] == [one.text for one in expected]
+    assert words[-1]["end"] > 55  # of a minute, in three windows
     day = np.concatenate([made_run.noise(n, 10.0) for n in range(60)])
     path = written(tmp_path, "day.wav", day, 16_000)
     visit.open("scenes")
@@ -362,6 +363,7 @@ def test_what_is_no_sound_or_silent_is_told(visit: Visit, tmp_path: Path):
 
 
 def test_a_teachers_own_questions(visit: Visit, tmp_path: Path):
+    visit.open("test")
     sounds = [written(tmp_path, f"own{n}.wav", made_run.babble(n), 16_000) for n in range(2)]
     entries = [
         {"id": "a", "skill": "detail", "question": "<img src=x onerror=alert(1)> yes?", "answer": 1,
