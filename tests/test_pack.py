@@ -12,8 +12,7 @@ import made_run
 import pytest
 import soundfile
 import soxr
-from conftest import ROOT
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, constants
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from server import Server
 
@@ -176,27 +175,25 @@ class Hub:
             }
         elif path.endswith("/commit/main"):
             self.sent += [json.loads(line) for line in body.splitlines()]
-            said = {"commitUrl": f"{handler.headers['Host']}/a/b/commit/1", "commitOid": "1" * 40}
+            address = f"http://{handler.headers['Host']}/a/b/commit/1"
+            said = {"commitUrl": address, "commitOid": "1" * 40}
         else:
             said = {"url": "http://127.0.0.1/a/b", "id": "a/b", "name": "b"}
         handler.reply(200, json.dumps(said).encode(), {"Content-Type": "application/json"})
 
 
-def test_a_push_is_shown_first_and_then_sends_what_was_shown(run, tmp_path):
-    out = str(tmp_path / "out")
-    command = [sys.executable, "-m", "earshot.cli", "pack", "scenes", out, "--push", "a/b"]
+def test_a_push_is_shown_first_and_then_sends_what_was_shown(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(run)
     with Server() as server:
         hub = Hub(server)
-        # huggingface_hub reads it once
-        paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-        own = {"HF_ENDPOINT": server.url(), "HF_TOKEN": "hf_test", "PYTHONPATH": paths}
-
-        def printed(*more: str) -> str:
-            given = {"cwd": run, "env": os.environ | own, "text": True}
-            return subprocess.check_output([*command, *more], **given)
-
-        assert "nothing was sent" in printed("--licence", "mit") and server.log == []
-        assert f"sent to {server.url()}/a/b" in printed("--yes")
+        monkeypatch.setattr(constants, "ENDPOINT", server.url())
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        out = str(tmp_path / "out")
+        command = ["pack", "scenes", out, "--push", "a/b"]
+        assert main([*command, "--licence", "mit"]) == 0
+        assert "nothing was sent" in capsys.readouterr().out and server.log == []
+        assert main([*command, "--yes"]) == 0
+        assert f"sent to {server.url()}/a/b" in capsys.readouterr().out
     names = {one["value"]["path"] for one in hub.sent if one["key"] == "file"}
     there = {str(one.relative_to(out)) for one in Path(out).rglob("*") if one.is_file()}
     assert names == there and hub.cards[0].startswith("---\n")
