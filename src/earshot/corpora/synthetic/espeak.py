@@ -1,7 +1,8 @@
 """espeak-ng as a deterministic voice: text in, 16 kHz samples out.
 
 espeak-ng keeps state between utterances and seeds its noise from the clock. The library is loaded
-anew for every utterance, with a fixed seed: it gives the same samples whatever was spoken before.
+anew for every utterance, with a fixed seed, and C's own random numbers, of which breathy voices are
+made, begin anew: it gives the same samples whatever was spoken before.
 """
 
 import _ctypes
@@ -30,10 +31,14 @@ class Voice:
     pitch: int = 50
 
 
+_C = ctypes.CDLL(None)
+
+
 @contextmanager
 def _loaded() -> Iterator[tuple[ctypes.CDLL, int]]:
     """Give the library as it is before anything was spoken, and its sampling rate."""
     library = ctypes.CDLL(espeakng_loader.get_library_path())
+    _C.srand(1)  # as in a process that has drawn none
     try:
         data = espeakng_loader.get_data_path().encode()
         yield library, library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0)
