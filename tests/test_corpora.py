@@ -14,6 +14,7 @@ from conftest import python
 
 from earshot.corpora import CORPORA, librispeech
 from earshot.corpora.synthetic import speech, world
+from earshot.corpora.synthetic.espeak import Voice, speak
 from earshot.params import LibriSpeech, Manifest, SyntheticSpeech
 from earshot.tables.manifest import SCHEMA, Clip, CorpusError, read_manifest
 from earshot.tables.manifest import write_manifest as write
