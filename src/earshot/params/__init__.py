@@ -33,14 +33,9 @@ from earshot.params.models import (
     Cache,
     Conformer,
     CPMobile,
-    CTCLanguagesPretrain,
-    CTCPretrain,
-    HubertPretrain,
     Image,
-    Iteration,
     MobileNet,
     NetworkTeacher,
-    Pretrain,
     Student,
     Teacher,
     Text,
@@ -49,6 +44,13 @@ from earshot.params.models import (
     text_of,
 )
 from earshot.params.parser import ParameterError, parse
+from earshot.params.pretraining import (
+    CTCLanguagesPretrain,
+    CTCPretrain,
+    HubertPretrain,
+    Iteration,
+    Pretrain,
+)
 from earshot.params.recipes import (
     AVERAGED,
     CTC,

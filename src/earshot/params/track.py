@@ -5,7 +5,8 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from earshot.params.data import Corpus, Features, FewShot, Labels, Transcripts
-from earshot.params.models import Cache, Conformer, Pretrain, Student, text_of
+from earshot.params.models import Cache, Conformer, Student, text_of
+from earshot.params.pretraining import Pretrain
 from earshot.params.section import Count, Positive, Section, Share, Weight
 from earshot.params.views import Views
 

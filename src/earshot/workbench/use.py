@@ -334,8 +334,8 @@ def _notes(clips: Sequence[Clip]) -> list[str]:
         sizes = f"from {few} ({least}) to {many} recordings ({most})"
         notes.append(f"{len(labels)} classes, {sizes if few < many else f'{few} recordings each'}")
     if len(languages) > 1:
-        told = ", ".join(f"{count} {name}" for name, count in languages.most_common())
-        notes.append(f"several languages: {told}")
+        named = ", ".join(f"{count} {name}" for name, count in languages.most_common())
+        notes.append(f"several languages: {named}")
     return notes
 
 

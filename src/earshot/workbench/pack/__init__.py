@@ -36,7 +36,7 @@ _PAGE = _LIBRARY / "workbench/page/js"
 def write(
     out: Path, root: Path, track: str, recipe: str | None = None, licence: str | None = None
 ) -> Path:
-    """Write the folder `out` with a track's student of `recipe`, the one that ships if not told.
+    """Write the folder `out` with a track's student of `recipe`, or the one that ships.
 
     Both ONNX files, the card `README.md`, examples in Python and JavaScript with what they need,
     checksums. ValueError names a track or recipe without files, a licence that is missing or that
@@ -126,10 +126,14 @@ def _languages(
     """Return the languages that a student knows: as its file says, else its items, else its
     corpora.
     """
-    told = getattr(model, "languages", ())
+    classified = getattr(model, "languages", ())
     table = root / "data" / track / "items.parquet"
-    heard = {item.language for item in items.read(table)} - {None} if table.is_file() else set()
-    return told or tuple(sorted(heard)) or tuple(one for each in known for one in each.languages)
+    labelled = {item.language for item in items.read(table)} - {None} if table.is_file() else set()
+    return (
+        classified
+        or tuple(sorted(labelled))
+        or tuple(one for each in known for one in each.languages)
+    )
 
 
 def _concerning(content: dict[str, Any], track: str, recipe: str) -> dict[str, Any]:

@@ -40,9 +40,9 @@ def check(licence: str | None, sources: Sequence[str]) -> str:
     """Return the licence asked for; ValueError where there is none, or the corpora named in
     `sources` forbid it.
     """
-    told = "; ".join(f"{CORPORA[name].title}: {CORPORA[name].terms}" for name in sources)
+    terms = "; ".join(f"{CORPORA[name].title}: {CORPORA[name].terms}" for name in sources)
     if not licence:
-        raise ValueError(f"--licence: needed, as apache-2.0 or cc-by-nc-4.0 ({told})")
+        raise ValueError(f"--licence: needed, as apache-2.0 or cc-by-nc-4.0 ({terms})")
     if not ID.fullmatch(licence):
         raise ValueError(f"--licence {licence}: not as the hub writes licences, like apache-2.0")
     for name in sources:

@@ -131,7 +131,7 @@ class _Room:
 
 
 def _clips(root: Path, shipped: Sequence[Student], room: _Room):
-    """Yield what the page is told of each clip, and its packed sound, the first of each student,
+    """Yield what the page says of each clip, and its packed sound, the first of each student,
     then the second, until all are there or there is no more room.
     """
     waiting = {one.track: (contents.clips(root, one), MOST[one.task]) for one in shipped}
@@ -148,7 +148,7 @@ def _clips(root: Path, shipped: Sequence[Student], room: _Room):
 
 
 def _about(shipped: Sequence[Student], clips: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the scripts of the page are told."""
+    """Return what the scripts of the page read."""
     students = [
         {
             "name": one.track,

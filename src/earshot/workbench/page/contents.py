@@ -40,7 +40,7 @@ class Student(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """A test item: what the page is told of it, and its sound as a FLAC file."""
+    """A test item: what the page says of it, and its sound as a FLAC file."""
 
     about: dict[str, Any]
     sound: bytes
@@ -87,11 +87,11 @@ def clips(root: Path, student: Student) -> Iterator[Clip]:
     manifest = read_manifest(data / "manifest.parquet")
     manifest = manifest.assign(path=[str(root / path) for path in manifest["path"]])
     recordings = Recordings(manifest, sample_rate=student.rate)
-    said = _teachers(root / "models" / student.track / "answers.parquet")
+    by_item = _teachers(root / "models" / student.track / "answers.parquet")
     test = items.read(data / "items.parquet", "test")
     for item in _fair(test, GROUPS[student.task]):
         samples = recordings.passage(item.utterances)
-        shown = SHOWN[student.task](item, said.get(item.id))
+        shown = SHOWN[student.task](item, by_item.get(item.id))
         about = {"id": item.id, "task": student.task, "track": student.track} | shown
         yield Clip(about, _flac(samples, student.rate))
 
@@ -107,18 +107,18 @@ def _fair(test: Sequence[Item], group: Callable[[Item], Any]) -> list[Item]:
     return [pair[1] for row in zip_longest(*ordered) for pair in row if pair]
 
 
-def _question(item: Item, said: pd.Series | None) -> dict[str, Any]:
+def _question(item: Item, answer: pd.Series | None) -> dict[str, Any]:
     asked = {"question": item.question, "options": list(item.options), "answer": item.answer}
-    shares = None if said is None else [round(float(one), 4) for one in said["probabilities"]]
+    shares = None if answer is None else [round(float(one), 4) for one in answer["probabilities"]]
     return asked | {"teacher": shares}
 
 
-def _place(item: Item, said: pd.Series | None) -> dict[str, Any]:
+def _place(item: Item, answer: pd.Series | None) -> dict[str, Any]:
     return {"label": item.options[item.answer]}
 
 
-def _speech(item: Item, said: pd.Series | None) -> dict[str, Any]:
-    teacher = None if said is None else said["text"]
+def _speech(item: Item, answer: pd.Series | None) -> dict[str, Any]:
+    teacher = None if answer is None else answer["text"]
     return {"transcript": item.transcript, "language": item.language, "teacher": teacher}
 
 

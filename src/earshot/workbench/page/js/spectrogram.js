@@ -1,4 +1,4 @@
-// What a student heard: its log-mel frames as a picture, time across, low bands below.
+// What a student takes in: its log-mel frames as a picture, time across, low bands below.
 
 import {h} from './dom.js';
 import {t} from './words.js';

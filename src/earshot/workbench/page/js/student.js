@@ -40,14 +40,14 @@ class Model {
 
   /** Pieces of `size` samples, the last of up to twice as many; Refused where all are unusable. */
   *pieces(samples, size) {
-    let heard = false;
+    let audible = false;
     for (let start = 0, last = false; !last; start += size) {
       last = samples.length - start < 2 * size;
       const piece = samples.subarray(start, last ? samples.length : start + size);
       const reason = check(piece, this.rate, this.limits);
       if (reason && reason !== 'silent') throw new Refused(reason);
-      heard ||= !reason;
-      if (last && !heard) throw new Refused('silent');
+      audible ||= !reason;
+      if (last && !audible) throw new Refused('silent');
       yield {piece, start, last, silent: reason === 'silent'};
     }
   }
@@ -154,7 +154,7 @@ export class Transcriber extends Model {
     super(...whole);
     this.frame = +this.described.frame_seconds;
     this.languages = JSON.parse(this.described.languages ?? '[]');
-    this.isTold = this.session.inputNames.includes('language');
+    this.takesLanguage = this.session.inputNames.includes('language');
   }
 
   /** Words with times; `tell` gets those written so far after each window. */
@@ -187,8 +187,8 @@ export class Transcriber extends Model {
     const reason = check(samples, this.rate, this.limits);
     if (reason === 'silent') return null;
     if (reason) throw new Refused(reason);
-    const told = this.languages.map((one) => +(one === language));
-    const outputs = await this.run(samples, this.isTold ? {language: this.floats(told)} : {});
+    const given = this.languages.map((one) => +(one === language));
+    const outputs = await this.run(samples, this.takesLanguage ? {language: this.floats(given)} : {});
     const {
         data,
         dims: [count, width],

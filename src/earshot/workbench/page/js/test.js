@@ -11,7 +11,7 @@ import {spectrogram} from './spectrogram.js';
 import {Refused} from './refused.js';
 import {t} from './words.js';
 
-const COUNT = 10; // questions, if not told otherwise
+const COUNT = 10; // questions, where none are asked for
 const SEEDS = 9999;
 
 export class Test {

@@ -19,13 +19,13 @@ export function transcribe(models, examples) {
     sound = null;
 
   const tongues = () => {
-    const {languages = [], isTold = false} = chosen.student ?? {},
+    const {languages = [], takesLanguage = false} = chosen.student ?? {},
       kept = language.value;
     const names = new Intl.DisplayNames([document.documentElement.lang], {type: 'language'});
     const all = [['', t('find out')], ...languages.map((one) => [one, names.of(one)])];
     language.replaceChildren(...all.map(([value, name]) => h('option', {value}, name)));
     language.value = languages.includes(kept) ? kept : '';
-    language.parentElement.hidden = !isTold;
+    language.parentElement.hidden = !takesLanguage;
   };
   const put = (words) => {
     const more = words.slice(Math.max(0, written.children.length - 1)); // the last may have grown

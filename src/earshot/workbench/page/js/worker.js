@@ -22,8 +22,8 @@ const CALLS = {
     const student = await load(ort, bytes ?? (await unpack(packed)));
     await students.get(name)?.session.release();
     students.set(name, student);
-    const {described, rate, labels, languages = [], isTold = false, window = null} = student;
-    return {task: described.task, rate, labels, languages, isTold, window, described};
+    const {described, rate, labels, languages = [], takesLanguage = false, window = null} = student;
+    return {task: described.task, rate, labels, languages, takesLanguage, window, described};
   },
   answer: ({name, samples, rate, question, options}) =>
     students.get(name).answer(at(name, samples, rate), question, options),
