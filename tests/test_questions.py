@@ -203,6 +203,23 @@ def test_distractors_match_the_answer_in_frequency_and_length(zipf):
     assert share["frequency"] < 0.2 and share["length"] < 0.5, share
 
 
+def test_words_are_asked_for_where_enough_of_the_teachers_passages_have_them(by_split):
+    params = FewShot(skills=["detail"], details_per_passage=9)
+    shared = {split: by_split["teacher"] for split in by_split}
+    spread = Counter(word for p in shared["teacher"] if p.texts for word in p.words)
+    assert min(spread.values()) < 3 <= max(spread.values())
+
+    def asked(least: int) -> set[str]:
+        told = {split: [replace(p, split=split) for p in each] for split, each in shared.items()}
+        made = questions.build(
+            told.__getitem__, params.model_copy(update={"least_passages": least}), seed=7
+        )
+        return {option for item in made if item.role != "pool" for option in item.options}
+
+    assert any(spread[word] < 3 for word in asked(1))
+    assert asked(3) and all(spread[word] >= 3 for word in asked(3))
+
+
 def test_sentences_that_come_next_are_matched_in_length(zipf):
     made = questions.generate("test", zipf("test", 300), FewShot(skills=["inference"]), rng())
     spans = [max(map(len, item.options)) - min(map(len, item.options)) for item in made]

@@ -57,6 +57,15 @@ def rows(text: str) -> dict[str, list[str]]:
     return {first.strip("`"): cells for first, *cells in lines}
 
 
+@pytest.mark.parametrize(
+    ("items", "shown"), [(1, "1 / 1"), (19, "9.5 / 19"), (20, "50.0 (40.0–60.0)")]
+)
+def test_of_few_items_no_share_is_shown(items, shown):
+    accuracy = 1.0 if items == 1 else 0.5
+    score = {"accuracy": accuracy, "accuracy_low": 0.4, "accuracy_high": 0.6, "items": items}
+    assert table.ACCURACY.cell(score) == shown
+
+
 def test_times_are_those_of_the_stages_and_may_be_absent(results):
     models, gains = (rows(part) for part in table.full(*results["listening"]).split("\n\n"))
     assert list(models) == [

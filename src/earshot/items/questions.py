@@ -6,7 +6,7 @@ regularities the options have.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import count
 from math import log, log2
@@ -64,17 +64,24 @@ def _true_of(skill: str, text: str, passage: Passage) -> bool:
 
 
 def candidates(
-    skill: str, passages: Sequence[Passage], details: int, rng: np.random.Generator
+    skill: str,
+    passages: Sequence[Passage],
+    details: int,
+    rng: np.random.Generator,
+    known: Set[str] | None = None,
 ) -> list[Candidate]:
-    """Return the answers that transcribed passages offer for a skill."""
+    """Return the answers that transcribed passages offer for a skill: as details only words that
+    are `known`, unless it is None.
+    """
     if skill == "inference":  # whole sentences: no word needs to be found
         return [Candidate(passage, passage.next) for passage in passages if passage.next]
     spread = Counter(word for passage in passages for word in passage.words)
     found: list[Candidate] = []
     for passage in passages:
         spoken = passage.words
-        if skill == "detail" and spoken:
-            picked = rng.choice(spoken, size=min(details, len(spoken)), replace=False)
+        asked = [word for word in spoken if known is None or word in known]
+        if skill == "detail" and asked:
+            picked = rng.choice(asked, size=min(details, len(asked)), replace=False)
             found += [Candidate(passage, str(word), spread[str(word)]) for word in picked]
         elif skill == "main_idea" and len(spoken) >= KEYWORDS:
             # tf-idf with the term frequency of the passage; ties fall to a random order, not to one
@@ -89,6 +96,14 @@ def candidates(
                 Candidate(passage, ", ".join(word for word in spoken if word in best), rarest)
             )
     return found
+
+
+def common_words(passages: Sequence[Passage], least: int) -> Set[str] | None:
+    """Return the content words that at least so many passages have; None, which is all, of one."""
+    if least == 1:
+        return None
+    spread = Counter(word for passage in passages for word in passage.words)
+    return {word for word, passages_with in spread.items() if passages_with >= least}
 
 
 def option_sets(
@@ -154,18 +169,20 @@ def generate(
     params: FewShot,
     rng: np.random.Generator,
     rounds: int = 1,
+    known: Set[str] | None = None,
 ) -> list[Item]:
     """Return items of every skill about transcribed passages, in balanced option sets and balanced
     answer positions.
 
-    Each round asks all passages again, with other answers and other options beside them. Raises
-    ItemError for a language whose words cannot be told apart.
+    Each round asks all passages again, with other answers and other options beside them. Details
+    are `known` words, unless that is None. Raises ItemError for a language whose words cannot be
+    told apart.
     """
     _check_languages(passages, params)
     items: list[Item] = []
     numbers, positions = Counter[tuple[str, str]](), count()
     for skill in params.skills * rounds:
-        found = candidates(skill, passages, params.details_per_passage, rng)
+        found = candidates(skill, passages, params.details_per_passage, rng, known)
         for group in option_sets(skill, found, params.options, rng):
             for one in group:
                 others = [c.text for c in group if c is not one]
@@ -197,7 +214,12 @@ def _check_languages(passages: Sequence[Passage], params: FewShot) -> None:
         languages.check(of_language, language)
 
 
-def few_shot(passages: Sequence[Passage], params: FewShot, rng: np.random.Generator) -> list[Item]:
+def few_shot(
+    passages: Sequence[Passage],
+    params: FewShot,
+    rng: np.random.Generator,
+    known: Set[str] | None = None,
+) -> list[Item]:
     """Return the labelled set, one question a passage, and the same questions on the passages'
     other segments.
 
@@ -221,8 +243,8 @@ def few_shot(passages: Sequence[Passage], params: FewShot, rng: np.random.Genera
             params.skills[(number + shift) % len(params.skills)]
             for shift in range(len(params.skills))
         ]:
-            bank = candidates(skill, chosen, 99, rng)
-            answers = candidates(skill, [shown], 99, rng)
+            bank = candidates(skill, chosen, 99, rng, known)
+            answers = candidates(skill, [shown], 99, rng, known)
             if answers and (
                 others := _matched(skill, answers[0], passage, bank, params.options - 1)
             ):
@@ -334,11 +356,12 @@ def build(
     for role in NEEDED:
         if role not in roles and not by_split(role):
             raise ItemError(f"split {role!r} has no recordings that can be used: {_FILL}")
+    known = common_words(transcribed("teacher"), params.least_passages)
     for role in {"teacher", "validation", "test"} - roles:
         rounds = params.teacher_rounds if role == "teacher" else 1
-        items += generate(role, transcribed(role), params, rng(role), rounds)
+        items += generate(role, transcribed(role), params, rng(role), rounds, known)
     if "fewshot" not in roles:
-        items += few_shot(transcribed("fewshot"), params, rng("fewshot"))
+        items += few_shot(transcribed("fewshot"), params, rng("fewshot"), known)
     bank = option_bank([item for item in items if item.role == "teacher"], params.skills)
     if not any(bank.values()):
         count = len(transcribed("teacher"))

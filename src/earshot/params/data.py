@@ -321,6 +321,8 @@ class Pool(Section):
 class FewShot(Section):
     """The 10-question set, and every other item built the same way.
 
+    A word is asked for as a detail only where at least `least_passages` of the teacher's passages
+    have it: one that a teacher met once or twice cannot be learned, nor be tested.
     `librisqa` is the folder of LibriSQA's LibriSQA-PartII-train.json and -test.json; of the other
     keys only `questions` matters to it.
     """
@@ -334,6 +336,7 @@ class FewShot(Section):
         ["detail", "main_idea", "inference"], min_length=1
     )
     details_per_passage: Count = 2
+    least_passages: Count = 1
     teacher_rounds: Count = 1
     passage_seconds: Positive = 60.0
     paper_share: Share = 0.34

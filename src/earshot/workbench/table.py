@@ -24,6 +24,10 @@ MARKED = re.compile(
 )
 BEGINS = re.compile(r"<!-- results:\s*(?:\w+:)?(?:begin|full|short) -->")
 NOT_MEASURED = "–"
+FEW = 20  # items of which no share is shown: one item would move it by five points or more
+
+
+SHARE = 0.01  # the unit of figures that are shown in percent
 
 
 class Column(NamedTuple):
@@ -39,12 +43,15 @@ class Column(NamedTuple):
     missing: str = ""
 
     def cell(self, model: Scores) -> str:
-        """Return what a model has there."""
+        """Return what a model has there; of a share of fewer than `FEW` items, how many."""
         *parents, name = self.path.split(".")
         for parent in parents:
             model = model.get(parent, {})
         if name not in model:
             return self.missing
+        items = model.get("items", FEW)
+        if self.unit == SHARE and items < FEW:
+            return f"{model[name] * items:.3g} / {items}" if name == "accuracy" else f"n = {items}"
         ends = [model.get(f"{name}{end}", 0) / self.unit for end in ("", "_low", "_high")]
         return self.form(*ends)
 
@@ -66,12 +73,14 @@ POINTS = "{:+.1f} ({:+.1f} to {:+.1f})".format
 DROP = "{:z.1f} ({:z.1f} to {:z.1f})".format
 ONE, TWO = "{:.1f}".format, "{:.2f}".format
 ACCURACY = Column(
-    ("accuracy, % (95% interval)", "准确率，%（95% 区间）"), "accuracy", PERCENT, 0.01
+    ("accuracy, % (95% interval)", "准确率，%（95% 区间）"), "accuracy", PERCENT, SHARE
 )
 MACRO = Column(
-    ("macro accuracy, % (95% interval)", "宏平均准确率，%（95% 区间）"), "accuracy", PERCENT, 0.01
+    ("macro accuracy, % (95% interval)", "宏平均准确率，%（95% 区间）"), "accuracy", PERCENT, SHARE
 )
-WER = Column(("word error rate, % (95% interval)", "词错误率，%（95% 区间）"), "wer", PERCENT, 0.01)
+WER = Column(
+    ("word error rate, % (95% interval)", "词错误率，%（95% 区间）"), "wer", PERCENT, SHARE
+)
 PARAMETERS = Column(("parameters", "参数量"), "parameters", _parameters)
 BYTES = Column(("file", "文件"), "bytes", _bytes)
 MINUTES = Column(("training", "训练"), "train_minutes", "{:.1f} min".format)
@@ -85,21 +94,21 @@ INT8 = ("int8 parameters, kB", "int8 参数，kB")
 
 CHOICE = [
     ACCURACY,
-    Column(("macro F1, %", "宏平均 F1，%"), "macro_f1", ONE, 0.01),
-    Column(WORDINGS, "wording.unseen.accuracy", PERCENT, 0.01, NOT_MEASURED),
+    Column(("macro F1, %", "宏平均 F1，%"), "macro_f1", ONE, SHARE),
+    Column(WORDINGS, "wording.unseen.accuracy", PERCENT, SHARE, NOT_MEASURED),
     PARAMETERS,
     Column(MACS, "macs", "{:.0f}".format, 1e6),
     BYTES,
     Column(LATENCY, "latency_ms", "{:.1f} ms".format),
     MINUTES,
-    Column(PAPER, "paper_protocol.accuracy", "{:.0f}".format, 0.01, NOT_MEASURED),
+    Column(PAPER, "paper_protocol.accuracy", "{:.0f}".format, SHARE, NOT_MEASURED),
 ]
 CLASSES = [
     MACRO,
     Column(("log-loss", "对数损失"), "nll", TWO),
-    Column(SEEN, "seen_devices", ONE, 0.01, NOT_MEASURED),
-    Column(UNSEEN, "device_group.unseen.accuracy", ONE, 0.01, NOT_MEASURED),
-    Column(DEVICE_DROP, "device_drop", DROP, 0.01, NOT_MEASURED),
+    Column(SEEN, "seen_devices", ONE, SHARE, NOT_MEASURED),
+    Column(UNSEEN, "device_group.unseen.accuracy", ONE, SHARE, NOT_MEASURED),
+    Column(DEVICE_DROP, "device_drop", DROP, SHARE, NOT_MEASURED),
     PARAMETERS,
     Column(INT8, "parameter_bytes", ONE, 1e3),
     Column(MACS, "macs", ONE, 1e6),
@@ -108,8 +117,8 @@ CLASSES = [
 ]
 TRANSCRIPTS = [
     WER,
-    Column(("character error rate, %", "字符错误率，%"), "cer", ONE, 0.01),
-    Column(WORDINGS, "wording.unseen.wer", PERCENT, 0.01, NOT_MEASURED),
+    Column(("character error rate, %", "字符错误率，%"), "cer", ONE, SHARE),
+    Column(WORDINGS, "wording.unseen.wer", PERCENT, SHARE, NOT_MEASURED),
     PARAMETERS,
     Column(MACS, "macs", "{:.0f}".format, 1e6),
     BYTES,
@@ -216,7 +225,7 @@ def _languages_table(track: Track, language: str) -> str:
     """Return a row a model, a column a language, and how often the language is right."""
     place = LANGUAGES.index(language)
     columns = [
-        Column((one, one), f"languages.{one}.wer", PERCENT, 0.01) for one in _languages(track)
+        Column((one, one), f"languages.{one}.wer", PERCENT, SHARE) for one in _languages(track)
     ]
     control = {"audio_exchanged"}
     models = [name for name in track.models if name not in control]
@@ -242,7 +251,7 @@ def _gains_table(track: Track, language: str) -> str:
     metrics = [name for name in GAINS if any(name in gain for gain in track.gains.values())]
     rows = []
     for pair, gain in track.gains.items():
-        cells = [Column(GAIN, name, POINTS, 0.01).cell(gain) for name in metrics]
+        cells = [Column(GAIN, name, POINTS, SHARE).cell(gain) for name in metrics]
         rows.append(["`{}`".format(pair.replace("_vs_", "` − `")), *cells])
     heads = [GAIN[place], *(GAINS[name][place] for name in metrics)]
     return "\n".join(markdown(heads, rows))
@@ -263,7 +272,7 @@ def robustness(track: Track, language: str = "en") -> str:
 
 def _changed(score: Scores, metric: str) -> str:
     """Return an accuracy or error rate, and beside it what the condition adds to it in points."""
-    gain = Column(GAIN, f"gain.{metric}", POINTS, 0.01).cell(score)
+    gain = Column(GAIN, f"gain.{metric}", POINTS, SHARE).cell(score)
     return f"{100 * score[metric]:.1f}" + (f": {gain}" if gain else "")
 
 
