@@ -184,3 +184,17 @@ def test_padding_changes_nothing(tmp_path, name):
             assert torch.allclose(mean[0], pooled[row], atol=1e-5)
             for one, other in zip(alone, together, strict=True):
                 assert torch.allclose(one[0], other[row, : len(state)], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["whisper", "audio-spectrogram-transformer"])
+def test_a_clip_longer_than_a_window_is_heard_in_several(tmp_path, name):
+    teacher = built(saved(tmp_path, name))
+    size = window(teacher)
+    wave = noise(4, (size + 100) / 16_000)  # a rest shorter than a frame of log-mel
+    assert len(wave) == size + 100
+    with torch.inference_mode():
+        parts = [teacher.lower(part) for part in (wave[:size], wave[size:])]
+        _, states = teacher.lower(wave)
+    for depth, state in enumerate(states):
+        joined = torch.cat([part.states[depth] for part in parts])
+        assert torch.equal(state, joined)

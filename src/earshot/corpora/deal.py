@@ -10,7 +10,6 @@ from earshot.tables.manifest import CorpusError
 from earshot.text.sentences import compared
 
 HELD_OUT = ("test", "validation")
-FEWEST = 3  # groups: one for training, one for validation, one for the test
 
 
 def roles(
@@ -34,7 +33,7 @@ def roles(
         order = _ordered(stratum, seed)
         shares = [getattr(params, role) for role in missing]
         _require(order, rows, groups, len(missing))
-        for role, members in zip(missing, _taken(order, shares), strict=False):
+        for role, members in zip(missing, _taken(order, shares), strict=True):
             dealt = [
                 role if group in members and was == "train" else was
                 for was, group in zip(dealt, groups, strict=True)

@@ -99,8 +99,8 @@ def tell(rows: Sequence[Row], dealt: Sequence[str | None], folder: Path) -> None
     counts = Counter(role or "left_out" for role in dealt)
     given = Counter(row.split or "none" for row in rows)
     write_json(folder / DEALT, {"given": dict(given), "dealt": dict(counts)})
-    told = ", ".join(f"{count} {role}" for role, count in sorted(counts.items()))
-    _log.info("%d recordings: %s", len(rows), told)
+    counted = ", ".join(f"{count} {role}" for role, count in sorted(counts.items()))
+    _log.info("%d recordings: %s", len(rows), counted)
 
 
 def _is_part(row: Row) -> bool:

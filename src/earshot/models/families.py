@@ -2,7 +2,7 @@
 and how transformers' own modules follow one another, so that a teacher can be cut in two.
 
 B clips of one length, N samples each, T frames, D the encoder's width. Clips that a family fills up
-to its window are heard with the silence, as it was trained; kept of them are their own frames.
+to its window are encoded with the silence, as it was trained; only their frames are kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -83,7 +83,7 @@ class Waves:
         """Return the encoder's output `(B, T, D)` from its last layer's."""
         return self.encoder.layer_norm(hidden) if self._norm_is_last else hidden
 
-    def own(self, front: torch.Tensor, states: list[torch.Tensor], samples: int) -> tuple:
+    def unpadded(self, front: torch.Tensor, states: list[torch.Tensor], samples: int) -> tuple:
         """Return front and states `(B, T, D)` without what belongs to a window's silence."""
         return front, states
 
@@ -207,7 +207,7 @@ class WhisperEncoder(Waves):
         """Return the encoder's output `(B, T, D)` from its last layer's."""
         return self.encoder.layer_norm(hidden)
 
-    def own(self, front: torch.Tensor, states: list[torch.Tensor], samples: int) -> tuple:
+    def unpadded(self, front: torch.Tensor, states: list[torch.Tensor], samples: int) -> tuple:
         """Return front and states without the frames of the window's silence."""
         frames = -(-samples // 320)
         return front[:, :frames], [state[:, :frames] for state in states]
@@ -235,8 +235,9 @@ class AST(Waves):
         return 400 + 160 * (self.extractor.max_length - 1)
 
     def inputs(self, clips: Sequence[np.ndarray]) -> torch.Tensor:
-        """Return log-mel `(B, 1024, bands)` of clips `(N,)`."""
-        waves = [np.ascontiguousarray(clip, np.float32) for clip in clips]
+        """Return log-mel `(B, 1024, bands)` of clips `(N,)`; a frame takes 400 samples."""
+        fewest = [np.pad(clip, (0, max(0, 400 - len(clip)))) for clip in clips]
+        waves = [np.ascontiguousarray(clip, np.float32) for clip in fewest]
         return self.extractor(waves, sampling_rate=16_000, return_tensors="pt").input_values
 
     def begin(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -249,7 +250,7 @@ class AST(Waves):
         """Return the encoder's output `(B, T, D)` from its last layer's."""
         return self.network.layernorm(hidden)
 
-    def own(self, front: torch.Tensor, states: list[torch.Tensor], samples: int) -> tuple:
+    def unpadded(self, front: torch.Tensor, states: list[torch.Tensor], samples: int) -> tuple:
         """Return front and states without the patches that hold nothing but silence, in time."""
         frames = max(1, 1 + (samples - 400) // 160)
         steps = 1 + (frames - 1) // self.network.config.time_stride

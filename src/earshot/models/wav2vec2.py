@@ -276,7 +276,7 @@ class Teacher(nn.Module):
         inputs = accelerator.put(self.encoder.inputs(clips), accelerator.where(self))
         with accelerator.autocast(self):
             front, states = self._lower(inputs)
-        front, states = self.encoder.own(front, states, len(clips[0]))
+        front, states = self.encoder.unpadded(front, states, len(clips[0]))
         return [tensor.cpu() for tensor in convert_to_fp32([front, *states])]
 
     def _lower(self, inputs: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:

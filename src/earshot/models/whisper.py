@@ -34,7 +34,7 @@ class Hypothesis(NamedTuple):
     the end among them, and `ended` whether that one came.
 
     `languages` are the probabilities of those that a network tells apart, of the clip's first
-    window, whatever language it was told; none where it knows but one.
+    window, whatever language it was given; none where it knows but one.
     """
 
     text: str
