@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # A worker a core; the tests of a file stay together, for what they share is made once a file.
 PYTEST := pytest -n auto --dist loadfile
 
-.PHONY: .dvc/ready repro test test-all pretrain sweep bench report page drill readme profile plan verify lint lock lock-check
+.PHONY: .dvc/ready repro test test-all pretrain sweep bench recordings report page drill readme profile plan verify lint lock lock-check
 
 repro: .venv/ready .dvc/ready
 	dvc repro
@@ -35,6 +35,9 @@ plan: .venv/ready  ## what `make repro` would fetch, fill and take, before it do
 
 report: .venv/ready  ## docs/report.html and its charts, from the metrics at hand
 	earshot report --figures docs/figures
+
+recordings: .venv/ready  ## docs/recordings.md measured again; make recordings DATA=FOLDER ROWS="listening scenes"
+	PYTHONPATH=src python -m bench.recordings.run $(DATA) $(ROWS)
 
 page: .venv/ready  ## docs/demo: the students at hand in a browser, as one file and as a folder; make page TRACK=scenes
 	earshot page $(if $(TRACK),--track $(TRACK))

