@@ -1,8 +1,11 @@
 """The READMEs name commands and files that are there; tables of results come from metrics."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,3 +128,13 @@ def test_make_pretrain_runs_the_stage_that_dvc_keeps_frozen():
     commands = asked.stdout.splitlines()
     assert any("python stages/pretrain.py listening" in command for command in commands)
     assert not any("dvc repro" in command for command in commands)
+
+
+def test_a_reader_who_has_enough_is_no_error(results, tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    command = [sys.executable, "-m", "earshot.cli", "table"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as printing:
+        printing.stdout.close()
+        assert printing.stderr.read() == b"" and printing.wait() == 141
