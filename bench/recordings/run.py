@@ -11,7 +11,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
@@ -21,11 +20,12 @@ import yaml
 
 from bench.recordings import cascade, page
 from bench.recordings.rows import Row, read
-from earshot.runtime.files import write_json
+from earshot.runtime.files import atomic, write_json
 from earshot.workbench import profile
 
 ROOT = Path(__file__).parents[2]
 LINK = "recordings"  # what params.yaml calls FOLDER, from inside a clone
+SPENT = ".processor_minutes"
 KEPT = ("quality.json", "cost.json", "items.json", "rejected.csv")
 
 
@@ -59,14 +59,16 @@ def measure(row: Row, data: Path, work: Path) -> None:
         (clone / LINK).symlink_to(data)
     profile.apply(clone / "profiles" / f"{row.profile or profile.BASE}.yaml", clone / "params.yaml")
     profile.write(row.values, clone / "params.yaml")
-    before, begun = _processor_seconds(), time.monotonic()
     environment = os.environ | {"PYTHONPATH": "src", "EARSHOT_OFFLINE": "1"}
     command = [shutil.which("dvc"), "repro", f"evaluate@{row.track}"]
-    subprocess.run(command, cwd=clone, env=environment, check=True)
+    before = _processor_minutes()
+    try:
+        subprocess.run(command, cwd=clone, env=environment, check=True)
+    finally:
+        minutes = _added(clone / SPENT, _processor_minutes() - before)
     used = {
         "commit": _commit(clone),
-        "processor_minutes": round((_processor_seconds() - before) / 60, 1),
-        "minutes": round((time.monotonic() - begun) / 60, 1),
+        "processor_minutes": round(minutes, 1),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3),
     }
     kept = keep(row, clone, used)
@@ -93,9 +95,17 @@ def _commit(clone: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _processor_seconds() -> float:
+def _added(total: Path, minutes: float) -> float:
+    """Add minutes to those that a file has, of calls that were stopped; return the sum."""
+    before = float(total.read_text()) if total.exists() else 0.0
+    with atomic(total) as partial:
+        partial.write_text(f"{before + minutes}\n")
+    return before + minutes
+
+
+def _processor_minutes() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return (used.ru_utime + used.ru_stime) / 60
 
 
 if __name__ == "__main__":
