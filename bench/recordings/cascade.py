@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from earshot.evaluation import metrics
@@ -30,6 +31,7 @@ def add(quality: Path, track: str, checkpoint: str) -> None:
     """Add to quality.json what the cascade scores on a track's test items, in the working folder
     of a run that has ended, and the gain of `kd_pool` over it.
     """
+    torch.set_num_threads(1)  # as stages: more wait for one another where cores are busy
     params = parse(yaml_file.read("params.yaml"))
     data = Path("data") / track
     test = items.read(data / "items.parquet", "test")
