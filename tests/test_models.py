@@ -15,6 +15,7 @@ from earshot.models.heads import (
     AttentiveHead,
     ClassHead,
     Encoded,
+    MatchingHead,
     OptionHead,
     masked_mean,
 )
@@ -43,7 +44,10 @@ def batch(sequences: list[torch.Tensor], extra: int = 0) -> tuple[torch.Tensor, 
 
 def head(pool: str, width: int = 6) -> OptionHead:
     torch.manual_seed(2)
-    return HEADS[pool](width, TEXT).eval()
+    reader = HEADS[pool](width, TEXT).eval()
+    if isinstance(reader, MatchingHead):  # as if it had learned
+        reader.tokens.weight.data *= 50
+    return reader
 
 
 def encoded(count: int = 1, frames: int = 5, width: int = 6) -> Encoded:
@@ -161,6 +165,24 @@ def test_attention_by_hand():
     sharp.load_state_dict(reader.state_dict())
     _, weights = sharp.attend(passage, torch.tensor([[1]]), torch.tensor([[[2], [5]]]))
     assert weights.tolist()[0] == [pytest.approx([1 / 9, 8 / 9, 0])] * 2
+
+
+def test_matching_by_hand():
+    reader = MatchingHead(1, Text(buckets=16, dim=1, pool="match", sharpness=2))
+    reader.tokens.weight.data = torch.arange(16.0)[:, None]  # the vector of id i is i
+    reader.questions.weight.data = torch.arange(16.0)[:, None]
+    reader.gate.weight.data, reader.gate.bias.data = torch.tensor([[1.0]]), torch.tensor([-2.0])
+    frames = torch.tensor([[[0.0], [math.log(2)], [1e9]]])  # the last is padding
+    real = torch.tensor([[True, True, False]])
+    passage = Encoded(torch.zeros(1, 1), [frames], real, real.sum(1), torch.tensor([0]))
+    options = torch.tensor([[[1, PADDING], [1, 2], [PADDING, PADDING]]])
+    logits, weights = reader.attend(passage, torch.tensor([[1, 3]]), options)
+    # g = 1 + 2 − 2; e = 1 and 1½, so z of the second frame is ln 2 and 1½ ln 2; twice z in the
+    # exponent: it weighs 4 and 8 times the first, whose z is 0
+    assert weights[0, 0].tolist() == pytest.approx([1 / 5, 4 / 5, 0])
+    assert weights[0, 1].tolist() == pytest.approx([1 / 9, 8 / 9, 0])
+    expected = [4 / 5 * math.log(2), 8 / 9 * 1.5 * math.log(2), ABSENT]
+    assert logits[0].tolist() == pytest.approx(expected)
 
 
 def test_attention_without_keys_is_the_mean():

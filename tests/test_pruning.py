@@ -18,6 +18,7 @@ from earshot.export import size
 from earshot.export.agreement import Clip
 from earshot.export.students import Exporter
 from earshot.models import checkpoint
+from earshot.models.heads import MatchingHead
 from earshot.models.pruning import Group, Place, inherit, norms
 from earshot.models.students import STUDENTS, load_student, metadata
 from earshot.params import BiLSTM, Conformer, Distill, Features, Frames, Prune, Recipe, Terms
@@ -28,7 +29,7 @@ from earshot.training.output import run
 FRONT, FORMS = Features(), ("float", "int8")
 BILSTM = BiLSTM(name="bilstm", hidden=12, layers=2, stack=2)
 SPEAKING = BILSTM.model_copy(update={"languages": ["de", "en"], "language": "predicted"})
-READING = {pool: TEXT.model_copy(update={"pool": pool}) for pool in ("mean", "attend")}
+READING = {pool: TEXT.model_copy(update={"pool": pool}) for pool in ("mean", "attend", "match")}
 CONFORMER = Conformer(name="conformer", width=16, layers=2, heads=4, kernel=5, stride=2, feed=24)
 
 
@@ -53,6 +54,10 @@ def deaden_lstm(student, dead: list[list[int]]) -> None:
                 heads = [student.head, getattr(student.head, "language", None)]
                 for linear in filter(None, heads):
                     linear.weight[:, columns] = 0
+            elif isinstance(student.head, MatchingHead):
+                student.head.tokens.weight[:, columns] = 0
+                student.head.gate.weight[columns] = 0
+                student.head.gate.bias[columns] = 0
             else:
                 layers = [student.head.embed[2], getattr(student.head, "key", None)]
                 for linear in filter(None, layers):

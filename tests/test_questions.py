@@ -220,6 +220,21 @@ def test_words_are_asked_for_where_enough_of_the_teachers_passages_have_them(by_
     assert asked(3) and all(spread[word] >= 3 for word in asked(3))
 
 
+def test_any_word_may_be_asked_for_stop_words_too():
+    told = ["the lamp is on the table", "a bell rang at noon", "we went home by bus"]
+    few = [
+        Passage(f"p{i}", "teacher", "s", "seen", (f"p{i}",), (t,), None) for i, t in enumerate(told)
+    ]
+    params = FewShot(skills=["detail"], details_per_passage=9, words="any")
+    made = questions.generate("test", few, params, rng(), 20, questions.askable(few, params))
+    said = {passage.id: passage.text.split() for passage in few}
+    assert {"the", "a", "we", "by"} <= {option for item in made for option in item.options}
+    for item in made:
+        assert [option in said[item.passage] for option in item.options].count(True) == 1
+    twice = params.model_copy(update={"least_passages": 2})
+    assert all(questions.askable(few, twice)(passage) == [] for passage in few)
+
+
 def test_sentences_that_come_next_are_matched_in_length(zipf):
     made = questions.generate("test", zipf("test", 300), FewShot(skills=["inference"]), rng())
     spans = [max(map(len, item.options)) - min(map(len, item.options)) for item in made]

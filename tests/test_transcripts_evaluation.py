@@ -13,6 +13,7 @@ from earshot.params import Evaluate
 from earshot.tables import answers as answer_table
 from earshot.tasks.transcript import Transcript
 from earshot.text import alphabet
+from earshot.training.loop import better
 
 PARAMS = Evaluate(recipes=["hard", "kd"], gains=["kd_vs_hard"], resamples=200)
 TASK = Transcript(None, SYMBOLS)
@@ -80,13 +81,19 @@ def test_nothing_written_is_a_rate_of_one_and_said_loudly():
     assert scores["accuracy_low"] <= 0 <= scores["accuracy_high"]
 
 
-def test_the_score_of_training_is_that_of_the_metrics():
+def test_the_score_of_training_counts_characters():
     score = TASK.score_all(KD, TEST)
-    assert score.value == pytest.approx(1 - 4 / 12)
-    assert score.loss == pytest.approx(7 / 30)
-    residuals = np.array([0, 1, 2, 1]) - np.array([2, 3, 6, 1]) * 4 / 12
-    assert score.error == pytest.approx(np.sqrt((residuals**2).sum() * 4 / 3) / 12)
+    assert score.value == pytest.approx(1 - 7 / 30)
+    assert score.loss == pytest.approx(4 / 12)
+    residuals = np.array([0, 2, 3, 2]) - np.array([5, 6, 15, 4]) * 7 / 30
+    assert score.error == pytest.approx(np.sqrt((residuals**2).sum() * 4 / 3) / 30)
     assert TASK.score_all(answers(*SAID), TEST) == (1, 0, 0)
+
+
+def test_where_all_words_are_wrong_the_epoch_that_writes_nothing_does_not_win():
+    wrong = answers(*("".join(said.split()) + " a b a" for said in SAID))
+    assert transcripts.validation([wrong], TEST, 0)["wer"] > 1
+    assert better(TASK.score_all(wrong, TEST), TASK.score_all(HARD, TEST))
 
 
 def test_intervals_are_over_speakers_and_gains_are_paired():

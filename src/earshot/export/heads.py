@@ -4,20 +4,32 @@ import numpy as np
 
 from earshot.export.parts import Part, array, ints
 from earshot.models.ctc import CTCHead, MultilingualHead
-from earshot.models.heads import ABSENT, AttentiveHead, ClassHead, OptionHead
+from earshot.models.heads import ABSENT, AttentiveHead, ClassHead, MatchingHead, OptionHead
 from earshot.text import PADDING
 
 _MEAN = """
     {name}_there = Sign({name})
     {name}_there_float = Cast<to=1>({name}_there)
     {name}_mask = Unsqueeze({name}_there_float, last)
-    {name}_tokens = Gather(tokens, {name})
+    {name}_tokens = Gather({table}, {name})
     {name}_present = Mul({name}_tokens, {name}_mask)
     {name}_sum = ReduceSum<keepdims=0>({name}_present, before_last)
     {name}_length = ReduceSum<keepdims=0>({name}_mask, before_last)
     {name}_divisor = Max({name}_length, unity)
     {name}_mean = Div({name}_sum, {name}_divisor)
+"""
+_SHARE = """
     {name}_share = MatMul({name}_mean, {name}_weights)
+"""
+_READ = _MEAN.replace("{table}", "tokens") + _SHARE
+_GATED = """
+    turned = Add(question_share, gate_bias)
+    gate = Unsqueeze(turned, one)
+    rows = Mul(gate, options_mean)
+    frames_of_one = Squeeze(encoded, one)
+    by_place = Transpose(frames_of_one)
+    values = MatMul(rows, by_place)
+    alike = Mul(values, sharpness)
 """
 _ROWS = """
     question_row = Unsqueeze(question_share, one)
@@ -53,9 +65,11 @@ _ALIKE_REAL = """
     real_frames = Reshape(is_real, every_frame)
     alike_audible = Where(real_frames, alike, never)
 """
+_VALUES = """
+    values = MatMul(rows, by_place)
+"""
 _ATTEND = """
     attention = Softmax({alike})
-    values = MatMul(rows, by_place)
     weighted = Mul(attention, values)
     scores = ReduceSum<keepdims=0>(weighted, last)
 """
@@ -73,6 +87,11 @@ _SYMBOLS = """
 _SYMBOLS_OF_LANGUAGES = _SYMBOLS.replace("scores =", "unweighted =").replace(
     "    log_posteriors", "    scores = Add(unweighted, log_prior)\n    log_posteriors"
 )
+_OF_OPTIONS = {
+    "first_place": np.array(0, np.int64),
+    "padding": ints(PADDING),
+    "absent": np.float32([ABSENT]),
+}
 _CLASSES = """
     weighted = MatMul(pooled, class_weights)
     scores = Add(weighted, class_bias)
@@ -92,11 +111,31 @@ def attentive_head(head: AttentiveHead, silence: bool) -> Part:
     constants["key_weights"] = np.ascontiguousarray(array(head.key.weight / head.divisor).T)
     constants["key_bias"] = array(head.key.bias / head.divisor)
     constants["never"] = np.float32([-np.inf])
+    return nodes + _ALIKE + _VALUES + _weighted(silence) + _ANSWER, constants
+
+
+def matching_head(head: MatchingHead, silence: bool) -> Part:
+    """Each option counts where it fits best, `attention` (Q, C, T)."""
+    weights = np.ascontiguousarray(array(head.gate.weight).T)
+    constants = _OF_OPTIONS | {
+        "tokens": array(head.tokens.weight),
+        "question_table": array(head.questions.weight),
+        "question_weights": weights,
+        "gate_bias": array(1 + head.gate.bias),
+        "sharpness": np.float32([head.sharpness]),
+        "never": np.float32([-np.inf]),
+    }
+    question = _MEAN.format(name="question", table="question_table")
+    options = _MEAN.format(name="options", table="tokens")
+    nodes = question + _SHARE.format(name="question") + options + _GATED
+    return nodes + _weighted(silence) + _ANSWER, constants
+
+
+def _weighted(silence: bool) -> str:
+    """Return what sums frames' `values` by how `alike` they are, over all or the audible ones."""
     if silence:
-        alike = _ALIKE + _ALIKE_REAL + _ATTEND.format(alike="alike_audible")
-    else:
-        alike = _ALIKE + _ATTEND.format(alike="alike")
-    return nodes + alike + _ANSWER, constants
+        return _ALIKE_REAL + _ATTEND.format(alike="alike_audible")
+    return _ATTEND.format(alike="alike")
 
 
 def pool(silence: bool) -> str:
@@ -117,11 +156,9 @@ def _rows(head: OptionHead) -> Part:
         "embed_bias": array(hidden.bias),
         "row_weights": np.ascontiguousarray(array(rows.weight).T),
         "row_bias": array(rows.bias),
-        "first_place": np.array(0, np.int64),
-        "padding": ints(PADDING),
-        "absent": np.float32([ABSENT]),
     }
-    return _MEAN.format(name="question") + _MEAN.format(name="options") + _ROWS, constants
+    nodes = _READ.format(name="question") + _READ.format(name="options") + _ROWS
+    return nodes, _OF_OPTIONS | constants
 
 
 def ctc_head(head: CTCHead, silence: bool) -> Part:

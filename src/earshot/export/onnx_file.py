@@ -20,7 +20,7 @@ from earshot.models.blocks import ConvStudent
 from earshot.models.conformer import ConformerStudent
 from earshot.models.ctc import CTCHead, MultilingualHead
 from earshot.models.fake_quant import FoldedHead
-from earshot.models.heads import AttentiveHead, ClassHead, OptionHead
+from earshot.models.heads import AttentiveHead, ClassHead, MatchingHead, OptionHead
 from earshot.params import Features, Student
 from earshot.runtime.files import atomic
 
@@ -61,6 +61,7 @@ MULTILINGUAL = Form(
 FORMS: dict[type, Form] = {
     OptionHead: OPTIONS,
     AttentiveHead: ATTENDED,
+    MatchingHead: ATTENDED,
     ClassHead: CLASSES,
     FoldedHead: CLASSES,
     CTCHead: TRANSCRIPT,
@@ -69,6 +70,7 @@ FORMS: dict[type, Form] = {
 HEADS: dict[type, Callable[..., Part]] = {
     OptionHead: heads.option_head,
     AttentiveHead: heads.attentive_head,
+    MatchingHead: heads.matching_head,
     ClassHead: heads.class_head,
     CTCHead: heads.ctc_head,
     MultilingualHead: heads.ctc_head,

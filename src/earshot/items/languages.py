@@ -37,12 +37,23 @@ def words(text: str, language: str | None = None) -> list[str]:
     return list(_words(text, code(language)))
 
 
+def every_word(text: str, language: str | None = None) -> list[str]:
+    """Return what `words` does, and stop words and short words too."""
+    return list(_every_word(text, code(language)))
+
+
 @lru_cache(1 << 14)  # passages are compared with each other
 def _words(text: str, language: str) -> tuple[str, ...]:
     stop, shortest = stop_words(language), 3 if language == ENGLISH else 2
+    found = _every_word(text, language)
+    return tuple(word for word in found if len(word) >= shortest and word not in stop)
+
+
+@lru_cache(1 << 14)
+def _every_word(text: str, language: str) -> tuple[str, ...]:
+    stop = stop_words(language)
     found = [_without_elision(word, stop, language) for word in _letters(text)]
-    kept = [word for word in found if len(word) >= shortest and word not in stop]
-    return tuple(dict.fromkeys(word for word in kept if _script(word[0]) not in UNSPACED))
+    return tuple(dict.fromkeys(word for word in found if word and _script(word[0]) not in UNSPACED))
 
 
 def _letters(text: str) -> list[str]:

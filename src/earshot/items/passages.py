@@ -8,7 +8,7 @@ from math import nan
 
 import pandas as pd
 
-from earshot.items.languages import words
+from earshot.items.languages import every_word, words
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Passage:
     def words(self) -> list[str]:
         """The content words of the text, each once, in order of appearance."""
         return words(self.text, self.language)
+
+    @property
+    def every_word(self) -> list[str]:
+        """The words of the text, stop words among them, each once, in order of appearance."""
+        return every_word(self.text, self.language)
 
     def part(self, start: int, stop: int) -> "Passage":
         """Return the passage restricted to some of its utterances.

@@ -6,7 +6,7 @@ regularities the options have.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from math import log, log2
@@ -34,6 +34,7 @@ WORDINGS = {
 }
 NEEDED = ("teacher", "pool", "fewshot", "validation", "test")
 _FILL = f"the pipeline needs recordings in {', '.join(NEEDED[:-1])} and {NEEDED[-1]}"
+Asked = Callable[[Passage], list[str]]  # the words of a passage that details may ask for
 KEYWORDS = 3
 LOOK_AHEAD = 200  # how far a set may reach for options of similar length and frequency
 
@@ -57,10 +58,27 @@ def _true_of(skill: str, text: str, passage: Passage) -> bool:
     distractor.
     """
     if skill == "detail":
-        return text in passage.words
+        return text in passage.every_word
     if skill == "main_idea":
         return len(set(words(text, passage.language)) & set(passage.words)) > 1
     return passage.next is not None and text.lower() == passage.next.lower()
+
+
+def content(passage: Passage) -> list[str]:
+    """Return the content words of a passage, in order of appearance."""
+    return passage.words
+
+
+def askable(passages: Sequence[Passage], params: FewShot) -> Asked:
+    """Return what tells a passage's words that details may ask for: content words or any, of which
+    at least `least_passages` of these passages have each.
+    """
+    words_of = {"content": content, "any": lambda passage: passage.every_word}[params.words]
+    if params.least_passages == 1:
+        return words_of
+    spread = Counter(word for passage in passages for word in words_of(passage))
+    known = {word for word, having in spread.items() if having >= params.least_passages}
+    return lambda passage: [word for word in words_of(passage) if word in known]
 
 
 def candidates(
@@ -68,20 +86,19 @@ def candidates(
     passages: Sequence[Passage],
     details: int,
     rng: np.random.Generator,
-    known: Set[str] | None = None,
+    asked: Asked = content,
 ) -> list[Candidate]:
-    """Return the answers that transcribed passages offer for a skill: as details only words that
-    are `known`, unless it is None.
+    """Return the answers that transcribed passages offer for a skill: as details words that are
+    `asked`.
     """
     if skill == "inference":  # whole sentences: no word needs to be found
         return [Candidate(passage, passage.next) for passage in passages if passage.next]
-    spread = Counter(word for passage in passages for word in passage.words)
+    spread = Counter(word for passage in passages for word in passage.every_word)
     found: list[Candidate] = []
     for passage in passages:
         spoken = passage.words
-        asked = [word for word in spoken if known is None or word in known]
-        if skill == "detail" and asked:
-            picked = rng.choice(asked, size=min(details, len(asked)), replace=False)
+        if skill == "detail" and (details_of := asked(passage)):
+            picked = rng.choice(details_of, size=min(details, len(details_of)), replace=False)
             found += [Candidate(passage, str(word), spread[str(word)]) for word in picked]
         elif skill == "main_idea" and len(spoken) >= KEYWORDS:
             # tf-idf with the term frequency of the passage; ties fall to a random order, not to one
@@ -96,14 +113,6 @@ def candidates(
                 Candidate(passage, ", ".join(word for word in spoken if word in best), rarest)
             )
     return found
-
-
-def common_words(passages: Sequence[Passage], least: int) -> Set[str] | None:
-    """Return the content words that at least so many passages have; None, which is all, of one."""
-    if least == 1:
-        return None
-    spread = Counter(word for passage in passages for word in passage.words)
-    return {word for word, passages_with in spread.items() if passages_with >= least}
 
 
 def option_sets(
@@ -169,20 +178,19 @@ def generate(
     params: FewShot,
     rng: np.random.Generator,
     rounds: int = 1,
-    known: Set[str] | None = None,
+    asked: Asked = content,
 ) -> list[Item]:
     """Return items of every skill about transcribed passages, in balanced option sets and balanced
     answer positions.
 
     Each round asks all passages again, with other answers and other options beside them. Details
-    are `known` words, unless that is None. Raises ItemError for a language whose words cannot be
-    told apart.
+    are words that are `asked`. Raises ItemError for a language whose words cannot be told apart.
     """
     _check_languages(passages, params)
     items: list[Item] = []
     numbers, positions = Counter[tuple[str, str]](), count()
     for skill in params.skills * rounds:
-        found = candidates(skill, passages, params.details_per_passage, rng, known)
+        found = candidates(skill, passages, params.details_per_passage, rng, asked)
         for group in option_sets(skill, found, params.options, rng):
             for one in group:
                 others = [c.text for c in group if c is not one]
@@ -218,7 +226,7 @@ def few_shot(
     passages: Sequence[Passage],
     params: FewShot,
     rng: np.random.Generator,
-    known: Set[str] | None = None,
+    asked: Asked = content,
 ) -> list[Item]:
     """Return the labelled set, one question a passage, and the same questions on the passages'
     other segments.
@@ -243,8 +251,8 @@ def few_shot(
             params.skills[(number + shift) % len(params.skills)]
             for shift in range(len(params.skills))
         ]:
-            bank = candidates(skill, chosen, 99, rng, known)
-            answers = candidates(skill, [shown], 99, rng, known)
+            bank = candidates(skill, chosen, 99, rng, asked)
+            answers = candidates(skill, [shown], 99, rng, asked)
             if answers and (
                 others := _matched(skill, answers[0], passage, bank, params.options - 1)
             ):
@@ -356,12 +364,12 @@ def build(
     for role in NEEDED:
         if role not in roles and not by_split(role):
             raise ItemError(f"split {role!r} has no recordings that can be used: {_FILL}")
-    known = common_words(transcribed("teacher"), params.least_passages)
+    asked = askable(transcribed("teacher"), params)
     for role in {"teacher", "validation", "test"} - roles:
         rounds = params.teacher_rounds if role == "teacher" else 1
-        items += generate(role, transcribed(role), params, rng(role), rounds, known)
+        items += generate(role, transcribed(role), params, rng(role), rounds, asked)
     if "fewshot" not in roles:
-        items += few_shot(transcribed("fewshot"), params, rng("fewshot"), known)
+        items += few_shot(transcribed("fewshot"), params, rng("fewshot"), asked)
     bank = option_bank([item for item in items if item.role == "teacher"], params.skills)
     if not any(bank.values()):
         count = len(transcribed("teacher"))

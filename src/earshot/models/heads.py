@@ -14,6 +14,7 @@ from earshot.text import PADDING
 
 # logit of an option that an item does not have: finite, so that 0 · log 0 never arises
 ABSENT = -1e4
+_SMALL = 0.02  # spread of vectors that have learned nothing
 
 
 class Encoded(NamedTuple):
@@ -77,6 +78,12 @@ def mean_of(frames: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return (frames * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)
 
 
+def mean_token(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
+    """Return the mean embedding `(…, E)` of texts' ids `(…, L)`, padding excluded."""
+    present = (ids != PADDING).unsqueeze(-1)
+    return (table(ids) * present).sum(-2) / present.sum(-2).clamp(min=1)
+
+
 class OptionHead(nn.Module):
     """Eq. (3) with options that are read: row i of W is an embedding e(q, oᵢ) of question and
     option.
@@ -93,15 +100,11 @@ class OptionHead(nn.Module):
             nn.Linear(2 * text.dim, 2 * text.dim), nn.ReLU(), nn.Linear(2 * text.dim, width)
         )
 
-    def _mean(self, ids: torch.Tensor) -> torch.Tensor:
-        present = (ids != PADDING).unsqueeze(-1)
-        return (self.tokens(ids) * present).sum(-2) / present.sum(-2).clamp(min=1)
-
     def _pairs(self, questions: torch.Tensor, options: torch.Tensor) -> torch.Tensor:
         """Return the mean embeddings of each question and one of its options, `(N, C, 2·E)`."""
-        question = self._mean(questions)  # (N, E)
+        question = mean_token(self.tokens, questions)  # (N, E)
         question = question.unsqueeze(1).expand(-1, options.shape[1], -1)  # (N, C, E)
-        return torch.cat([question, self._mean(options)], dim=-1)
+        return torch.cat([question, mean_token(self.tokens, options)], dim=-1)
 
     def forward(
         self, encoded: Encoded, questions: torch.Tensor, options: torch.Tensor
@@ -149,7 +152,51 @@ class AttentiveHead(OptionHead):
         return logits.masked_fill(options[..., 0] == PADDING, ABSENT), weights
 
 
-HEADS: dict[str, type[OptionHead]] = {"mean": OptionHead, "attend": AttentiveHead}
+class MatchingHead(nn.Module):
+    """Tokens are vectors in the space of the frames, and an option is where it fits best.
+
+    e(q, oᵢ) = g(q) ⊙ r(oᵢ): r is the mean of the option's tokens' vectors, g = 1 + W · mean of the
+    question's. With z_it = e(q, oᵢ) · h_t and a_it = softmax over t of s · z_it, logitsᵢ =
+    Σ_t a_it z_it. So no layer is shared by all words, which would have to learn where each of them
+    lies from a few that are heard often. Vectors start near zero: one never heard says nothing.
+    """
+
+    of_width: ClassVar[dict[str, int]] = {"tokens.weight": 1, "gate.weight": 0, "gate.bias": 0}
+
+    def __init__(self, width: int, text: Text):
+        super().__init__()
+        self.tokens = nn.Embedding(text.buckets, width, padding_idx=PADDING)
+        nn.init.normal_(self.tokens.weight, std=_SMALL)
+        nn.init.zeros_(self.tokens.weight[PADDING].data)
+        self.questions = nn.Embedding(text.buckets, text.dim, padding_idx=PADDING)
+        self.gate = nn.Linear(text.dim, width)
+        self.sharpness = text.sharpness
+
+    def forward(
+        self, encoded: Encoded, questions: torch.Tensor, options: torch.Tensor
+    ) -> torch.Tensor:
+        """Return logits `(N, C)` for question ids `(N, Lq)` and option ids `(N, C, Lo)`."""
+        return self.attend(encoded, questions, options)[0]
+
+    def attend(
+        self, encoded: Encoded, questions: torch.Tensor, options: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits `(N, C)`, and the weight of each frame for each option `(N, C, T)`."""
+        gate = 1 + self.gate(mean_token(self.questions, questions))  # (N, D)
+        rows = gate.unsqueeze(1) * mean_token(self.tokens, options)  # (N, C, D)
+        frames = encoded.layers[-1][encoded.passage].transpose(1, 2)  # (N, D, T)
+        real = encoded.real[encoded.passage].unsqueeze(1)  # (N, 1, T)
+        matches = rows @ frames  # (N, C, T)
+        weights = (self.sharpness * matches).masked_fill(~real, -torch.inf).softmax(-1)
+        logits = (weights * matches).sum(-1)  # (N, C)
+        return logits.masked_fill(options[..., 0] == PADDING, ABSENT), weights
+
+
+HEADS: dict[str, type[nn.Module]] = {
+    "mean": OptionHead,
+    "attend": AttentiveHead,
+    "match": MatchingHead,
+}
 
 
 class ClassHead(nn.Linear):

@@ -321,8 +321,10 @@ class Pool(Section):
 class FewShot(Section):
     """The 10-question set, and every other item built the same way.
 
-    A word is asked for as a detail only where at least `least_passages` of the teacher's passages
-    have it: one that a teacher met once or twice cannot be learned, nor be tested.
+    Details ask for content words, or for `any`, stop words too: these are met often, which a
+    teacher of little audio needs. A word is asked for only where at least `least_passages` of the
+    teacher's passages have it: one that a teacher met once or twice cannot be learned, nor be
+    tested.
     `librisqa` is the folder of LibriSQA's LibriSQA-PartII-train.json and -test.json; of the other
     keys only `questions` matters to it.
     """
@@ -336,6 +338,7 @@ class FewShot(Section):
         ["detail", "main_idea", "inference"], min_length=1
     )
     details_per_passage: Count = 2
+    words: Literal["content", "any"] = "content"
     least_passages: Count = 1
     teacher_rounds: Count = 1
     passage_seconds: Positive = 60.0

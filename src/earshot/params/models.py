@@ -14,14 +14,15 @@ class Text(Section):
     """How questions and options are read, by hashed words, and what they ask of the frames.
 
     `version` says what a word is: 1 reads letters and digits alone, 2 their marks, signs and
-    numbers too. `pool`: the mean of all frames, eq. (3), or a mean weighted by what is asked;
-    `sharpness` times the scores of those weights, so that few frames soon count.
+    numbers too. `pool`: the mean of all frames, eq. (3); `attend`, a mean weighted by what is
+    asked; or `match`, where words are vectors among frames and an option counts where it fits
+    best. `sharpness` times the scores of those weights, so that few frames soon count.
     """
 
     version: Literal[1, 2] = 2
     buckets: Annotated[int, Field(ge=16)] = 4096
     dim: Count = 64
-    pool: Literal["mean", "attend"] = "mean"
+    pool: Literal["mean", "attend", "match"] = "mean"
     sharpness: Positive = 1.0
 
 

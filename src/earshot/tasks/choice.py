@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from earshot import text as reader
-from earshot.models.heads import HEADS, OptionHead
+from earshot.models.heads import HEADS
 from earshot.params import Text
 from earshot.tables.items import Item
 from earshot.tasks.options import OneOfSeveral
@@ -28,7 +28,7 @@ class Choice(OneOfSeveral):
         """Return the task; the items do not matter, as any options can be read."""
         return cls(text)
 
-    def head(self, width: int) -> OptionHead:
+    def head(self, width: int) -> nn.Module:
         """Return a head that reads questions and options."""
         return HEADS[self.text.pool](width, self.text)
 

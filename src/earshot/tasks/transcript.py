@@ -174,28 +174,29 @@ class Transcript:
         return rows
 
     def count(self, answer: np.ndarray, item: Item) -> np.ndarray:
-        """Return of an item 1, its words n and errors e, n², ne, e², its characters and their
+        """Return of an item 1, its characters n and errors e, n², ne, e², its words and their
         errors, `(8,)`.
         """
         hypothesis = alphabet.decode(answer.tolist(), item.options)
-        words = len(item.transcript.split())
-        errors = sum(edits.of_words(item.transcript, hypothesis))
-        characters = len(item.transcript), sum(edits.of_characters(item.transcript, hypothesis))
-        squares = words * words, words * errors, errors * errors
-        return np.array([1, words, errors, *squares, *characters], float)
+        characters = len(item.transcript)
+        errors = sum(edits.of_characters(item.transcript, hypothesis))
+        squares = characters * characters, characters * errors, errors * errors
+        words = len(item.transcript.split()), sum(edits.of_words(item.transcript, hypothesis))
+        return np.array([1, characters, errors, *squares, *words], float)
 
     def score(self, counts: np.ndarray) -> Score:
-        """Return the word accuracy 1 − Σe/Σn, its error, and the character error rate.
+        """Return the character accuracy 1 − Σe/Σn, its error, and the word error rate.
 
-        The error is that of a ratio of sums r = Σe/Σn over N items:
-        √(N/(N−1) · Σ(e − rn)²) / Σn. Where less is right than nothing would be, more words having
-        been inserted than were said, word accuracy is below zero.
+        Characters, not words: where a student has all words wrong, fewest words are wrong of one
+        that writes nothing. The error is that of a ratio of sums r = Σe/Σn over N items:
+        √(N/(N−1) · Σ(e − rn)²) / Σn. Where less is right than nothing would be, more having been
+        inserted than was said, accuracy is below zero.
         """
-        number, words, errors, words_2, both, errors_2, characters, wrong = counts
-        rate = errors / words
-        spread = max(errors_2 - 2 * rate * both + rate * rate * words_2, 0.0)
-        error = np.sqrt(spread * number / max(number - 1, 1)) / words
-        return Score(float(1 - rate), float(error), float(wrong / characters))
+        number, characters, errors, characters_2, both, errors_2, words, wrong = counts
+        rate = errors / characters
+        spread = max(errors_2 - 2 * rate * both + rate * rate * characters_2, 0.0)
+        error = np.sqrt(spread * number / max(number - 1, 1)) / characters
+        return Score(float(1 - rate), float(error), float(wrong / words))
 
     def score_all(self, answers: Mapping[str, np.ndarray], items: Sequence[Item]) -> Score:
         """Return the score of answers, by item id, to these items."""
