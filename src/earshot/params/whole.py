@@ -23,7 +23,7 @@ from earshot.params.track import TASKS, Track, reading_error
 
 # What is of use to tasks with an answer a clip, and to those with one a frame.
 _OF_CLIPS = {"ce", "kd", "front", "layered"}
-_OF_FRAMES = {"ctc", "frames", "hidden", "pseudo", "language"}
+_OF_FRAMES = {"ctc", "frames", "pseudo", "language"}
 
 
 class Params(Section):
@@ -185,6 +185,8 @@ def _check_terms(key: str, name: str, track: Track, terms: Terms) -> None:
         raise ValueError(f"{key}.language needs tracks.{name}.student.languages, those to tell")
     if hidden and not track.cache.states:
         raise ValueError(f"{key}.hidden needs tracks.{name}.cache.states")
+    if hidden and not hasattr(track.student, "layers"):
+        raise ValueError(f"{key}.hidden needs a student with layers, not {track.student.name!r}")
     for pair in hidden.pairs if hidden else ():
         if pair.teacher not in track.cache.layers:
             raise ValueError(
