@@ -85,7 +85,7 @@ def keep(row: Row, clone: Path, used: Mapping[str, Any]) -> Path:
     for name in KEPT:
         if (found := clone / "metrics" / row.track / name).is_file():
             shutil.copy(found, kept)
-    write_json(kept / "run.json", {"track": row.track, **used})
+    write_json(kept / "run.json", used)
     (kept / "params.yaml").write_text(yaml.safe_dump(row.values, allow_unicode=True))
     return kept
 

@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from earshot.corpora import transcripts
 from earshot.runtime.files import atomic
 
 PSEUDO = "train-clean-100.pseudo.tsv"
@@ -74,11 +75,9 @@ def _pool(librispeech: Path) -> list[Line]:
 
 def _written(librispeech: Path) -> list[Line]:
     lines = []
-    for file in sorted(librispeech.rglob("*.trans.txt")):
-        for row in file.read_text(encoding="utf-8").splitlines():
-            id, _, text = row.partition(" ")
-            path = file.parent / f"{id}.flac"
-            lines.append(Line(id, path, file.parts[-3], "test", text.lower()))
+    for file in sorted(librispeech.rglob(f"*{transcripts.SUFFIX}")):
+        for id, text in transcripts.read(file).items():
+            lines.append(Line(id, file.parent / f"{id}.flac", file.parts[-3], "test", text))
     return [line for line in lines if line.path.is_file()]
 
 
