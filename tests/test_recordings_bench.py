@@ -79,6 +79,7 @@ def test_the_cascade_takes_the_option_of_which_most_was_said():
     assert cascade.choose(("door", "lamp", "bell"), said).tolist() == [0, 1, 0]
     assert cascade.choose(("red lamp", "lamp", "bell"), said).tolist() == [0, 1, 0]
     assert cascade.choose(("door", "bell"), said).tolist() == [0.5, 0.5]
+    assert cascade.choose(("of", "a"), "A lamp").tolist() == [0, 1]  # stop words too
 
 
 def test_a_prompt_is_a_name_and_what_is_said(tmp_path):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from earshot.evaluation import metrics
 from earshot.features.recordings import Recordings
-from earshot.items.languages import words
+from earshot.items.languages import every_word
 from earshot.models.whisper import Whisper
 from earshot.params import Teacher, parse
 from earshot.runtime import yaml_file
@@ -63,8 +63,9 @@ def _answers(path: Path, model: str) -> list[metrics.Answers]:
 
 def choose(options: tuple[str, ...], transcript: str) -> np.ndarray:
     """Return the probabilities of options `(C,)`: those whose words the transcript has most of."""
-    known = set(words(transcript, "en"))
-    shares = np.array([np.mean([word in known for word in words(one, "en")]) for one in options])
+    known = set(every_word(transcript, "en"))
+    of_options = [every_word(one, "en") for one in options]
+    shares = np.array([np.mean([word in known for word in one]) for one in of_options])
     best = shares == shares.max()
     return best / best.sum()
 
