@@ -39,13 +39,14 @@ print(peak_memory_mb(children))
 
 def _prepare(folder: Path, hours: float) -> None:
     """Write what the two stages read: parameters, manifest, items, teacher."""
-    from bench.teacher import TASK, ask, random_teacher
+    from bench.teacher import ask, random_teacher
     from earshot import params
     from earshot.corpora import CORPORA
     from earshot.models.wav2vec2 import Teacher
     from earshot.pretraining import ctc
     from earshot.tables import items
     from earshot.tables.manifest import write_manifest
+    from earshot.tasks import TASKS
     from earshot.teacher import saved
 
     data = folder / "data" / TRACK
@@ -74,7 +75,8 @@ def _prepare(folder: Path, hours: float) -> None:
     write_manifest(CORPORA["manifest"](settings.corpus, folder, 0), data / "manifest.parquet")
     items.write(ask(ids), data / "items.parquet")
     place = folder / "models" / TRACK / "teachers" / TRACK
-    saved.save(Teacher(tuned, TASK), TASK, tuned, place)
+    task = TASKS[settings.task](tuned.text)
+    saved.save(Teacher(tuned, task), task, tuned, place)
 
 
 def peak(stage: str, folder: Path, key: str = TRACK, children: int = WORKERS) -> float:
