@@ -184,7 +184,7 @@ def test_every_value_stands_in_the_file(content):
          ["recipes.transcripts-kd.terms.hidden needs tracks.transcripts.cache.states"]),
         ("recipes.scenes-kd.terms.hidden",
          {"weight": 1.0, "pairs": [{"teacher": 0, "student": 1}]},
-         ["recipes.scenes-kd.terms.hidden needs"]),
+         ["recipes.scenes-kd.terms.hidden needs a student with layers"]),
         ("sweep.recipe", "listening-k", ["sweep.recipe='listening-k'", "'listening-kd'"]),
         ("sweep.grid", {}, ["sweep.grid", "at least 1"]),
         ("sweep.grid", {"seed": []}, ["sweep.grid.seed=[]", "at least 1"]),

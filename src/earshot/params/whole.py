@@ -183,10 +183,10 @@ def _check_terms(key: str, name: str, track: Track, terms: Terms) -> None:
         raise ValueError(f"{key}: front and layered need tracks.{name}.cache.layered")
     if terms.language and not track.student.languages:
         raise ValueError(f"{key}.language needs tracks.{name}.student.languages, those to tell")
-    if hidden and not track.cache.states:
-        raise ValueError(f"{key}.hidden needs tracks.{name}.cache.states")
     if hidden and not hasattr(track.student, "layers"):
         raise ValueError(f"{key}.hidden needs a student with layers, not {track.student.name!r}")
+    if hidden and not track.cache.states:
+        raise ValueError(f"{key}.hidden needs tracks.{name}.cache.states")
     for pair in hidden.pairs if hidden else ():
         if pair.teacher not in track.cache.layers:
             raise ValueError(
