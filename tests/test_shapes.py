@@ -212,6 +212,30 @@ def test_what_is_wrong_is_named_by_file_and_line(tmp_path, shape, file, text, to
     assert "\n" not in str(error.value)
 
 
+def test_paths_may_be_as_seen_from_where_their_tool_ran(tmp_path):
+    nemo(tmp_path)
+    manifest = tmp_path / "data/manifests/train_manifest.json"
+    write(manifest, (tmp_path / "train_manifest.json").read_text())
+    found = [row.path.resolve() for row in SHAPES["nemo"].read(manifest)]
+    assert found == [(tmp_path / "audio/a.wav").resolve()] * 2
+    write(manifest, jsonl({"audio_filepath": "a.wav", "text": "any other a.wav will not do"}))
+    record(tmp_path / "data/a.wav")
+    with pytest.raises(CorpusError, match="manifests/a.wav: no such file"):
+        list(SHAPES["nemo"].read(manifest))
+
+
+def test_recordings_of_the_library_datasets_in_parquet(tmp_path):
+    record(tmp_path / "a.wav")
+    audio = {"path": "a.wav", "bytes": None}
+    pd.DataFrame({"audio": [audio], "sentence": ["x"]}).to_parquet(tmp_path / "own.parquet")
+    (row,) = SHAPES["table"].read(tmp_path)
+    assert row.path.resolve() == (tmp_path / "a.wav").resolve()
+    within = audio | {"bytes": b"RIFF"}
+    pd.DataFrame({"audio": [within], "sentence": ["x"]}).to_parquet(tmp_path / "own.parquet")
+    with pytest.raises(CorpusError, match="row 1: audio holds the sound itself"):
+        list(SHAPES["table"].read(tmp_path))
+
+
 def built(root: Path, shape: str, **changes) -> pd.DataFrame:
     params = OwnRecordings(name="recordings", root=str(root), shape=shape, **changes)
     clips = list(recordings.build(params, root.parent / "made", 5))

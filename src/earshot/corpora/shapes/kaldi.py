@@ -6,7 +6,7 @@ https://kaldi-asr.org/doc/data_prep.html
 from collections.abc import Iterator
 from pathlib import Path
 
-from earshot.corpora.shapes.row import Row, lines, located, named_split, seconds
+from earshot.corpora.shapes.row import Row, lines, located_above, named_split, seconds
 from earshot.tables.manifest import CorpusError
 
 NAMES = ("wav.scp", "text", "utt2spk", "segments")
@@ -19,7 +19,7 @@ def read(root: Path) -> Iterator[Row]:
     recording or twice, and a segment without its seconds.
     """
     for folder in _folders(root):
-        yield from _utterances(folder, [folder, root, root.parent])
+        yield from _utterances(folder)
 
 
 def files(root: Path) -> list[Path]:
@@ -32,9 +32,9 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path.parent for path in [*root.glob("wav.scp"), *root.glob("*/wav.scp")])
 
 
-def _utterances(folder: Path, places: list[Path]) -> Iterator[Row]:
+def _utterances(folder: Path) -> Iterator[Row]:
     recordings = {
-        name: _path(given, where, places)
+        name: _path(given, where, folder)
         for name, (where, given) in _table(folder, "wav.scp").items()
     }
     texts, speakers = _table(folder, "text"), _table(folder, "utt2spk")
@@ -70,14 +70,14 @@ def _table(folder: Path, name: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _path(given: str, where: str, places: list[Path]) -> Path:
+def _path(given: str, where: str, folder: Path) -> Path:
     if given.endswith("|") or given.startswith("|"):
         raise CorpusError(
             f"{where}: a pipe, which is not run: {given!r}; write files and name them"
         )
     if ".ark:" in given:
         raise CorpusError(f"{where}: a place in an archive, {given!r}; write files and name them")
-    return located(given, where, places)
+    return located_above(given, where, folder)
 
 
 def _segment(given: str, where: str) -> tuple[str, float, float | None]:

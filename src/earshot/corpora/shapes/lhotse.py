@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from earshot.corpora.shapes.row import Row, located, named_split, seconds, value
+from earshot.corpora.shapes.row import Row, located_above, named_split, seconds, value
 from earshot.tables.manifest import CorpusError
 
 
@@ -56,7 +56,7 @@ def _row(cut: dict[str, Any], where: str, path: Path) -> Row:
         raise CorpusError(f"{where}: a recording of type {kind!r}; cuts.save_audios() writes files")
     custom = spoken[0].get("custom") or {}
     return Row(
-        located(source["source"], where, [path.parent, Path()]),
+        located_above(source["source"], where, path.parent),
         where,
         id=value(cut, ["id"]),
         text=value(spoken[0], ["text"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 from earshot.corpora.shapes.row import (
     Row,
     json_lines,
-    located,
+    located_above,
     named_split,
     seconds,
     split_of,
@@ -27,20 +27,20 @@ def read(root: Path) -> Iterator[Row]:
     text nor label, names no file or seconds that are none.
     """
     for manifest in files(root):
-        above = named_split(manifest.stem)
+        named = named_split(manifest.stem)
         for where, fields in json_lines(manifest):
             given = value(fields, ["audio_filepath"])
             if given is None:
                 raise CorpusError(f"{where}: no audio_filepath")
             begin, length = (seconds(fields, name, where) for name in ("offset", "duration"))
             yield Row(
-                located(given, where, [manifest.parent]),
+                located_above(given, where, manifest.parent),
                 where,
                 text=value(fields, ["text"]),
                 label=value(fields, ["label", "command"]),
                 speaker=value(fields, ["speaker"]),
                 language=value(fields, ["lang", "language"]),
-                split=split_of(value(fields, ["split"]), where) or above,
+                split=split_of(value(fields, ["split"]), where) or named,
                 begin=begin or 0.0,
                 seconds=length,
             )

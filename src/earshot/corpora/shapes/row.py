@@ -17,6 +17,7 @@ SPLITS = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation", "tt"), "test"),
     **{role: role for role in ("teacher", "pool", "fewshot")},
 }
+ABOVE = 3  # folders above a table's, from one of which the tool that wrote it may have run
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,14 @@ def seconds(fields: Mapping[str, Any], name: str, where: str) -> float | None:
     if not 0 <= number < float("inf"):
         raise CorpusError(f"{where}: {name}={found!r} is no number of seconds")
     return number
+
+
+def located_above(path: str, where: str, folder: Path) -> Path:
+    """Return where a file lies whose path a tool wrote as seen from where it ran: beside its table,
+    or some folders above. A mere name is looked for beside the table alone.
+    """
+    further = list(folder.resolve().parents)[:ABOVE] if "/" in path else []
+    return located(path, where, [folder, *further])
 
 
 def located(path: str, where: str, folders: Sequence[Path]) -> Path:

@@ -4,7 +4,7 @@ calls them.
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +58,23 @@ def rows(table: Path, folders: Sequence[Path]) -> Iterator[Row]:
     columns, found = _read(table)
     _check(table, columns)
     for where, fields in found:
-        known = {name: value(fields, names) for name, names in COLUMNS.items()}
-        if known["path"] is None:
-            raise CorpusError(f"{where}: {_column(columns, 'path')} is blank")
-        path = located(known.pop("path"), where, folders)
+        known = {name: value(fields, names) for name, names in COLUMNS.items() if name != "path"}
+        path = located(_path(fields, columns, where), where, folders)
         split = split_of(known.pop("split"), where)
         within = named_split(*path.parts[-3:-1]) if split is None else split
         yield Row(path, where, split=within, **known)
+
+
+def _path(fields: Mapping[str, Any], columns: Sequence[str], where: str) -> str:
+    """Return the path of a row, which the library `datasets` has in a structure with the bytes."""
+    column = _column(columns, "path")
+    given = fields.get(column)
+    if isinstance(given, Mapping) and given.get("bytes"):
+        raise CorpusError(f"{where}: {column} holds the sound itself; write files, and their paths")
+    path = value(given, ["path"]) if isinstance(given, Mapping) else value(fields, [column])
+    if path is None:
+        raise CorpusError(f"{where}: {column} is blank")
+    return path
 
 
 def _column(columns: Sequence[str], field: str) -> str | None:
