@@ -30,8 +30,9 @@ from earshot.params import Teacher as TeacherParams
 from earshot.tasks.classes import Classes
 
 BIG = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
-WHISPER = {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8}
-WHISPER |= {"encoder_ffn_dim": 2048, "decoder_layers": 6, "decoder_ffn_dim": 2048}
+WHISPER = {"d_model": 512}
+for part in ("encoder", "decoder"):
+    WHISPER |= {f"{part}_layers": 6, f"{part}_attention_heads": 8, f"{part}_ffn_dim": 2048}
 MADE: Mapping[str, tuple[dict[str, Any], Any]] = {  # model_type: what differs from its defaults
     "wav2vec2": ({}, Wav2Vec2FeatureExtractor),
     "hubert": ({}, Wav2Vec2FeatureExtractor),

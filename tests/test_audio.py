@@ -60,6 +60,7 @@ def test_unusable_files_are_named(tmp_path):
     content = good.read_bytes()
     soundfile.write(tmp_path / "frames0.wav", np.zeros(0), 16_000)
     soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan]), 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "wide.au", np.zeros((100, 65)), 16_000)
     soundfile.write(tmp_path / "whole.mp3", tone(16_000, 3), 16_000)
     compressed = (tmp_path / "whole.mp3").read_bytes()
     cases = {
@@ -74,6 +75,7 @@ def test_unusable_files_are_named(tmp_path):
         "slow.wav": (replaced(encoded(tone(16_000), 16_000, "WAV"), 24, b"\x10\0"), "16 Hz"),
         "no-sync.mp3": (b"\xf7" + without_xing(compressed)[1:], "not begin with an MPEG frame"),
         "frames0.wav": ((tmp_path / "frames0.wav").read_bytes(), "no samples"),
+        "wide.au": ((tmp_path / "wide.au").read_bytes(), "65 channels, and at most 64"),
         "nan.wav": ((tmp_path / "nan.wav").read_bytes(), "non-finite"),
     }
     for name, (bytes_, reason) in cases.items():

@@ -15,6 +15,7 @@ _BLOCK = 1 << 22  # samples read at once, of all channels together
 _UNKNOWN_LENGTH = 2**63 - 1  # what libsndfile says of a stream whose header gives no length
 _FLOATS = ("FLOAT", "DOUBLE")
 _RATES = (1000, 1_000_000)  # Hz, the lowest and highest that a recording may have
+_CHANNELS = 64  # more are a damaged header; ffmpeg takes no more either
 _LOUDEST = 2.0  # of float samples: mixing goes beyond 1, other scales far beyond
 _EDGE = 0.05  # seconds at either end in which filters and codecs ring
 _STEP = 0.01  # seconds whose loudness is one
@@ -124,6 +125,8 @@ def _native(path: str | Path, file: soundfile.SoundFile, part: Part) -> Iterator
     lowest, highest = _RATES
     if not lowest <= file.samplerate <= highest:
         raise AudioError(f"{path}: its sampling rate, {file.samplerate} Hz, is not one of sound")
+    if file.channels > _CHANNELS:
+        raise AudioError(f"{path}: {file.channels} channels, and at most {_CHANNELS} are taken")
     frames = left = _frames(path, file, part)
     if left == _UNKNOWN_LENGTH:
         raise AudioError(f"{path}: its header gives no possible length")
