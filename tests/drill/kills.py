@@ -33,7 +33,7 @@ SMALL = SHRUNK | {
 MADE = (".dvc/cache", ".dvc/tmp", "data", "models", "scratch")
 KEPT = ("scratch/locks/", "scratch/dvc.")
 FULL = 100_000  # bytes of the largest file on a disk that is full
-KILLS = 10  # as many, on average, in the time of an undisturbed run
+KILLS = 60  # as many, on average, in the time of an undisturbed run: a stage ends between two
 WHOM = ("the group", "the parent alone")
 SOON = 30  # seconds within which what a killed run started has ended
 
