@@ -6,6 +6,7 @@ and what is not there is named and left out.
 """
 
 import argparse
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def main() -> None:
     folder = parser.parse_args().folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     _make(folder / "whisper-base", whisper.write)
-    for language in prompts.LANGUAGES:
+    if lacking := [tool for tool in prompts.TOOLS if shutil.which(tool) is None]:
+        print(f"left out, asterisk: {', '.join(lacking)} not installed")
+    for language in () if lacking else prompts.LANGUAGES:
         _make(folder / f"asterisk-{language}", lambda out, one=language: prompts.write(one, out))
     if _there(folder / "scenes_booth", folder / "device_irs"):
         _make(folder / "booth", lambda out: booth.write(folder, out))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import soundfile
 
+TOOLS = ("apt-get", "dpkg-deb", "ffmpeg")
 LANGUAGES = ("en", "es", "fr", "it", "ru")
 RATE = 16_000
 SHORTEST = 0.5  # seconds
