@@ -9,6 +9,7 @@ from conftest import ROOT
 
 from earshot import cli
 from earshot.params import ParameterError, parse
+from earshot.runtime import yaml_file
 from earshot.workbench import profile
 from earshot.workbench.comparison.figures import leaves
 
@@ -137,6 +138,13 @@ def test_a_profile_that_does_not_apply_leaves_the_file_alone(params, tmp_path, c
     with pytest.raises(ParameterError, match=complaint):
         profile.apply(tmp_path / "wrong.yaml", params)
     assert params.read_bytes() == before
+
+
+def test_values_are_written_and_taken_out_by_dotted_key(params):
+    before = yaml_file.read(params)
+    profile.write({"seed": 7, "~recipes.listening-kd.augment": "gone"}, params)
+    del before["recipes"]["listening-kd"]["augment"]
+    assert yaml_file.read(params) == before | {"seed": 7}
 
 
 def test_a_wrong_name_is_told_the_right_ones(params, tmp_path, monkeypatch, capsys):

@@ -53,7 +53,8 @@ def apply(profile: Path, params: Path) -> list[str]:
 
 
 def write(values: Mapping[str, Any], params: Path) -> None:
-    """Write values into params.yaml by dotted key, sections whole; its comments stay.
+    """Write values into params.yaml by dotted key, sections whole; its comments stay. A key behind
+    a tilde goes, as `dvc exp run -S` has it.
 
     Raises ParameterError for a key that params.yaml lacks or a value out of range; the file is then
     left alone.
@@ -61,11 +62,14 @@ def write(values: Mapping[str, Any], params: Path) -> None:
     yaml = _yaml()
     content = _load(yaml, params)
     for key, value in values.items():
-        *above, last = key.split(".")
+        *above, last = key.removeprefix("~").split(".")
         part = content
         for name in above:
             part = part[name]
-        part[last] = value
+        if key.startswith("~"):
+            del part[last]
+        else:
+            part[last] = value
     parse(_plain(content))
     _dump(yaml, content, params)
 
