@@ -94,6 +94,14 @@ def lhotse(root: Path) -> None:
         file.write(jsonl(cut))
 
 
+def ljspeech(root: Path) -> None:
+    """As its README says: ID, transcription, and that with numbers and abbreviations in words."""
+    record(root / "wavs/LJ001-0001.wav")
+    record(root / "wavs/LJ001-0002.wav")
+    text = 'LJ001-0001|In 1455, he "ran"|In fourteen fifty-five, he "ran"\nLJ001-0002|so\n'
+    write(root / "metadata.csv", text)
+
+
 def table(root: Path) -> None:
     """As ESC-50's, with recordings beside the table's folder."""
     for name in ("1-100032-A-0.wav", "1-100038-A-14.wav"):
@@ -124,6 +132,13 @@ READ = {  # (path, text, label, speaker, group, language, split, begin, seconds)
         ("audio/a.wav", "a dog", None, None, None, None, "train", 1, 0.5),
     ],
     lhotse: [("rec-1.wav", "well well", None, "ann", "rec-1", "English", "train", 0.5, 1)],
+    ljspeech: [
+        (
+            *("wavs/LJ001-0001.wav", 'In fourteen fifty-five, he "ran"'),
+            *(None, None, None, None, None, 0, None),
+        ),
+        ("wavs/LJ001-0002.wav", "so", None, None, None, None, None, 0, None),
+    ],
     table: [
         ("audio/1-100032-A-0.wav", None, "dog", None, "100032", None, None, 0, None),
         ("audio/1-100038-A-14.wav", None, "bird", None, "100038", None, None, 0, None),
@@ -162,6 +177,9 @@ BAD = [
         *(table, "meta/esc50.csv", "path,label,split\n1-100032-A-0.wav,b,later\n"),
         "line 2: split 'later' is not one of train, validation, test, teacher, pool, fewshot",
     ),
+    (table, "meta/esc50.csv", "path;label\na;b\n", "separated by ';'; write commas instead"),
+    (ljspeech, "metadata.csv", "LJ001-0001\n", "csv: line 1: no . in it; ID.text wanted"),
+    (ljspeech, "metadata.csv", "LJ1|a\n", "csv: line 1: .*wavs/LJ1.wav: no such file"),
     (table, "other.csv", "path,label\n", "2 tables .meta/esc50.csv, other.csv.; name one"),
     (
         kaldi,

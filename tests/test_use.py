@@ -80,6 +80,17 @@ def tau(root: Path) -> None:
     (root / "meta.csv").write_text("\n".join(rows) + "\n")
 
 
+def ljspeech(root: Path) -> None:
+    """One reader's recordings for speech synthesis."""
+    lines = []
+    for number in range(24):
+        record(root / f"wavs/LJ001-{number:04}.wav", number, 1.0)
+        word = np.random.default_rng(number).choice(["one", "two", "ten", "six"], 4)
+        said = f"{' '.join(word)} {chr(97 + number)}"
+        lines.append(f"LJ001-{number:04}|{said.upper()}, {number}|{said}\n")
+    (root / "metadata.csv").write_text("".join(lines))
+
+
 LAYOUTS = {  # the track that it suits, and some of its section
     esc50: ("scenes", {"name": "recordings", "shape": "table"}),
     speech_commands: ("scenes", {"name": "recordings", "shape": "folders"}),
@@ -87,6 +98,7 @@ LAYOUTS = {  # the track that it suits, and some of its section
         "transcripts",
         {"name": "librispeech", "splits": {"dev-clean-2": "test", "train-clean-5": "auto"}},
     ),
+    ljspeech: ("transcripts", {"name": "recordings", "shape": "ljspeech"}),
     tau: ("scenes", {"name": "tau2022"}),
 }
 
@@ -149,8 +161,19 @@ def test_what_cannot_be_used_is_named(tmp_path, monkeypatch, capsys, make, argum
 def test_a_folder_with_too_little_is_refused(tmp_path, content):
     for number in range(2):
         record(tmp_path / f"own/dog/{number}.wav", number)
-    with pytest.raises(CorpusError, match="class 'dog' has 2 group.s. of recordings"):
+    with pytest.raises(CorpusError, match="all of one class, 'dog'"):
         use.look(tmp_path / "own", content)
+    record(tmp_path / "own/cat/0.wav", 2)
+    with pytest.raises(CorpusError, match="class 'cat' has 1 group.s. of recordings"):
+        use.look(tmp_path / "own", content)
+
+
+def test_texts_that_no_shape_reads_are_told(tmp_path, content):
+    for number in range(16):
+        path = record(tmp_path / f"own/wav/{'ab'[number % 2]}/{number}.wav", number)
+        path.with_suffix(".txt").write_text("what is said")
+    notes = use.look(tmp_path / "own", content).notes
+    assert notes[-1].startswith("16 text files are not read (wav/a/0.txt)")
 
 
 @pytest.mark.slow

@@ -207,7 +207,7 @@ class OwnRecordings(Section):
 
     name: Literal["recordings"]
     root: str
-    shape: Literal["audiofolder", "folders", "kaldi", "nemo", "lhotse", "table"]
+    shape: Literal["audiofolder", "folders", "kaldi", "nemo", "lhotse", "ljspeech", "table"]
     target: Literal["text", "label"] | None = None
     speakers: Literal["named", "clip"] = "named"
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1

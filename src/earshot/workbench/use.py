@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 
 from earshot.corpora import CORPORA, deal, recordings
 from earshot.corpora import transcripts as chapters
-from earshot.corpora.shapes import SHAPES, audiofolder, folders, kaldi, lhotse, nemo, table
+from earshot.corpora.shapes import (
+    SHAPES,
+    audiofolder,
+    folders,
+    kaldi,
+    lhotse,
+    ljspeech,
+    nemo,
+    table,
+)
 from earshot.corpora.shapes.row import json_lines, named_split
 from earshot.corpora.tau2022 import COLUMNS as TAU
 from earshot.corpora.tau2022 import SUBSETS
@@ -70,7 +79,7 @@ def look(root: Path, content: Mapping[str, Any], track: str | None = None) -> Lo
             f"speakers are labelled for a track of task {params.tracks[name].task}"
         )
     counts = Counter(clip.split for clip in clips)
-    return Look(found.what, changes, dict(counts), [*notes, *_notes(clips)])
+    return Look(found.what, changes, dict(counts), [*notes, *_notes(clips), *_unread(root, corpus)])
 
 
 def _found(root: Path, track: str | None, params: Params) -> _Found:
@@ -160,7 +169,10 @@ def _shaped(root: Path, task: str | None) -> _Found | None:
         return None
     corpus = {"name": "recordings", "root": str(root), "shape": shape}
     rows = list(SHAPES[shape].read(root))
-    labelled, written = any(row.label for row in rows), any(row.text for row in rows)
+    labels, written = {row.label for row in rows if row.label}, any(row.text for row in rows)
+    if len(labels) == 1 and not written:
+        raise CorpusError(f"{root}: {_WHAT[shape]}, all of one class, {labels.pop()!r}")
+    labelled = len(labels) > 1
     target = "label" if labelled else "text"
     if labelled and written:
         target = "label" if task in (None, *TASKS["label"]) else "text"
@@ -171,7 +183,7 @@ def _shaped(root: Path, task: str | None) -> _Found | None:
 def _has_columns(path: Path, columns: Sequence[str]) -> bool:
     if not path.is_file():
         return False
-    header = next(csv.reader(read_text(path).splitlines()[:1], delimiter="\t"), [])
+    header = next(csv.reader(_head(path), delimiter="\t"), [])
     return set(columns) <= set(header)
 
 
@@ -200,6 +212,15 @@ def _first(path: Path) -> Mapping[str, Any]:
         return {}
 
 
+def _is_ljspeech(root: Path) -> bool:
+    return any(ljspeech.SEPARATOR in line for path in ljspeech.files(root) for line in _head(path))
+
+
+def _head(path: Path) -> list[str]:
+    """Return a table's first line, if it has one."""
+    return read_text(path).splitlines()[:1]
+
+
 def _is_table(root: Path) -> bool:
     return root.suffix.lower() in table.ENDS if root.is_file() else bool(list(_tables(root)))
 
@@ -213,6 +234,7 @@ _SHAPES = {  # how each is known, the surest first
     "kaldi": lambda root: root.is_dir() and any(kaldi.files(root)),
     "lhotse": _is_lhotse,
     "nemo": _is_nemo,
+    "ljspeech": _is_ljspeech,
     "audiofolder": lambda root: root.is_dir() and any(audiofolder.files(root)),
     "table": _is_table,
     "folders": lambda root: root.is_dir() and bool(folders.files(root)),
@@ -221,6 +243,7 @@ _WHAT = {
     "kaldi": "Kaldi's data folders",
     "lhotse": "Lhotse's cuts",
     "nemo": "NeMo's manifests",
+    "ljspeech": "LJ Speech's layout",
     "audiofolder": "Hugging Face's audiofolder",
     "table": "a table of recordings",
     "folders": "a folder a class",
@@ -337,6 +360,16 @@ def _notes(clips: Sequence[Clip]) -> list[str]:
         named = ", ".join(f"{count} {name}" for name, count in languages.most_common())
         notes.append(f"several languages: {named}")
     return notes
+
+
+def _unread(root: Path, corpus: Section) -> list[str]:
+    """Return what a folder of classes holds beside its recordings that may be transcripts."""
+    texts = sorted(root.rglob("*.txt")) if corpus.get("shape") == "folders" else []
+    texts = [path for path in texts if path.name not in folders.LISTS]
+    if len(texts) < 2:  # a README, a licence
+        return []
+    first = texts[0].relative_to(root)
+    return [f"{len(texts)} text files are not read ({first}); for transcripts, write a table"]
 
 
 def _with(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

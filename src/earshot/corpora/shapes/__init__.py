@@ -2,7 +2,7 @@
 `files(root)` names what it reads beside the recordings.
 """
 
-from earshot.corpora.shapes import audiofolder, folders, kaldi, lhotse, nemo, table
+from earshot.corpora.shapes import audiofolder, folders, kaldi, lhotse, ljspeech, nemo, table
 
 SHAPES = {
     "audiofolder": audiofolder,
@@ -10,5 +10,6 @@ SHAPES = {
     "kaldi": kaldi,
     "nemo": nemo,
     "lhotse": lhotse,
+    "ljspeech": ljspeech,
     "table": table,
 }

@@ -83,6 +83,9 @@ def _column(columns: Sequence[str], field: str) -> str | None:
 
 def _check(table: Path, columns: Sequence[str]) -> None:
     there = ", ".join(columns) or "none"
+    other = next((mark for mark in ";|\t" if len(columns) == 1 and mark in columns[0]), None)
+    if other:
+        raise CorpusError(f"{table}: its fields are separated by {other!r}; write commas instead")
     if _column(columns, "path") is None:
         names = ", ".join(COLUMNS["path"])
         raise CorpusError(f"{table}: no column of recordings ({names}); its columns: {there}")
