@@ -17,6 +17,7 @@ INPUTS = {
     "features": {"clips": 1},
     "teacher": {"passages": 2, "config": TINY},
     "reading": {"sequences": 20, "cached": 3, "width": 32},
+    "pool": {"hours": 0.02, "width": 8},
     "epoch": {"passages": 3, "width": 32, "hidden": 4},
     "student": {"seconds": 1, "sizes": SIZES, "config": TINY},
     "memory": {"hours": {"features": (0.003, 0.006), "cache": (0.003, 0.006)}},
@@ -29,11 +30,15 @@ CONTENDERS = {
         *("bytes, 1-MB blocks", "store, in order", "store, shuffled"),
         "teacher cache, opened and checked",
     ],
+    "pool": ["bytes, 1-MB blocks", "store, in order", "store, shuffled"],
     "epoch": ["CE", "CE + KD + features"],
     "student": ["teacher", *(f"{size}, {form}" for size in SIZES for form in FORMS)],
     "memory": [f"{part}, {hours} h" for part in ("features", "cache") for hours in (0.003, 0.006)],
 }
-TARGETS = {"features": 1, "teacher": 1, "reading": 0, "epoch": 1, "student": 4, "memory": 4}
+TARGETS = {
+    **{"features": 1, "teacher": 1, "reading": 0, "pool": 1, "epoch": 1},
+    **{"student": 4, "memory": 4},
+}
 
 
 @pytest.mark.parametrize(
