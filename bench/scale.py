@@ -91,7 +91,12 @@ def prepare(folder: Path, hours: float) -> None:
     }
     recipe |= {"epochs": 1, "qat": None}
     recipe["terms"]["front"]["alone"] = 0
-    content = {"seed": content["seed"], "tracks": {TRACK: own}, "recipes": {RECIPE: recipe}}
+    content = {
+        "seed": content["seed"],
+        "tracks": {TRACK: own},
+        "teachers": {TRACK: teacher},
+        "recipes": {RECIPE: recipe},
+    }
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
 
 

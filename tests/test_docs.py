@@ -165,7 +165,7 @@ def test_two_networks_are_added_as_teachers_as_described(tmp_path: Path):
 # the ablations of README and of docs/experiments.md
 
 PAGES = ("README.md", "README.zh-CN.md", "docs/experiments.md", "docs/experiments.zh-CN.md")
-OVERRIDE = re.compile(r"(?:`|-S '?)((?:recipes\.|….)[\w.\-]+=[^`'\s]+)")
+OVERRIDE = re.compile(r"(?:`|-S '?)((?:recipes\.|tracks\.|….)[\w.\-]+=[^`'\s]+)")
 
 
 def overrides(page: str) -> list[str]:

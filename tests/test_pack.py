@@ -18,6 +18,7 @@ from server import Server
 
 from earshot import predict
 from earshot.cli import main
+from earshot.corpora import CORPORA
 from earshot.features import audio
 from earshot.workbench import pack
 from earshot.workbench.pack import licences
@@ -145,6 +146,11 @@ def test_what_a_corpus_forbids_is_refused():
         with pytest.raises(ValueError, match="TAU Urban .* for non-commercial use alone"):
             licences.check(licence, ["tau2022"])
     assert licences.check("cc-by-nc-4.0", ["tau2022"]) == "cc-by-nc-4.0"
+
+
+def test_terms_of_every_corpus_are_known():
+    parts = {"languages"}  # named by the corpora that it consists of
+    assert licences.CORPORA.keys() == CORPORA.keys() - parts
 
 
 def test_a_folder_that_is_there_is_left_alone(run, packed):

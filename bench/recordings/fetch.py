@@ -13,6 +13,11 @@ from pathlib import Path
 from bench.recordings import booth, prompts, tables, whisper
 from earshot.runtime.files import atomic_folder
 
+BY_HAND = (
+    *(f"LibriSpeech/{part}" for part in ("train-clean-100", "dev-clean", "test-other")),
+    "cv-corpus-mini/en",
+)
+
 
 def main() -> None:
     """Make what is missing."""
@@ -27,6 +32,7 @@ def main() -> None:
         _make(folder / f"asterisk-{language}", lambda out, one=language: prompts.write(one, out))
     if _there(folder / "scenes_booth", folder / "device_irs"):
         _make(folder / "booth", lambda out: booth.write(folder, out))
+    _there(*(folder / name for name in BY_HAND))
     if _there(folder / "LibriSpeech" / tables.PSEUDO):
         tables.write(folder / "LibriSpeech", folder / "tables")
 
@@ -42,7 +48,7 @@ def _make(path: Path, write: Callable[[Path], None]) -> None:
 def _there(*paths: Path) -> bool:
     lacking = [str(path) for path in paths if not path.exists()]
     if lacking:
-        print(f"left out, for it is made of what is not there: {', '.join(lacking)}")
+        print(f"left out, as not there: {', '.join(lacking)}")
     return not lacking
 
 

@@ -15,7 +15,9 @@ def add(commands: Any) -> None:
             "profile `embedded` goes back."
         ),
     )
-    command.add_argument("name", help="embedded, mini, paper, full")
+    command.add_argument(
+        "name", help="a file of profiles/: embedded, mini, paper, full, scenes_real, languages_real"
+    )
     command.set_defaults(run=run)
 
 

@@ -134,7 +134,7 @@ class Multilingual(Section):
 
 
 class BiLSTM(Multilingual):
-    """Two bidirectional layers over stacked mel frames; hidden 512 without stacking is the paper's
+    """Bidirectional layers over stacked mel frames; hidden 512 without stacking is the paper's
     student.
     """
 

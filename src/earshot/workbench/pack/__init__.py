@@ -102,7 +102,7 @@ def _facts(
         if not path.is_file():
             raise ValueError(f"{path}: no such file; run `make repro` to train it")
     model = predict.load(files["student.int8.onnx"])
-    sources = [parsed.tracks[name].corpus.name]
+    sources = list(dict.fromkeys(one.name for one in params.each(parsed.tracks[name].corpus)))
     known = [licences.CORPORA[one] for one in sources]
     facts = Facts(
         track=track,

@@ -32,7 +32,10 @@ CORPORA = {
     "tau2022": Source(
         "TAU Urban Acoustic Scenes 2022 Mobile", (), "for non-commercial use alone", True
     ),
-    "manifest": Source("recordings of one's own", (), "known to those who made the recordings"),
+    **dict.fromkeys(
+        ("manifest", "recordings"),
+        Source("recordings of one's own", (), "known to those who made the recordings"),
+    ),
 }
 
 
