@@ -29,7 +29,8 @@ from earshot.runtime.files import atomic
 
 TRACK, RECIPE = "scenes", "scenes-layered"
 CLASSES, SECONDS, SAMPLE_RATE = 10, 5, 16_000
-FILES = 40
+FILES = 60
+OF_SPLIT = {"validation": [0], "test": [1], "pool": [2, 3, 4, 5]}  # tens of files, a file a class
 # stage, its key, and how many of its processes are at work beside it
 STAGES = [
     ("download", TRACK, 0),
@@ -61,9 +62,10 @@ def prepare(folder: Path, hours: float) -> None:
         for number in range(max(20 * CLASSES, round(3600 * hours / SECONDS))):
             label, split = number % CLASSES, splits[number // CLASSES % len(splits)]
             place = f"{split}-{number // CLASSES % 7}"
+            tens = OF_SPLIT[split][number // CLASSES % len(OF_SPLIT[split])]
             row = [
                 f"{number:06d}",
-                f"{number % FILES}.flac",
+                f"{CLASSES * tens + label}.flac",
                 place,
                 split,
                 f"{number:06d}",
