@@ -7,6 +7,7 @@ Weights are random, the clip is noise: neither changes the work.
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +21,15 @@ from earshot.features.log_mel import log_mel
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.heads import encode
 from earshot.models.wav2vec2 import Teacher
-from earshot.params import BiLSTM, Features
+from earshot.params import BiLSTM, Features, Text
 from earshot.predict import Student
 from earshot.text import encode_item
 
-SIZES = {"embedded": {"hidden": 96, "stack": 4}, "paper": {"hidden": 512, "stack": 1}}
+MATCH = Text(buckets=2048, dim=16, pool="match")
+SIZES = {
+    "embedded": {"hidden": 96, "stack": 4, "text": MATCH},
+    "paper": {"hidden": 512, "stack": 1},
+}
 PARAMS = Features()
 PASSAGE = torch.tensor([0])  # what the only item is about
 QUESTION = ("What did Mary buy?", ("a bike", "a lamp", "a coat"))
@@ -74,7 +79,7 @@ def _students(samples: np.ndarray, params: BiLSTM) -> tuple[dict[str, Callable[[
 def measure(
     rounds: int = 7,
     seconds: float = 10,
-    sizes: dict[str, dict[str, int]] = SIZES,
+    sizes: dict[str, dict[str, Any]] = SIZES,
     config: Wav2Vec2Config = BASE,
 ) -> Result:
     """Return milliseconds for a clip of so many seconds, with a random teacher of this shape."""
@@ -86,7 +91,9 @@ def measure(
     )
     contenders, megabytes = {TEACHER: _teacher(samples, config)}, {}
     for size, sides in sizes.items():
-        forms, megabytes[size] = _students(samples, BiLSTM(name="bilstm", **sides, text=TEXT))
+        forms, megabytes[size] = _students(
+            samples, BiLSTM(name="bilstm", **({"text": TEXT} | sides))
+        )
         contenders |= {f"{size}, {form}": run for form, run in forms.items()}
     spent = interleave(contenders, rounds, "student", warm=True)
     table = rows(
