@@ -34,6 +34,7 @@ MADE = (".dvc/cache", ".dvc/tmp", "data", "models", "scratch")
 KEPT = ("scratch/locks/", "scratch/dvc.")
 FULL = 100_000  # bytes of the largest file on a disk that is full
 KILLS = 60  # as many, on average, in the time of an undisturbed run: a stage ends between two
+IN_A_STAGE = 0.8  # of the kills; the others come whenever, to DVC as it starts too
 WHOM = ("the group", "the parent alone")
 SOON = 30  # seconds within which what a killed run started has ended
 
@@ -88,6 +89,16 @@ class Pipeline:
         """Run `dvc repro` to its end; return its exit code."""
         return self.start(before).wait()
 
+    def stages(self) -> list[str]:
+        """Return the stages that the latest `dvc repro` has begun, as its log says."""
+        lines = self.log.read_text().splitlines()
+        return [line.split("'")[1] for line in lines if line.startswith("Running stage '")]
+
+    def until_a_stage(self, process: subprocess.Popen) -> None:
+        """Wait for the first stage that a `dvc repro` begins, or for its end."""
+        while process.poll() is None and not self.stages():
+            time.sleep(0.05)
+
     def metrics(self) -> dict[str, bytes]:
         """Return the bytes of all metrics but times."""
         files = sorted((self.root / "metrics").rglob("*.*"))
@@ -118,7 +129,7 @@ class Pipeline:
         if self.run():
             return [f"dvc repro fails: {self.log.read_text()[-1000:]}"]
         found = []
-        if self.run() or "Running stage" in self.log.read_text():
+        if self.run() or self.stages():
             found.append("a second run is not up to date")
         now = self.metrics()
         found += [
@@ -145,6 +156,8 @@ def kills(pipeline: Pipeline, seed: int, until: float) -> Iterator[tuple[str, st
         pipeline.wipe()
         while time.monotonic() < until:
             process = pipeline.start()
+            if rng.random() < IN_A_STAGE:
+                pipeline.until_a_stage(process)
             try:
                 process.wait(rng.expovariate(KILLS / pipeline.seconds) + 0.5)
                 break
@@ -152,10 +165,8 @@ def kills(pipeline: Pipeline, seed: int, until: float) -> Iterator[tuple[str, st
                 pass
             alone = rng.random() < 0.5
             whom = WHOM[alone]
-            running = [
-                line for line in pipeline.log.read_text().splitlines() if "Running stage" in line
-            ]
-            stage = running[-1].split("'")[1].split("@")[0] if running else "dvc"
+            running = pipeline.stages()
+            stage = running[-1].partition("@")[0] if running else "dvc"
             (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
             process.wait()
             left = pipeline.orphans()
