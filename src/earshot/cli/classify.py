@@ -10,7 +10,7 @@ from earshot.cli.shared import bar, model, print_json
 from earshot.features import audio
 from earshot.predict import Classifier, PredictError
 
-CLASSIFIER = Path("models/scenes/onnx/scenes-layered/student.int8.onnx")
+CLASSIFIER = Path("models/scenes/onnx/scenes-layered_plain/student.int8.onnx")
 EXAMPLE = """example:
   earshot classify street.wav --top 3
 """
