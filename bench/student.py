@@ -54,7 +54,7 @@ def _teacher(samples: np.ndarray, config: Wav2Vec2Config) -> Callable[[], None]:
 def _students(samples: np.ndarray, params: BiLSTM) -> tuple[dict[str, Callable[[], object]], float]:
     """Return the three forms of a student, and the megabytes of its int8 file."""
     question, options = encode_item(*QUESTION, params.text.buckets, params.text.version)
-    student = BiLSTMStudent(params, PARAMS.n_mels, TASK).eval()
+    student = BiLSTMStudent(params, PARAMS.n_mels, type(TASK)(params.text)).eval()
 
     @torch.inference_mode()
     def in_torch() -> None:
