@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from bench.reading import in_blocks
 from bench.rounds import Result, Target, interleave, rows
 from earshot.tables import sequences
 from earshot.tables.sequences import Store
 
-BLOCK = 1 << 20  # bytes
 CLIP, RATE = 12, 50  # seconds, frames a second
 SHARE = 0.4  # of the disk's speed, at least
 
@@ -40,11 +40,9 @@ def measure(rounds: int = 5, hours: float = 5.0, width: int = 512) -> Result:
         keys = list(Store(path))
         shuffled = [keys[place] for place in np.random.default_rng(1).permutation(len(keys))]
 
-        def in_blocks() -> None:
+        def disk() -> None:
             forget(path)
-            with open(path, "rb", buffering=0) as file:
-                while file.read(BLOCK):
-                    pass
+            in_blocks(path)
 
         def through(order: Iterable[tuple[str, int]]) -> None:
             forget(path)
@@ -53,7 +51,7 @@ def measure(rounds: int = 5, hours: float = 5.0, width: int = 512) -> Result:
                 store[key].copy()  # as a batch does
 
         contenders = {
-            "bytes, 1-MB blocks": in_blocks,
+            "bytes, 1-MB blocks": disk,
             "store, in order": lambda: through(keys),
             "store, shuffled": lambda: through(shuffled),
         }

@@ -30,6 +30,13 @@ BLOCK = 1 << 20  # bytes
 IDENTITY, CACHE = "random", Cache()
 
 
+def in_blocks(path: Path) -> None:
+    """Read a file's bytes in order."""
+    with open(path, "rb", buffering=0) as file:
+        while file.read(BLOCK):
+            pass
+
+
 def random_mel(path: Path, sequences: int, width: int = 40) -> Store:
     """Write a store of noise, 2.5–4.5 s a sequence, and open it."""
     rng = np.random.default_rng(0)
@@ -84,17 +91,12 @@ def measure(rounds: int = 7, sequences: int = 2000, cached: int = 500, width: in
         folder = random_cache(Path(made), items, width)
         views = clean(items)
 
-        def in_blocks() -> None:
-            with open(path, "rb", buffering=0) as file:
-                while file.read(BLOCK):
-                    pass
-
         def through(order: Iterable[tuple[str, int]]) -> None:
             for key in order:
                 mel[key]
 
         contenders = {
-            "bytes, 1-MB blocks": in_blocks,
+            "bytes, 1-MB blocks": lambda: in_blocks(path),
             "store, in order": lambda: through(keys),
             "store, shuffled": lambda: through(shuffled),
             "teacher cache, opened and checked": lambda: Signals(

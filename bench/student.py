@@ -23,6 +23,7 @@ from earshot.models.heads import encode
 from earshot.models.wav2vec2 import Teacher
 from earshot.params import BiLSTM, Features, Text
 from earshot.predict import Student
+from earshot.tasks.choice import Choice
 from earshot.text import encode_item
 
 MATCH = Text(buckets=2048, dim=16, pool="match")
@@ -54,7 +55,7 @@ def _teacher(samples: np.ndarray, config: Wav2Vec2Config) -> Callable[[], None]:
 def _students(samples: np.ndarray, params: BiLSTM) -> tuple[dict[str, Callable[[], object]], float]:
     """Return the three forms of a student, and the megabytes of its int8 file."""
     question, options = encode_item(*QUESTION, params.text.buckets, params.text.version)
-    student = BiLSTMStudent(params, PARAMS.n_mels, type(TASK)(params.text)).eval()
+    student = BiLSTMStudent(params, PARAMS.n_mels, Choice(params.text)).eval()
 
     @torch.inference_mode()
     def in_torch() -> None:

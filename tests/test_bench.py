@@ -36,8 +36,13 @@ CONTENDERS = {
     "memory": [f"{part}, {hours} h" for part in ("features", "cache") for hours in (0.003, 0.006)],
 }
 TARGETS = {
-    **{"features": 1, "teacher": 1, "reading": 0, "pool": 1, "epoch": 1},
-    **{"student": 4, "memory": 4},
+    "features": 1,
+    "teacher": 1,
+    "reading": 0,
+    "pool": 1,
+    "epoch": 1,
+    "student": 4,
+    "memory": 4,
 }
 
 

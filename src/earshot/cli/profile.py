@@ -15,9 +15,7 @@ def add(commands: Any) -> None:
             "profile `embedded` goes back."
         ),
     )
-    command.add_argument(
-        "name", help="a file of profiles/: embedded, mini, paper, full, scenes_real, languages_real"
-    )
+    command.add_argument("name", help="a file of profiles/, without its ending")
     command.set_defaults(run=run)
 
 
