@@ -94,14 +94,33 @@ def test_what_is_no_store_is_refused_by_name(tmp_path):
             Store(tmp_path / name)
 
 
-def test_lengths_that_disagree_with_bytes_are_refused(tmp_path):
-    shape = store.schema("mel", 2, "float16", {})
+@pytest.fixture
+def six_values():
+    """A table that promises 4×2 values of a row that has 3×2."""
     values = np.zeros(6, np.float16).tobytes()
-    # 6 values are 3 × 2
-    table = pa.table({"id": ["a"], "view": [0], "frames": [4], "mel": [values]}, schema=shape)
-    pq.write_table(table, tmp_path / "mel.parquet")
-    with pytest.raises(StoreError, match="mel.parquet: row 0 has 6 values, expected 4×2"):
-        Store(tmp_path / "mel.parquet")["a"]
+    row = {"id": ["a"], "view": [0], "frames": [4], "mel": [values]}
+    return pa.table(row, schema=store.schema("mel", 2, "float16", {}))
+
+
+def test_lengths_that_disagree_with_bytes_are_refused(tmp_path, six_values):
+    path = tmp_path / "mel.parquet"
+    with store._parquet_writer(path, six_values.schema) as writer:
+        writer.write_table(six_values)
+    with pytest.raises(StoreError, match="mel.parquet: row 0 is not where the rows' lengths say"):
+        Store(path)["a"]
+
+
+def test_pages_that_would_have_to_be_decoded_are_refused(tmp_path, six_values):
+    pq.write_table(six_values, tmp_path / "mel.parquet")
+    with pytest.raises(StoreError, match="mel.parquet: not a readable store.*plain pages"):
+        Store(tmp_path / "mel.parquet")
+
+
+def test_other_readers_of_parquet_find_the_same_values(tmp_path):
+    rows = sequences()
+    write(tmp_path / "mel.parquet", rows)
+    found = pq.read_table(tmp_path / "mel.parquet").column("mel").to_pylist()
+    assert found == [array.tobytes() for _, _, array in rows]
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):

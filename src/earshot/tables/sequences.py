@@ -1,11 +1,12 @@
 """Sequences in Parquet, read in any order: log-mel features, hidden states, logits.
 
-One binary column of raw bytes, uncompressed, in small row groups of a memory-mapped file: shuffled
-reading stays close to sequential reading, which `list<halffloat>` does not.
+One binary column of raw bytes, uncompressed, a page a row group: a sequence's bytes lie in the file
+as they are, so one is read by its offset, without decoding its neighbours.
 """
 
 import json
-import mmap
+import os
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,8 @@ import pyarrow.parquet as pq
 from earshot.runtime.files import atomic
 
 ROW_GROUP = 16
-WINDOW = 1 << 20  # bytes read before their pages are let go
+PAGE = (1 << 31) - 1  # bytes, at most: a row group's values stay in one
+LENGTH = 4  # bytes before each of Parquet's plain values that say how long it is
 Key = tuple[str, int]  # id, view
 Row = tuple[str, int, np.ndarray]  # id, view, (T, width)
 
@@ -90,7 +92,12 @@ class Writer:
 
 def _parquet_writer(path: Path, shape: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(
-        path, shape, compression="none", write_statistics=False, use_dictionary=False
+        path,
+        shape,
+        compression="none",
+        write_statistics=False,
+        use_dictionary=False,
+        data_page_size=PAGE,
     )
 
 
@@ -124,27 +131,42 @@ class Store:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
-            with open(self.path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(self._map)))
-            self.metadata: dict[str, Any] = json.loads(self._file.schema_arrow.metadata[b"earshot"])
+            with pq.ParquetFile(self.path) as file:
+                described = json.loads(file.schema_arrow.metadata[b"earshot"])
+                index = file.read(columns=["id", "view", "frames"]).to_pydict()
+                groups = [file.metadata.row_group(g) for g in range(file.num_row_groups)]
+            self.metadata: dict[str, Any] = described
             self.column, self.width = self.metadata["column"], self.metadata["width"]
             self.dtype = np.dtype(self.metadata["dtype"])
+            self._frames = np.array(index["frames"], np.int64)
+            self._starts = self._offsets(groups)
+            self._file = os.open(self.path, os.O_RDONLY)
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
             raise StoreError(
                 f"{self.path}: not a readable store ({type(error).__name__}: {error})"
             ) from None
-        # Read unmapped, a little of every row group: mapped, their neighbours would come along.
-        with pq.ParquetFile(self.path) as unmapped:
-            index = unmapped.read(columns=["id", "view", "frames"]).to_pydict()
+        weakref.finalize(self, os.close, self._file)
         keys = zip(index["id"], index["view"], strict=True)
         self._place = {key: row for row, key in enumerate(keys)}
-        self._frames = index["frames"]
         if len(self._place) < len(self._frames):
             raise StoreError(f"{self.path}: a key is there twice")
-        groups = [self._file.metadata.row_group(g) for g in range(self._file.num_row_groups)]
-        self._starts = np.concatenate([[0], np.cumsum([group.num_rows for group in groups])])
-        self._sizes, self._touched = [group.total_byte_size for group in groups], 0
+
+    def _offsets(self, groups: list[pq.RowGroupMetaData]) -> np.ndarray:
+        """Return where in the file each row's length and values begin `(rows,)`.
+
+        A row group's values end where its page ends, each of them its length and its bytes; so
+        they are counted from the end, and the page's header need not be read.
+        """
+        sizes = LENGTH + self._frames * self.width * self.dtype.itemsize
+        starts, row = np.empty_like(sizes), 0
+        for group in groups:
+            rows = slice(row, row := row + group.num_rows)
+            chunk = group.column(group.num_columns - 1)
+            if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
+                raise ValueError(f"{self.column} is not in plain pages")
+            end = chunk.data_page_offset + chunk.total_compressed_size
+            starts[rows] = end - np.cumsum(sizes[rows][::-1])[::-1]
+        return starts
 
     def __len__(self) -> int:
         return len(self._place)
@@ -164,39 +186,25 @@ class Store:
 
     def frames(self, key: str | tuple[str, int]) -> int:
         """Return the length T of a sequence."""
-        return self._frames[self._place[_full(key)]]
+        return int(self._frames[self._place[_full(key)]])
 
     def __getitem__(self, key: str | tuple[str, int]) -> np.ndarray:
         """Return a sequence `(T, width)`; KeyError names a missing key."""
-        row = self._place[_full(key)]
-        group = int(np.searchsorted(self._starts, row, side="right")) - 1
-        column = self._file.read_row_group(group, columns=[self.column]).column(0)
-        array = self._array(column[row - int(self._starts[group])], row)
-        self._release(self._sizes[group])
-        return array
+        return self._read(self._place[_full(key)])
 
     def items(self) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
         """Yield every key and its sequence, in the file's order."""
-        keys = iter(self._place.items())
-        for group, size in enumerate(self._sizes):
-            for value in self._file.read_row_group(group, columns=[self.column]).column(0):
-                key, row = next(keys)
-                yield key, self._array(value, row)
-            self._release(size)
+        for key, row in self._place.items():
+            yield key, self._read(row)
 
-    def _array(self, value: pa.BinaryScalar, row: int) -> np.ndarray:
-        flat = np.frombuffer(value.as_buffer() or b"", self.dtype)
-        if flat.size != self._frames[row] * self.width:
-            expected = f"{self._frames[row]}×{self.width}"
-            raise StoreError(f"{self.path}: row {row} has {flat.size} values, expected {expected}")
-        return flat.reshape(-1, self.width)
-
-    def _release(self, read: int) -> None:
-        """Let go of pages that were read: they stay in the system's cache, but are not ours."""
-        self._touched += read
-        if self._touched > WINDOW and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
+    def _read(self, row: int) -> np.ndarray:
+        length = bytearray(LENGTH)
+        array = np.empty((self._frames[row], self.width), self.dtype)
+        read = os.preadv(self._file, [length, array], self._starts[row])
+        promised = int.from_bytes(length, "little")
+        if promised != array.nbytes or read != LENGTH + array.nbytes:
+            raise StoreError(f"{self.path}: row {row} is not where the rows' lengths say")
+        return array
 
 
 def _full(key: str | tuple[str, int]) -> tuple[str, int]:

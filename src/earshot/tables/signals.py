@@ -5,12 +5,9 @@ A folder holds a sequence store per signal, and an index with their checksums th
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -113,22 +110,13 @@ def write_index(folder: Path, teacher: str, whole: str) -> None:
     write_json(folder / INDEX, {"teacher": teacher, "key": whole, "signals": checksums})
 
 
-class _Place(NamedTuple):
-    """Where an array lies in the file of checked signals."""
-
-    offset: int
-    dtype: np.dtype
-    shape: tuple[int, int]
-
-
 class Signals:
     """Read what `teacher.cache` wrote, after checking it against its items and its teacher.
 
     >>> signals["logits", "pool/lj-1/detail-0", 0].shape
     (12, 1)
 
-    What was checked lies in an unnamed file, not in memory, and is read from there. With `names`
-    it is those signals alone.
+    Arrays stay on the disk until they are asked for. With `names` it is those signals alone.
 
     Raises SignalError naming the first fault: no index, a missing or changed store, another
     teacher, other items, views or settings, a missing item, a value that is not finite.
@@ -153,46 +141,43 @@ class Signals:
             raise SignalError(f"{folder}: stale cache, made by another teacher than there is now")
         if index["key"] != key(items, teacher, settings, views):
             raise SignalError(f"{folder}: stale cache, made for other items, views or settings")
-        self.widths: dict[str, int] = {}
         self.settings = settings
-        self._places: dict[tuple[str, str, int], _Place] = {}
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is
-        for signal, checksum in stores.items():
-            self._take(folder / f"{signal}.parquet", signal, checksum)
-        self._file.flush()
-        for signal in stores:
+        self._stores = {
+            signal: _checked(folder / f"{signal}.parquet", checksum)
+            for signal, checksum in stores.items()
+        }
+        self.widths = {signal: store.width for signal, store in self._stores.items()}
+        for signal, store in self._stores.items():
             for id, view in _keys(signal, items, views):
-                if (signal, id, view) not in self._places:
+                if (id, view) not in store:
                     raise SignalError(
                         f"{folder}/{signal}.parquet: incomplete, {id} is missing in view {view}"
                     )
 
-    def _take(self, path: Path, signal: str, checksum: str) -> None:
-        """Check a store and copy its arrays to the unnamed file."""
-        if not path.exists():
-            raise SignalError(f"{path}: missing")
-        if sha256(path) != checksum:
-            raise SignalError(f"{path}: damaged, its checksum is not the recorded one")
-        try:
-            store = Store(path)
-            self.widths[signal] = store.width
-            for (id, view), array in store.items():
-                if not np.isfinite(array).all():
-                    raise SignalError(f"{path}: {id} has values that are not finite")
-                place = _Place(self._file.tell(), store.dtype, array.shape)
-                self._places[signal, id, view] = place
-                self._file.write(array.tobytes())
-        except StoreError as error:
-            raise SignalError(str(error)) from None
-
     def __contains__(self, key: tuple[str, str, int]) -> bool:
-        return key in self._places
+        signal, id, view = key
+        return signal in self._stores and (id, view) in self._stores[signal]
 
     def __getitem__(self, key: tuple[str, str, int]) -> np.ndarray:
         """Return the array `(T, W)` of (signal, id, view); KeyError where there is none."""
-        offset, dtype, shape = self._places[key]
-        content = os.pread(self._file.fileno(), dtype.itemsize * shape[0] * shape[1], offset)
-        return np.frombuffer(bytearray(content), dtype).reshape(shape)  # writable, as torch wants
+        signal, id, view = key
+        return self._stores[signal][id, view]
+
+
+def _checked(path: Path, checksum: str) -> Store:
+    """Open a store whose bytes and values are as they were written."""
+    if not path.exists():
+        raise SignalError(f"{path}: missing")
+    if sha256(path) != checksum:
+        raise SignalError(f"{path}: damaged, its checksum is not the recorded one")
+    try:
+        store = Store(path)
+        for (id, _), array in store.items():
+            if not np.isfinite(array).all():
+                raise SignalError(f"{path}: {id} has values that are not finite")
+    except StoreError as error:
+        raise SignalError(str(error)) from None
+    return store
 
 
 class Averaged:
