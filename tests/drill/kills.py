@@ -124,6 +124,16 @@ class Pipeline:
                 found.append(words)
         return found
 
+    def unfinished(self) -> list[str]:
+        """Return the files that only work in progress has."""
+        found = []
+        for path in self.root.rglob("*"):
+            name = str(path.relative_to(self.root))
+            unfinished = name.startswith("scratch/") and not name.startswith(KEPT)
+            if ".partial" in path.name or (unfinished and path.is_file()):
+                found.append(name)
+        return found
+
     def faults(self) -> list[str]:
         """Return what is not as after a run to which nothing happened; finish the run first."""
         if self.run():
@@ -137,11 +147,7 @@ class Pipeline:
             for name in sorted(now.keys() | self.expected.keys())
             if now.get(name) != self.expected.get(name)
         ]
-        for path in self.root.rglob("*"):
-            name = str(path.relative_to(self.root))
-            unfinished = name.startswith("scratch/") and not name.startswith(KEPT)
-            if ".partial" in path.name or (unfinished and path.is_file()):
-                found.append(f"{name} is left")
+        found += [f"{path} is left" for path in self.unfinished()]
         return found + [f"left running: {words}" for words in self.orphans()]
 
 

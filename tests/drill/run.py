@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from drill import kills, sounds, texts
+from drill import kills, sounds, stages, texts
 
 KINDS = (texts, sounds)  # each with `cases(seed, count)` and `check(case, folder)`
 SLICE = 200  # cases of a kind before the other's turn
@@ -53,21 +53,31 @@ def drill_files(kinds: Sequence[ModuleType], seed: int, until: float, most: int)
     return {"files": total, "outcomes": counts, "faults": faults}
 
 
-def drill_runs(seed: int, until: float, disasters: bool) -> dict[str, Any]:
+def drill_runs(seed: int, until: float, only: str | None) -> dict[str, Any]:
     """Return counts by what was killed, or happened else, and each fault in a line."""
     counts: Counter = Counter()
     faults = []
     with tempfile.TemporaryDirectory() as folder:
         pipeline = kills.Pipeline(Path(folder))
-        first = kills.disasters(pipeline) if disasters else ()
-        for events in (first, kills.kills(pipeline, seed, until)):
-            for what, fault in events:
-                counts[what] += 1
-                if fault:
-                    faults.append(f"{what}: {fault}")
-                    print(faults[-1], file=sys.stderr)
+        for what, fault in _events(pipeline, seed, until, only):
+            counts[what] += 1
+            if fault:
+                faults.append(f"{what}: {fault}")
+                print(faults[-1], file=sys.stderr)
     killed = sum(number for what, number in counts.items() if what.endswith(kills.WHOM))
     return {"kills": killed, "events": counts, "faults": faults}
+
+
+def _events(
+    pipeline: kills.Pipeline, seed: int, until: float, only: str | None
+) -> Iterator[tuple[str, str | None]]:
+    half = (time.monotonic() + until) / 2
+    if only in (None, "runs", "stages"):
+        yield from stages.kills(pipeline, seed, until if only == "stages" else half)
+    if only in (None, "runs"):
+        yield from kills.disasters(pipeline)
+    if only != "stages":
+        yield from kills.kills(pipeline, seed, until)
 
 
 def main() -> None:
@@ -76,14 +86,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--files", type=int, default=10**9, help="at most so many of each kind")
-    parser.add_argument("--only", choices=("runs", "kills", "files"), help="leave the rest out")
+    parser.add_argument("--only", choices=("runs", "stages", "kills", "files"))
     chosen = parser.parse_args()
     result: dict[str, Any] = {"seed": chosen.seed}
     share = 60 * chosen.minutes / (1 if chosen.only else 2)
     if chosen.only != "files":
-        result["runs"] = drill_runs(
-            chosen.seed, time.monotonic() + share, disasters=chosen.only != "kills"
-        )
+        result["runs"] = drill_runs(chosen.seed, time.monotonic() + share, chosen.only)
     if chosen.only in (None, "files"):
         result["files"] = drill_files(KINDS, chosen.seed, time.monotonic() + share, chosen.files)
     print(json.dumps(result, indent=1))

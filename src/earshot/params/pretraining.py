@@ -19,6 +19,7 @@ class CTCPretrain(Section):
     steps: Count
     batch_clips: Count
     learning_rate: Positive
+    optimizer: Literal["adamw", "muon"] = "adamw"
 
 
 class CTCLanguagesPretrain(CTCPretrain):

@@ -14,6 +14,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCT
 
 from earshot.models import checkpoint
 from earshot.params import CTCPretrain
+from earshot.pretraining.optimizers import OPTIMIZERS
 from earshot.pretraining.small import size
 from earshot.runtime.progress import track
 
@@ -36,6 +37,7 @@ def config(params: CTCPretrain, letters: str = LETTERS) -> Wav2Vec2Config:
         mask_feature_length=16,
         ctc_loss_reduction="mean",
         ctc_zero_infinity=True,
+        attn_implementation="eager",  # on CPUs, faster backwards
         pad_token_id=0,
     )
 
@@ -102,9 +104,7 @@ def pretrain(
     """
     torch.manual_seed(seed)
     recogniser = Wav2Vec2ForCTC(config(params, letters)).train()
-    optimizer = torch.optim.AdamW(
-        recogniser.parameters(), lr=params.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
+    optimizer = OPTIMIZERS[params.optimizer](recogniser, params.learning_rate)
     saved = checkpoint.load(scratch / "last.safetensors", recogniser, optimizer) or {"step": 0}
     batches = _batches(clips, params.batch_clips, seed)
     for step in track(range(params.steps), "pretrain", unit="step"):
