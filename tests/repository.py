@@ -97,7 +97,7 @@ def environment(root: Path) -> dict[str, str]:
         "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"),
         "EARSHOT_WORKERS": "1",  # tests run side by side already
         "PATH": path,
-        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONDONTWRITEBYTECODE": "",  # or each of a hundred stages compiles the library again
         "PYTHONPATH": "src",
     }
     for who in ("AUTHOR", "COMMITTER"):

@@ -60,12 +60,12 @@ def numbers(content: dict, path: str = "") -> Iterator[tuple[str, float]]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """The shrunk repository after its first `dvc repro`, with a worker a core."""
+    """The shrunk repository after its first `dvc repro`, without workers."""
     made = Project(tmp_path_factory.mktemp("repository"), SHRUNK)
     watcher = made.root / "src/sitecustomize.py"
     shutil.copyfile(ROOT / "tests/watch.py", watcher)
     own = made.environment
-    made.environment = own | {"EARSHOT_WATCH": str(made.root / OPENED), "EARSHOT_WORKERS": "0"}
+    made.environment = own | {"EARSHOT_WATCH": str(made.root / OPENED)}
     made.dvc("repro")
     made.environment = own
     watcher.unlink()

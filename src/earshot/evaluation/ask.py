@@ -86,7 +86,7 @@ def mean_of_logits(teachers: Sequence[Answers]) -> Answers:
 def shipped(validation: dict[str, dict[str, float]]) -> tuple[str, int]:
     """Return recipe and seed with the best validation score, of equals the first.
 
-    `validation` holds each recipe's scores, `{"seed-0": share right, …}`.
+    `validation` holds each recipe's scores, `{"seed-0": score, …}`, the higher the better.
     """
     recipe = max(validation, key=lambda one: max(validation[one].values()))
     seed = max(validation[recipe], key=validation[recipe].get)  # that of `student.int8.onnx`

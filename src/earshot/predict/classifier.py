@@ -33,7 +33,7 @@ class Classifier(Model):
     """A student with fixed classes, float or int8, on `threads` threads; it takes one window of
     `window` samples at a time.
 
-    >>> classifier = Classifier("models/scenes/onnx/scenes-layered/student.int8.onnx")
+    >>> classifier = Classifier("models/scenes/onnx/scenes-layered_plain/student.int8.onnx")
     >>> result = classifier.classify(audio.decode("street.wav", classifier.sample_rate))
     >>> classifier.labels[result.pooled.argmax()]
     'street_traffic'

@@ -25,6 +25,7 @@ TOGETHER = 16  # clips that a GPU writes at once; a core is as fast with one
 FASTEST = 7  # words a second, as fast as anyone speaks
 PACE = 4.0  # tokens a second of speech, about
 TIMES = 4  # so often in a row nobody says the same
+SHOWN = 120  # characters of a transcript in the log
 SURE = 0.8  # a language's probability above which a clip is in it
 _log = logging.getLogger(__name__)
 
@@ -76,7 +77,11 @@ def signals(
                 faults[wrong] += 1
                 of_view = f" in view {view}" if view else ""
                 _log.warning(
-                    "clip %s%s: its transcript %s: %r", item.id, of_view, wrong, hypothesis.text
+                    "clip %s%s: its transcript %s: %r",
+                    item.id,
+                    of_view,
+                    wrong,
+                    hypothesis.text[:SHOWN],
                 )
             text = alphabet.normalised(hypothesis.text, item.options, item.language)
             ids = [] if wrong else alphabet.encode(text, item.options)

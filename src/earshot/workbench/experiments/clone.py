@@ -35,7 +35,7 @@ def environment(folder: Path) -> dict[str, str]:
 
     DVC's notes about a clone stay in it.
     """
-    settings = {"DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    settings = {"DVC_NO_ANALYTICS": "1"}
     if (folder / ".git/earshot").exists():
         settings["DVC_SITE_CACHE_DIR"] = str(folder / ".dvc/tmp/site")
     return git.environment() | settings
