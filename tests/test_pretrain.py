@@ -11,6 +11,7 @@ from earshot.corpora import open_languages, worlds
 from earshot.models.wav2vec2 import load_backbone
 from earshot.params import CTCLanguagesPretrain, CTCPretrain
 from earshot.pretraining import ctc
+from earshot.pretraining.optimizers import Muon
 
 TEXTS = ["a red bike", "it rains", "Mary's lamp!", "two coats", "the old mill", "nobody knew"]
 
@@ -72,11 +73,13 @@ def test_an_epoch_is_every_clip_once():
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
-@pytest.mark.parametrize("killed_at", [1, 3, 6])
-def test_a_killed_run_ends_in_the_same_weights(tmp_path, monkeypatch, killed_at):
+@pytest.mark.parametrize(
+    ("killed_at", "optimizer"), [(1, "adamw"), (3, "adamw"), (6, "adamw"), (3, "muon")]
+)
+def test_a_killed_run_ends_in_the_same_weights(tmp_path, monkeypatch, killed_at, optimizer):
     monkeypatch.setattr(ctc, "CHECKPOINT_EVERY", 2)
-    expected: dict[int, float] = {}
-    straight = ctc.pretrain(clips(), params(), 5, tmp_path / "straight", expected.__setitem__)
+    settings, expected = params(optimizer=optimizer), {}
+    straight = ctc.pretrain(clips(), settings, 5, tmp_path / "straight", expected.__setitem__)
     assert sorted(expected) == list(range(8))
 
     def kill(step, _):
@@ -84,13 +87,39 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path, monkeypatch, killed_at)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ctc.pretrain(clips(), params(), 5, tmp_path / "killed", kill)
+        ctc.pretrain(clips(), settings, 5, tmp_path / "killed", kill)
     np.random.seed(1)
     seen: dict[int, float] = {}
-    resumed = ctc.pretrain(clips(), params(), 5, tmp_path / "killed", seen.__setitem__)
+    resumed = ctc.pretrain(clips(), settings, 5, tmp_path / "killed", seen.__setitem__)
     assert seen == {step: loss for step, loss in expected.items() if step >= killed_at // 2 * 2}
     assert same(copied(straight), copied(resumed))
     assert not resumed.training
+
+
+class Layers(torch.nn.Module):
+    """A layer as encoders name it, and a projection outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(8, 8)])})
+        self.projection = torch.nn.Linear(8, 8)
+
+
+def test_muon_moves_a_layer_as_far_in_every_direction():
+    torch.manual_seed(0)
+    model = Layers()
+    before = copied(model)
+    gradient = torch.diag(torch.logspace(-3, 0, 8))  # a thousand times as much one way as another
+    for matrix in (model.encoder["layers"][0].weight, model.projection.weight):
+        matrix.grad = gradient.clone()
+    Muon(model, 0.1).step()
+    moved = {name: tensor - before[name] for name, tensor in copied(model).items()}
+    ways = torch.linalg.svdvals(moved["encoder.layers.0.weight"])
+    size = 0.1 * 0.2 * 8**0.5  # the rate × 0.2 × √8, so that entries move 0.02 in the mean square
+    assert ways.max() < 3 * ways.min() and 0.6 * size < ways.mean() < 1.3 * size
+    others = moved["projection.weight"]  # AdamW: each entry with a gradient by the rate
+    assert others.diagonal() == pytest.approx(-0.1 * np.ones(8), rel=0.05)
+    assert moved["encoder.layers.0.bias"].abs().max() == 0
 
 
 def test_another_seed_is_another_run(tmp_path):
