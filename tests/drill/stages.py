@@ -19,6 +19,7 @@ from drill.kills import WHOM, Pipeline
 
 from earshot.workbench import hashes
 
+LEFT = ("pretrain@", "inputs@")  # the one is frozen, and DVC leaves what the other made
 TIMES = 6  # a stage is killed, at most, before it may end
 
 
@@ -26,7 +27,7 @@ def kills(pipeline: Pipeline, seed: int, until: float) -> Iterator[tuple[str, st
     """Yield (what was killed, fault or None) for kill after kill, until the time is over."""
     rng = random.Random(seed)
     stages = yaml.safe_load((pipeline.root / "dvc.lock").read_text())["stages"]
-    kept = [name for name in stages if not name.startswith("inputs@")]  # DVC leaves theirs there
+    kept = [name for name in stages if not name.startswith(LEFT)]
     while time.monotonic() < until:
         name = rng.choice(kept)
         yield from _kill(pipeline, name, stages[name], rng)
