@@ -198,13 +198,14 @@ class Store:
             yield key, self._read(row)
 
     def _read(self, row: int) -> np.ndarray:
-        length = bytearray(LENGTH)
-        array = np.empty((self._frames[row], self.width), self.dtype)
-        read = os.preadv(self._file, [length, array], self._starts[row])
-        promised = int.from_bytes(length, "little")
-        if promised != array.nbytes or read != LENGTH + array.nbytes:
+        shape = self._frames[row], self.width
+        size = shape[0] * shape[1] * self.dtype.itemsize
+        content = bytearray(os.pread(self._file, LENGTH + size, self._starts[row]))
+        promised = int.from_bytes(content[:LENGTH], "little")
+        if promised != size or len(content) != LENGTH + size:
             raise StoreError(f"{self.path}: row {row} is not where the rows' lengths say")
-        return array
+        # of a bytearray, and so writable, as torch wants it
+        return np.frombuffer(content, self.dtype, offset=LENGTH).reshape(shape)
 
 
 def _full(key: str | tuple[str, int]) -> tuple[str, int]:
