@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import signal
+import scipy
 
 from earshot.evaluation import metrics
 from earshot.evaluation.ask import file_answers
@@ -44,8 +44,10 @@ def machine(length: int, rate: int, rng: np.random.Generator) -> np.ndarray:
     seconds = np.arange(length) / rate
     phases = rng.uniform(0, 2 * np.pi, (len(HUM), 1))
     hum = np.sin(2 * np.pi * np.array(HUM)[:, None] * seconds + phases).sum(0)
-    rushing = signal.sosfilt(signal.butter(2, 800, fs=rate, output="sos"), rng.normal(size=length))
-    slow = signal.sosfilt(signal.butter(1, GUSTS, fs=rate, output="sos"), rng.normal(size=length))
+    dull = scipy.signal.butter(2, 800, fs=rate, output="sos")
+    rushing = scipy.signal.sosfilt(dull, rng.normal(size=length))
+    swell = scipy.signal.butter(1, GUSTS, fs=rate, output="sos")
+    slow = scipy.signal.sosfilt(swell, rng.normal(size=length))
     gusts = rushing * (0.3 + np.abs(slow) / np.abs(slow).mean())
     return (gusts / gusts.std() + 0.3 * hum / hum.std()).astype(np.float32)
 

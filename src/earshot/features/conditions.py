@@ -7,9 +7,9 @@ import io
 from functools import lru_cache
 
 import numpy as np
+import scipy
 import soundfile
 import soxr
-from scipy import signal
 
 TELEPHONE = (300.0, 3400.0)  # Hz
 FULL = 127  # codes of µ-law on either side of zero
@@ -62,14 +62,14 @@ def reverberation(rt60: float, sample_rate: int, rng: np.random.Generator) -> np
 
 def room(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
     """Return the samples in a room: N + taps − 1 of them, as loud at the most as before."""
-    wet = signal.oaconvolve(samples, response)
+    wet = scipy.signal.oaconvolve(samples, response)
     loudest = np.abs(samples).max(initial=0.0)
     return (wet * (loudest / max(np.abs(wet).max(), 1e-9))).astype(np.float32)
 
 
 def telephone(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     """Return the band of a telephone; a fourth-order Butterworth filter on either side."""
-    filtered = signal.sosfilt(_band(sample_rate), samples)
+    filtered = scipy.signal.sosfilt(_band(sample_rate), samples)
     return np.clip(filtered, -1, 1).astype(np.float32)
 
 
@@ -77,8 +77,8 @@ def telephone(samples: np.ndarray, sample_rate: int) -> np.ndarray:
 def _band(sample_rate: int) -> np.ndarray:
     low, high = TELEPHONE
     if high >= sample_rate / 2:  # the line is wider than what was recorded
-        return signal.butter(4, low, "highpass", fs=sample_rate, output="sos")
-    return signal.butter(4, [low, high], "bandpass", fs=sample_rate, output="sos")
+        return scipy.signal.butter(4, low, "highpass", fs=sample_rate, output="sos")
+    return scipy.signal.butter(4, [low, high], "bandpass", fs=sample_rate, output="sos")
 
 
 def mu_law(samples: np.ndarray) -> np.ndarray:

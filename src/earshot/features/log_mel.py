@@ -8,7 +8,7 @@ bins they cover.
 from functools import lru_cache
 from typing import NamedTuple
 
-import librosa.filters
+import librosa
 import numpy as np
 import scipy.fft
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from scipy import fft, signal
+import scipy
 
 from earshot.features import audio
 
@@ -49,13 +49,13 @@ class Curve:
 
     def response(self, sample_rate: int) -> np.ndarray:
         """Return the minimum-phase impulse response `(sample_rate / 32,)` with these magnitudes."""
-        size = fft.next_fast_len(sample_rate // _RESOLUTION * 4, real=True)
-        nepers = self.decibels(fft.rfftfreq(size, 1 / sample_rate)) * (np.log(10) / 20)
+        size = scipy.fft.next_fast_len(sample_rate // _RESOLUTION * 4, real=True)
+        nepers = self.decibels(scipy.fft.rfftfreq(size, 1 / sample_rate)) * (np.log(10) / 20)
         # The cepstrum folded onto its causal half is that of the minimum-phase filter.
-        cepstrum = fft.irfft(nepers, size)
+        cepstrum = scipy.fft.irfft(nepers, size)
         cepstrum[1 : size // 2] *= 2
         cepstrum[size // 2 + 1 :] = 0
-        response = fft.irfft(np.exp(fft.rfft(cepstrum)), size)[: sample_rate // 32]
+        response = scipy.fft.irfft(np.exp(scipy.fft.rfft(cepstrum)), size)[: sample_rate // 32]
         fade = len(response) // 4
         response[-fade:] *= np.linspace(1, 0, fade)
         return response.astype(np.float32)
@@ -132,7 +132,7 @@ def convolve(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
 
     Only samples beyond full scale are changed to fit it. Silence stays silence.
     """
-    filtered = signal.oaconvolve(samples, response)[: len(samples)]
+    filtered = scipy.signal.oaconvolve(samples, response)[: len(samples)]
     before, after = _rms(samples), _rms(filtered)
     if after <= _ROUNDING * before * np.linalg.norm(response):  # nothing of it comes through
         return np.zeros(len(samples), dtype=np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+import scipy
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from earshot.items.audio_blind import AudioBlind
@@ -137,7 +137,7 @@ def check_audio_blind(items: Sequence[Item]) -> float:
     answers = AudioBlind([item for item in items if item.role == "teacher"]).predict(test)
     right = sum(int(answers[item.id].argmax() == item.answer) for item in test)
     chance = float(np.mean([1 / len(item.options) for item in test]))
-    lowest = binomtest(right, len(test)).proportion_ci(0.95, method="exact").low
+    lowest = scipy.stats.binomtest(right, len(test)).proportion_ci(0.95, method="exact").low
     if lowest > chance + 0.04:
         raise ItemError(
             f"leak: without audio {right} of {len(test)} test items are answered right; chance "
