@@ -36,12 +36,13 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 from earshot.params import Params, parse  # noqa: E402
 from earshot.runtime import yaml_file  # noqa: E402
 from earshot.runtime.curves import Curves  # noqa: E402
-from earshot.runtime.files import atomic, sha256, write_json  # noqa: E402
+from earshot.runtime.files import atomic, remove_unfinished, sha256, write_json  # noqa: E402
 
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 logging.getLogger("earshot").setLevel(logging.INFO)  # what was chosen, and why
 
 Stage = Callable[[str], dict[str, Any] | None]
+BESIDE = ("data/{track}", "models/{track}", "metrics/{track}/**", "plots/{track}/**")  # outputs
 KNOWN = (ValueError, KeyError, FloatingPointError, OSError)
 
 
@@ -93,11 +94,13 @@ def run(stage: Stage, rows: str, ranks: int | Callable[[Any], int] = 1) -> None:
     except KNOWN as error:
         sys.exit(f"{name}: {error}")
     ranks = ranks(row) if callable(ranks) else ranks
-    timing = Path(f"metrics/{getattr(row, 'track', key)}/timing/{name}.json")
+    track = getattr(row, "track", key)
+    timing = Path(f"metrics/{track}/timing/{name}.json")
     scratch("locks").mkdir(parents=True, exist_ok=True)
     with open(scratch("locks", name), "w") as lock:
         if _is_first():
             fcntl.flock(lock, fcntl.LOCK_EX)
+            remove_unfinished("scratch", *(place.format(track=track) for place in BESIDE))
             _keep_lock()
         if ranks > 1:
             _share(stage, name, timing, ranks)

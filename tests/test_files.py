@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from earshot.runtime.files import atomic, atomic_folder, sha256, write_json
+from earshot.runtime.files import atomic, atomic_folder, remove_unfinished, sha256, write_json
 from earshot.runtime.orphans import die_with_parent
 
 
@@ -66,6 +66,29 @@ def test_sha256_is_the_known_one(tmp_path):
     )
     (tmp_path / "large").write_bytes(b"x" * 3_000_001)
     assert sha256(tmp_path / "large") == hashlib.sha256(b"x" * 3_000_001).hexdigest()
+
+
+def killed_while_writing(path) -> None:
+    with atomic(path) as partial:
+        partial.write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_killed_writers_left_goes_and_what_others_write_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("metrics/scenes/validation/kd.json", "data/scenes/mel.parquet", "data/other/a"):
+        writer = multiprocessing.get_context("spawn").Process(
+            target=killed_while_writing, args=(name,)
+        )
+        writer.start()
+        writer.join()
+    assert len([*tmp_path.rglob("*.partial-*")]) == 3
+    with atomic("data/scenes/mine") as mine:
+        mine.write_bytes(b"half")
+        remove_unfinished("data/scenes", "metrics/scenes/**", "plots/scenes/**")
+        left = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.partial-*")}
+    assert {path.parent.as_posix() for path in left} == {"data/scenes", "data/other"}
+    assert mine in left and (tmp_path / "data/scenes/mine").read_bytes() == b"half"
 
 
 def test_a_folder_appears_whole_and_what_killed_runs_left_goes(tmp_path):

@@ -59,6 +59,21 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def remove_unfinished(*folders: str) -> None:
+    """Remove what `atomic` and `atomic_folder` began in folders, for processes that were killed.
+
+    `**` stands for all folders below one, as in `Path.glob`.
+    """
+    for folder in folders:
+        for left in Path().glob(f"{folder}/.*.partial-*"):
+            try:
+                os.kill(int(left.name.rpartition("-")[2]), 0)  # kills nobody: is there one?
+            except ProcessLookupError:
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            except (ValueError, PermissionError):  # not ours, or of somebody who lives
+                pass
+
+
 def write_json(path: str | Path, content: dict) -> None:
     """Write `content` as sorted, indented JSON that holds finite numbers only (ValueError
     otherwise).
