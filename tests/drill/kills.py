@@ -73,9 +73,15 @@ class Pipeline:
             env=self.project.environment,
             check=True,
         )
+        return self.begin(["dvc", "repro", *self.targets], before)
+
+    def begin(
+        self, command: list[str], before: Callable[[], None] | None = None
+    ) -> subprocess.Popen:
+        """Start a command here, in a process group of its own."""
         with open(self.log, "w") as log:
             return subprocess.Popen(
-                ["dvc", "repro", *self.targets],
+                command,
                 cwd=self.root,
                 env=self.project.environment,
                 stdin=subprocess.DEVNULL,

@@ -68,16 +68,7 @@ def _run(pipeline: Pipeline, command: str, outputs: list[Path]) -> subprocess.Po
     """Start a stage as DVC does: without what it made before, in a process group of its own."""
     for path in outputs:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    with open(pipeline.log, "w") as log:
-        return subprocess.Popen(
-            command.split(),
-            cwd=pipeline.root,
-            env=pipeline.project.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    return pipeline.begin(command.split())
 
 
 def _contents(outputs: list[Path]) -> dict[str, str]:
