@@ -8,9 +8,10 @@ and what is not there is named and left out.
 import argparse
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from bench.recordings import booth, prompts, tables, whisper
+from bench.recordings import booth, dialogues, image, packages, prompts, tables, whisper
 from earshot.runtime.files import atomic_folder
 
 BY_HAND = (
@@ -26,10 +27,12 @@ def main() -> None:
     folder = parser.parse_args().folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     _make(folder / "whisper-base", whisper.write)
-    if lacking := [tool for tool in prompts.TOOLS if shutil.which(tool) is None]:
-        print(f"left out, asterisk: {', '.join(lacking)} not installed")
-    for language in () if lacking else prompts.LANGUAGES:
-        _make(folder / f"asterisk-{language}", lambda out, one=language: prompts.write(one, out))
+    _make(folder / "efficientnet-b0", image.write)
+    if lacking := [tool for tool in packages.TOOLS if shutil.which(tool) is None]:
+        print(f"left out, asterisk and fillets: {', '.join(lacking)} not installed")
+    for name, source in () if lacking else (("asterisk", prompts), ("fillets", dialogues)):
+        for language in source.LANGUAGES:
+            _make(folder / f"{name}-{language}", partial(source.write, language))
     if _there(folder / "scenes_booth", folder / "device_irs"):
         _make(folder / "booth", lambda out: booth.write(folder, out))
     _there(*(folder / name for name in BY_HAND))
@@ -40,8 +43,8 @@ def main() -> None:
 def _make(path: Path, write: Callable[[Path], None]) -> None:
     """Write a folder unless it is there; half of one never is."""
     if not path.exists():
-        with atomic_folder(path) as partial:
-            write(partial)
+        with atomic_folder(path) as unfinished:
+            write(unfinished)
     print(path)
 
 
