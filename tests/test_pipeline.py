@@ -348,31 +348,31 @@ def kill_when(project: Project, target: str, sign: str) -> None:
 
 
 def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
-    """All that DVC knows of two tracks is deleted; then cache and distill are each killed midway,
-    and the rest runs without workers.
+    """All that DVC knows of a track is deleted; then its cache and a student are each killed
+    midway, and the rest runs without workers.
     """
-    tracks, root = ("listening", "scenes"), project.root
-    expected = [project.quality(track) for track in tracks]
-    data = [root / f"data/{track}/{name}" for track in tracks for name in ("mel.parquet", "cache")]
-    outputs = [*data, *(root / f"models/{track}" for track in tracks)]
+    root = project.root
+    expected = project.quality()
+    data = root / "data/listening"
+    outputs = [data / "mel.parquet", data / "cache", root / "models/listening"]
     before = bytes_under(*outputs)
     shutil.rmtree(root / ".dvc/cache/runs")  # what DVC remembers of stages that no lock names
     shutil.rmtree(root / "scratch")
-    for track in tracks:
-        for name in ("data", "models", "plots"):
-            shutil.rmtree(root / name / track)
-        for file in (root / "metrics" / track).rglob("*.*"):
-            file.unlink()
-    project.git("checkout", "metrics/*/pretrain.json", "plots/*/pretrain.csv")  # frozen
+    for name in ("data", "models", "plots"):
+        shutil.rmtree(root / name / "listening")
+    for file in (root / "metrics/listening").rglob("*.*"):
+        file.unlink()
+    # frozen
+    project.git("checkout", "metrics/listening/pretrain.json", "plots/listening/pretrain.csv")
     project.unlock(
         lambda stage: (
-            not stage.startswith("pretrain@") and stage.split("@")[1].split("-")[0] in tracks
+            not stage.startswith("pretrain@") and stage.split("@")[1].split("-")[0] == "listening"
         )
     )
 
     kill_when(project, "evaluate@listening", "listening/cache/*/*/parts-*/00002")
-    assert (root / "data/listening/mel.parquet").exists()
-    assert not (root / "data/listening/cache").exists()
+    assert (data / "mel.parquet").exists()
+    assert not (data / "cache").exists()
     (kept,) = (root / "scratch/listening/cache").glob("*/*/parts-*/00000/logits.parquet")
     written = kept.stat().st_mtime_ns
     distilled = "listening/distill/listening-kd_pool/*/float/last.safetensors"
@@ -380,10 +380,10 @@ def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
     assert not kept.exists() and written  # merged with the rest
     assert not (root / "models/listening/students/listening-kd_pool/validation.json").exists()
     left = ran(project.dvc("repro"))
-    assert {"distill@listening-kd_pool", "features@scenes"} <= left
+    assert {"distill@listening-kd_pool", "evaluate@listening"} <= left
     assert not left & {"features@listening", "cache@listening", "evaluate@transcripts"}
 
-    assert [project.quality(track) for track in tracks] == expected
+    assert project.quality() == expected
     assert bytes_under(*outputs) == before
     assert ran(project.dvc("repro")) == set()
 
