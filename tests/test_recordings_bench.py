@@ -3,6 +3,7 @@
 import csv
 import shutil
 import struct
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -13,22 +14,26 @@ import soundfile
 import torch
 from conftest import ROOT
 
-from bench.recordings import booth, cascade, page, prompts, tables, whisper
+from bench.recordings import booth, cascade, dialogues, page, prompts, run, tables, whisper
 from bench.recordings.rows import read
 from earshot.params import parse
 from earshot.runtime import yaml_file
 from earshot.runtime.files import write_json
-from earshot.workbench import profile
 
 
 @pytest.mark.parametrize("name", read())
-def test_what_a_row_sets_fits_into_params_yaml(tmp_path, name):
+def test_what_a_row_sets_fits_into_params_yaml_and_again_when_it_goes_on(tmp_path, name):
     row, params = read()[name], tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", params)
-    profile.apply(ROOT / "profiles" / f"{row.profile or profile.BASE}.yaml", params)
-    profile.write(row.values, params)
+    (tmp_path / "profiles").symlink_to(ROOT / "profiles")
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", "params.yaml"], cwd=tmp_path, check=True)
+    run.set_up(row, tmp_path)
+    once = params.read_text()
     track = parse(yaml_file.read(params)).tracks[row.track]
     assert row.needs and track.distill.seeds >= 3
+    run.set_up(row, tmp_path)
+    assert params.read_text() == once
 
 
 @pytest.fixture
@@ -86,6 +91,17 @@ def test_a_prompt_is_a_name_and_what_is_said(tmp_path):
     file = tmp_path / "core-sounds-en.txt"
     file.write_text("; a comment\ndigits/1: one\nbeep: (this is a tone)\nsilence: ...\n")
     assert list(prompts._texts(file)) == [("digits/1", "one"), ("beep", "(this is a tone)")]
+
+
+def test_a_line_of_a_game_is_a_name_and_what_is_said_in_a_language(tmp_path):
+    script = tmp_path / "script/ship/dialogs_nl.lua"
+    script.parent.mkdir(parents=True)
+    line = 'dialogId("s-m-{}", "font", "What \\"now\\"?")\ndialogStr("{}")\n'
+    script.write_text(line.format("wat", 'Wat \\"nu\\"?') + line.format("ja", "Ja."))
+    takes = list(dialogues._takes(tmp_path, "nl"))
+    assert [take.text for take in takes] == ['Wat "nu"?', "Ja."]
+    assert takes[0].name == "ship_s-m-wat"
+    assert takes[0].source == tmp_path / "sound/ship/nl/s-m-wat.ogg"
 
 
 def test_weights_of_ctranslate2_get_the_names_of_transformers():

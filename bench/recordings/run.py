@@ -57,8 +57,7 @@ def measure(row: Row, data: Path, work: Path) -> None:
     if not clone.exists():
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
         (clone / LINK).symlink_to(data)
-    profile.apply(clone / "profiles" / f"{row.profile or profile.BASE}.yaml", clone / "params.yaml")
-    profile.write(row.values, clone / "params.yaml")
+    set_up(row, clone)
     environment = os.environ | {"PYTHONPATH": "src", "EARSHOT_OFFLINE": "1"}
     command = [shutil.which("dvc"), "repro", f"evaluate@{row.track}"]
     before = _processor_minutes()
@@ -75,6 +74,13 @@ def measure(row: Row, data: Path, work: Path) -> None:
     if row.cascade:
         with chdir(clone):
             cascade.add(kept / "quality.json", row.track, row.cascade)
+
+
+def set_up(row: Row, clone: Path) -> None:
+    """Write a row's parameters, on those of the clone's commit: it may have been set up before."""
+    subprocess.run(["git", "checkout", "--quiet", "params.yaml"], cwd=clone, check=True)
+    profile.apply(clone / "profiles" / f"{row.profile or profile.BASE}.yaml", clone / "params.yaml")
+    profile.write(row.values, clone / "params.yaml")
 
 
 def keep(row: Row, clone: Path, used: Mapping[str, Any]) -> Path:
