@@ -34,7 +34,9 @@ MINI, PAPER = (
 TEACHERS = {"wav2vec2": MINI["listening"], "hubert": PAPER["scenes"]}
 PINNED = {one["checkpoint"]: (kind, one["revision"]) for kind, one in TEACHERS.items()}
 TARGETS = ("evaluate@listening", "evaluate@scenes")  # transcripts: test_real_transcripts.py
-KEPT = "epochs cache distill.seeds quantize resamples latency terms qat student.hidden".split()
+KEPT = (
+    "epochs cache distill.seeds quantize resamples robustness latency terms qat student.hidden"
+).split()
 FEWER = {  # of the others the same stages run
     "tracks.listening.evaluate.recipes": ["hard", "kd_pool"],
     "tracks.listening.evaluate.gains": ["kd_pool_vs_hard"],
