@@ -1,6 +1,5 @@
 """Presets of params.yaml: each applies, each goes back to the very bytes."""
 
-from itertools import chain, combinations, pairwise, permutations
 from pathlib import Path
 
 import pytest
@@ -51,11 +50,9 @@ def test_the_order_of_profiles_leaves_no_trace(params):
         profile.apply(FOLDER / f"{name}.yaml", params)
         alone[name] = params.read_bytes()
         profile.apply(FOLDER / "embedded.yaml", params)
-    steps = [*chain(*combinations(NAMES, 2)), NAMES[0]]
-    assert {*pairwise(steps)} >= {*permutations(NAMES, 2)}
-    for name in steps:
+    for name in [*NAMES, *reversed(NAMES)]:
         profile.apply(FOLDER / f"{name}.yaml", params)
-        assert params.read_bytes() == alone[name], steps
+        assert params.read_bytes() == alone[name], name
 
 
 def test_embedded_sets_back_whatever_a_profile_sets():
