@@ -362,8 +362,8 @@ def test_killed_runs_from_scratch_end_in_the_same_bytes(project):
         shutil.rmtree(root / name / "listening")
     for file in (root / "metrics/listening").rglob("*.*"):
         file.unlink()
-    # frozen
-    project.git("checkout", "metrics/listening/pretrain.json", "plots/listening/pretrain.csv")
+    frozen = "metrics/listening/pretrain.json", "plots/listening/pretrain.csv"
+    project.git("checkout", *frozen)
     project.unlock(
         lambda stage: (
             not stage.startswith("pretrain@") and stage.split("@")[1].split("-")[0] == "listening"
