@@ -18,41 +18,47 @@ NAMES = profile.available(FOLDER)
 
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
-    """params.yaml as `embedded` has it."""
+    """params.yaml as it is, which is as `embedded` has it."""
     path = tmp_path / "params.yaml"
     path.write_bytes((ROOT / "params.yaml").read_bytes())
-    profile.apply(FOLDER / "embedded.yaml", path)
     return path
 
 
-def test_the_profiles_are_there_and_params_yaml_is_one_of_them(params):
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory) -> dict[str, bytes]:
+    """params.yaml under each profile, each applied to the file as it is."""
+    path, contents = tmp_path_factory.mktemp("applied") / "params.yaml", {}
+    for name in NAMES:
+        path.write_bytes((ROOT / "params.yaml").read_bytes())
+        changes = profile.apply(FOLDER / f"{name}.yaml", path)
+        contents[name] = path.read_bytes()
+        assert bool(changes) == (contents[name] != (ROOT / "params.yaml").read_bytes())
+    return contents
+
+
+def test_the_profiles_are_there_and_params_yaml_is_one_of_them(applied):
     assert {"embedded", "mini", "paper", "full"} <= set(NAMES)
-    assert params.read_bytes() == (ROOT / "params.yaml").read_bytes(), (
+    assert applied["embedded"] == (ROOT / "params.yaml").read_bytes(), (
         "commit params.yaml as `make profile NAME=embedded`"
     )
+    assert len(set(applied.values())) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_profile_applies_once_and_embedded_goes_back_to_the_very_bytes(params, name):
+def test_a_profile_applies_once_and_embedded_goes_back_to_the_very_bytes(params, applied, name):
     before = params.read_bytes()
-    changes = profile.apply(FOLDER / f"{name}.yaml", params)
-    after = params.read_bytes()
-    parse(yaml.safe_load(after))
-    assert bool(changes) == (after != before) == (name != "embedded")
-    assert profile.apply(FOLDER / f"{name}.yaml", params) == [] and params.read_bytes() == after
-    assert bool(profile.apply(FOLDER / "embedded.yaml", params)) == bool(changes)
+    params.write_bytes(applied[name])
+    parse(yaml.safe_load(applied[name]))
+    assert profile.apply(FOLDER / f"{name}.yaml", params) == []
+    assert params.read_bytes() == applied[name]
+    assert bool(profile.apply(FOLDER / "embedded.yaml", params)) == (name != "embedded")
     assert params.read_bytes() == before
 
 
-def test_the_order_of_profiles_leaves_no_trace(params):
-    alone = {}
-    for name in NAMES:
+def test_the_order_of_profiles_leaves_no_trace(params, applied):
+    for name in [*NAMES, *reversed(NAMES)]:  # each on what the one before left
         profile.apply(FOLDER / f"{name}.yaml", params)
-        alone[name] = params.read_bytes()
-        profile.apply(FOLDER / "embedded.yaml", params)
-    for name in [*NAMES, *reversed(NAMES)]:
-        profile.apply(FOLDER / f"{name}.yaml", params)
-        assert params.read_bytes() == alone[name], name
+        assert params.read_bytes() == applied[name], name
 
 
 def test_embedded_sets_back_whatever_a_profile_sets():
@@ -86,9 +92,8 @@ def test_a_section_of_another_kind_is_replaced_whole_and_told(params):
     assert any(line.startswith("tracks.listening.corpus.root: – → ") for line in changes)
 
 
-def test_the_papers_settings_are_the_papers(params):
-    profile.apply(FOLDER / "paper.yaml", params)
-    paper = parse(yaml.safe_load(params.read_text()))
+def test_the_papers_settings_are_the_papers(applied):
+    paper = parse(yaml.safe_load(applied["paper"]))
     listening, scenes = paper.tracks["listening"], paper.tracks["scenes"]
     assert (listening.student.hidden, listening.student.stack) == (512, 1)
     assert (listening.distill.learning_rate, listening.distill.batch) == (1e-4, 8)
@@ -106,9 +111,8 @@ def test_the_papers_settings_are_the_papers(params):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_hub_checkpoints_are_pinned(params, name):
-    profile.apply(FOLDER / f"{name}.yaml", params)
-    settings = parse(yaml.safe_load(params.read_text()))
+def test_hub_checkpoints_are_pinned(applied, name):
+    settings = parse(yaml.safe_load(applied[name]))
     pairs = [(one.checkpoint, one.revision) for one in settings.teachers.values()]
     for track in settings.tracks.values():
         if start := getattr(track.pretrain, "start", None):

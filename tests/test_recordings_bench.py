@@ -12,25 +12,46 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+import yaml
 from conftest import ROOT
 
 from bench.recordings import booth, cascade, dialogues, page, prompts, run, tables, whisper
 from bench.recordings.rows import read
 from earshot.params import parse
-from earshot.runtime import yaml_file
 from earshot.runtime.files import write_json
+from earshot.workbench import profile
 
 
-def test_what_rows_set_fits_into_params_yaml_and_again_when_one_goes_on(tmp_path):
-    params = tmp_path / "params.yaml"
-    shutil.copy(ROOT / "params.yaml", params)
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A repository with params.yaml and the profiles."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "profiles").symlink_to(ROOT / "profiles")
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     subprocess.run(["git", "add", "params.yaml"], cwd=tmp_path, check=True)
-    for row in read().values():  # each on what the one before left
-        run.set_up(row, tmp_path)
-        track = parse(yaml_file.read(params)).tracks[row.track]
+    return tmp_path
+
+
+def test_what_rows_set_fits_into_params_yaml(clone):
+    bases: dict[str, bytes] = {}
+    for row in read().values():
+        profiled = row.profile or profile.BASE
+        if profiled not in bases:
+            run.set_up(row._replace(values={}), clone)
+            bases[profiled] = (clone / "params.yaml").read_bytes()
+        content = yaml.safe_load(bases[profiled])
+        profile.assign(content, row.values)
+        track = parse(content).tracks[row.track]
         assert row.needs and track.distill.seeds >= 3, row.name
+
+
+def test_a_row_that_takes_rows_out_can_be_gone_on_with(clone):
+    row = read()["asr_pool_25"]
+    assert any(key.startswith("~") for key in row.values)
+    run.set_up(row, clone)
+    once = (clone / "params.yaml").read_bytes()
+    run.set_up(row, clone)
+    assert (clone / "params.yaml").read_bytes() == once
 
 
 @pytest.fixture
@@ -154,6 +175,11 @@ def test_both_pages_are_filled_with_what_rows_measured(tmp_path, monkeypatch):
     folder = tmp_path / "metrics/listening"
     write_json(folder / "quality.json", {"teacher": score, "gain": {"a_vs_b": score}})
     write_json(folder / "run.json", {"commit": "abc", "processor_minutes": 3.5, "peak_mb": 900})
+    errors = {"wer": 0.5, "wer_low": 0.4, "wer_high": 0.6, "cer": 0.25, "items": 90}
+    languages = dict.fromkeys(("en", "nl", "ru"), errors)
+    spoken = {"pseudo": errors | {"languages": languages}, "gain": {}}
+    write_json(tmp_path / "metrics/languages_prompts/quality.json", spoken)
+    shutil.copy(folder / "run.json", tmp_path / "metrics/languages_prompts")
     (tmp_path / "docs").mkdir()
     for name in page.PAGES:
         shutil.copy(ROOT / name, tmp_path / name)
@@ -161,3 +187,5 @@ def test_both_pages_are_filled_with_what_rows_measured(tmp_path, monkeypatch):
     for name in page.PAGES:
         text = (tmp_path / name).read_text()
         assert "50.0 (40.0–60.0)" in text and "| `listening` | `abc` | 3.5 | 900 MB |" in text
+        assert "| `languages_prompts` | `pseudo, en` | 50.0 (40.0–60.0) | 25.0 |" in text
+        assert "| `languages_only_en` |" not in text  # not measured

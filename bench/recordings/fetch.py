@@ -27,7 +27,8 @@ def main() -> None:
     folder = parser.parse_args().folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     _make(folder / "whisper-base", whisper.write)
-    _make(folder / "efficientnet-b0", image.write)
+    _make(folder / "efficientnet-b0", image.efficientnet)
+    _make(folder / "mobilenet-v2", image.mobilenet)
     if lacking := [tool for tool in packages.TOOLS if shutil.which(tool) is None]:
         print(f"left out, asterisk and fillets: {', '.join(lacking)} not installed")
     for name, source in () if lacking else (("asterisk", prompts), ("fillets", dialogues)):

@@ -2,6 +2,8 @@
 
 import json
 import re
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
 
 from earshot.runtime.files import atomic
@@ -12,6 +14,8 @@ from earshot.workbench.rows import markdown
 RESULTS = Path(__file__).parent / "results"
 PAGES = ("docs/recordings.md", "docs/recordings.zh-CN.md")
 COSTS = re.compile(r"(<!-- costs:begin -->).*?(<!-- costs:end -->)", re.DOTALL)
+BESIDE = re.compile(r"(<!-- beside: (?P<what>.+?) -->).*?(<!-- beside: end -->)", re.DOTALL)
+ROW = ("row", "行")
 HEADS = {
     "en": ("row", "commit", "processor minutes", "peak of a process"),
     "zh": ("行", "提交", "处理器分钟", "单个进程的内存峰值"),
@@ -24,10 +28,31 @@ def write(root: Path) -> None:
     results = {name: (read_track(RESULTS, name), 10.0) for name in names}
     for page in (root / name for name in PAGES):
         table.renew(page, results)
-        costs = "\n".join(_costs(names, "zh" if ".zh" in page.name else "en"))
+        language = "zh" if ".zh" in page.name else "en"
+        costs = "\n".join(_costs(names, language))
         text = COSTS.sub(rf"\1\n{costs}\n\2", page.read_text(encoding="utf-8"))
-        with atomic(page) as partial:
-            partial.write_text(text, encoding="utf-8")
+        text = BESIDE.sub(partial(_renewed, language), text)
+        with atomic(page) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+
+
+def _renewed(language: str, found: re.Match) -> str:
+    """Return a marked table of models of several rows: `ROW/MODEL`, or `ROW/MODEL/languages/en`
+    for a part of a model's scores. A row without results is left out.
+    """
+    place = table.LANGUAGES.index(language)
+    columns = (table.WER, table.CER)
+    lines = []
+    for path in found["what"].split():
+        row, *parts = path.split("/")
+        if not (file := RESULTS / "metrics" / row / "quality.json").exists():
+            continue
+        scores = reduce(getitem, parts, json.loads(file.read_text()))
+        model = ", ".join(part for part in parts if part != "languages")
+        cells = (column.cell(scores) for column in columns)
+        lines.append((f"`{row}`", f"`{model}`", *cells))
+    heads = (ROW[place], table.MODEL[place], *(column.headings[place] for column in columns))
+    return "\n".join((found[1], *markdown(heads, lines), found[3]))
 
 
 def _costs(names: list[str], language: str) -> list[str]:

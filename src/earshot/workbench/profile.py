@@ -53,14 +53,22 @@ def apply(profile: Path, params: Path) -> list[str]:
 
 
 def write(values: Mapping[str, Any], params: Path) -> None:
-    """Write values into params.yaml by dotted key, sections whole; its comments stay. A key behind
-    a tilde goes, as `dvc exp run -S` has it.
+    """Write values into params.yaml by dotted key; its comments stay.
 
     Raises ParameterError for a key that params.yaml lacks or a value out of range; the file is then
     left alone.
     """
     yaml = _yaml()
     content = _load(yaml, params)
+    assign(content, values)
+    parse(_plain(content))
+    _dump(yaml, content, params)
+
+
+def assign(content: Any, values: Mapping[str, Any]) -> None:
+    """Set values by dotted key, sections whole; a key behind a tilde goes, as `dvc exp run -S` has
+    it.
+    """
     for key, value in values.items():
         *above, last = key.removeprefix("~").split(".")
         part = content
@@ -70,8 +78,6 @@ def write(values: Mapping[str, Any], params: Path) -> None:
             del part[last]
         else:
             part[last] = value
-    parse(_plain(content))
-    _dump(yaml, content, params)
 
 
 def line(value: Any) -> str:

@@ -81,6 +81,7 @@ MACRO = Column(
 WER = Column(
     ("word error rate, % (95% interval)", "词错误率，%（95% 区间）"), "wer", PERCENT, SHARE
 )
+CER = Column(("character error rate, %", "字符错误率，%"), "cer", ONE, SHARE)
 PARAMETERS = Column(("parameters", "参数量"), "parameters", _parameters)
 BYTES = Column(("file", "文件"), "bytes", _bytes)
 MINUTES = Column(("training", "训练"), "train_minutes", "{:.1f} min".format)
@@ -117,7 +118,7 @@ CLASSES = [
 ]
 TRANSCRIPTS = [
     WER,
-    Column(("character error rate, %", "字符错误率，%"), "cer", ONE, SHARE),
+    CER,
     Column(WORDINGS, "wording.unseen.wer", PERCENT, SHARE, NOT_MEASURED),
     PARAMETERS,
     Column(MACS, "macs", "{:.0f}".format, 1e6),
