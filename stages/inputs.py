@@ -21,6 +21,7 @@ def inputs(track: str) -> None:
         "corpus": files(corpus),
         "questions": [getattr(fewshot, name, None) for name in ("authored", "librisqa")],
         "responses": [views.responses],
+        "start": [read(f"tracks.{track}.distill.start")],
         "checkpoint": sorted(starts - {f"checkpoints/{track}"}),  # a dependency by itself
     }
     # also where nothing is

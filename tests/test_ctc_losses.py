@@ -120,3 +120,26 @@ def test_frame_mse_by_hand():
     student, teacher = torch.tensor([[[1.0, 2.0], [5.0, 5.0]]]), torch.zeros(1, 2, 2)
     real = torch.tensor([[True, False]])
     assert losses.frame_mse(student, teacher, real).item() == 2.5
+
+
+def test_attention_mse_by_hand_and_whatever_the_widths():
+    real = torch.tensor([[True, True, True, False]])
+    student = torch.tensor([[[0.0], [1.0], [5.0], [9.0]]])  # about their mean: −2, −1, 3
+    teacher = torch.tensor([[[2.0, 1.0], [0.0, 1.0], [1.0, 1.0], [7.0, 7.0]]])  # (1, 0), (−1, 0), 0
+    # S: like signs 1, others −1; T: 1 on the first two places, −1 between them, else 0
+    squares = [0, 4, 1, 4, 0, 1, 1, 1, 1]
+    value = losses.attention_mse(student, teacher, real).item()
+    assert value == pytest.approx(sum(squares) / 9)
+    turned = 3 * student @ torch.tensor([[0.6, 0.8]]) + 2
+    assert losses.attention_mse(turned, teacher, real).item() == pytest.approx(value)
+    assert losses.attention_mse(turned, student, real).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_constant_frames_are_no_way_down_to_a_teachers_attention():
+    rng = torch.Generator().manual_seed(0)
+    teacher, real = torch.randn(2, 9, 5, generator=rng), torch.ones(2, 9).bool()
+    constant = torch.ones(2, 9, 3, requires_grad=True)
+    worst = losses.attention_mse(constant, teacher, real)
+    assert worst > 0.1
+    worst.backward()
+    assert torch.isfinite(constant.grad).all()

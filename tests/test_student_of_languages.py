@@ -14,7 +14,7 @@ from earshot.distillation.objective import Objective
 from earshot.distillation.terms import TERMS, Setting
 from earshot.models.ctc import LEAST_SHARE, MultilingualHead
 from earshot.models.students import STUDENTS
-from earshot.params import CTC, Adapt, Distill, Frames, Hidden, Language, Pair, Recipe, Terms
+from earshot.params import CTC, Adapt, Distill, Frames, Language, LayerPairs, Pair, Recipe, Terms
 from earshot.tables.answers import language_of
 from earshot.tasks.transcript import Transcript
 from earshot.training.batches import Loader, collate
@@ -91,7 +91,7 @@ def test_each_pair_of_layers_counts_by_its_weight():
     }
     pairs = [Pair(teacher=0, student=1, weight=0.5), Pair(teacher=0, student=2, weight=2.0)]
     setting = Setting(TASK, made(BILSTM), batch, [24, 24], None, 0, [0])
-    term = TERMS["hidden"](Hidden(weight=1.0, pairs=pairs), setting)
+    term = TERMS["hidden"](LayerPairs(weight=1.0, pairs=pairs), setting)
     for value, project in zip((1.0, 2.0), term.project, strict=True):
         torch.nn.init.zeros_(project.weight)
         torch.nn.init.constant_(project.bias, value)

@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 import torch
-from learning import cache_by_hand, mel_store, noting
+from learning import cache_by_hand, copied, mel_store, noting
 from transcribed import CELL, SYMBOLS, frames, spoken
 
 from earshot.distillation.distill import Distillation
 from earshot.evaluation import transcripts
 from earshot.evaluation.ask import student_answers
 from earshot.models import checkpoint
-from earshot.models.students import STUDENTS
+from earshot.models.students import STUDENTS, begin_with
 from earshot.params import (
     CTC,
     BiLSTM,
     Conformer,
     Distill,
     Frames,
-    Hidden,
+    LayerPairs,
     Pair,
     Pseudo,
     Recipe,
@@ -114,11 +114,13 @@ class World:
             "hidden": states.mean(0)[None],
         }
 
-    def distil(self, folder, terms: Terms, params=BILSTM, data=("fewshot", "pool"), epochs=16):
+    def distil(
+        self, folder, terms: Terms, params=BILSTM, data=("fewshot", "pool"), epochs=16, start=None
+    ):
         """Return the history and word error rate of a student taught so, on the test items."""
         recipe = Recipe(track="any", data=list(data), epochs=epochs, terms=terms)
         training = [item for item in self.asked if item.role in data]
-        settings = Distill(batch=4, learning_rate=0.02)
+        settings = Distill(batch=4, learning_rate=0.02, start=start)
         history = []
         told = (self.mel, training, self.items["validation"], self.signals, 0)
         distilled = Distillation(
@@ -159,11 +161,41 @@ def test_a_conformer_at_another_rate_learns_too(world, tmp_path):
     assert score["wer"] < 0.4
 
 
-def test_hidden_states_pull_a_layer_towards_the_teachers(world, tmp_path):
-    hidden = Hidden(weight=1.0, pairs=[Pair(teacher=0, student=2)])
-    history, _ = world.distil(tmp_path, Terms(**LABELS, hidden=hidden), epochs=6)
-    first, last = (of_epoch["hidden"] for _, of_epoch in (history[0], history[-1]))
+@pytest.mark.parametrize("term", ["hidden", "attention"])
+def test_states_pull_a_layer_towards_the_teachers(world, tmp_path, term):
+    pairs = LayerPairs(weight=1.0, pairs=[Pair(teacher=0, student=2)])
+    history, _ = world.distil(tmp_path, Terms(**LABELS, **{term: pairs}), epochs=6)
+    first, last = (of_epoch[term] for _, of_epoch in (history[0], history[-1]))
     assert last < first / 3
+
+
+def test_a_student_begins_with_the_first_layers_of_a_deeper_one(tmp_path):
+    deeper, file = student(CONFORMER.model_copy(update={"layers": 4}), 1), tmp_path / "deeper"
+    weights = deeper.state_dict()
+    taught = {f"network.{name}": tensor for name, tensor in weights.items()}  # as teachers have it
+    for saved in (weights, taught):
+        checkpoint.save_weights(file, saved)
+        made = student(CONFORMER)
+        begin_with(made, file)
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in made.state_dict().items())
+
+    narrow = student(CONFORMER.model_copy(update={"width": 8}))
+    before = copied(narrow)
+    begin_with(narrow, file)  # nothing of this width but what has none
+    changed = [name for name in before if not torch.equal(before[name], narrow.state_dict()[name])]
+    assert all(before[name].shape == weights[name].shape for name in changed)
+    checkpoint.save_weights(file, {"other": torch.ones(3)})
+    with pytest.raises(checkpoint.WeightsError, match="no tensor that fits"):
+        begin_with(made, file)
+    with pytest.raises(checkpoint.WeightsError, match="no such file; distill.start"):
+        begin_with(made, tmp_path / "none")
+
+
+def test_where_training_starts_shows(world, tmp_path):
+    terms, file = Terms(frames=TAUGHT["frames"]), tmp_path / "student.safetensors"
+    learned, _ = world.distil(tmp_path, terms, epochs=16)
+    onwards, _ = world.distil(tmp_path / "again", terms, epochs=1, start=str(file))
+    assert onwards[0][1]["frames"] < learned[0][1]["frames"] / 3
 
 
 def test_a_teacher_that_is_never_sure_enough_is_refused_with_how_sure_it_is(world, tmp_path):

@@ -31,7 +31,7 @@ from earshot.features.recordings import Recordings
 from earshot.models import hub
 from earshot.models.wav2vec2 import CheckpointError
 from earshot.models.whisper import Hypothesis, Whisper
-from earshot.params import CTC, Cache, Evaluate, Frames, Hidden, Pair, Pseudo, Terms
+from earshot.params import CTC, Cache, Evaluate, Frames, LayerPairs, Pair, Pseudo, Terms
 from earshot.tables import signals
 from earshot.tasks.transcript import Transcript
 from earshot.teacher import ask, cache, kinds, saved, transcripts
@@ -193,7 +193,7 @@ def test_its_cache_holds_transcripts_alone_and_says_so(tmp_path):
 
 TERMS = {
     "frames": Frames(weight=1.0, select="all"),
-    "hidden": Hidden(weight=1.0, pairs=[Pair(teacher=0, student=1)]),
+    "hidden": LayerPairs(weight=1.0, pairs=[Pair(teacher=0, student=1)]),
 }
 
 

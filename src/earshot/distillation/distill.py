@@ -18,7 +18,7 @@ from earshot.distillation.objective import Objective, needed
 from earshot.distillation.terms import Setting
 from earshot.models import accelerator, fake_quant
 from earshot.models.pruning import inherit
-from earshot.models.students import STUDENTS
+from earshot.models.students import STUDENTS, begin_with
 from earshot.params import QAT, Adapt, Budget, Distill, Prune, Recipe, Student, Terms
 from earshot.tables.items import Item
 from earshot.tables.sequences import Store
@@ -82,6 +82,8 @@ class Distillation:
         self.held_out = self._loader(self.validation) if self.validation else None
         self._take(self.recipe.data)
         self._begin(self.sizes)
+        if self.params.start:
+            begin_with(self.student, Path(self.params.start))
         self._check()
 
     def _loader(self, items: Sequence[Item]) -> Loader:

@@ -205,13 +205,9 @@ class Frames(Term):
         return {"all": None, "nonblank": 0, "symmetric": self.params.around}[self.params.select]
 
 
-class Hidden(Term):
-    """Kept layers of the teacher against layers of the student, frame by frame, eq. (8): each
-    through a projection of its own, the teacher's frames stretched linearly to the student's; the
-    mean over pairs of λ times the distance.
-
-    The student is projected, not the teacher, so that projections may be learned: a constant is as
-    far from the teacher's frames as their mean is (`losses.fixed_projection`).
+class LayerPairs(Term):
+    """Kept layers of the teacher against layers of the student, the teacher's frames stretched
+    linearly to the student's; the mean over pairs of λ times their distance.
     """
 
     needs = ("states",)
@@ -219,31 +215,63 @@ class Hidden(Term):
 
     def __init__(self, params: Any, setting: Setting):
         super().__init__(params, setting)
-        width = setting.example.signals["states"].shape[2] // len(setting.kept)
+        self.width = setting.example.signals["states"].shape[2] // len(setting.kept)
         self.places = [setting.kept.index(pair.teacher) for pair in params.pairs]
         self.layers = [pair.student - 1 for pair in params.pairs]
         self.strides = [setting.student.strides[layer] for layer in self.layers]
-        self.project = nn.ModuleList(
-            nn.Linear(setting.widths[layer], width) for layer in self.layers
-        )
+
+    def read(self, pair: int, frames: torch.Tensor) -> torch.Tensor:
+        """Return the frames `(B, T, D)` of a student's layer as a pair compares them."""
+        return frames
+
+    def distance(
+        self, student: torch.Tensor, teacher: torch.Tensor, real: torch.Tensor
+    ) -> torch.Tensor:
+        """Return how far frames are from one another, of which some are real `(N, T)`."""
+        raise NotImplementedError
 
     def forward(self, output: Output, batch: Batch) -> torch.Tensor:
         taught = batch.signals["states_lengths"] > 0  # (N,)
         if not taught.any():
             return 0 * output.pooled.sum()
         states, lengths = (batch.signals[f"states{end}"][taught] for end in ("", "_lengths"))
-        of_layers = states.unflatten(2, (-1, self.project[0].out_features))  # (N, U, kept, D)
+        of_layers = states.unflatten(2, (-1, self.width))  # (N, U, kept, D)
         distances = []
-        pairs = zip(self.project, self.places, self.layers, self.strides, strict=True)
-        for project, place, layer, stride in pairs:
-            student = project(output.layers[layer])[batch.passage][taught]  # (N, T, D)
+        pairs = zip(self.places, self.layers, self.strides, strict=True)
+        for pair, (place, layer, stride) in enumerate(pairs):
+            student = self.read(pair, output.layers[layer])[batch.passage][taught]  # (N, T, D)
             counts = stage_lengths(batch.lengths, stride)[batch.passage][taught]
             size = student.shape[1]
             teacher = losses.resample(of_layers[:, :, place], lengths, size, counts)
-            distances.append(losses.frame_mse(student, teacher, inside(counts, size)))
+            distances.append(self.distance(student, teacher, inside(counts, size)))
         weights = [pair.weight for pair in self.params.pairs]
         weighted = zip(weights, distances, strict=True)
         return torch.stack([weight * distance for weight, distance in weighted]).mean()
+
+
+class Hidden(LayerPairs):
+    """Hidden states alike, eq. (8) frame by frame, each pair through a projection of its own.
+
+    The student is projected, not the teacher, so that projections may be learned: a constant is as
+    far from the teacher's frames as their mean is (`losses.fixed_projection`).
+    """
+
+    def __init__(self, params: Any, setting: Setting):
+        super().__init__(params, setting)
+        self.project = nn.ModuleList(
+            nn.Linear(setting.widths[layer], self.width) for layer in self.layers
+        )
+
+    def read(self, pair: int, frames: torch.Tensor) -> torch.Tensor:
+        return self.project[pair](frames)
+
+    distance = staticmethod(losses.frame_mse)
+
+
+class Attention(LayerPairs):
+    """Attention maps alike: which frames of a clip resemble which, whatever the layers' widths."""
+
+    distance = staticmethod(losses.attention_mse)
 
 
 class Pseudo(Term):
@@ -320,6 +348,7 @@ TERMS: dict[str, type[Term]] = {
     "ctc": HardLabels,
     "frames": Frames,
     "hidden": Hidden,
+    "attention": Attention,
     "pseudo": Pseudo,
     "language": Language,
 }

@@ -1,5 +1,6 @@
 """The students there are, by the name their section of the parameters has."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.mobilenet import MobileNetStudent
 from earshot.params import Prune, Student, text_of
 from earshot.tasks.task import Task
+
+_TEACHER = "network."  # before the names of a teacher's tensors
+_log = logging.getLogger(__name__)
 
 STUDENTS: dict[str, Callable[[Any, int, Task], nn.Module]] = {
     "bilstm": BiLSTMStudent,
@@ -35,6 +39,28 @@ def as_pruned(params: Student, weights: Path) -> Student:
     """Return the parameters of the student in a file: those of its track, or smaller."""
     share = checkpoint.read_metadata(weights).get("pruned")
     return params.pruned(float(share)) if share else params
+
+
+def begin_with(student: nn.Module, path: Path) -> None:
+    """Copy a network's tensors into a student where it has one of that name and shape; WeightsError
+    where the file is not there, or none fits.
+
+    Networks that teach are saved as `network` (`teacher.network`).
+    """
+    if not path.is_file():
+        raise checkpoint.WeightsError(f"{path}: no such file; distill.start names it")
+    weights = checkpoint.load_weights(path)
+    given = {name.removeprefix(_TEACHER): tensor for name, tensor in weights.items()}
+    own = student.state_dict()
+    fitting = {
+        name: given[name]
+        for name, tensor in own.items()
+        if name in given and given[name].shape == tensor.shape
+    }
+    if not fitting:
+        raise checkpoint.WeightsError(f"{path}: distill.start has no tensor that fits the student")
+    student.load_state_dict(own | fitting)
+    _log.info("%s: students begin with %d of its %d tensors", path, len(fitting), len(given))
 
 
 def load_student(params: Student, n_mels: int, task: Task, weights: Path) -> nn.Module:

@@ -99,8 +99,10 @@ class Pair(Section):
     weight: Weight = 1.0
 
 
-class Hidden(Section):
-    """The teacher's hidden states, frame by frame, against the student's through a projection."""
+class LayerPairs(Section):
+    """Kept layers of the teacher against layers of the student, frame by frame: as `hidden`, states
+    through a projection; as `attention`, which frames of a clip resemble which.
+    """
 
     weight: Weight
     pairs: list[Pair] = Field(min_length=1)
@@ -132,7 +134,8 @@ class Terms(Section):
     layered: Layered | None = None
     ctc: CTC | None = None
     frames: Frames | None = None
-    hidden: Hidden | None = None
+    hidden: LayerPairs | None = None
+    attention: LayerPairs | None = None
     pseudo: Pseudo | None = None
     language: Language | None = None
 

@@ -16,7 +16,9 @@ class Distill(Section):
     `warmup` of the steps, before the cosine.
 
     With `average` the student is a running mean of its weights, of which each step keeps that
-    share. With `refit` it is trained once more, on the validation labels too.
+    share. With `refit` it is trained once more, on the validation labels too. `start` is a file of
+    weights, of a teacher that is a network or of another student: students begin with its tensors
+    that have a name and shape of theirs, as the first layers of a deeper network.
     """
 
     seeds: Count = 3
@@ -27,6 +29,7 @@ class Distill(Section):
     weight_decay: Weight = 0.0
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     refit: bool = False
+    start: str | None = None
 
 
 class Quantize(Section):

@@ -1,6 +1,6 @@
 """The whole of params.yaml, and whether its tracks, teachers and recipes go together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -17,7 +17,7 @@ from earshot.params.models import (
     by_language,
     teacher_models,
 )
-from earshot.params.recipes import AVERAGED, Augment, Recipe, Terms, needs_of
+from earshot.params.recipes import AVERAGED, Augment, Pair, Recipe, Terms, needs_of
 from earshot.params.section import Section
 from earshot.params.track import TASKS, Track, reading_error
 
@@ -175,7 +175,7 @@ def _check_terms(key: str, name: str, track: Track, terms: Terms) -> None:
     """Raise ValueError where terms, those of `key`, do not go with the task, the student or what is
     kept of teachers.
     """
-    rules, hidden = TASKS[track.task], terms.hidden
+    rules = TASKS[track.task]
     odd = _OF_CLIPS if rules.ordered else _OF_FRAMES
     for term in [one for one, value in terms if value is not None and one in odd]:
         raise ValueError(f"{key}.{term} does not go with task={track.task!r}")
@@ -183,19 +183,25 @@ def _check_terms(key: str, name: str, track: Track, terms: Terms) -> None:
         raise ValueError(f"{key}: front and layered need tracks.{name}.cache.layered")
     if terms.language and not track.student.languages:
         raise ValueError(f"{key}.language needs tracks.{name}.student.languages, those to tell")
-    if hidden and not hasattr(track.student, "layers"):
-        raise ValueError(f"{key}.hidden needs a student with layers, not {track.student.name!r}")
-    if hidden and not track.cache.states:
-        raise ValueError(f"{key}.hidden needs tracks.{name}.cache.states")
-    for pair in hidden.pairs if hidden else ():
+    for term in [one for one in ("hidden", "attention") if getattr(terms, one)]:
+        _check_pairs(f"{key}.{term}", name, track, getattr(terms, term).pairs)
+
+
+def _check_pairs(key: str, name: str, track: Track, pairs: Sequence[Pair]) -> None:
+    """Raise ValueError where pairs of layers, those of the term `key`, are not all there."""
+    if not hasattr(track.student, "layers"):
+        raise ValueError(f"{key} needs a student with layers, not {track.student.name!r}")
+    if not track.cache.states:
+        raise ValueError(f"{key} needs tracks.{name}.cache.states")
+    for pair in pairs:
         if pair.teacher not in track.cache.layers:
             raise ValueError(
-                f"{key}.hidden.pairs: teacher={pair.teacher} must be one of "
+                f"{key}.pairs: teacher={pair.teacher} must be one of "
                 f"tracks.{name}.cache.layers={track.cache.layers}"
             )
         if pair.student > track.student.layers:
             raise ValueError(
-                f"{key}.hidden.pairs: student={pair.student} must be at most "
+                f"{key}.pairs: student={pair.student} must be at most "
                 f"tracks.{name}.student.layers={track.student.layers}"
             )
 

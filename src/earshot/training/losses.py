@@ -208,6 +208,31 @@ def frame_mse(student: torch.Tensor, teacher: torch.Tensor, real: torch.Tensor) 
     return (distance * real).sum() / real.sum()
 
 
+def relations(frames: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Return which frames of a clip resemble which `(N, T, T)`: cosines between its `real` `(N, T)`
+    frames `(N, T, D)`, the clip's mean subtracted; zero where one of the two is not real.
+
+    Rotating, scaling or shifting the frames changes nothing, so widths need not agree.
+    """
+    kept = real[..., None]  # (N, T, 1)
+    mean = (frames * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True)
+    centred = F.normalize((frames - mean) * kept, dim=-1, eps=_ZERO)
+    return centred @ centred.mT
+
+
+def attention_mse(student: torch.Tensor, teacher: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Attention maps alike: the mean square of A_S − A_T over pairs of a clip's `real` `(N, T)`
+    frames, mean over clips.
+
+    A student without attention has no map of its own. A = `relations` of a layer's frames,
+    `(N, T, D_S)` and `(N, T, D_T)`, is what attention is computed from: MiniLMv2 compares such
+    relations in place of maps, so that heads and widths may differ (Wang et al. 2021,
+    arXiv 2012.15828).
+    """
+    gap = relations(student, real) - relations(teacher, real)  # (N, T, T)
+    return (gap.square().sum((1, 2)) / real.sum(1).square()).mean()
+
+
 def spoken(posteriors: torch.Tensor, real: torch.Tensor, around: int | None) -> torch.Tensor:
     """Return which frames `(N, T)` are learned from: those where the teacher writes a symbol, and
     `around` neighbours on both sides; all `real` ones `(N, T)` where `around` is None.
