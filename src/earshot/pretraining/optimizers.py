@@ -1,5 +1,6 @@
 """Optimizers of pretraining."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,9 +10,11 @@ BETAS, WEIGHT_DECAY = (0.9, 0.98), 0.01
 
 def adamw(model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     """Return AdamW for all of a model."""
-    return torch.optim.AdamW(
-        model.parameters(), lr=learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY
-    )
+    return _adamw(model.parameters(), learning_rate)
+
+
+def _adamw(parameters: Iterable[torch.nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
 
 
 class Muon(torch.optim.Optimizer):
@@ -33,12 +36,7 @@ class Muon(torch.optim.Optimizer):
                 weight_decay=WEIGHT_DECAY,
                 adjust_lr_fn="match_rms_adamw",
             ),
-            torch.optim.AdamW(
-                [named[name] for name in rest],
-                lr=learning_rate,
-                betas=BETAS,
-                weight_decay=WEIGHT_DECAY,
-            ),
+            _adamw([named[name] for name in rest], learning_rate),
         )
         self._counts = len(matrices), len(rest)
         super().__init__([named[name] for name in [*matrices, *rest]], {"lr": learning_rate})
