@@ -26,6 +26,7 @@ from earshot.runtime.files import write_json
 from earshot.runtime.progress import workers
 from earshot.tables import items, signals
 from earshot.tables.items import Item
+from earshot.tables.manifest import read_manifest
 from earshot.tables.sequences import Store
 from earshot.tables.signals import Averaged
 from earshot.tasks import TASKS
@@ -65,6 +66,8 @@ def setting(recipe_key: str, seed: int) -> Distillation:
     caches, kept = caches_of(recipe_key), read(f"tracks.{track}.cache").model_dump()
     table, mel = Path(f"data/{track}/items.parquet"), Path(f"data/{track}/mel.parquet")
     known, frames = items.read(table, *items.taught(params.refit)), Store(mel)
+    held_out = items.read(table, "validation")
+    manifest = read_manifest(f"data/{track}/manifest.parquet")
     training = [item for item in known if item.role in recipe.roles()]
     settings = (recipe, student, params, read("seed"), seed)
     inputs = (table, mel, *(cache / signals.INDEX for cache in caches.values()))
@@ -77,11 +80,12 @@ def setting(recipe_key: str, seed: int) -> Distillation:
         TASKS[read(f"tracks.{track}.task")].of(text_of(student), training),
         frames,
         training,
-        validation=items.read(table, "validation"),
+        validation=held_out,
         signals=averaged(caches, known, kept, frames.views(), names),
         seed=read("seed") + seed,
         scratch=scratch(track, "distill", recipe_key, digest(*inputs, *settings)),
         on_epoch=log,
+        devices=items.devices([*known, *held_out], manifest) if recipe.devices else {},
     )
 
 

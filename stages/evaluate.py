@@ -125,12 +125,14 @@ def ask_students(test: Test, results: Results) -> None:
     params, features = read(f"tracks.{track}.evaluate"), read(f"tracks.{track}.features")
     student, seeds = read(f"tracks.{track}.student"), read(f"tracks.{track}.distill").seeds
     task = TASKS[read(f"tracks.{track}.task")].of(text_of(student), test.items)
+    devices = items.devices(test.evaluated, test.manifest)
     mel, named = Store(f"data/{track}/mel.parquet"), teacher_models(read("teachers"), track)
     for recipe in params.recipes:
         weights = models / f"students/{track}-{recipe}"
         onnx = models / f"onnx/{track}-{recipe}"
         floats = [weights / f"seed-{number}.safetensors" for number in range(seeds)]
-        results.answers[recipe] = student_answers(student, task, mel, test.evaluated, floats)
+        asked = (student, task, mel, test.evaluated, floats, devices)
+        results.answers[recipe] = student_answers(*asked)
         for form in quantized(onnx):
             files = [onnx / f"seed-{number}.{form}.onnx" for number in range(seeds)]
             results.answers[f"{recipe}_{form}"] = file_answers(files, test.evaluated, test.manifest)

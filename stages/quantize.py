@@ -34,7 +34,7 @@ def quantize(recipe_key: str) -> None:
     out = Path(f"models/{track}/onnx/{recipe_key}")
     exporter = Exporter(student, features, task, weights, out, named, clips)
     validation = json.loads((weights / "validation.json").read_text())
-    reports = [exporter.export(seed) for seed in validation]
+    reports = [exporter.export(name) for seed in validation for name in exporter.models(seed)]
     exporter.ship(max(validation, key=validation.get))  # chosen on validation items
     write_json(f"metrics/{track}/quantize/{recipe_key}.json", mean_agreement(reports))
 

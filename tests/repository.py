@@ -47,6 +47,7 @@ SHRUNK = {
     "tracks.scenes.evaluate.latency_clips": 2,
     "tracks.scenes.evaluate.robustness_passages": 8,
     "recipes.scenes-hard.epochs": 2,
+    "recipes.scenes-hard.devices": {"steps": 2},
     "recipes.scenes-kd.epochs": 2,
     "recipes.scenes-layered.epochs": 3,
     "recipes.scenes-layered.terms.front.alone": 1,

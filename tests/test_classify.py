@@ -196,6 +196,7 @@ def test_classes_as_json(classifier, street, capsys):
         (["silent.wav"], "silent.wav: the audio is silent"),
         (["plain.wav", "--top", "0"], "--top 0: at least 1 is needed"),
         (["plain.wav", "--model", "none.onnx"], "none.onnx: no such file"),
+        (["plain.wav", "--device", "z"], "student.int8.onnx has models of none"),
     ],
 )
 def test_a_fault_in_classifying_is_one_line_and_exit_code_2(
@@ -209,6 +210,18 @@ def test_a_fault_in_classifying_is_one_line_and_exit_code_2(
     output = capsys.readouterr()
     assert output.out == "" and output.err.count("\n") == 1
     assert output.err.startswith("earshot: ") and message in output.err
+
+
+def test_a_device_has_a_model_of_its_own(tmp_path, street, capsys):
+    general = write_classifier(tmp_path / "student.int8.onnx", recipe="hard")
+    turned = {"labels": json.dumps(LABELS[::-1])}
+    write_classifier(tmp_path / "student.device-a.int8.onnx", recipe="hard", **turned)
+    told = []
+    for more in ([], ["--device", "a"]):
+        chosen = ["classify", str(street), "--json", "--model", str(general), *more]
+        assert cli.main(chosen) == 0
+        told.append(json.loads(capsys.readouterr().out)["probabilities"])
+    assert list(told[0].values()) == list(told[1].values()) and told[0] != told[1]
 
 
 def test_without_a_classifier_it_says_what_to_do(street, tmp_path):

@@ -52,7 +52,8 @@ def files(tmp_path_factory) -> Path:
 
 def manifest(folder: Path) -> pd.DataFrame:
     ids = ["u0", "u1"]
-    return pd.DataFrame({"id": ids, "path": [str(folder / f"{id}.wav") for id in ids]})
+    paths = [str(folder / f"{id}.wav") for id in ids]
+    return pd.DataFrame({"id": ids, "path": paths, "device": None})
 
 
 def test_no_question_is_asked_with_options_of_another(files):

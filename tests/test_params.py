@@ -91,7 +91,7 @@ def test_every_value_stands_in_the_file(content):
         ("recipes.scenes-hard.teachers", ["scenes"],
          ["recipes.scenes-hard.teachers=['scenes']", "write []"]),
         ("recipes.scenes-hard.needs", "cache",
-         ["recipes.scenes-hard.needs='cache'", "'manifest.parquet' for teachers=[]"]),
+         ["recipes.scenes-hard.needs='cache'", "'inputs/named.json' for teachers=[]"]),
         ("recipes.scenes-kd.needs", "cache",
          ["recipes.scenes-kd.needs='cache'", "'cache/scenes' for teachers=['scenes']"]),
         ("tracks.scenes.task", "sing", ["tracks.scenes", "task='sing'", "choice, classes"]),

@@ -26,6 +26,7 @@ from repository import SHRUNK, Project, ran
 
 from earshot import predict
 from earshot.tables import answers, items
+from earshot.tables.devices import beside
 from earshot.tables.sequences import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -114,6 +115,10 @@ def test_the_scenes_are_scored_by_device_and_fit_their_device(project):
     for name in students:
         assert cost[f"{name}_int8"]["parameter_bytes"] <= 128_000
         assert cost[name]["macs"] <= 30_000_000
+    onnx = project.root / "models/scenes/onnx/scenes-hard"
+    known = beside(onnx / "student.int8.onnx")
+    assert "a" in known and "s4" not in known  # a device that training does not have
+    assert cost["hard_int8"]["bytes"] > (1 + len(known)) * cost["kd_int8"]["bytes"] * 0.99
     submission = pd.read_csv(project.root / "models/scenes/answers.csv", sep="\t")
     assert list(submission.columns[:2]) == ["filename", "scene_label"] and len(submission) == 180
     assert np.allclose(submission.iloc[:, 2:].sum(axis=1), 1, atol=1e-4)

@@ -13,6 +13,8 @@ from earshot.distillation.distill import Distillation, Distilled, distil
 from earshot.distillation.lessons import front, with_lessons
 from earshot.distillation.objective import Objective
 from earshot.distillation.terms import Layered as LayeredTerm
+from earshot.evaluation.ask import student_answers
+from earshot.models import checkpoint
 from earshot.models.students import STUDENTS
 from earshot.params import (
     QAT,
@@ -20,6 +22,7 @@ from earshot.params import (
     BiLSTM,
     CPMobile,
     CrossEntropy,
+    Devices,
     Distill,
     Front,
     Layered,
@@ -29,6 +32,7 @@ from earshot.params import (
     Student,
     Terms,
 )
+from earshot.tables.devices import beside, suffix
 from earshot.training import loop, losses
 from earshot.training.batches import Loader
 from earshot.training.loop import Trainer, predict
@@ -59,12 +63,14 @@ def learn(
     augment=MIXED,
     qat=TWO,
     on_epoch=lambda epoch, scores: None,
+    devices=None,
+    recorded=None,
 ) -> Distilled:
     recipe = Recipe(
         track="scenes", data=list(data), epochs=epochs, terms=terms, augment=augment, qat=qat
     )
     return Distillation(
-        recipe,
+        recipe.model_copy(update={"devices": devices}),
         student,
         Distill(batch=8, learning_rate=1e-2),
         CLASSES,
@@ -75,6 +81,7 @@ def learn(
         seed,
         scratch,
         on_epoch,
+        devices=recorded or {},
     ).run()
 
 
@@ -174,6 +181,60 @@ def test_a_pool_without_any_label_is_enough(scenes, tmp_path):
     made = learn(scenes, tmp_path, epochs=8, data=["pool"], qat=None)
     assert right(scenes, made.student) > 0.8
     assert all(torch.isfinite(tensor).all() for tensor in made.student.state_dict().values())
+
+
+def test_a_model_of_a_device_is_the_student_but_for_norms_biases_and_head(scenes, tmp_path):
+    every = [clip for role in ("fewshot", "pool", "validation") for clip in scenes.items[role]]
+    recorded = {clip.id: ("a", "b", "unknown")[n // 3 % 3] for n, clip in enumerate(every)}
+    taught = {"terms": HARD, "data": ["fewshot"], "qat": None, "epochs": 4}
+    history = []
+    general = learn(scenes, tmp_path / "general", **taught)
+    made = learn(
+        scenes, tmp_path / "devices", **taught, devices=Devices(steps=6, learning_rate=0.01),
+        recorded=recorded, on_epoch=lambda epoch, _: history.append(epoch),
+    )  # fmt: skip
+    assert same(copied(made.student), copied(general.student)) and history == [0, 1, 2, 3]
+    assert made.devices.keys() == {"a", "b"}  # what recorded it is not known of the rest
+    ends = ("", ".ptq", ".device-a", ".device-a.ptq", ".device-b", ".device-b.ptq")
+    assert made.models().keys() == set(ends)
+    before = copied(made.student)
+    for own in made.devices.values():
+        after = copied(own.student)
+        moved = {name for name in before if not torch.equal(after[name], before[name])}
+        heavy = {name for name in moved if before[name].ndim > 1}
+        assert heavy == {"head.weight"} and len(moved) > 10
+
+    held_out = scenes.items["validation"]
+    of_device = [clip for clip in held_out if recorded[clip.id] == "a"]
+    loader = Loader(of_device, scenes.mel, CLASSES, 32)
+    answers = predict(made.devices["a"].int8["ptq"], CLASSES, loader)
+    assert all(np.array_equal(made.answers[id], row) for id, row in answers.items())
+    others = [clip.id for clip in held_out if recorded[clip.id] == "unknown"]
+    assert all(np.array_equal(made.answers[id], general.answers[id]) for id in others)
+
+    for form, model in made.models().items():
+        checkpoint.save_weights(tmp_path / f"seed-0{form}.safetensors", model.state_dict())
+    weights = [tmp_path / "seed-0.safetensors"]
+    asked = (MOBILE, CLASSES, scenes.mel, held_out, weights)
+    (alone,), (found,) = student_answers(*asked), student_answers(*asked, recorded)
+    in_float = predict(made.devices["a"].student, CLASSES, loader)
+    assert all(np.array_equal(found[id], row) for id, row in in_float.items())
+    assert all(np.array_equal(found[id], alone[id]) for id in others)
+    assert any(not np.array_equal(found[clip.id], alone[clip.id]) for clip in of_device)
+
+
+def test_models_of_devices_lie_beside_the_general_one(tmp_path):
+    names = ("seed-1", "seed-1.device-a", "seed-1.device-s1", "seed-10.device-b", "seed-1.ptq")
+    for name in (*names, "seed-1.device-a.ptq"):
+        (tmp_path / f"{name}.safetensors").touch()
+    found = beside(tmp_path / "seed-1.safetensors")
+    assert {device: file.stem for device, file in found.items()} == {
+        "a": "seed-1.device-a",
+        "s1": "seed-1.device-s1",
+    }
+    assert beside(tmp_path / "seed-1.ptq.safetensors").keys() == {"a"}
+    with pytest.raises(ValueError, match="device '../x': a file is named by"):
+        suffix("../x")
 
 
 def spied(monkeypatch) -> list[dict[str, torch.Tensor]]:

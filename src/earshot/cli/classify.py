@@ -9,6 +9,7 @@ import numpy as np
 from earshot.cli.shared import bar, model, print_json
 from earshot.features import audio
 from earshot.predict import Classifier, PredictError
+from earshot.tables.devices import beside
 
 CLASSIFIER = Path("models/scenes/onnx/scenes-layered_plain/student.int8.onnx")
 EXAMPLE = """example:
@@ -31,6 +32,9 @@ def add(commands: Any) -> None:
     command.add_argument("clip", help="recording: wav, flac, ogg, mp3, …")
     command.add_argument("--model", type=Path, help=f"student as ONNX file (default: {CLASSIFIER})")
     command.add_argument(
+        "--device", help="what recorded it, where the student has a model of that device"
+    )
+    command.add_argument(
         "--top", type=int, default=3, help="how many classes to show (default: %(default)s)"
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
@@ -41,7 +45,14 @@ def run(chosen: argparse.Namespace) -> None:
     """Print the most probable classes of a recording, then the most probable one of each second."""
     if chosen.top < 1:
         raise PredictError(f"--top {chosen.top}: at least 1 is needed")
-    classifier = Classifier(model(chosen.model, CLASSIFIER))
+    file = model(chosen.model, CLASSIFIER)
+    if chosen.device is not None:
+        known = beside(file)
+        if chosen.device not in known:
+            there = ", ".join(known) or "none"
+            raise PredictError(f"--device {chosen.device}: {file} has models of {there}")
+        file = known[chosen.device]
+    classifier = Classifier(file)
     samples = audio.stream(chosen.clip, classifier.sample_rate)
     try:
         result = classifier.classify(samples)

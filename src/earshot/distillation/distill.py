@@ -4,6 +4,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -16,11 +17,11 @@ from torch import nn
 from earshot.distillation.lessons import mean_frame, with_lessons
 from earshot.distillation.objective import Objective, needed
 from earshot.distillation.terms import Setting
-from earshot.models import accelerator, fake_quant
+from earshot.models import accelerator, fake_quant, students
 from earshot.models.pruning import inherit
-from earshot.models.students import STUDENTS, begin_with
-from earshot.params import QAT, Adapt, Budget, Distill, Prune, Recipe, Student, Terms
-from earshot.tables.items import Item
+from earshot.params import QAT, Adapt, Budget, Devices, Distill, Prune, Recipe, Student, Terms
+from earshot.tables.devices import suffix
+from earshot.tables.items import UNKNOWN_DEVICE, Item
 from earshot.tables.sequences import Store
 from earshot.tables.signals import Averaged, Signals
 from earshot.tasks.task import Task
@@ -34,8 +35,8 @@ CALIBRATION = 8  # batches from which activation ranges are taken
 class Distilled:
     """A student as trained, the forms of it that imitate int8 (`ptq`, `qat`), and how it went.
 
-    `answers` are to the validation items, by the form to ship; `seconds` is what training took,
-    `routing` as `Layered.chosen`.
+    `devices` are models of single devices, in all forms. `answers` are to the validation items, by
+    the form to ship; `seconds` is what training took, `routing` as `Layered.chosen`.
     """
 
     student: nn.Module | None
@@ -43,14 +44,24 @@ class Distilled:
     int8: dict[str, nn.Module] = field(default_factory=dict)
     seconds: float = 0.0
     routing: dict[str, Any] | None = None
+    devices: dict[str, "Distilled"] = field(default_factory=dict)
+
+    @property
+    def shipped(self) -> nn.Module:
+        """The form to ship: the best int8 one, where training made one."""
+        return [self.student, *self.int8.values()][-1]
 
     def models(self) -> dict[str, nn.Module]:
         """Return every form, by what its file is called behind the seed."""
-        return {"": self.student, **{f".{form}": model for form, model in self.int8.items()}}
+        forms = {"": self.student, **{f".{form}": model for form, model in self.int8.items()}}
+        for device, own in self.devices.items():
+            of_device = own.models().items()
+            forms |= {f"{suffix(device)}{form}": model for form, model in of_device}
+        return forms
 
     def without_models(self) -> "Distilled":
         """Return the rest of it, light enough to be handed to another process."""
-        return replace(self, student=None, int8={})
+        return replace(self, student=None, int8={}, devices={})
 
 
 @dataclass
@@ -60,7 +71,7 @@ class Distillation:
     Students of one seed start from the same weights whatever the recipe, so recipes can be compared
     in pairs. Without validation items the last epoch stays. `reached` says of each phase how many
     updates its schedule had and how many its chosen model; given as `fitted`, they hold for this
-    training too.
+    training too. `devices` says by item id which device recorded it, where the recipe asks.
     """
 
     recipe: Recipe
@@ -75,6 +86,7 @@ class Distillation:
     scratch: Path
     on_epoch: OnEpoch
     fitted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    devices: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reached: dict[str, tuple[int, int]] = {}
@@ -83,7 +95,7 @@ class Distillation:
         self._take(self.recipe.data)
         self._begin(self.sizes)
         if self.params.start:
-            begin_with(self.student, Path(self.params.start))
+            students.begin_with(self.student, Path(self.params.start))
         self._check()
 
     def _loader(self, items: Sequence[Item]) -> Loader:
@@ -92,25 +104,29 @@ class Distillation:
 
     def _take(self, data: Sequence[str]) -> None:
         """Train on the items of these roles from now on; a recipe of one phase takes all it has."""
-        self.training = list(self.items)
+        items = list(self.items)
         if self.recipe.adapt:
-            self.training = [item for item in self.items if item.role in data]
-        labelled = [item for item in self.training if item.role == "fewshot"]
-        self.labelled_items = labelled or self.training
+            items = [item for item in self.items if item.role in data]
+        self._train_on(items, self.recipe.augment.views)
+
+    def _train_on(self, items: Sequence[Item], views: bool) -> None:
+        self.training = items
+        labelled = [item for item in items if item.role == "fewshot"]
+        self.labelled_items = labelled or items
         self.labelled = self._loader(self.labelled_items)
         self.train = Loader(
-            self.training,
+            items,
             self.mel,
             self.task,
             self.params.batch,
-            views=self.recipe.augment.views,
+            views=views,
             balance=self.recipe.balance,
         )
 
     def _begin(self, params: Student) -> None:
         """Make a student, and the objective with layers of its widths, from the seed."""
         torch.manual_seed(self.seed)
-        self.student = STUDENTS[params.name](params, self.mel.width, self.task)
+        self.student = students.STUDENTS[params.name](params, self.mel.width, self.task)
         self.objective = self._objective(self.recipe.terms)
 
     def _check(self) -> None:
@@ -146,6 +162,7 @@ class Distillation:
             "learning_rate": params.learning_rate,
             "schedule": params.schedule,
             "average": params.average,
+            "on_epoch": lambda epoch, scores: self.on_epoch(begin + epoch, scores),
         }
         trainer = Trainer(
             model,
@@ -157,7 +174,6 @@ class Distillation:
             stop=stop,
             seed=self.seed,
             scratch=self.scratch / phase,
-            on_epoch=lambda epoch, scores: self.on_epoch(begin + epoch, scores),
             warmup=params.warmup,
             weight_decay=params.weight_decay,
             **usual | settings,
@@ -206,15 +222,20 @@ class Distillation:
         routing = self.route(self.student.eval()) if self.objective.layered else None
         if recipe.adapt:
             seconds += self.fit_adapted(recipe.adapt)
-        student = shipped = self.student.eval()
+        student = self.student.eval()
         result = Distilled(student, seconds=seconds, routing=routing)
         if fake_quant.is_static(student):
-            shipped = result.int8["ptq"] = self.calibrated(student)
+            result.int8["ptq"] = self.calibrated(student)
             if recipe.qat:
-                shipped = result.int8["qat"] = self.calibrated(student)
-                result.seconds += self.fit_int8(shipped, recipe.qat)
+                result.int8["qat"] = self.calibrated(student)
+                result.seconds += self.fit_int8(result.int8["qat"], recipe.qat)
         if self.held_out:
-            result.answers = predict(shipped, self.task, self.held_out)
+            result.answers = predict(result.shipped, self.task, self.held_out)
+        if recipe.devices:
+            result.devices = self.fit_devices(recipe.devices)
+            result.seconds += sum(own.seconds for own in result.devices.values())
+            for own in result.devices.values():
+                result.answers |= own.answers
         return result
 
     def fit_pruned(self, prune: Prune) -> float:
@@ -244,6 +265,28 @@ class Distillation:
         seconds = self.fit(student, "qat", qat, learning_rate=rate, schedule="cosine", average=None)
         student.eval()
         return seconds
+
+    def fit_devices(self, budget: Devices) -> dict[str, Distilled]:
+        """Return a model for each device that recorded a labelled clip: a copy of the student,
+        trained onwards on that device's items as they are. Its answers are to those of validation.
+        """
+        general, items, held_out = self.student, self.training, self.validation
+        found = {}
+        known = {self.devices[item.id] for item in self.labelled_items} - {UNKNOWN_DEVICE}
+        for device in sorted(known):
+            own = [item for item in held_out if self.devices[item.id] == device]
+            self.held_out = self._loader(own) if own else None
+            self._train_on([item for item in items if self.devices[item.id] == device], False)
+            tuned = students.shifting(deepcopy(general))
+            rate = budget.learning_rate
+            settings = {"learning_rate": rate, "average": None, "on_epoch": silent}
+            seconds = self.fit(tuned, f"device-{device}", budget, **settings)
+            made = found[device] = Distilled(tuned.eval(), seconds=seconds)
+            if fake_quant.is_static(tuned):
+                made.int8["ptq"] = self.calibrated(tuned)
+            if self.held_out:
+                made.answers = predict(made.shipped, self.task, self.held_out)
+        return found
 
     def refitted(self) -> "Distillation":
         """Return the same training on the validation items' labels too, silent, of as many updates

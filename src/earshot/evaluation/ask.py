@@ -1,8 +1,9 @@
 """The models of a track answer items: float students by torch, ONNX files as shipped."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from earshot.params import Student
 from earshot.predict.model import Prediction
 from earshot.runtime.progress import track, workers
 from earshot.tables.answers import language_of
+from earshot.tables.devices import beside
 from earshot.tables.items import Item
+from earshot.tables.items import devices as devices_of
 from earshot.tables.sequences import Store
 from earshot.tasks.options import SMALLEST
 from earshot.tasks.task import Task
@@ -26,15 +29,35 @@ BATCH = 32  # passages
 
 
 def student_answers(
-    params: Student, task: Task, mel: Store, items: Sequence[Item], weights: Sequence[Path]
+    params: Student,
+    task: Task,
+    mel: Store,
+    items: Sequence[Item],
+    weights: Sequence[Path],
+    devices: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Answers]:
-    """Return the answers of one recipe's float students, seed by seed, from stored log-mel."""
+    """Return the answers of one recipe's float students, seed by seed, from stored log-mel; of an
+    item whose device, by its id in `devices`, has a model of its own, that one's.
+    """
     students = [load_student(params, mel.width, task, path) for path in weights]
     answers: list[Answers] = [{} for _ in students]
     for batch in Loader(items, mel, task, BATCH):  # read once for all
         for student, found in zip(students, answers, strict=True):
             found |= predict_items(student, task, [batch])
+    for path, found in zip(weights, answers, strict=True):
+        for file, about in _by_device(path, items, devices):
+            own = load_student(params, mel.width, task, file)
+            found |= predict_items(own, task, Loader(about, mel, task, BATCH))
     return answers
+
+
+def _by_device(
+    general: Path, items: Sequence[Item], devices: Mapping[str, str]
+) -> Iterator[tuple[Path, list[Item]]]:
+    """Yield the models of single devices beside a general one, each with the items it answers."""
+    for device, file in beside(general).items():
+        if about := [item for item in items if devices.get(item.id) == device]:
+            yield file, about
 
 
 def file_answers(
@@ -45,8 +68,23 @@ def file_answers(
     change: Change | None = None,
 ) -> list[Answers]:
     """Return the answers of ONNX files of one recipe, file by file, from waveforms, as on a
-    device; `change` happens to the recordings before.
+    device; `change` happens to the recordings before. Where a device has a file of its own beside
+    the general one, that answers.
     """
+    answers, devices = _answers(files, items, manifest, seed, change), devices_of(items, manifest)
+    for path, found in zip(files, answers, strict=True):
+        for file, about in _by_device(path, items, devices):
+            found |= _answers([file], about, manifest, seed, change)[0]
+    return answers
+
+
+def _answers(
+    files: Sequence[Path],
+    items: Sequence[Item],
+    manifest: pd.DataFrame,
+    seed: int,
+    change: Change | None,
+) -> list[Answers]:
     students = [predict.load(path) for path in files]
     rate = students[0].sample_rate
     recordings = Recordings(manifest, seed=seed, sample_rate=rate, change=change)

@@ -18,6 +18,7 @@ from earshot.models.heads import encode
 from earshot.models.students import load_student
 from earshot.params import Evaluate, Features, Limits, Student
 from earshot.runtime.files import atomic
+from earshot.tables.devices import beside
 from earshot.tables.items import Item
 from earshot.tasks.task import Task
 from earshot.teacher import ask
@@ -52,14 +53,18 @@ def student_costs(
 
     MACs and latency are of one clip of `settings.reference_seconds` and the answer to `item`.
     Where a clip needs nothing but the audio, and wherever there are limits, the int8 file's
-    parameters are counted as they are stored.
+    parameters are counted as they are stored. Models of single devices, which have the same size,
+    add to the bytes alone: one at a time is at work.
     """
     student = load_student(params, features.n_mels, task, weights)
     frames = reference_frames(features, settings.reference_seconds)
     macs = counters.macs(_once_a_clip(student, task, item), *frames)
     names = {"float": recipe, "int8": f"{recipe}_int8"}
     files = {name: onnx / f"student.{kind}.onnx" for kind, name in names.items()}
-    cost = {name: {"bytes": size.file_bytes(file)} for name, file in files.items()}
+    cost = {
+        name: {"bytes": sum(map(size.file_bytes, [file, *beside(file).values()]))}
+        for name, file in files.items()
+    }
     cost[names["float"]] |= {"parameters": counters.parameters(student), "macs": macs}
     if settings.limits or not task.inputs([item]):
         count, stored = size.network_parameters(files[names["int8"]])

@@ -11,6 +11,7 @@ from earshot.models import fake_quant
 from earshot.models.students import as_pruned, load_student
 from earshot.params import Features, Student
 from earshot.runtime.files import atomic
+from earshot.tables import devices
 from earshot.tasks.task import Task
 
 
@@ -34,42 +35,52 @@ class Exporter:
         self.params, self.features, self.task = params, features, task
         self.weights, self.out, self.named, self.clips = weights, out, named, clips
 
-    def export(self, seed: str) -> dict[str, Any]:
-        """Write the files of `seed-…`; return their `agreement` and the int8 file's operators."""
-        n_mels, weights = self.features.n_mels, self.weights / f"{seed}.safetensors"
+    def models(self, seed: str) -> list[str]:
+        """Return what the models of `seed-…` are called: the general one, then those of devices."""
+        known = devices.beside(self.weights / f"{seed}.safetensors")
+        return [seed, *(f"{seed}{devices.suffix(device)}" for device in known)]
+
+    def export(self, model: str) -> dict[str, Any]:
+        """Write the files of a model; return their `agreement` and the int8 file's operators."""
+        n_mels, weights = self.features.n_mels, self.weights / f"{model}.safetensors"
         student = load_student(self.params, n_mels, self.task, weights)
-        in_float, in_int8 = self.out / f"{seed}.float.onnx", self.out / f"{seed}.int8.onnx"
-        self._write(student, in_float, seed, as_pruned(self.params, weights))
+        in_float, in_int8 = self.out / f"{model}.float.onnx", self.out / f"{model}.int8.onnx"
+        self._write(student, in_float, model, as_pruned(self.params, weights))
         simulated = None
         if fake_quant.is_static(student):
-            simulated = self._write_simulated(seed)
+            simulated = self._write_simulated(model)
         else:
             int8.quantize(in_float, in_int8)
         operators = int8.check(in_int8)
         compared = agreement(student, self.features, in_float, in_int8, self.clips, simulated)
         return {"agreement": compared, "int8_operators": operators}
 
-    def _write_simulated(self, seed: str) -> fake_quant.ConvStudent:
+    def _write_simulated(self, model: str) -> fake_quant.ConvStudent:
         """Write the int8 forms of a convolutional student; return the one that ships."""
         forms = {"int8": "ptq"}
-        if (self.weights / f"{seed}.qat.safetensors").exists():
+        if (self.weights / f"{model}.qat.safetensors").exists():
             forms = {"int8": "qat", "ptq": "ptq"}
         simulated = {}
         for kind, form in forms.items():
-            file = self.weights / f"{seed}.{form}.safetensors"
+            file = self.weights / f"{model}.{form}.safetensors"
             simulated[kind] = fake_quant.load(self.params, self.features.n_mels, self.task, file)
-            self._write(simulated[kind], self.out / f"{seed}.{kind}.onnx", seed, self.params)
+            self._write(simulated[kind], self.out / f"{model}.{kind}.onnx", model, self.params)
         return simulated["int8"]
 
-    def _write(self, student: Any, path: Path, seed: str, params: Student) -> None:
-        named = self.named | {"seed": seed}
+    def _write(self, student: Any, path: Path, model: str, params: Student) -> None:
+        seed, _, device = model.partition(devices.MARK)
+        named = self.named | {"seed": seed} | ({"device": device} if device else {})
         onnx_file.export(student, self.features, params, path, named, self.task.labels)
 
     def ship(self, seed: str) -> None:
-        """Copy the files of the chosen seed to `student.float.onnx` and `student.int8.onnx`."""
-        for kind in ("float", "int8"):
-            with atomic(self.out / f"student.{kind}.onnx") as partial:
-                shutil.copyfile(self.out / f"{seed}.{kind}.onnx", partial)
+        """Copy the files of the chosen seed to `student.float.onnx` and `student.int8.onnx`, and so
+        its models of devices.
+        """
+        for model in self.models(seed):
+            name = model.replace(seed, "student", 1)
+            for kind in ("float", "int8"):
+                with atomic(self.out / f"{name}.{kind}.onnx") as partial:
+                    shutil.copyfile(self.out / f"{model}.{kind}.onnx", partial)
 
 
 def mean_agreement(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -41,6 +41,13 @@ def as_pruned(params: Student, weights: Path) -> Student:
     return params.pruned(float(share)) if share else params
 
 
+def shifting(student: nn.Module) -> nn.Module:
+    """Freeze all of a student but its norms, biases and head; return it."""
+    for name, parameter in student.named_parameters():
+        parameter.requires_grad_(parameter.ndim == 1 or name.startswith("head."))
+    return student
+
+
 def begin_with(student: nn.Module, path: Path) -> None:
     """Copy a network's tensors into a student where it has one of that name and shape; WeightsError
     where the file is not there, or none fits.

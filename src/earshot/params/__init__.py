@@ -60,6 +60,7 @@ from earshot.params.recipes import (
     Augment,
     Budget,
     CrossEntropy,
+    Devices,
     FeatureMSE,
     Frames,
     Front,

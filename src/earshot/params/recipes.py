@@ -248,6 +248,15 @@ class Adapt(Budget):
     data: list[Literal["fewshot", "pool"]] | None = Field(None, min_length=1)
 
 
+class Devices(Budget):
+    """A model for each device that the labelled clips have, where the device is known when a clip
+    comes (DCASE 2025, task 1): behind the recipe's budget a copy of the student is trained onwards
+    on that device's clips, its norms, biases and head alone.
+    """
+
+    learning_rate: Positive = 3e-4
+
+
 # Terms that learn from labels alone, and those that several teachers' mean can teach. Any other
 # learns from the one teacher that has what it reads.
 LABELS, AVERAGED = {"ce", "ctc", "language"}, {"kd"}
@@ -259,9 +268,9 @@ def needs_of(teachers: Sequence[str]) -> str:
     """Return what DVC must have ready, below the track's data, for students of these teachers.
 
     dvc.yaml takes in no lists. So of one teacher it is the cache, of several the caches of all
-    that the track has, and of none a table that is there long before.
+    that the track has, and of none a file that is there long before.
     """
-    names = {0: "manifest.parquet", 1: "cache/" + "".join(teachers)}
+    names = {0: "inputs/named.json", 1: "cache/" + "".join(teachers)}
     return names.get(len(teachers), "cache")
 
 
@@ -283,6 +292,7 @@ class Recipe(Budget):
     qat: QAT | None = None
     prune: Prune | None = None
     adapt: Adapt | None = None
+    devices: Devices | None = None
     balance: Share | None = None
 
     def phases(self) -> dict[str, Terms]:
@@ -313,7 +323,7 @@ class Recipe(Budget):
                 raise ValueError(
                     f"{at}data=['pool'] has no labels; the recipe needs the term {names}"
                 )
-        later = [name for name in ("qat", "prune", "adapt") if getattr(self, name)]
+        later = [name for name in ("qat", "prune", "adapt", "devices") if getattr(self, name)]
         if len(later) > 1:
             raise ValueError(f"{' and '.join(later)}: give one of the two, null the other")
         alone = self.terms.front.alone if self.terms.front else 0
