@@ -270,14 +270,14 @@ class Distillation:
         """Return a model for each device that recorded a labelled clip: a copy of the student,
         trained onwards on that device's items as they are. Its answers are to those of validation.
         """
-        general, items, held_out = self.student, self.training, self.validation
+        items, held_out, objective = self.training, self.validation, self.objective
         found = {}
         known = {self.devices[item.id] for item in self.labelled_items} - {UNKNOWN_DEVICE}
         for device in sorted(known):
             own = [item for item in held_out if self.devices[item.id] == device]
             self.held_out = self._loader(own) if own else None
             self._train_on([item for item in items if self.devices[item.id] == device], False)
-            tuned = students.shifting(deepcopy(general))
+            tuned, self.objective = students.shifting(deepcopy(self.student)), deepcopy(objective)
             rate = budget.learning_rate
             settings = {"learning_rate": rate, "average": None, "on_epoch": silent}
             seconds = self.fit(tuned, f"device-{device}", budget, **settings)
