@@ -75,10 +75,20 @@ def make(source: Source, folder: Path, stage: str) -> None:
         local.write(file)
     if not dependencies(folder, stage):
         dvc(folder, "checkout", "--quiet", "--with-deps", "--allow-missing", stage)
+    _hand_in(root, folder, stage)
     paths = [output.path for output in needed(folder, stage)]
     missing = [path for path in paths if not (folder / path).exists()]
     if missing:
         dvc(folder, "checkout", "--quiet", *missing)
+
+
+def _hand_in(root: Path, folder: Path, stage: str) -> None:
+    """Link what a user hands in and `stage` depends on: DVC's cache does not have it."""
+    for path in (one["path"] for one in dependencies(folder, stage)):
+        given, copy = root / path, folder / path
+        if copy.parent.name == "inputs" and given.exists() and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.symlink_to(given.resolve())
 
 
 def cache_of(root: Path) -> Path:
