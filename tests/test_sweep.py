@@ -128,6 +128,7 @@ def test_results_are_written_as_csv_json_and_a_picture(tmp_path):
     [
         ("> python\nd: weight=-1: at least 0\nERROR: failed to reproduce 'd': exited\n", "d: w"),
         ("ERROR: failed to reproduce 'd'\n", "ERROR: failed to reproduce 'd'"),
+        ("Stage 'c' didn't change\nERROR: failed to reproduce 'd': missing x\n", "ERROR: failed"),
         ("", "it said nothing"),
     ],
 )

@@ -21,7 +21,10 @@ from earshot.workbench.experiments.task import Task
 
 POLL = 0.2  # seconds
 # DVC's words around a failure
-_FRAME = ("ERROR: failed to reproduce", "ERROR: Failed to reproduce", "> ", "Running stage")
+_FRAME = (
+    *("ERROR: failed to reproduce", "ERROR: Failed to reproduce"),
+    *("> ", "Running stage", "Stage '", "WARNING: "),
+)
 # Runs `dvc` so that it dies with this process. Not by `preexec_fn`, as other threads run.
 _DVC = """
 import os, sys
