@@ -176,10 +176,8 @@ def test_both_pages_are_filled_with_what_rows_measured(tmp_path, monkeypatch):
     write_json(folder / "quality.json", {"teacher": score, "gain": {"a_vs_b": score}})
     write_json(folder / "run.json", {"commit": "abc", "processor_minutes": 3.5, "peak_mb": 900})
     errors = {"wer": 0.5, "wer_low": 0.4, "wer_high": 0.6, "cer": 0.25, "items": 90}
-    languages = dict.fromkeys(("en", "nl", "ru"), errors)
-    spoken = {"pseudo": errors | {"languages": languages}, "gain": {}}
-    write_json(tmp_path / "metrics/languages_prompts/quality.json", spoken)
-    shutil.copy(folder / "run.json", tmp_path / "metrics/languages_prompts")
+    write_json(tmp_path / "metrics/asr_pool_25/quality.json", {"pseudo": errors, "gain": {}})
+    shutil.copy(folder / "run.json", tmp_path / "metrics/asr_pool_25")
     (tmp_path / "docs").mkdir()
     for name in page.PAGES:
         shutil.copy(ROOT / name, tmp_path / name)
@@ -187,5 +185,5 @@ def test_both_pages_are_filled_with_what_rows_measured(tmp_path, monkeypatch):
     for name in page.PAGES:
         text = (tmp_path / name).read_text()
         assert "50.0 (40.0–60.0)" in text and "| `listening` | `abc` | 3.5 | 900 MB |" in text
-        assert "| `languages_prompts` | `pseudo, en` | 50.0 (40.0–60.0) | 25.0 |" in text
-        assert "| `languages_only_en` |" not in text  # not measured
+        assert "| `asr_pool_25` | `pseudo` | 50.0 (40.0–60.0) | 25.0 |" in text
+        assert "| `asr_pool_50` | `pseudo` |" not in text  # not measured

@@ -2,8 +2,7 @@
 
 import json
 import re
-from functools import partial, reduce
-from operator import getitem
+from functools import partial
 from pathlib import Path
 
 from earshot.runtime.files import atomic
@@ -37,18 +36,17 @@ def write(root: Path) -> None:
 
 
 def _renewed(language: str, found: re.Match) -> str:
-    """Return a marked table of models of several rows: `ROW/MODEL`, or `ROW/MODEL/languages/en`
-    for a part of a model's scores. A row without results is left out.
+    """Return a marked table of models of several rows, each `ROW/MODEL`. A row without results is
+    left out.
     """
     place = table.LANGUAGES.index(language)
     columns = (table.WER, table.CER)
     lines = []
     for path in found["what"].split():
-        row, *parts = path.split("/")
+        row, model = path.split("/")
         if not (file := RESULTS / "metrics" / row / "quality.json").exists():
             continue
-        scores = reduce(getitem, parts, json.loads(file.read_text()))
-        model = ", ".join(part for part in parts if part != "languages")
+        scores = json.loads(file.read_text())[model]
         cells = (column.cell(scores) for column in columns)
         lines.append((f"`{row}`", f"`{model}`", *cells))
     heads = (ROW[place], table.MODEL[place], *(column.headings[place] for column in columns))
