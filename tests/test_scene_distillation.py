@@ -32,7 +32,7 @@ from earshot.params import (
     Student,
     Terms,
 )
-from earshot.tables.devices import beside, suffix
+from earshot.tables.devices import beside
 from earshot.training import loop, losses
 from earshot.training.batches import Loader
 from earshot.training.loop import Trainer, predict
@@ -223,6 +223,13 @@ def test_a_model_of_a_device_is_the_student_but_for_norms_biases_and_head(scenes
     assert any(not np.array_equal(found[clip.id], alone[clip.id]) for clip in of_device)
 
 
+def test_a_device_that_no_file_can_be_called_after_is_told_before_training(scenes, tmp_path):
+    recorded = dict.fromkeys((clip.id for clip in scenes.asked), "../x")
+    with pytest.raises(ValueError, match="device '../x': a file is named by"):
+        learn(scenes, tmp_path / "scratch", HARD, qat=None, recorded=recorded)
+    assert not (tmp_path / "scratch").exists()
+
+
 def test_models_of_devices_lie_beside_the_general_one(tmp_path):
     names = ("seed-1", "seed-1.device-a", "seed-1.device-s1", "seed-10.device-b", "seed-1.ptq")
     for name in (*names, "seed-1.device-a.ptq"):
@@ -233,8 +240,6 @@ def test_models_of_devices_lie_beside_the_general_one(tmp_path):
         "s1": "seed-1.device-s1",
     }
     assert beside(tmp_path / "seed-1.ptq.safetensors").keys() == {"a"}
-    with pytest.raises(ValueError, match="device '../x': a file is named by"):
-        suffix("../x")
 
 
 def spied(monkeypatch) -> list[dict[str, torch.Tensor]]:

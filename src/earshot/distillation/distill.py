@@ -130,7 +130,11 @@ class Distillation:
         self.objective = self._objective(self.recipe.terms)
 
     def _check(self) -> None:
-        """Raise ValueError where a term can learn nothing from the items."""
+        """Raise ValueError where a term can learn nothing from the items, or a device's model can
+        have no name.
+        """
+        for device in self._known_devices():
+            suffix(device)
         for term in self.objective.terms.values():
             term.check(self.signals, self.training)
 
@@ -266,14 +270,18 @@ class Distillation:
         student.eval()
         return seconds
 
+    def _known_devices(self) -> list[str]:
+        """Return the devices that recorded labelled items; none where the recipe does not ask."""
+        named = {self.devices.get(item.id, UNKNOWN_DEVICE) for item in self.labelled_items}
+        return sorted(named - {UNKNOWN_DEVICE})
+
     def fit_devices(self, budget: Devices) -> dict[str, Distilled]:
         """Return a model for each device that recorded a labelled clip: a copy of the student,
         trained onwards on that device's items as they are. Its answers are to those of validation.
         """
         items, held_out, objective = self.training, self.validation, self.objective
         found = {}
-        known = {self.devices[item.id] for item in self.labelled_items} - {UNKNOWN_DEVICE}
-        for device in sorted(known):
+        for device in self._known_devices():
             own = [item for item in held_out if self.devices[item.id] == device]
             self.held_out = self._loader(own) if own else None
             self._train_on([item for item in items if self.devices[item.id] == device], False)

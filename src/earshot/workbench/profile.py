@@ -6,6 +6,7 @@ name) is replaced whole.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def assign(content: Any, values: Mapping[str, Any]) -> None:
         if key.startswith("~"):
             del part[last]
         else:
-            part[last] = value
+            part[last] = deepcopy(value)  # a later key may lie in it
 
 
 def line(value: Any) -> str:
