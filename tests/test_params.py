@@ -92,6 +92,8 @@ def test_every_value_stands_in_the_file(content):
          ["recipes.scenes-hard.teachers=['scenes']", "write []"]),
         ("recipes.scenes-hard.needs", "cache",
          ["recipes.scenes-hard.needs='cache'", "'inputs/named.json' for teachers=[]"]),
+        ("recipes.scenes-hard.needs", None,  # DVC reads it, so it has to stand there
+         ["recipes.scenes-hard.needs=None", "'inputs/named.json' for teachers=[]"]),
         ("recipes.scenes-kd.needs", "cache",
          ["recipes.scenes-kd.needs='cache'", "'cache/scenes' for teachers=['scenes']"]),
         ("tracks.scenes.task", "sing", ["tracks.scenes", "task='sing'", "choice, classes"]),

@@ -278,14 +278,14 @@ class Recipe(Budget):
     """One way to train a track's student: on which items, with which terms, for how long.
 
     `teachers` names those that its terms learn from: none, or several, whose logits are averaged.
-    `needs` is what follows from that for DVC (`needs_of`). A language of n hours has a share of the
-    training in proportion to n^`balance`: 0 takes as much of each, 1 or null every clip once an
-    epoch.
+    `needs` is what follows from that for DVC (`needs_of`), which reads it in params.yaml: there it
+    must stand. A language of n hours has a share of the training in proportion to n^`balance`: 0
+    takes as much of each, 1 or null every clip once an epoch.
     """
 
     track: str
     teachers: list[str] = []
-    needs: str = needs_of([])
+    needs: str | None = None
     data: list[Literal["fewshot", "pool"]] = Field(min_length=1)
     terms: Terms
     augment: Augment = Augment()
