@@ -16,6 +16,7 @@ from written import (
     EN,
     END,
     LONGEST,
+    ONE,
     PLAIN,
     SPACE,
     START,
@@ -38,7 +39,7 @@ from earshot.teacher import ask, cache, kinds, saved, transcripts
 from earshot.text import alphabet
 
 TASK = Transcript(None, SYMBOLS)
-RANDOM = [8, 10, 13]  # networks that write something else of each clip, with and without an end
+RANDOM = [4, 10, 13]  # networks that write something else of each clip, with and without an end
 HEARD = [noise(1, 0.4), noise(2, 1.2), np.zeros(8000, np.float32), noise(5, 1.9), noise(3, 1.0)]
 
 
@@ -54,6 +55,7 @@ def built(folder, seed: int = 10, **changes) -> Whisper:
 @pytest.mark.parametrize("seed", RANDOM)
 def test_a_clips_text_is_what_transformers_writes_and_thinks_of_it(tmp_path, seed):
     network = writer(tmp_path, seed=seed)
+    network.generation_config.suppress_tokens += [ONE]
     teacher = kinds.build(as_it_is(tmp_path), TASK).eval()
     features = WhisperFeatureExtractor.from_pretrained(tmp_path)
     words = WhisperTokenizer.from_pretrained(tmp_path)
@@ -68,7 +70,7 @@ def test_a_clips_text_is_what_transformers_writes_and_thinks_of_it(tmp_path, see
         ids = torch.cat([ids, torch.tensor([[END]])], 1) if said.ended else ids
         with torch.no_grad():
             logits = network(mel, decoder_input_ids=torch.cat([prompt, ids], 1)).logits[0, 3:-1]
-        logits[:, START : PLAIN + 1] = -torch.inf  # never written
+        logits[:, [ONE, *range(START, PLAIN + 1)]] = -torch.inf  # never written
         logits[0, [SPACE, END]] = -torch.inf  # nor at the beginning
         chosen = logits.log_softmax(-1).gather(1, ids[0, :, None])
         assert said.confidence == pytest.approx(chosen.mean().item(), abs=1e-5)
@@ -76,6 +78,16 @@ def test_a_clips_text_is_what_transformers_writes_and_thinks_of_it(tmp_path, see
             first = network(mel, decoder_input_ids=torch.tensor([[START]])).logits[0, 0]
         shares = first[[EN, DE]].softmax(-1).tolist()
         assert said.languages == pytest.approx(dict(zip(("en", "de"), shares, strict=True)))
+
+
+def test_digits_are_written_where_the_alphabet_has_them_alone(tmp_path):
+    network = writer(tmp_path)
+    network.proj_out.weight.data[ONE] *= 3  # louder than the others
+    network.save_pretrained(tmp_path)
+    with_digits = Transcript(None, alphabet.alphabet("ab1"))
+    for task, kept in ((with_digits, True), (TASK, False)):
+        teacher = kinds.build(as_it_is(tmp_path), task).eval()
+        assert any("1" in said.text for said in teacher.transcribe(HEARD)) == kept
 
 
 @pytest.mark.parametrize("seed", RANDOM)

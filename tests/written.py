@@ -19,7 +19,7 @@ WRITES = ["a", "b", "Ġ", "1"]  # Ġ is a space
 SPECIAL = ["endoftext", "startoftranscript", "en", "de", "transcribe", "translate", "notimestamps"]
 TOKENS = {token: place for place, token in enumerate([*WRITES, *(f"<|{s}|>" for s in SPECIAL)])}
 END, START, EN, DE, TRANSCRIBE, TRANSLATE, PLAIN = range(len(WRITES), len(TOKENS))
-SPACE = TOKENS["Ġ"]
+SPACE, ONE = TOKENS["Ġ"], TOKENS["1"]
 BANDS, WINDOW, LONGEST = 8, 3, 24  # mel bands, seconds of a window, tokens
 STEPS, BATCH, RATE = 350, 32, 5e-3  # of training
 

@@ -23,10 +23,12 @@ from earshot.models import accelerator
 from earshot.models.wav2vec2 import SAMPLE_RATE, CheckpointError, checkpoint_folder, shapes
 from earshot.params import Teacher as TeacherParams
 from earshot.tasks.task import Task
+from earshot.text import alphabet
 
 FILES = ("config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json")
 CUT = 5 * SAMPLE_RATE  # samples at the end of a window, in which a long clip is cut
 QUIET = SAMPLE_RATE // 50  # samples over which loudness is measured to find where
+BROKEN = "\ufffd"  # what a token of half a character reads as
 
 
 class Hypothesis(NamedTuple):
@@ -46,14 +48,15 @@ class Hypothesis(NamedTuple):
 class Whisper(nn.Module):
     """A checkpoint as it is: samples → text. It has neither frames nor layers to learn from.
 
-    Nothing is tuned, so `task` and `scratch` change nothing. CheckpointError says in a line what
-    cannot be had or does not fit.
+    It writes numbers and signs as words where the task's alphabet has no characters for them: their
+    tokens are never chosen. Nothing is tuned, so `scratch` changes nothing. CheckpointError says in
+    a line what cannot be had or does not fit.
     """
 
     output = "text"
     tuned_layers = 0
 
-    def __init__(self, params: TeacherParams, task: Task, scratch: int | None = None):
+    def __init__(self, params: TeacherParams, task: Task | None, scratch: int | None = None):
         super().__init__()
         named = f"teacher.checkpoint={params.checkpoint!r}"
         for key, fixed in {"auxiliary": False, "control": False}.items():
@@ -68,6 +71,8 @@ class Whisper(nn.Module):
             self.prompt = _prompt(self.network.generation_config, params.language)
         except CheckpointError as error:
             raise CheckpointError(f"{named}: {error}") from None
+        if task:
+            _spell(self.network.generation_config, self.tokenizer, task.labels)
         self.network.requires_grad_(False)
         self.auxiliary = nn.ModuleList()
         self.width = self.network.config.d_model
@@ -251,6 +256,19 @@ def _prompt(settings: GenerationConfig, language: str | None) -> dict[str, str |
             "then finds out, clip by clip"
         )
     return {"language": tag, "task": "transcribe"}
+
+
+def _spell(
+    settings: GenerationConfig, tokenizer: WhisperTokenizer, symbols: Sequence[str]
+) -> None:
+    """Let a checkpoint write words for what an alphabet has no characters for, such as digits."""
+    texts = map(tokenizer.decode, ([token] for token in range(settings.eos_token_id)))
+    unread = [
+        token
+        for token, text in enumerate(texts)
+        if BROKEN not in text and alphabet.unread(text, symbols)
+    ]
+    settings.suppress_tokens = sorted({*(settings.suppress_tokens or ()), *unread})
 
 
 def _known(settings: GenerationConfig) -> dict[str, int]:

@@ -109,6 +109,14 @@ def foreign(text: str, symbols: Sequence[str]) -> list[str]:
     return sorted(set(text) - set(symbols) - {" "})
 
 
+def unread(text: str, symbols: Sequence[str]) -> list[str]:
+    """Return of the characters that an alphabet cannot write the digits and signs: those of which
+    nobody knows how they were read.
+    """
+    characters = foreign(normalised(text, symbols), symbols)
+    return [one for one in characters if one in _READ_ALOUD or unicodedata.category(one)[0] in "NS"]
+
+
 def encode(text: str, symbols: Sequence[str]) -> list[int]:
     """Return the places of a normalised text's symbols; ValueError names what cannot be written."""
     unknown = foreign(text, symbols)
