@@ -258,9 +258,7 @@ def _prompt(settings: GenerationConfig, language: str | None) -> dict[str, str |
     return {"language": tag, "task": "transcribe"}
 
 
-def _spell(
-    settings: GenerationConfig, tokenizer: WhisperTokenizer, symbols: Sequence[str]
-) -> None:
+def _spell(settings: GenerationConfig, tokenizer: WhisperTokenizer, symbols: Sequence[str]) -> None:
     """Let a checkpoint write words for what an alphabet has no characters for, such as digits."""
     texts = map(tokenizer.decode, ([token] for token in range(settings.eos_token_id)))
     unread = [
