@@ -113,6 +113,18 @@ def test_the_card_says_what_it_was_measured_and_made_by(packed):
         assert example in text and len(example.splitlines()) <= 20
 
 
+def test_models_of_devices_are_packed_and_named(run, tmp_path):
+    root = shutil.copytree(run, tmp_path / "run")
+    files = root / "models/scenes/onnx/scenes-kd"
+    names = {f"student.device-{device}.{form}onnx" for device in "ab" for form in ("", "int8.")}
+    for name in names:
+        shutil.copy(files / "student.int8.onnx", files / name)
+    out = pack.write(tmp_path / "out", root, "scenes", licence="mit")
+    assert names == {path.name for path in out.glob("student.device-*")}
+    assert "NAME is one of a, b." in (out / "README.md").read_text()
+    assert all(name in (out / pack.SUMS).read_text() for name in names)
+
+
 def test_checksums_tell_what_was_changed(packed, tmp_path):
     copy = shutil.copytree(packed["scenes"], tmp_path / "copy")
     assert subprocess.run(["sha256sum", "--check", "--quiet", pack.SUMS], cwd=copy).returncode == 0

@@ -10,6 +10,7 @@ from earshot import params, predict
 from earshot.runtime import yaml_file
 from earshot.runtime.files import atomic_folder, sha256
 from earshot.tables import items
+from earshot.tables.devices import beside
 from earshot.workbench import results
 from earshot.workbench.pack import card, licences
 from earshot.workbench.pack.card import Facts
@@ -38,9 +39,9 @@ def write(
 ) -> Path:
     """Write the folder `out` with a track's student of `recipe`, or the one that ships.
 
-    Both ONNX files, the card `README.md`, examples in Python and JavaScript with what they need,
-    checksums. ValueError names a track or recipe without files, a licence that is missing or that
-    the corpora forbid, and a folder that is there already.
+    Both ONNX files, those of single devices, the card `README.md`, examples in Python and
+    JavaScript with what they need, checksums. ValueError names a track or recipe without
+    files, a licence that is missing or that the corpora forbid, and a folder that is there already.
     """
     if out.exists():
         raise ValueError(f"{out}: already there; name a folder that is not, or remove it")
@@ -101,6 +102,8 @@ def _facts(
     for path in files.values():
         if not path.is_file():
             raise ValueError(f"{path}: no such file; run `make repro` to train it")
+    devices = [beside(path) for path in files.values()]
+    of_devices = {path.name: path for known in devices for path in known.values()}
     model = predict.load(files["student.int8.onnx"])
     sources = list(dict.fromkeys(one.name for one in params.each(parsed.tracks[name].corpus)))
     known = [licences.CORPORA[one] for one in sources]
@@ -116,8 +119,9 @@ def _facts(
         params=_concerning(content, name, recipe),
         commit=provenance.commit(root, root / "params.yaml"),
         bytes=tuple(path.stat().st_size for path in files.values()),
+        devices=tuple(devices[0]),
     )
-    return facts, files
+    return facts, files | of_devices
 
 
 def _languages(

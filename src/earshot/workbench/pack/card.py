@@ -49,6 +49,7 @@ class Facts(NamedTuple):
     params: dict[str, Any]
     commit: str | None
     bytes: tuple[int, int]  # of the file in float, and in int8
+    devices: tuple[str, ...]  # that have files of their own
 
 
 def head(facts: Facts) -> ModelCardData:
@@ -96,6 +97,7 @@ def render(facts: Facts, python: str, javascript: str) -> str:
         megabytes=f"{whole / 1e6:.2f}",
         int8_megabytes=f"{small / 1e6:.2f}",
         corpora=list(facts.corpora),
+        devices=facts.devices,
         clusters="places" if facts.task == "classes" else "passages and speakers",
         results=table.short(track, models=_compared(track, facts.recipe)),
         control=control,
