@@ -125,6 +125,8 @@ class Project:
     def __init__(self, root: Path, parameters: dict[str, object]):
         self.root, self.environment = root, environment(root)
         copy(root)
+        # DVC reads and writes the whole lock at every stage that has run, for seconds.
+        self.unlock(lambda stage: not stage.startswith("pretrain@"))
         self.change(parameters)
         self.git("init", "--quiet")
         self.git("add", "--all")
@@ -182,9 +184,10 @@ class Project:
 
     def unlock(self, out: Callable[[str], bool]) -> None:
         """Take stages out of the lock: DVC leaves there what is no stage any more."""
-        lock = yaml.safe_load((self.root / "dvc.lock").read_text())
+        lock = yaml.load((self.root / "dvc.lock").read_text(), yaml.CSafeLoader)
         lock["stages"] = {stage: entry for stage, entry in lock["stages"].items() if not out(stage)}
-        (self.root / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+        text = yaml.dump(lock, sort_keys=False, Dumper=yaml.CSafeDumper)
+        (self.root / "dvc.lock").write_text(text)
 
     def restore(self) -> None:
         """Go back to what is committed."""

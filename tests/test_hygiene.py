@@ -120,7 +120,7 @@ def expanded() -> dict[str, dict]:
     return made
 
 
-LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+LOCK = yaml.load((ROOT / "dvc.lock").read_text(), yaml.CSafeLoader)["stages"]
 STAGES = expanded()
 
 
