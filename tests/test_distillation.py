@@ -127,6 +127,7 @@ def test_hard_labels_need_nothing_of_the_teacher(world, tmp_path, monkeypatch):
     assert same(copied(world.distill(recipe(HARD, 2), tmp_path / "hard")), copied(first))
 
 
+@pytest.mark.slow
 def test_a_teacher_asked_about_the_pool_teaches_what_few_labels_cannot(
     world, tmp_path, monkeypatch
 ):

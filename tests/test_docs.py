@@ -136,6 +136,7 @@ def test_a_corpus_and_its_track_are_added_as_described(tmp_path: Path):
     assert (tmp_path / "data/office/items.parquet").is_file()
 
 
+@pytest.mark.slow
 def test_a_loss_term_is_added_as_described(tmp_path: Path):
     own = Copy(tmp_path)
     own.follow(section("A loss term"))
@@ -179,6 +180,7 @@ def overrides(page: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_ablations_run_as_written(tmp_path: Path):
     english, chinese = (overrides(page) for page in PAGES[2:])
     found = {one for page in PAGES for one in overrides(page)}

@@ -49,6 +49,7 @@ def test_what_a_reader_does_is_judged(tmp_path: Path, monkeypatch, read, outcome
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_good_sound_files_are_used(tmp_path):
     found = [(case, sounds.check(case, tmp_path)) for case in sounds.cases(1, len(sounds.seeds()))]
     assert [case.name for case, outcome in found if outcome.state != "used"] == []

@@ -299,6 +299,7 @@ def kill_in_the_third_part(root: str, layered: str) -> None:
     Setting(Path(root), layered == "True").write(Path(root) / "killed")
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_a_rerun_ends_in_the_same_bytes(setting, whole, monkeypatch):
     script = "import sys, test_signals; test_signals.kill_in_the_third_part(*sys.argv[1:])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
