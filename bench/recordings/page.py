@@ -4,6 +4,7 @@ import json
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from earshot.runtime.files import atomic
 from earshot.workbench import table
@@ -15,6 +16,7 @@ PAGES = ("docs/recordings.md", "docs/recordings.zh-CN.md")
 COSTS = re.compile(r"(<!-- costs:begin -->).*?(<!-- costs:end -->)", re.DOTALL)
 BESIDE = re.compile(r"(<!-- beside: (?P<what>.+?) -->).*?(<!-- beside: end -->)", re.DOTALL)
 ROW = ("row", "行")
+KINDS = ((table.WER, table.CER), (table.MACRO,))  # a table has the first that its models have
 HEADS = {
     "en": ("row", "commit", "processor minutes", "peak of a process"),
     "zh": ("行", "提交", "处理器分钟", "单个进程的内存峰值"),
@@ -40,17 +42,21 @@ def _renewed(language: str, found: re.Match) -> str:
     left out.
     """
     place = table.LANGUAGES.index(language)
-    columns = (table.WER, table.CER)
-    lines = []
-    for path in found["what"].split():
-        row, model = path.split("/")
-        if not (file := RESULTS / "metrics" / row / "quality.json").exists():
-            continue
-        scores = json.loads(file.read_text())[model]
-        cells = (column.cell(scores) for column in columns)
-        lines.append((f"`{row}`", f"`{model}`", *cells))
+    named = [path.split("/") for path in found["what"].split()]
+    scores = {(row, model): _scores(row)[model] for row, model in named if _scores(row)}
+    kinds = (kind for kind in KINDS if all(kind[0].path in one for one in scores.values()))
+    columns = next(kinds)
+    lines = [
+        (f"`{row}`", f"`{model}`", *(column.cell(one) for column in columns))
+        for (row, model), one in scores.items()
+    ]
     heads = (ROW[place], table.MODEL[place], *(column.headings[place] for column in columns))
     return "\n".join((found[1], *markdown(heads, lines), found[3]))
+
+
+def _scores(row: str) -> dict[str, Any]:
+    file = RESULTS / "metrics" / row / "quality.json"
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def _costs(names: list[str], language: str) -> list[str]:
