@@ -28,17 +28,20 @@ def python(
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **settings)
 
 
+def parameters() -> dict:
+    """Return what the repository's params.yaml says; in C, as hundreds of tests ask for it."""
+    return yaml.load((ROOT / "params.yaml").read_text(), yaml.CSafeLoader)
+
+
 @pytest.fixture
 def content() -> dict:
     """What the repository's params.yaml says, to be spoilt."""
-    return yaml.safe_load((ROOT / "params.yaml").read_text())
+    return parameters()
 
 
 @pytest.fixture(scope="session")
 def fewshot_params() -> FewShot:
-    return FewShot(
-        **yaml.safe_load((ROOT / "params.yaml").read_text())["tracks"]["listening"]["fewshot"]
-    )
+    return FewShot(**parameters()["tracks"]["listening"]["fewshot"])
 
 
 def _vocabulary(first: str, size: int, rng: np.random.Generator) -> list[str]:

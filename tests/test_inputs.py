@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import yaml
-from conftest import ROOT
+from conftest import ROOT, parameters
 from dvc.repo import Repo
 from repository import Project
 
@@ -148,7 +147,7 @@ def handed_in(tmp_path_factory) -> Project:
         "teachers.listening.checkpoint": "weights",
     }
     project = Project(root, changes)
-    for key in yaml.safe_load((ROOT / "params.yaml").read_text())["tracks"]:
+    for key in parameters()["tracks"]:
         project.run(sys.executable, "stages/inputs.py", key)
     project.run(sys.executable, "stages/download.py", "listening")
     _pretend(project)
