@@ -161,6 +161,7 @@ def test_layers_that_are_equally_wide_are_kept_from_the_top(tmp_path, recordings
     np.testing.assert_allclose(found["hidden", "u1", 0], expected, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_two_networks_teach_a_student_that_was_given_no_label(tmp_path):
     """Teachers, caches, students: tones of three pitches, each teacher with a front end of its
     own.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
 SCRIPT = "import sys, pandas; print(sys.argv[1:], sys.executable, sys.path[1])"
@@ -48,6 +49,7 @@ def test_without_any_environment_one_line_says_what_to_type(tmp_path):
     assert done.stderr.count("\n") == 1 and "make repro" in done.stderr
 
 
+@pytest.mark.slow
 def test_make_has_dvc_run_without_git(tmp_path):
     for name in (".dvc", "Makefile", "params.yaml", "src"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy

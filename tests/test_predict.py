@@ -95,6 +95,7 @@ def test_a_long_recording_is_answered_about_piece_by_piece(model, monkeypatch):
         student.answer([np.zeros(40_000, np.float32)] * 3, QUESTION, OPTIONS)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_recording(model, tmp_path):
     """At 1 hour of 16 kHz the samples alone are 230 MB, the frames of the front end 1.5 GB."""
     with soundfile.SoundFile(tmp_path / "hour.flac", "w", 16_000, 1, "PCM_16") as file:

@@ -39,7 +39,7 @@ def test_what_rows_set_fits_into_params_yaml(clone):
         if profiled not in bases:
             run.set_up(row._replace(values={}), clone)
             bases[profiled] = (clone / "params.yaml").read_bytes()
-        content = yaml.safe_load(bases[profiled])
+        content = yaml.load(bases[profiled], yaml.CSafeLoader)
         profile.assign(content, row.values)
         track = parse(content).tracks[row.track]
         assert row.needs and track.distill.seeds >= 3, row.name

@@ -15,9 +15,12 @@ from earshot.workbench import report
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason=f"no browser on PATH (looked for {', '.join(NAMES)})"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        BROWSER is None, reason=f"no browser on PATH (looked for {', '.join(NAMES)})"
+    ),
+]
 # Texts of pictures that reach beyond their picture or the window.
 CUT = """() => {
   const texts = [...document.querySelectorAll('svg text')];

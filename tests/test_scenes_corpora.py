@@ -70,6 +70,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_scenes_have_the_same_bytes_whatever_the_workers(made):
     one, two = (digests(folder) for folder, _ in made.values())
     assert one == two and len(set(one.values())) > 250

@@ -28,9 +28,12 @@ from earshot.workbench.page import npm
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason=f"no browser on PATH (looked for {', '.join(NAMES)})"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        BROWSER is None, reason=f"no browser on PATH (looked for {', '.join(NAMES)})"
+    ),
+]
 AXE = npm.Package(
     "axe-core",
     "4.14.1",
@@ -257,7 +260,6 @@ def test_own_sounds_of_any_kind_get_the_answers_of_python(visit: Visit, run: Pat
         assert answer["mel"][0] == pytest.approx(100 * heard, abs=3)
 
 
-@pytest.mark.slow
 def test_a_hundred_clips_get_the_choice_of_python(visit: Visit, run: Path, tmp_path: Path):
     visit.open("ask")
     model, same = student(run, "listening"), 0
@@ -454,7 +456,6 @@ def test_it_fits_any_screen_and_finger_and_speaks_chinese(browser: Any, built: p
     screen.context.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser: Any, built: page.Built, scheme: str):
     try:
