@@ -92,8 +92,6 @@ def test_every_value_stands_in_the_file(content):
          ["recipes.scenes-hard.teachers=['scenes']", "write []"]),
         ("recipes.scenes-hard.needs", "cache",
          ["recipes.scenes-hard.needs='cache'", "'inputs/named.json' for teachers=[]"]),
-        ("recipes.scenes-hard.needs", None,  # DVC reads it, so it has to stand there
-         ["recipes.scenes-hard.needs=None", "'inputs/named.json' for teachers=[]"]),
         ("recipes.scenes-kd.needs", "cache",
          ["recipes.scenes-kd.needs='cache'", "'cache/scenes' for teachers=['scenes']"]),
         ("tracks.scenes.task", "sing", ["tracks.scenes", "task='sing'", "choice, classes"]),
@@ -312,6 +310,13 @@ def test_what_is_missing_is_named(content):
     with pytest.raises(
         ParameterError, match=r"^params.yaml: teachers.listening.epochs is missing$"
     ):
+        parse(content)
+
+
+def test_what_dvc_reads_has_to_stand_there(content):
+    del content["recipes"]["scenes-hard"]["needs"]
+    told = r"scenes-hard\.needs=None must be 'inputs/named\.json' for teachers=\[\]"
+    with pytest.raises(ParameterError, match=told):
         parse(content)
 
 

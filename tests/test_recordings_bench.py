@@ -178,6 +178,10 @@ def test_both_pages_are_filled_with_what_rows_measured(tmp_path, monkeypatch):
     errors = {"wer": 0.5, "wer_low": 0.4, "wer_high": 0.6, "cer": 0.25, "items": 90}
     write_json(tmp_path / "metrics/asr_pool_25/quality.json", {"pseudo": errors, "gain": {}})
     shutil.copy(folder / "run.json", tmp_path / "metrics/asr_pool_25")
+    languages = dict.fromkeys(("en", "nl", "ru"), errors)
+    spoken = {"pseudo": errors | {"languages": languages}, "gain": {}}
+    write_json(tmp_path / "metrics/languages_prompts/quality.json", spoken)
+    shutil.copy(folder / "run.json", tmp_path / "metrics/languages_prompts")
     names = "teacher teacher_scratch hard kd layered layered_int8 layered_plain".split()
     hubert = dict.fromkeys(names, score) | {"gain": {}}
     write_json(tmp_path / "metrics/scenes_quarter_hubert/quality.json", hubert)
@@ -191,4 +195,5 @@ def test_both_pages_are_filled_with_what_rows_measured(tmp_path, monkeypatch):
         assert "50.0 (40.0–60.0)" in text and "| `listening` | `abc` | 3.5 | 900 MB |" in text
         assert "| `asr_pool_25` | `pseudo` | 50.0 (40.0–60.0) | 25.0 |" in text
         assert "| `asr_pool_50` | `pseudo` |" not in text  # not measured
+        assert "| `languages_prompts` | `pseudo, en` | 50.0 (40.0–60.0) | 25.0 |" in text
         assert "| `scenes_quarter_hubert` | `hard` | 50.0 (40.0–60.0) |" in text

@@ -231,7 +231,7 @@ def test_no_results_or_damaged_ones_are_named(tmp_path: Path, monkeypatch, capsy
 
 def test_a_page_too_large_is_refused(project: Path, monkeypatch):
     monkeypatch.setattr(report, "LIMIT", 1000)
-    shutil.rmtree(project / "plots")
+    shutil.rmtree(project / "plots")  # is drawn sooner
     with pytest.raises(ValueError, match=r"page.html: .* MB, more than"):
         page(project)
     assert not (project / "page.html").exists()

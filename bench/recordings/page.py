@@ -2,9 +2,9 @@
 
 import json
 import re
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
-from typing import Any
 
 from earshot.runtime.files import atomic
 from earshot.workbench import table
@@ -38,25 +38,24 @@ def write(root: Path) -> None:
 
 
 def _renewed(language: str, found: re.Match) -> str:
-    """Return a marked table of models of several rows, each `ROW/MODEL`. A row without results is
-    left out.
+    """Return a marked table of models of several rows: `ROW/MODEL`, or `ROW/MODEL/languages/en`
+    for a part of a model's scores. A row without results is left out.
     """
     place = table.LANGUAGES.index(language)
     named = [path.split("/") for path in found["what"].split()]
-    scores = {(row, model): _scores(row)[model] for row, model in named if _scores(row)}
-    kinds = (kind for kind in KINDS if all(kind[0].path in one for one in scores.values()))
+    scores = []
+    for row, *parts in named:
+        file = RESULTS / "metrics" / row / "quality.json"
+        if file.exists():
+            scores.append((row, parts, reduce(getitem, parts, json.loads(file.read_text()))))
+    kinds = (kind for kind in KINDS if all(kind[0].path in one for *_, one in scores))
     columns = next(kinds)
-    lines = [
-        (f"`{row}`", f"`{model}`", *(column.cell(one) for column in columns))
-        for (row, model), one in scores.items()
-    ]
+    lines = []
+    for row, parts, one in scores:
+        model = ", ".join(part for part in parts if part != "languages")
+        lines.append((f"`{row}`", f"`{model}`", *(column.cell(one) for column in columns)))
     heads = (ROW[place], table.MODEL[place], *(column.headings[place] for column in columns))
     return "\n".join((found[1], *markdown(heads, lines), found[3]))
-
-
-def _scores(row: str) -> dict[str, Any]:
-    file = RESULTS / "metrics" / row / "quality.json"
-    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def _costs(names: list[str], language: str) -> list[str]:
