@@ -92,6 +92,16 @@ def test_of_two_frames_the_less_blank_one_speaks():
     assert torch.equal(doubled, frames.repeat_interleave(2, 1))
 
 
+def test_at_half_as_many_frames_again_each_of_the_teachers_stands_once():
+    # 50 frames a second against 33: (A) (- B) (-) (- A)
+    frames = said(A, BLANK, B, BLANK, BLANK, A)
+    found = losses.at_rate(frames, torch.tensor([6]), 4, torch.tensor([4]))
+    assert found.argmax(-1).tolist() == [[A, B, BLANK, A]]
+    slower = said(A, B, BLANK, A)  # and the other way round
+    found = losses.at_rate(slower, torch.tensor([4]), 6, torch.tensor([6]))
+    assert found.argmax(-1).tolist() == [[A, A, B, BLANK, BLANK, A]]
+
+
 def test_frames_of_nearly_the_same_rate_stay_where_they_are():
     frames = said(A, B, BLANK, A)
     found = losses.at_rate(frames, torch.tensor([4]), 6, torch.tensor([5]))

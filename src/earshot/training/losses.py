@@ -255,21 +255,27 @@ def at_rate(
     """Return a teacher's log-posteriors `(N, U, V)`, of which `lengths` `(N,)` are real, at the
     rate of a student of `size` frames, `to` `(N,)` of them real: `(N, size, V)`.
 
-    With r = ΣU / ΣT rounded to a whole number, a student's frame t has the posterior of that one of
-    the teacher's frames rt … rt + r − 1 in which a blank is least probable: symbols are said in
-    single frames, and averaged with the blanks beside them they are lost. With r below one a
-    teacher's frame stands for 1/r of the student's, rounded. The last frame is held.
+    With r = ΣU / ΣT rounded to halves, as 1/r is where r is below one, a student's frame t has the
+    posterior of that one of the teacher's frames ⌊rt⌋ … ⌊r(t + 1)⌋ − 1 in which a blank is least
+    probable: symbols are said in single frames, and averaged with the blanks beside them they are
+    lost. Each of the teacher's frames is in one of these; with r below one it stands for several
+    of the student's. The last frame is held.
     """
-    ratio = lengths.sum().item() / to.sum().item()
-    every = torch.arange(size, device=teacher.device)
     last = (lengths.to(teacher.device) - 1)[:, None]  # (N, 1)
-    fewer = max(1, round(1 / ratio))
-    if ratio < 1 and fewer > 1:
-        source = torch.minimum((every // fewer)[None], last)  # (N, T)
-        return teacher.take_along_dim(source[..., None], 1)
-    group = max(1, round(ratio))
-    places = (every * group)[:, None] + torch.arange(group, device=teacher.device)  # (T, r)
+    over, under = _halves(lengths.sum().item(), to.sum().item())
+    bounds = torch.arange(size + 1, device=teacher.device) * over // under  # (T + 1,)
+    first, end = bounds[:-1, None], bounds[1:, None] - 1  # (T, 1)
+    group = -(-over // under)
+    places = first + torch.arange(group, device=teacher.device)  # (T, r)
+    places = torch.minimum(places, end.maximum(first))  # fewer than r: the last of them again
     source = torch.minimum(places.flatten()[None], last)  # (N, T · r)
     frames = teacher.take_along_dim(source[..., None], 1).unflatten(1, (size, group))
     clearest = frames[..., 0].argmin(2)[..., None, None]  # (N, T, 1, 1)
     return frames.take_along_dim(clearest, 2)[:, :, 0]
+
+
+def _halves(teacher: int, student: int) -> tuple[int, int]:
+    """Return two whole numbers whose ratio is that of these, or its inverse, rounded to halves."""
+    if teacher < student:
+        return 2, round(2 * student / teacher)
+    return round(2 * teacher / student), 2
