@@ -28,9 +28,12 @@ def stack_frames(
 
 def reverse_within(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Reverse each sequence of `(B, T, D)` within its own length; padding stays at the end."""
-    steps = torch.arange(frames.shape[1], device=frames.device)[None]
-    source = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
-    return frames.gather(1, source.unsqueeze(-1).expand_as(frames))
+    batch, size, _ = frames.shape
+    steps = torch.arange(size, device=frames.device)[None]
+    source = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)  # (B, T)
+    rows = source + size * torch.arange(batch, device=frames.device)[:, None]
+    # whole rows: `gather` copies number by number, for twice the time
+    return frames.flatten(0, 1).index_select(0, rows.flatten()).view_as(frames)
 
 
 class BiLSTMStudent(nn.Module):

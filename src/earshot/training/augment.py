@@ -177,8 +177,8 @@ def warp(mel: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     below = places.long()
     above = (below + 1).clamp(max=bands - 1)
     share = (places - below)[:, None]  # (B, 1, F)
-    lower = mel.take_along_dim(below[:, None], 2)  # (B, T, F)
-    return lower + share * (mel.take_along_dim(above[:, None], 2) - lower)
+    lower, upper = (mel.gather(2, of[:, None].expand_as(mel)) for of in (below, above))  # (B, T, F)
+    return lower + share * (upper - lower)
 
 
 def masks(mel: torch.Tensor, lengths: torch.Tensor, params: Masks) -> torch.Tensor:

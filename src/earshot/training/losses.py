@@ -261,17 +261,18 @@ def at_rate(
     lost. Each of the teacher's frames is in one of these; with r below one it stands for several
     of the student's. The last frame is held.
     """
-    last = (lengths.to(teacher.device) - 1)[:, None]  # (N, 1)
+    last = (lengths.to(teacher.device) - 1)[:, None, None]  # (N, 1, 1)
     over, under = _halves(lengths.sum().item(), to.sum().item())
     bounds = torch.arange(size + 1, device=teacher.device) * over // under  # (T + 1,)
     first, end = bounds[:-1, None], bounds[1:, None] - 1  # (T, 1)
     group = -(-over // under)
     places = first + torch.arange(group, device=teacher.device)  # (T, r)
     places = torch.minimum(places, end.maximum(first))  # fewer than r: the last of them again
-    source = torch.minimum(places.flatten()[None], last)  # (N, T · r)
-    frames = teacher.take_along_dim(source[..., None], 1).unflatten(1, (size, group))
-    clearest = frames[..., 0].argmin(2)[..., None, None]  # (N, T, 1, 1)
-    return frames.take_along_dim(clearest, 2)[:, :, 0]
+    source = torch.minimum(places, last)  # (N, T, r)
+    item = torch.arange(len(teacher), device=teacher.device)[:, None]  # (N, 1)
+    blanks = teacher[item[..., None], source, 0]  # (N, T, r)
+    clearest = source.gather(2, blanks.argmin(2, keepdim=True))[..., 0]  # (N, T)
+    return teacher[item, clearest]
 
 
 def _halves(teacher: int, student: int) -> tuple[int, int]:
