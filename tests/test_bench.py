@@ -19,6 +19,7 @@ INPUTS = {
     "reading": {"sequences": 20, "cached": 3, "width": 32},
     "pool": {"hours": 0.02, "width": 8},
     "epoch": {"passages": 3, "width": 32, "hidden": 4},
+    "optimizer": {"hidden": 4},
     "student": {"seconds": 1, "sizes": SIZES, "config": TINY},
     "memory": {"hours": {"features": (0.003, 0.006), "cache": (0.003, 0.006)}},
 }
@@ -32,6 +33,7 @@ CONTENDERS = {
     ],
     "pool": ["bytes, 1-MB blocks", "store, in order", "store, shuffled"],
     "epoch": ["CE", "CE + KD + features"],
+    "optimizer": ["Muon", "AdamW, PyTorch's", "Muon, PyTorch's"],
     "student": ["teacher", *(f"{size}, {form}" for size in SIZES for form in FORMS)],
     "memory": [f"{part}, {hours} h" for part in ("features", "cache") for hours in (0.003, 0.006)],
 }
@@ -41,6 +43,7 @@ TARGETS = {
     "reading": 0,
     "pool": 1,
     "epoch": 1,
+    "optimizer": 0,
     "student": 4,
     "memory": 4,
 }

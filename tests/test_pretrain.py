@@ -11,7 +11,7 @@ from earshot.corpora import open_languages, worlds
 from earshot.models.wav2vec2 import load_backbone
 from earshot.params import CTCLanguagesPretrain, CTCPretrain
 from earshot.pretraining import ctc
-from earshot.pretraining.optimizers import Muon
+from earshot.pretraining.optimizers import muon
 
 TEXTS = ["a red bike", "it rains", "Mary's lamp!", "two coats", "the old mill", "nobody knew"]
 
@@ -112,7 +112,7 @@ def test_muon_moves_a_layer_as_far_in_every_direction():
     gradient = torch.diag(torch.logspace(-3, 0, 8))  # a thousand times as much one way as another
     for matrix in (model.encoder["layers"][0].weight, model.projection.weight):
         matrix.grad = gradient.clone()
-    Muon(model, 0.1).step()
+    muon(model, 0.1).step()
     moved = {name: tensor - before[name] for name, tensor in copied(model).items()}
     ways = torch.linalg.svdvals(moved["encoder.layers.0.weight"])
     size = 0.1 * 0.2 * 8**0.5  # the rate × 0.2 × √8, so that entries move 0.02 in the mean square

@@ -288,12 +288,12 @@ def test_the_best_epoch_is_kept_the_earliest_on_a_tie(
     assert not any(same(weights[best], weights[epoch]) for epoch in range(4) if epoch != best)
 
 
-@pytest.mark.parametrize("average", [None, 0.8])
+@pytest.mark.parametrize("told", [{}, {"average": 0.8}, {"optimizer": "muon"}])
 @pytest.mark.parametrize(
     "where", ["in the first epoch", "within an epoch", "after an epoch", "before the checkpoint"]
 )
-def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where, average):
-    loader, told = Loader(items, mel, TASK, 3), {"average": average}
+def test_a_killed_run_ends_the_same(mel, items, tmp_path, monkeypatch, where, told):
+    loader = Loader(items, mel, TASK, 3)
     straight, objective, expected = student(), CrossEntropy(), []
     train(straight, loader, tmp_path / "straight", objective, on_epoch=noting(expected), **told)
 

@@ -180,6 +180,7 @@ class Distillation:
             scratch=self.scratch / phase,
             warmup=params.warmup,
             weight_decay=params.weight_decay,
+            optimizer=params.optimizer,
             **usual | settings,
         )
 

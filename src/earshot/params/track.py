@@ -12,8 +12,9 @@ from earshot.params.views import Views
 
 
 class Distill(Section):
-    """The training loop shared by all recipes of a track: AdamW. The rate rises over a share
-    `warmup` of the steps, before the cosine.
+    """The training loop shared by all recipes of a track. The rate rises over a share `warmup` of
+    the steps, before the cosine. `muon` is for the matrices of the student's encoder, AdamW for
+    the rest of it.
 
     With `average` the student is a running mean of its weights, of which each step keeps that
     share. With `refit` it is trained once more, on the validation labels too. `start` is a file of
@@ -24,6 +25,7 @@ class Distill(Section):
     seeds: Count = 3
     batch: Count = 16
     learning_rate: Positive = 1e-3
+    optimizer: Literal["adamw", "muon"] = "adamw"
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: Share = 0.05
     weight_decay: Weight = 0.0

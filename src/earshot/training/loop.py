@@ -18,6 +18,7 @@ from earshot.runtime.progress import track
 from earshot.tables.items import Item
 from earshot.tasks.task import Score, Task
 from earshot.training.batches import Batch, Loader
+from earshot.training.optimizers import OPTIMIZERS
 from earshot.training.output import Output, run
 
 # Terms of a batch by name, with their weighted sum as "loss".
@@ -105,7 +106,7 @@ class _Run(nn.Module):
 
 
 class Trainer:
-    """Trains a model with AdamW; a killed run goes on from `scratch` and ends the same.
+    """Trains a model; a killed run goes on from `scratch` and ends the same.
 
     `objective` turns outputs into terms; when it is a module, its own parameters train too. Epochs
     before `first` do not compete for the best.
@@ -137,6 +138,7 @@ class Trainer:
         first: int = 0,
         warmup: float = WARMUP,
         weight_decay: float = 0.0,
+        optimizer: str = "adamw",
         steps: int | None = None,
         stop: int | None = None,
         average: float | None = None,
@@ -147,7 +149,7 @@ class Trainer:
         self.epochs = math.ceil(self.stop / steps_per_epoch)
         self.steps_per_epoch, self.first = steps_per_epoch, first
         self.base_rate, self.schedule, self.seed = learning_rate, schedule, seed
-        self.warmup, self.weight_decay = warmup, weight_decay
+        self.warmup, self.weight_decay, self.made_by = warmup, weight_decay, optimizer
         self.scratch, self.on_epoch = scratch, on_epoch
         self.trained = nn.ModuleDict({"model": model})
         if isinstance(objective, nn.Module):
@@ -207,11 +209,8 @@ class Trainer:
             logger.info("%s: epoch %d of %d: %s", self.scratch, chosen + 1, self.epochs, reason)
 
     def _resume(self) -> None:
-        trainable = [p for p in self.trained.parameters() if p.requires_grad]
-        # fused: a step of it costs a seventh on small layers, on the CPU too
-        self.optimizer = torch.optim.AdamW(
-            trainable, lr=self.base_rate, weight_decay=self.weight_decay, fused=True
-        )
+        make = OPTIMIZERS[self.made_by]
+        self.optimizer = make(self.trained, self.base_rate, self.weight_decay)
         saved = checkpoint.load(self.scratch / "last.safetensors", self.kept, self.optimizer)
         self.progress: dict[str, Any] = saved or {
             "history": [],
