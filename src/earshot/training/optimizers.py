@@ -53,7 +53,7 @@ class Muon(torch.optim.Optimizer):
     fast as common ones (Jordan et al. 2024, kellerjordan.github.io/posts/muon); its steps have the
     size of AdamW's (Liu et al. 2025, arXiv 2502.16982), so both share one rate.
 
-    PyTorch's computes in bfloat16. A processor without it then takes 25 to 45 times as long
+    PyTorch's computes in bfloat16, which a processor without it does two dozen times as slowly
     (`docs/bench.md`), so this one keeps the matrices' own precision. A 1×1 convolution is a matrix.
     """
 
