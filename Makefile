@@ -6,11 +6,9 @@ PYTEST := pytest -n auto --dist loadfile
 
 .PHONY: .dvc/ready repro test test-all pretrain sweep bench recordings report page drill readme profile plan verify lint lock lock-check
 
-repro: .venv/ready .dvc/ready  ## a track after the other, each with its table; then what no table shows
-	@set -e; for stage in $$(dvc stage list --name-only | grep ^evaluate@); do \
-		dvc repro $$stage; earshot table --track $${stage#*@}; \
-	done
-	dvc repro --quiet
+repro: .venv/ready .dvc/ready
+	dvc repro
+	earshot table
 
 test: .venv/ready
 	$(PYTEST) -m "not slow"
