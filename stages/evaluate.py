@@ -74,6 +74,7 @@ def evaluate(track: str) -> dict[str, Any]:
     quality = scores.quality(results.answers, *known, params, read("seed"))
     write_json(f"metrics/{track}/quality.json", quality)
     write_json(f"metrics/{track}/cost.json", results.cost)
+    show(track, quality, scores.metric)
     for line in scores.doubts(results.answers, about):
         logging.warning("evaluate@%s: %s", track, line)
 
@@ -94,6 +95,15 @@ def evaluate(track: str) -> dict[str, Any]:
     costs.check_limits(results.cost, params.limits)
     teachers = teacher_models(read("teachers"), track)
     return {"latency": results.latency, "teachers": teachers}
+
+
+def show(track: str, quality: dict[str, Any], metric: str) -> None:
+    """Print what models are judged by, with its interval: a run of all tracks lasts long."""
+    for model, scores in quality.items():
+        if metric in scores:
+            share = (100 * scores[metric + end] for end in ("", "_low", "_high"))
+            value, low, high = (f"{one:.1f}" for one in share)
+            print(f"{track}: {model:20} {metric} {value} % ({low}–{high})")
 
 
 def ask_teachers(test: Test, results: Results) -> None:

@@ -18,6 +18,7 @@ from earshot.evaluation.doubts import doubts
 class Scores(NamedTuple):
     """What `evaluate` asks of a task; all tasks take the same arguments."""
 
+    metric: str  # what its models are judged by
     quality: Callable
     device_groups: Callable
     standing: Callable  # how models stand noise, rooms and the like
@@ -28,9 +29,10 @@ class Scores(NamedTuple):
 
 _KEPT = (robustness.table, submission.hand_in, doubts, plots.draw)
 SCORES = {
-    "choice": Scores(choice.quality, choice.device_groups, *_KEPT),
-    "classes": Scores(classes.quality, classes.device_groups, *_KEPT),
+    "choice": Scores("accuracy", choice.quality, choice.device_groups, *_KEPT),
+    "classes": Scores("accuracy", classes.quality, classes.device_groups, *_KEPT),
     "transcript": Scores(
+        hypotheses.METRIC,
         transcripts.quality,
         transcripts.device_groups,
         transcripts.standing,
