@@ -7,7 +7,7 @@ PYTEST := pytest -n auto --dist loadfile
 .PHONY: .dvc/ready repro test test-all pretrain sweep bench recordings report page drill readme profile plan verify lint lock lock-check
 
 repro: .venv/ready .dvc/ready  ## the first track first: its results then stand long before the others'
-	dvc repro $$(dvc stage list --name-only | grep -m 1 ^evaluate@)
+	@dvc repro $$(dvc stage list --name-only | grep -m 1 ^evaluate@)
 	dvc repro
 	earshot table
 
