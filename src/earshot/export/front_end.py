@@ -2,10 +2,10 @@
 
 import math
 
-import librosa
 import numpy as np
 
 from earshot.export.parts import Part, ints
+from earshot.features.filters import mel_filters, window
 from earshot.params import Features
 
 FRONT_END = "mel"  # the node that ends the front end: it and all before it compute in float
@@ -131,14 +131,13 @@ def _norm(features: Features) -> str:
 
 
 def front_end(features: Features) -> Part:
-    """The same numbers as `features.log_mel`, with librosa's window and filters."""
+    """The same numbers as `features.log_mel`, with its window and filters."""
     size, hop = features.n_fft, features.hop_length
     phases = math.gcd(size, hop, _MOST_PHASES)
     part = size // phases  # M
     bins = np.arange(part // 2 + 1)
     shifted = bins[:, None] + part * np.arange(phases)  # (K, P)
-    window = librosa.filters.get_window(features.window, features.win_length, fftbins=True)
-    by_phase = librosa.util.pad_center(window, size=size).reshape(part, phases).T  # (P, M)
+    by_phase = window(features).reshape(part, phases).T  # (P, M)
     angles = -2 * np.pi * np.arange(size) / size
     filters = _filters(features, shifted)
     constants = {
@@ -151,7 +150,7 @@ def front_end(features: Features) -> Part:
         "kernel_places": phases * np.arange(part),
         "turn": ints(size),
         "circle": np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32),
-        "window": by_phase[:, None, None].astype(np.float32),
+        "window": by_phase[:, None, None],
         "kernel_shape": ints(2 * phases * len(bins), 1, part),
         "phase_parts_shape": ints(phases, 2, len(bins), -1),
         "phase_bins_shape": ints(len(bins), 2 * phases, -1),
@@ -176,15 +175,9 @@ def front_end(features: Features) -> Part:
 
 def _filters(features: Features, bins: np.ndarray) -> np.ndarray:
     """Return mel filters `(n_mels, K·P)` for energies in the order of `bins` `(K, P)`; of those
-    that are one bin of librosa's, as its mirror image is, the first is taken.
+    that are one bin of a spectrum, as its mirror image is, the first is taken.
     """
-    filters = librosa.filters.mel(
-        sr=features.sample_rate,
-        n_fft=features.n_fft,
-        n_mels=features.n_mels,
-        fmin=features.fmin,
-        fmax=features.fmax,
-    )  # (n_mels, N / 2 + 1)
+    filters = mel_filters(features)  # (n_mels, N / 2 + 1)
     _, places = np.unique(np.minimum(bins, features.n_fft - bins), return_index=True)
     spread = np.zeros((len(filters), bins.size), filters.dtype)
     spread[:, places] = filters

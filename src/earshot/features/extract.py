@@ -8,7 +8,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 import pandas as pd
 import scipy
@@ -130,8 +129,6 @@ def _usable(path: str, params: Features) -> tuple[np.ndarray, str | None]:
 
 
 def _metadata(params: Features, views: Views, seed: int) -> dict:
-    libraries = {
-        library.__name__: library.__version__ for library in (librosa, np, scipy, soundfile, soxr)
-    }
+    libraries = {library.__name__: library.__version__ for library in (np, scipy, soundfile, soxr)}
     made = {"views": views.model_dump(), "seed": seed} if views.count else {}
     return {"features": params.model_dump(), "versions": libraries} | made

@@ -8,10 +8,10 @@ bins they cover.
 from functools import lru_cache
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 import scipy.fft
 
+from earshot.features.filters import mel_filters, window
 from earshot.params import Features
 
 _BLOCK = 128  # frames
@@ -30,24 +30,14 @@ def _tables(params: Features) -> tuple[np.ndarray, tuple[_Filters, ...]]:
     """Return the window `(n_fft,)`, padded on both sides, and the mel filters, `_BANDS` bands a
     piece.
     """
-    window = librosa.filters.get_window(params.window, params.win_length, fftbins=True)
-    before = (params.n_fft - params.win_length) // 2
-    window = np.pad(window, (before, params.n_fft - params.win_length - before)).astype(np.float32)
-    weights = librosa.filters.mel(
-        sr=params.sample_rate,
-        n_fft=params.n_fft,
-        n_mels=params.n_mels,
-        fmin=params.fmin,
-        fmax=params.fmax,
-    )
-    weights = np.repeat(weights.T, 2, axis=0)  # |z|² = re² + im²
+    weights = np.repeat(mel_filters(params).T, 2, axis=0)  # |z|² = re² + im²
     pieces = []
     for first in range(0, params.n_mels, _BANDS):
         bands = slice(first, min(first + _BANDS, params.n_mels))
         covered = np.flatnonzero(weights[:, bands].any(axis=1))
         bins = slice(covered[0], covered[-1] + 1) if len(covered) else slice(0, 1)
         pieces.append(_Filters(bins, bands, np.ascontiguousarray(weights[bins, bands])))
-    return window, tuple(pieces)
+    return window(params), tuple(pieces)
 
 
 def log_mel(samples: np.ndarray, params: Features) -> np.ndarray:
@@ -59,7 +49,7 @@ def log_mel(samples: np.ndarray, params: Features) -> np.ndarray:
     mean over the clip ('mean'), and over its deviation ('meanvar'). With `silence_db` these are of
     the frames that are at most so far below the loudest one; all others become `silence`.
     """
-    window, filters = _tables(params)
+    shape, filters = _tables(params)
     half = params.n_fft // 2
     padded = np.zeros(len(samples) + 2 * half, np.float32)
     padded[half : half + len(samples)] = samples
@@ -68,7 +58,7 @@ def log_mel(samples: np.ndarray, params: Features) -> np.ndarray:
     windowed = np.empty((min(_BLOCK, len(frames)), params.n_fft), np.float32)
     for start in range(0, len(frames), _BLOCK):
         block = slice(start, min(start + _BLOCK, len(frames)))
-        part = np.multiply(frames[block], window, out=windowed[: block.stop - start])
+        part = np.multiply(frames[block], shape, out=windowed[: block.stop - start])
         power = scipy.fft.rfft(part).view(np.float32)  # (frames, 2 × (1 + n_fft // 2))
         np.square(power, out=power)
         for piece in filters:
