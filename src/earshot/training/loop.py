@@ -149,7 +149,7 @@ class Trainer:
         self.epochs = math.ceil(self.stop / steps_per_epoch)
         self.steps_per_epoch, self.first = steps_per_epoch, first
         self.base_rate, self.schedule, self.seed = learning_rate, schedule, seed
-        self.warmup, self.weight_decay, self.made_by = warmup, weight_decay, optimizer
+        self.warmup, self.weight_decay, self.optimizer_name = warmup, weight_decay, optimizer
         self.scratch, self.on_epoch = scratch, on_epoch
         self.trained = nn.ModuleDict({"model": model})
         if isinstance(objective, nn.Module):
@@ -209,7 +209,7 @@ class Trainer:
             logger.info("%s: epoch %d of %d: %s", self.scratch, chosen + 1, self.epochs, reason)
 
     def _resume(self) -> None:
-        make = OPTIMIZERS[self.made_by]
+        make = OPTIMIZERS[self.optimizer_name]
         self.optimizer = make(self.trained, self.base_rate, self.weight_decay)
         saved = checkpoint.load(self.scratch / "last.safetensors", self.kept, self.optimizer)
         self.progress: dict[str, Any] = saved or {
