@@ -67,7 +67,7 @@ def project(tmp_path_factory) -> Project:
     shutil.copyfile(ROOT / "tests/watch.py", watcher)
     own = made.environment
     made.environment = own | {"EARSHOT_WATCH": str(made.root / OPENED)}
-    made.dvc("repro")
+    made.printed = made.dvc("repro")
     made.environment = own
     watcher.unlink()
     made.git("add", "--all")
@@ -98,6 +98,16 @@ def test_metrics_are_complete_finite_and_without_lists(project):
         content.pop("teachers", None)  # beside times: what results call each teacher
         for path, value in numbers(content):
             assert type(value) in (int, float) and math.isfinite(value), f"{file.name}: {path}"
+
+
+def test_a_run_prints_what_each_model_is_judged_by(project):
+    metrics = dict.fromkeys(("listening", "scenes"), "accuracy")
+    metrics |= dict.fromkeys(("transcripts", "languages"), "wer")
+    for track, metric in metrics.items():
+        quality = project.load(f"metrics/{track}/quality.json")
+        shown = re.findall(rf"^{track}: (\w+) +{metric} ([\d.]+) %", project.printed, re.M)
+        judged = {name: scores for name, scores in quality.items() if metric in scores}
+        assert dict(shown) == {name: f"{100 * one[metric]:.1f}" for name, one in judged.items()}
 
 
 def test_the_scenes_are_scored_by_device_and_fit_their_device(project):
