@@ -1,5 +1,5 @@
 """A frame's window and the mel filters, librosa's numbers without its import, which costs a process
-some three seconds.
+one to two seconds.
 """
 
 import numpy as np
