@@ -56,7 +56,7 @@ def test_a_profile_applies_once_and_embedded_goes_back_to_the_very_bytes(params,
 
 
 def test_the_order_of_profiles_leaves_no_trace(params, applied):
-    for name in [*NAMES, *reversed(NAMES)]:  # each on what the one before left
+    for name in reversed(NAMES):  # each on what the one before left
         profile.apply(FOLDER / f"{name}.yaml", params)
         assert params.read_bytes() == applied[name], name
 
