@@ -126,10 +126,12 @@ def test_what_people_compare_is_in_git_and_the_rest_is_dvcs(name):
     assert all(dep.startswith(OUTSIDE) for dep in set(stage["deps"]) - code(stage))
 
 
-def test_what_comes_before_training_loads_no_torch():
+def test_what_comes_before_training_loads_no_torch_and_a_front_end_no_librosa():
     path = f"{ROOT / 'src'}{os.pathsep}{ROOT / 'stages'}"
     lazy = "earshot.corpora.synthetic.speech, earshot.pretraining.clips"
     script = f"import sys, download, features, fewshot, {lazy}; sys.exit('torch' in sys.modules)"
+    assert python("-c", script, PYTHONPATH=path).returncode == 0
+    script = "import sys, features, earshot.export.front_end; sys.exit('librosa' in sys.modules)"
     assert python("-c", script, PYTHONPATH=path).returncode == 0
 
 
