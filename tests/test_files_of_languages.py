@@ -15,7 +15,7 @@ from earshot.export.agreement import Clip, agreement
 from earshot.features.log_mel import log_mel
 from earshot.models import heads
 from earshot.models.students import STUDENTS
-from earshot.params import Conformer, Features
+from earshot.params import Conformer, ConvNeXt, Features
 from earshot.predict import PredictError
 from earshot.tasks.transcript import Transcript
 
@@ -25,6 +25,7 @@ KNOWN = ["de", "en", "el"]
 PARAMS = {
     "bilstm": recurrent(stack=2, layers=2, hidden=64, text=None),
     "conformer": Conformer(name="conformer", width=32, layers=2, heads=4, kernel=5, stride=2),
+    "convnext": ConvNeXt(name="convnext", width=32, layers=2, kernel=5),
 }
 
 

@@ -8,7 +8,7 @@ from students import bilstm, numbered, recurrent
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from earshot.models.bilstm import BiLSTMStudent, reverse_within, stack_frames
+from earshot.models.bilstm import BiLSTMStudent, reverse_within
 from earshot.models.heads import (
     ABSENT,
     HEADS,
@@ -19,6 +19,7 @@ from earshot.models.heads import (
     OptionHead,
     masked_mean,
 )
+from earshot.models.stack import stack_frames
 from earshot.params import Text
 from earshot.tasks.choice import Choice
 from earshot.text import PADDING, encode_item

@@ -21,7 +21,17 @@ from earshot.models import checkpoint
 from earshot.models.heads import MatchingHead
 from earshot.models.pruning import Group, Place, inherit, norms
 from earshot.models.students import STUDENTS, load_student, metadata
-from earshot.params import BiLSTM, Conformer, Distill, Features, Frames, Prune, Recipe, Terms
+from earshot.params import (
+    BiLSTM,
+    Conformer,
+    ConvNeXt,
+    Distill,
+    Features,
+    Frames,
+    Prune,
+    Recipe,
+    Terms,
+)
 from earshot.tables.items import Item
 from earshot.training.batches import collate
 from earshot.training.output import run
@@ -31,6 +41,7 @@ BILSTM = BiLSTM(name="bilstm", hidden=12, layers=2, stack=2)
 SPEAKING = BILSTM.model_copy(update={"languages": ["de", "en"], "language": "predicted"})
 READING = {pool: TEXT.model_copy(update={"pool": pool}) for pool in ("mean", "attend", "match")}
 CONFORMER = Conformer(name="conformer", width=16, layers=2, heads=4, kernel=5, stride=2, feed=24)
+CONVNEXT = ConvNeXt(name="convnext", width=16, layers=2, kernel=5, feed=24)
 
 
 def made(params, task=TASK, n_mels=8, seed=0) -> torch.nn.Module:
@@ -125,6 +136,21 @@ def test_of_dead_feed_forward_units_and_heads_neither(world):
     assert np.allclose(outputs(small, TASK, heard), outputs(full, TASK, heard), atol=1e-6)
 
 
+def test_nor_of_the_units_that_mix_frames(world):
+    full, dead = made(CONVNEXT), [*range(0, 24, 2)]
+    with torch.no_grad():
+        for block in full.blocks:
+            for tensor in (block.wider.weight, block.wider.bias):
+                tensor[dead] = 0
+            block.narrower.weight[:, dead] = 0
+    small = made(CONVNEXT.pruned(0.5), seed=1)
+    inherit(small, full)
+    assert small.blocks[1].narrower.weight.shape == (16, 12)
+    asked = world.asked[0]
+    heard = world.mel, (asked.utterances, 0, [asked])
+    assert np.allclose(outputs(small, TASK, heard), outputs(full, TASK, heard), atol=1e-6)
+
+
 def test_a_unit_weighs_the_norm_of_all_that_makes_or_reads_it():
     rows = torch.tensor([[1.0, 0], [0, 2], [2, 0], [0, 0]])  # two units, twice
     reads = torch.tensor([[9.0, 2, 1]])  # from the second column on
@@ -182,7 +208,7 @@ def test_pruned_it_goes_on_from_where_it_was(world, straight, tmp_path):
     assert losses[2] < losses[0]
 
 
-@pytest.mark.parametrize("params", [BILSTM, CONFORMER], ids=lambda params: params.name)
+@pytest.mark.parametrize("params", [BILSTM, CONFORMER, CONVNEXT], ids=lambda params: params.name)
 def test_the_smaller_student_is_what_files_hold(params, tmp_path):
     full, small = made(params, n_mels=40), made(params.pruned(0.5), n_mels=40)
     inherit(small, full)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from learning import copied, mel_store, noting, same
-from test_transcript_students import BILSTM, CONFORMER, TASK, World
+from test_transcript_students import BILSTM, CONFORMER, CONVNEXT, TASK, World
 from transcribed import frames, spoken
 
 from earshot.distillation.distill import Distillation, distil
@@ -22,7 +22,7 @@ from earshot.training.loop import predict
 from earshot.training.output import Output, run
 
 KNOWN = ("de", "en", "el")
-PARAMS = {"bilstm": BILSTM, "conformer": CONFORMER}
+PARAMS = {"bilstm": BILSTM, "conformer": CONFORMER, "convnext": CONVNEXT}
 
 
 def made(params, language=None, seed=0) -> torch.nn.Module:

@@ -17,7 +17,7 @@ from earshot.export import int8, onnx_file, size
 from earshot.export.agreement import Clip, agreement
 from earshot.features import audio
 from earshot.models.students import STUDENTS
-from earshot.params import Conformer, Features
+from earshot.params import Conformer, ConvNeXt, Features
 from earshot.predict import PredictError, Transcriber
 from earshot.tasks.transcript import Transcript
 
@@ -27,6 +27,7 @@ STUDENT = {
     "bilstm": recurrent(stack=2, layers=2, hidden=64, text=None),
     "conformer-2": Conformer(name="conformer", width=64, layers=2, heads=4, kernel=7, stride=2),
     "conformer-4": Conformer(name="conformer", width=64, layers=1, heads=2, kernel=3, stride=4),
+    "convnext": ConvNeXt(name="convnext", width=64, layers=2, kernel=7, stack=3),
 }
 
 

@@ -15,6 +15,7 @@ from earshot.params import (
     CTC,
     BiLSTM,
     Conformer,
+    ConvNeXt,
     Distill,
     Frames,
     LayerPairs,
@@ -31,7 +32,8 @@ from earshot.training.output import run
 TASK = Transcript(None, SYMBOLS)
 BILSTM = BiLSTM(name="bilstm", hidden=12, layers=2, stack=2)
 CONFORMER = Conformer(name="conformer", width=16, layers=2, heads=2, kernel=5, stride=4)
-STUDENT = {"bilstm": BILSTM, "conformer": CONFORMER}
+CONVNEXT = ConvNeXt(name="convnext", width=16, layers=2, kernel=5)
+STUDENT = {"bilstm": BILSTM, "conformer": CONFORMER, "convnext": CONVNEXT}
 
 
 def student(params, seed=0) -> torch.nn.Module:
@@ -155,9 +157,10 @@ def test_without_transcripts_a_student_learns_from(term, world, tmp_path):
     assert score["wer"] < 0.15
 
 
-def test_a_conformer_at_another_rate_learns_too(world, tmp_path):
+@pytest.mark.parametrize("params", [CONFORMER, CONVNEXT], ids=lambda params: params.name)
+def test_students_of_another_kind_and_rate_learn_too(params, world, tmp_path):
     terms = Terms(ctc=CTC(weight=0.5), frames=Frames(weight=0.5, select="symmetric", around=1))
-    _, score = world.distil(tmp_path, terms, CONFORMER)
+    _, score = world.distil(tmp_path, terms, params)
     assert score["wer"] < 0.4
 
 

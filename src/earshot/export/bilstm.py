@@ -6,18 +6,10 @@ Where silence does not count, `real` (T, 1, 1) is 1 for the frames that do.
 import numpy as np
 from torch import nn
 
-from earshot.export.parts import Part, array, ints
+from earshot.export.parts import Part, array, ints, stacked
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.params import Features
 
-_STACK = """
-    frames = Shape<end=1>(mel)
-    less = Neg(frames)
-    lack = Mod(less, stack)
-    filling = Concat<axis=0>(no_frame, lack, zero)
-    filled = Pad(mel, filling)
-    layer_0 = Reshape(filled, stack_shape)
-"""
 # A stack of zeros is silence; where nothing else is left, silence counts.
 _REAL = """
     sizes = Abs(layer_0)
@@ -42,14 +34,10 @@ def encoder(student: BiLSTMStudent, features: Features, conditioned: bool = Fals
     """Frame stacking and the bidirectional layers `(T, 1, ·)`, eq. (1); where `conditioned`,
     `language_vector` is added to the stacks.
     """
-    nodes = [_STACK, _REAL] if features.skips_silence else [_STACK]
+    stacking, constants = stacked(student.stack, -1, 1, student.stack * features.n_mels)
+    nodes = [stacking, _REAL] if features.skips_silence else [stacking]
     nodes += [_CONDITION] if conditioned else []
-    constants = {
-        "stack": ints(student.stack),
-        "no_frame": ints(0, 0),
-        "stack_shape": ints(-1, 1, student.stack * features.n_mels),
-        "layer_shape": ints(-1, 1, student.width),
-    }
+    constants |= {"layer_shape": ints(-1, 1, student.width)}
     names = [f"layer_{layer}" for layer in range(len(student.ahead))] + ["encoded"]
     names[0] = "layer_0_conditioned" if conditioned else names[0]
     for layer, directions in enumerate(zip(student.ahead, student.behind, strict=True), start=1):

@@ -7,6 +7,7 @@ compute in integers; convolutions stay in float, as those in integers are slower
 import numpy as np
 from torch import nn
 
+from earshot.export.nodes import Nodes
 from earshot.export.parts import Part, array, ints
 from earshot.models.conformer import Block, ConformerStudent, rates
 from earshot.params import Features
@@ -39,17 +40,6 @@ _PLACES = """
 _CONDITION = """
     block_0 = Add(placed, language_vector)
 """
-# The quantizer calls the scale of a value X by X_scale: no constant of ours may be called so.
-_NORM = "    {out} = LayerNormalization<epsilon=1e-5>({value}, {name}_gain, {name}_shift)\n"
-_DENSE = """
-    {out}_product = MatMul({value}, {name}_weight)
-    {out} = Add({out}_product, {name}_bias)
-"""
-_SILU = """
-    {out}_share = Sigmoid({value})
-    {out} = Mul({value}, {out}_share)
-"""
-_ADD = "    {out} = Add({one}, {other})\n"
 _HALF = "    {out} = Mul({value}, half)\n"
 _ATTEND = """
     {name}_parts = Reshape({name}_qkv, parts_shape)
@@ -78,34 +68,8 @@ _GATE = """
 _END = "    encoded = Unsqueeze(block_{last}, one)\n"
 
 
-class _Nodes:
-    """Nodes and constants as they are added; a value is known by its name."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.constants: dict[str, np.ndarray] = {}
-
-    def add(self, form: str, **names: object) -> None:
-        self.lines.append(form.format(**names))
-
-    def norm(self, name: str, layer: nn.LayerNorm, value: str) -> str:
-        self.constants |= {f"{name}_gain": array(layer.weight), f"{name}_shift": array(layer.bias)}
-        self.add(_NORM, out=name, value=value, name=name)
-        return name
-
-    def dense(self, name: str, layer: nn.Linear, value: str) -> str:
-        weight = np.ascontiguousarray(array(layer.weight).T)
-        self.constants |= {f"{name}_weight": weight, f"{name}_bias": array(layer.bias)}
-        self.add(_DENSE, out=name, value=value, name=name)
-        return name
-
-    def silu(self, name: str, value: str) -> str:
-        self.add(_SILU, out=name, value=value)
-        return name
-
-    def sum(self, name: str, one: str, other: str) -> str:
-        self.add(_ADD, out=name, one=one, other=other)
-        return name
+class _Blocks(Nodes):
+    """Nodes of a Conformer's blocks."""
 
     def feed(self, name: str, layer: nn.Sequential, value: str) -> str:
         """Add half a feed-forward layer to a value."""
@@ -145,7 +109,7 @@ def encoder(student: ConformerStudent, features: Features, conditioned: bool = F
     """Return halving convolutions, places and blocks; silence counts like any frame. Where
     `conditioned`, `language_vector` is added to the frames before the blocks.
     """
-    nodes = _Nodes()
+    nodes = _Blocks()
     nodes.add(_BEGIN)
     for number, halve in enumerate(student.halve):
         weight, bias = f"halve_{number}_weight", f"halve_{number}_bias"
@@ -168,4 +132,4 @@ def encoder(student: ConformerStudent, features: Features, conditioned: bool = F
         "attention_scale": np.float32([units**-0.5]),
         "half": np.float32([0.5]),
     }
-    return "".join(nodes.lines), nodes.constants
+    return nodes.part()

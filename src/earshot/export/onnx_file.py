@@ -11,13 +11,14 @@ import onnx
 from onnx import numpy_helper
 from torch import nn
 
-from earshot.export import bilstm, cnn, conformer, heads, languages
+from earshot.export import bilstm, cnn, conformer, convnext, heads, languages
 from earshot.export.front_end import front_end
 from earshot.export.parts import Part, ints
 from earshot.models import fake_quant
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.blocks import ConvStudent
 from earshot.models.conformer import ConformerStudent
+from earshot.models.convnext import ConvNeXtStudent
 from earshot.models.ctc import CTCHead, MultilingualHead
 from earshot.models.fake_quant import FoldedHead
 from earshot.models.heads import AttentiveHead, ClassHead, MatchingHead, OptionHead
@@ -110,6 +111,7 @@ def _convolutional(student: ConvStudent, features: Features) -> list[Part]:
 NETWORKS: dict[type, Callable[..., list[Part]]] = {
     BiLSTMStudent: partial(_by_frame, bilstm.encoder, True),
     ConformerStudent: partial(_by_frame, conformer.encoder, False),
+    ConvNeXtStudent: partial(_by_frame, convnext.encoder, False),
     ConvStudent: _convolutional,
 }
 

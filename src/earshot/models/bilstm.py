@@ -8,22 +8,9 @@ from torch import nn
 from earshot.models.ctc import ctc_head, language_embedding
 from earshot.models.heads import inside, mean_of
 from earshot.models.pruning import Group, Place
+from earshot.models.stack import stack_frames
 from earshot.params import BiLSTM
 from earshot.tasks.task import Task
-
-
-def stack_frames(
-    mel: torch.Tensor, lengths: torch.Tensor, stack: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Join `stack` neighbouring frames: `(B, T, F)` → `(B, ⌈T/stack⌉, stack·F)`, with the new
-    lengths.
-
-    A last, incomplete stack is filled up with zeros, so every clip stacks the same alone or in a
-    batch.
-    """
-    batch, frames, width = mel.shape
-    mel = nn.functional.pad(mel, (0, 0, 0, -frames % stack))
-    return mel.reshape(batch, -1, stack * width), (lengths + stack - 1) // stack
 
 
 def reverse_within(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

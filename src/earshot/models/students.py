@@ -10,6 +10,7 @@ from torch import nn
 from earshot.models import checkpoint
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.conformer import ConformerStudent
+from earshot.models.convnext import ConvNeXtStudent
 from earshot.models.cp_mobile import CPMobileStudent
 from earshot.models.mobilenet import MobileNetStudent
 from earshot.params import Prune, Student, text_of
@@ -23,6 +24,7 @@ STUDENTS: dict[str, Callable[[Any, int, Task], nn.Module]] = {
     "mobilenet": MobileNetStudent,
     "cp_mobile": CPMobileStudent,
     "conformer": ConformerStudent,
+    "convnext": ConvNeXtStudent,
 }
 
 

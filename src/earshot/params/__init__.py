@@ -32,6 +32,7 @@ from earshot.params.models import (
     BiLSTM,
     Cache,
     Conformer,
+    ConvNeXt,
     CPMobile,
     Image,
     MobileNet,

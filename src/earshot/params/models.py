@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from earshot.params.data import Features
 from earshot.params.recipes import Augment
@@ -105,6 +105,15 @@ class Cache(Section):
     states: bool = False
 
 
+def _odd(kernel: int) -> int:
+    if kernel % 2 == 0:
+        raise ValueError("must be odd: as many frames on both sides")
+    return kernel
+
+
+Kernel = Annotated[int, Field(ge=3), AfterValidator(_odd)]
+
+
 def remaining(count: int, share: float) -> int:
     """Return how many of `count` units stay where a share is taken out: at least one."""
     return max(1, round(count * (1 - share)))
@@ -202,7 +211,7 @@ class Conformer(Multilingual):
     width: Count = 112
     layers: Count = 4
     heads: Count = 4
-    kernel: Annotated[int, Field(ge=3)] = 15
+    kernel: Kernel = 15
     stride: Literal[2, 4] = 2
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     feed: Count | None = None
@@ -232,12 +241,35 @@ class Conformer(Multilingual):
             raise ValueError(
                 f"width={self.width} must be even and a multiple of {self.heads} heads"
             )
-        if self.kernel % 2 == 0:
-            raise ValueError(f"kernel={self.kernel} must be odd: as many frames on both sides")
         return self
 
 
-Student = Annotated[BiLSTM | MobileNet | CPMobile | Conformer, Field(discriminator="name")]
+class ConvNeXt(Multilingual):
+    """Blocks of a ConvNeXt along time, over stacked mel frames: a convolution of each unit over
+    `kernel` stacks, then two layers over units, `feed` between them, null 2 · width.
+    """
+
+    name: Literal["convnext"]
+    width: Count = 128
+    layers: Count = 4
+    kernel: Kernel = 15
+    stack: Annotated[int, Field(ge=1, le=8)] = 2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    feed: Count | None = None
+
+    @property
+    def units(self) -> int:
+        """Return the units between a block's two layers."""
+        return self.feed or 2 * self.width
+
+    def pruned(self, share: float) -> "ConvNeXt":
+        """Return the parameters of a student without a share of the units between layers."""
+        return self.model_copy(update={"feed": remaining(self.units, share)})
+
+
+Student = Annotated[
+    BiLSTM | MobileNet | CPMobile | Conformer | ConvNeXt, Field(discriminator="name")
+]
 
 
 class Image(Section):

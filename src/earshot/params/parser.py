@@ -20,7 +20,7 @@ _KINDS = {
     *("ctc", "hubert"),
     *("generated", "authored", "librisqa", "labels"),
     *("bilstm", "mobilenet", "cp_mobile", "image"),
-    *("transcripts", "conformer", "open_speech"),
+    *("transcripts", "conformer", "convnext", "open_speech"),
     *("open_languages", "languages", "ctc_languages", "recordings"),
     *map(TAG.format, TEACHERS),
 }

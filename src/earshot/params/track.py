@@ -1,11 +1,12 @@
 """One track: its corpus, items, student and evaluation, and whether these go together."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from earshot.params.data import Corpus, Features, FewShot, Labels, Transcripts
-from earshot.params.models import Cache, Conformer, Student, text_of
+from earshot.params.models import Cache, Student, text_of
 from earshot.params.pretraining import Pretrain
 from earshot.params.section import Count, Positive, Section, Share, Weight
 from earshot.params.views import Views
@@ -79,7 +80,13 @@ TASKS = {
     "classes": TaskRules(Labels, reads=False),
     "transcript": TaskRules(Transcripts, reads=False, ordered=True),
 }
-_FRAME_STUDENTS = ("bilstm", "conformer")
+FRAME_STUDENTS = ("bilstm", "conformer", "convnext")
+_OF_FRAMES_ALONE = ("conformer", "convnext")
+
+
+def either(names: Sequence[str]) -> str:
+    """Return names as a choice: "a, b or c"."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 class Track(Section):
@@ -105,13 +112,15 @@ class Track(Section):
         if not isinstance(self.fewshot, rules.items):
             source = self.fewshot.source
             raise ValueError(f"fewshot.source={source!r} does not go with task={self.task!r}")
-        if rules.ordered and self.student.name not in _FRAME_STUDENTS:
-            known = " or ".join(_FRAME_STUDENTS)
+        if rules.ordered and self.student.name not in FRAME_STUDENTS:
             raise ValueError(
-                f"student.name={self.student.name!r} must be {known}: every frame counts"
+                f"student.name={self.student.name!r} must be {either(FRAME_STUDENTS)}: every frame "
+                "counts"
             )
-        if not rules.ordered and isinstance(self.student, Conformer):
-            raise ValueError(f"student.name='conformer' does not go with task={self.task!r}")
+        if not rules.ordered and self.student.name in _OF_FRAMES_ALONE:
+            raise ValueError(
+                f"student.name={self.student.name!r} does not go with task={self.task!r}"
+            )
         if (text_of(self.student) is not None) != rules.reads:
             raise ValueError(reading_error("student", self.task))
         if not rules.ordered and getattr(self.student, "languages", None):

@@ -11,7 +11,6 @@ from earshot.params.models import (
     AnyTeacher,
     BiLSTM,
     Cache,
-    Conformer,
     NetworkTeacher,
     Student,
     by_language,
@@ -19,7 +18,7 @@ from earshot.params.models import (
 )
 from earshot.params.recipes import AVERAGED, Augment, Pair, Recipe, Terms, needs_of
 from earshot.params.section import Section
-from earshot.params.track import TASKS, Track, reading_error
+from earshot.params.track import FRAME_STUDENTS, TASKS, Track, either, reading_error
 
 # What is of use to tasks with an answer a clip, and to those with one a frame.
 _OF_CLIPS = {"ce", "kd", "front", "layered"}
@@ -129,14 +128,14 @@ class Params(Section):
                     f"{key}.terms.front.alone={front.alone} counts epochs, which a last fit has "
                     f"others of: write 0, or tracks.{name}.distill.refit=false"
                 )
-            if recipe.qat and isinstance(track.student, BiLSTM | Conformer):
+            if recipe.qat and track.student.name in FRAME_STUDENTS:
                 raise ValueError(
                     f"{key}.qat: a {track.student.name} is quantized dynamically; leave qat out"
                 )
-            if recipe.prune and not isinstance(track.student, BiLSTM | Conformer):
+            if recipe.prune and track.student.name not in FRAME_STUDENTS:
                 raise ValueError(
                     f"{key}.prune: no units can be taken out of a {track.student.name}, only of a "
-                    "bilstm or conformer; leave prune out"
+                    f"{either(FRAME_STUDENTS)}; leave prune out"
                 )
 
     def _check_comparisons(self, name: str, track: Track) -> None:

@@ -11,6 +11,7 @@ from earshot.params import (
     BiLSTM,
     Budget,
     Conformer,
+    ConvNeXt,
     LibriSpeech,
     OpenLanguages,
     OpenSpeech,
@@ -238,4 +239,6 @@ def _student(track: Track) -> float:
     student = track.student
     if isinstance(student, Conformer):
         return student.layers * student.width**2 / student.stride
+    if isinstance(student, ConvNeXt):
+        return student.layers * student.width * student.units / student.stack
     return student.hidden**2 / student.stack if isinstance(student, BiLSTM) else _frames(track)
