@@ -20,7 +20,10 @@ sys.path.append(str(Path(__file__).parents[1]))
 from bench.rounds import Result
 from earshot.runtime.files import atomic
 
-BENCHES = ("features", "teacher", "reading", "pool", "epoch", "optimizer", "student", "memory")
+BENCHES = (
+    *("features", "teacher", "reading", "pool", "epoch", "optimizer", "student", "recogniser"),
+    "memory",
+)
 LIBRARIES = (
     "torch",
     "torchaudio",

@@ -9,6 +9,7 @@ from transformers import Wav2Vec2Config
 
 from bench import run
 from bench.rounds import Result, Row, Spread, Target, interleave, rows
+from earshot.params import BiLSTM, ConvNeXt
 
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 TINY = Wav2Vec2Config(**SHAPE, intermediate_size=16, conv_dim=(8,) * 7)
@@ -21,6 +22,13 @@ INPUTS = {
     "epoch": {"passages": 3, "width": 32, "hidden": 4},
     "optimizer": {"hidden": 4},
     "student": {"seconds": 1, "sizes": SIZES, "config": TINY},
+    "recogniser": {
+        "seconds": 1,
+        "sizes": {
+            "BiLSTM": BiLSTM(name="bilstm", hidden=4, stack=2),
+            "ConvNeXt": ConvNeXt(name="convnext", width=8, layers=1),
+        },
+    },
     "memory": {"hours": {"features": (0.003, 0.006), "cache": (0.003, 0.006)}},
 }
 FORMS = ["PyTorch float", "ONNX float", "ONNX int8"]
@@ -35,6 +43,10 @@ CONTENDERS = {
     "epoch": ["CE", "CE + KD + features"],
     "optimizer": ["Muon", "AdamW, PyTorch's", "Muon, PyTorch's"],
     "student": ["teacher", *(f"{size}, {form}" for size in SIZES for form in FORMS)],
+    "recogniser": [
+        *("BiLSTM, a step", "ConvNeXt, a step"),
+        *("BiLSTM, 1 s in int8", "ConvNeXt, 1 s in int8"),
+    ],
     "memory": [f"{part}, {hours} h" for part in ("features", "cache") for hours in (0.003, 0.006)],
 }
 TARGETS = {
@@ -45,6 +57,7 @@ TARGETS = {
     "epoch": 1,
     "optimizer": 0,
     "student": 4,
+    "recogniser": 0,
     "memory": 4,
 }
 
