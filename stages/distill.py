@@ -1,7 +1,7 @@
 """Train a recipe's students, one per seed, from mel frames and its teachers' caches.
 
-Seeds run beside one another, each on a core, with GPUs on GPU seed mod count; a single one, or all
-of them with a single worker, in this process.
+Seeds run beside one another, as many as there are cores or a few more, with GPUs on GPU seed mod
+count; a single one, or all of them with a single worker, in this process.
 `EARSHOT_PROCESSES=n` instead has n processes share every batch of one seed after another.
 """
 
@@ -117,7 +117,10 @@ def each_seed(recipe_key: str, seeds: range) -> list[Distilled]:
         return results
     if min(len(seeds), workers()) == 1:  # a process more would only cost its start
         return list(map(one, seeds))
-    return list(parallel.run(one, seeds, recipe_key, unit="seed", method="spawn"))
+    # Of three seeds on two cores all take turns: the last one alone would leave a core idle.
+    processes = len(seeds) if len(seeds) < 2 * workers() else workers()
+    settings = {"unit": "seed", "method": "spawn", "processes": processes}
+    return list(parallel.run(one, seeds, recipe_key, **settings))
 
 
 def train(recipe_key: str) -> dict[str, float] | None:

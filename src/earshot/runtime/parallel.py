@@ -31,20 +31,21 @@ def run(
     chunk: int = 1,
     method: str = "fork",
     engine: str = "local",
+    processes: int | None = None,
 ) -> Iterator[R]:
     """Yield `function(task)` for each task, in order, from other processes with a bar that names
     `what`.
 
-    Fork before torch is loaded, as its threads do not survive, or use `method="spawn"`;
-    `engine="ray"` has Ray's workers do it, on however many machines. An exception in a worker is
-    raised here.
+    There are `processes` of them, as many as cores where that is not given. Fork before torch is
+    loaded, as its threads do not survive, or use `method="spawn"`; `engine="ray"` has Ray's workers
+    do it, on however many machines. An exception in a worker is raised here.
     """
     if engine == "ray":
         yield from ray_workers.run(function, tasks, what, unit)
         return
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(
-        workers(), context, initializer=_begin, initargs=(os.getpid(),)
+        processes or workers(), context, initializer=_begin, initargs=(os.getpid(),)
     ) as pool:
         yield from track(
             pool.map(function, tasks, chunksize=chunk), what, total=len(tasks), unit=unit
