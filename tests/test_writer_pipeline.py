@@ -61,7 +61,7 @@ def shrunk() -> dict:
     recipes[f"{TRACK}-pseudo"]["terms"] = {"pseudo": {"weight": 1.0, "confidence": 0.5}}
     track["corpus"] = {"name": "manifest", "path": "clips.csv"}
     track["fewshot"]["alphabet"] = "ab"
-    track["student"] |= {"hidden": 24}
+    track["student"] |= {"width": 24}
     track["distill"] |= {"learning_rate": 0.02, "batch": 4, "seeds": 1}
     track["evaluate"] |= {"recipes": list(RECIPES), "gains": ["pseudo_vs_hard"], "resamples": 200}
     track["evaluate"] |= {"latency_clips": 1, "reference_seconds": 2.0, "robustness_passages": 4}
