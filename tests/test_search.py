@@ -121,7 +121,7 @@ def test_a_trial_ends_with_its_processes_when_hopeless_stopped_or_failed(
     one, stop = begun(task, made), Event()
     folder = task.root / "clones" / one.user_attrs["name"]
     table = folder / task.curves / "seed-0.csv"
-    text = "epoch,validation\n" + "".join(f"{row + 1},0.4\n" for row in range(rows))
+    text = "epoch,validation\n" + "".join(f"{row + 1},0.4\n-,\n" for row in range(rows))
     # The toy of `dvc exp run` writes a curve and goes on, or fails at once.
     script = f"cat > {table} <<< '{text}'; sleep 60 & echo $!; wait" if rows else "echo bad; exit 1"
     program = "import os, sys; os.execvp('bash', ['bash', '-c', " + repr(script) + "])"
@@ -140,7 +140,7 @@ def test_a_trial_ends_with_its_processes_when_hopeless_stopped_or_failed(
     with pytest.raises(end) as raised:
         runner.run(one)
     if end is not Stopped:
-        assert f"{raised.value}" == ("bad" if end is ValueError else "40.0% after epoch 3")
+        assert f"{raised.value}" == ("bad" if end is ValueError else "40.0% at validation 3")
     assert not folder.exists() and one.user_attrs["seconds"] >= 0
     if rows:
         child = int((task.folder / f"logs/{folder.name}.log").read_text())

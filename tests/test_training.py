@@ -288,7 +288,22 @@ def test_the_best_epoch_is_kept_the_earliest_on_a_tie(
     assert not any(same(weights[best], weights[epoch]) for epoch in range(4) if epoch != best)
 
 
-@pytest.mark.parametrize("told", [{}, {"average": 0.8}, {"optimizer": "muon"}])
+def test_of_some_epochs_validated_the_best_is_kept(mel, items, tmp_path):
+    weights, history = [], []
+
+    def judge(model):
+        weights.append(copied(model))
+        return score(1 - 0.1 * len(weights))
+
+    model, told = student(), {"on_epoch": noting(history), "epochs": 6, "validate_every": 2}
+    train(model, Loader(items, mel, TASK, 3), tmp_path, judge=judge, **told)
+    validated = [epoch for epoch, scores in history if "validation" in scores]
+    assert validated == [1, 3, 5] and same(copied(model), weights[0])
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"average": 0.8}, {"optimizer": "muon"}, {"validate_every": 2}]
+)
 @pytest.mark.parametrize(
     "where", ["in the first epoch", "within an epoch", "after an epoch", "before the checkpoint"]
 )
@@ -411,8 +426,8 @@ def test_accuracy_by_hand(mel):
     assert accuracy(Fixed(), Loader(asked, mel, TASK, 2)) == 3 / 5
 
 
-def scores(*values: float, error: float = 0.05) -> list[Score]:
-    return [Score(value, error, 1.0) for value in values]
+def scores(*values: float, error: float = 0.05) -> dict[int, Score]:
+    return {epoch: Score(value, error, 1.0) for epoch, value in enumerate(values)}
 
 
 @pytest.mark.parametrize(
@@ -423,7 +438,13 @@ def scores(*values: float, error: float = 0.05) -> list[Score]:
         (scores(0.5, 0.9, 0.7), 0, 1, "the last has 0.200 less"),
         (scores(0.5, 0.9, 0.81), 0, 2, "which may be luck"),
         (scores(0.9, 0.5, 0.6, error=0.0), 1, 2, "the last and the best"),
-        ([Score(0.9, 0.0, 2.0), Score(0.9, 0.0, 1.0), Score(0.8, 0.0, 0.5)], 0, 1, "the best"),
+        (
+            {0: Score(0.9, 0.0, 2.0), 1: Score(0.9, 0.0, 1.0), 2: Score(0.8, 0.0, 0.5)},
+            0,
+            1,
+            "the best",
+        ),
+        ({1: Score(0.9, 0.0, 1.0), 4: Score(0.8, 0.0, 1.0)}, 0, 1, "the best, 0.900"),  # of some
     ],
 )
 def test_the_last_epoch_is_kept_where_validation_cannot_tell_it_from_the_best(

@@ -166,6 +166,7 @@ class Distillation:
             "learning_rate": params.learning_rate,
             "schedule": params.schedule,
             "average": params.average,
+            "validate_every": params.validate_every,
             "on_epoch": lambda epoch, scores: self.on_epoch(begin + epoch, scores),
         }
         trainer = Trainer(

@@ -15,7 +15,8 @@ from earshot.params.views import Views
 class Distill(Section):
     """The training loop shared by all recipes of a track. The rate rises over a share `warmup` of
     the steps, before the cosine. `muon` is for the matrices of the student's encoder, AdamW for
-    the rest of it.
+    the rest of it. Students are validated every `validate_every` epochs and after the last; the
+    best of those is kept.
 
     With `average` the student is a running mean of its weights, of which each step keeps that
     share. With `refit` it is trained once more, on the validation labels too. `start` is a file of
@@ -29,6 +30,7 @@ class Distill(Section):
     optimizer: Literal["adamw", "muon"] = "adamw"
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: Share = 0.05
+    validate_every: Count = 1
     weight_decay: Weight = 0.0
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     refit: bool = False

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -57,22 +57,21 @@ def validate(model: nn.Module, loader: Loader) -> Score:
     return task.score(sum(counts))
 
 
-def better(score: Score, rival: Score) -> bool:
-    """Return whether a score beats another: by its value, of equal ones by the lower loss."""
-    return (score.value, -score.loss) > (rival.value, -rival.loss)
+def rank(score: Score) -> tuple[float, float]:
+    """Return what scores are compared by: the value, of equal ones the lower loss."""
+    return score.value, -score.loss
 
 
-def choose(scores: Sequence[Score], first: int = 0) -> tuple[int, str]:
-    """Return which epoch's model to keep, counted from 0, and why; those before `first` are out.
+def choose(scores: Mapping[int, Score], first: int = 0) -> tuple[int, str]:
+    """Return which epoch's model to keep of those that have a score, by epoch counted from 0, and
+    why; those before `first` are out.
 
     The best one, unless it lies within `APART` standard errors of the last: of few items the best
     is mostly luck, and the last has trained longest, at the lowest rate.
     """
-    best = first
-    for epoch in range(first, len(scores)):
-        if better(scores[epoch], scores[best]):
-            best = epoch
-    last, top = len(scores) - 1, scores[best]
+    compared = [epoch for epoch in scores if epoch >= first]
+    last, best = compared[-1], max(compared, key=lambda epoch: rank(scores[epoch]))
+    top = scores[best]
     if best == last:
         return last, f"the last and the best, validation {top.value:.3f}"
     behind = top.value - scores[last].value
@@ -109,7 +108,8 @@ class Trainer:
     """Trains a model; a killed run goes on from `scratch` and ends the same.
 
     `objective` turns outputs into terms; when it is a module, its own parameters train too. Epochs
-    before `first` do not compete for the best.
+    before `first` do not compete for the best. Every `validate_every` epochs, counted back from the
+    last, the model is validated: with short epochs that would take a fifth of the time.
 
     The schedule is of `steps`, all of the epochs' where none are given; the last epoch may end
     early. Training ends after `stop` of them. Where that is all, with `average` the last epoch
@@ -136,6 +136,7 @@ class Trainer:
         scratch: Path,
         on_epoch: OnEpoch = lambda epoch, scores: None,
         first: int = 0,
+        validate_every: int = 1,
         warmup: float = WARMUP,
         weight_decay: float = 0.0,
         optimizer: str = "adamw",
@@ -148,6 +149,7 @@ class Trainer:
         self.stop = stop or self.steps
         self.epochs = math.ceil(self.stop / steps_per_epoch)
         self.steps_per_epoch, self.first = steps_per_epoch, first
+        self.validate_every = validate_every
         self.base_rate, self.schedule, self.seed = learning_rate, schedule, seed
         self.warmup, self.weight_decay, self.optimizer_name = warmup, weight_decay, optimizer
         self.scratch, self.on_epoch = scratch, on_epoch
@@ -177,11 +179,11 @@ class Trainer:
                 scores = self._train_epoch(epoch, batches(epoch))
                 if "mean" in self.kept and epoch == self.epochs - 1:
                     self._take_mean(epoch, batches(epoch))
-                if validate:
+                if validate and (self.epochs - 1 - epoch) % self.validate_every == 0:
                     score = validate(self.model)
                     scores |= {"validation": score.value, "validation_loss": score.loss}
                     self._keep_best(epoch, score)
-                    self.progress["scores"].append(score)
+                    self.progress["scores"].append((epoch, score))
                 self.progress["history"].append(scores)
                 self.progress["seconds"] += time.monotonic() - begun
                 self._save()
@@ -198,7 +200,7 @@ class Trainer:
 
     def _choose(self) -> None:
         """Leave the model as of its best epoch, or as it is; say in the log which, and why."""
-        scores = [Score(*score) for score in self.progress["scores"]]
+        scores = self._scores()
         chosen, reason = self.epochs - 1, "the last, without validation"
         if scores:
             chosen, reason = choose(scores, self.first)
@@ -263,11 +265,15 @@ class Trainer:
             self.kept["mean"].update_parameters(self.model)
         return terms
 
+    def _scores(self) -> dict[int, Score]:
+        """Return the scores on validation items, by the epochs that have one."""
+        return {epoch: Score(*score) for epoch, score in self.progress["scores"]}
+
     def _keep_best(self, epoch: int, score: Score) -> None:
         """Keep the model when it is the best so far, the earliest of equals."""
         best = self.progress["best"]
-        rival = None if best is None else Score(*self.progress["scores"][best])
-        if epoch >= self.first and (rival is None or better(score, rival)):
+        rival = None if best is None else self._scores()[best]
+        if epoch >= self.first and (rival is None or rank(score) > rank(rival)):
             self.progress["best"] = epoch
             self.best = checkpoint.trained(self.model)
             if accelerator.is_main():

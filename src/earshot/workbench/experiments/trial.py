@@ -101,16 +101,16 @@ class Runner:
             process.wait()
         if code := process.returncode:
             raise ValueError(f"killed by signal {-code}" if code < 0 else why(log))
-        for epoch, score in enumerate(self._curve(folder, since=0.0)[known:], known):
-            trial.report(score, epoch)
+        for point, score in enumerate(self._curve(folder, since=0.0)[known:], known):
+            trial.report(score, point)
 
     def _judge(self, trial: optuna.Trial, folder: Path, began: float, known: int) -> int:
-        """Report what is new of a trial's curve; return how many epochs are known of it."""
+        """Report what is new of a trial's curve; return how many points are known of it."""
         curve = self._curve(folder, began)
-        for epoch, score in enumerate(curve[known:], known):
-            trial.report(score, epoch)
+        for point, score in enumerate(curve[known:], known):
+            trial.report(score, point)
         if len(curve) > known and trial.should_prune():
-            raise optuna.TrialPruned(f"{curve[-1]:.1%} after epoch {len(curve)}")
+            raise optuna.TrialPruned(f"{curve[-1]:.1%} at validation {len(curve)}")
         return max(known, len(curve))
 
     def _curve(self, folder: Path, since: float) -> list[float]:
@@ -127,7 +127,7 @@ class Runner:
 
 
 def curve(folder: Path, seeds: int, since: float = 0.0) -> list[float]:
-    """Return the mean validation score of each epoch that `seeds` students have behind them.
+    """Return the mean score of each validation that `seeds` students have behind them.
 
     Files not written since `since` (`time.time`) are of an earlier run, which a clone begins with;
     once a trial is done all are its own, perhaps from DVC's cache of runs.
@@ -136,7 +136,7 @@ def curve(folder: Path, seeds: int, since: float = 0.0) -> list[float]:
     longest = sorted((one for one in scores if one), key=len, reverse=True)[:seeds]
     if len(longest) < seeds:
         return []
-    return [sum(epoch) / seeds for epoch in zip(*longest, strict=False)]
+    return [sum(point) / seeds for point in zip(*longest, strict=False)]
 
 
 def _scores(file: Path, since: float) -> list[float]:
@@ -144,9 +144,10 @@ def _scores(file: Path, since: float) -> list[float]:
         if file.stat().st_mtime <= since:
             return []
         with open(file, newline="") as lines:
-            return [float(row["validation"]) for row in csv.DictReader(lines)]
+            rows = list(csv.DictReader(lines))
     except FileNotFoundError:  # DVC removes outputs before a stage runs
         return []
+    return [float(row["validation"]) for row in rows if row.get("validation")]
 
 
 def why(log: Path) -> str:

@@ -207,7 +207,8 @@ def _of_students(
         budgets = [one for one in (recipe, recipe.qat, recipe.prune, recipe.adapt) if one]
         epochs = sum(_passes(one, track, trained) for one in budgets)
         epochs *= 1 + track.distill.refit
-        units = seeds * epochs * (trained + hours.get("validation", 0.0))
+        validated = hours.get("validation", 0.0) / track.distill.validate_every
+        units = seeds * epochs * (trained + validated)
         what = f"{seeds} seeds × {epochs} epochs of {trained:,.2f} h"
         yield f"distill@{key}", units, what, size
         yield f"quantize@{key}", seeds, f"{seeds} files", size
