@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import torch
 
-from earshot.training.optimizers import Together
+from earshot.training.together import Together
 
 BETAS, WEIGHT_DECAY = (0.9, 0.98), 0.01
 
