@@ -25,9 +25,9 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from earshot.models.wav2vec2 import Teacher
 from earshot.params import Teacher as TeacherParams
 from earshot.tasks.classes import Classes
+from earshot.teacher.wav2vec2 import Teacher
 
 BIG = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
 WHISPER = {"d_model": 512}

@@ -42,12 +42,12 @@ def _prepare(folder: Path, hours: float) -> None:
     from bench.teacher import ask, random_teacher
     from earshot import params
     from earshot.corpora import CORPORA
-    from earshot.models.wav2vec2 import Teacher
     from earshot.pretraining import ctc
     from earshot.tables import items
     from earshot.tables.manifest import write_manifest
     from earshot.tasks import TASKS
     from earshot.teacher import saved
+    from earshot.teacher.wav2vec2 import Teacher
 
     data = folder / "data" / TRACK
     data.mkdir(parents=True)

@@ -16,7 +16,6 @@ from transformers import Wav2Vec2Config
 from bench.rounds import Result, interleave, rows
 from bench.teacher import TASK, ask, random_teacher
 from earshot.features.recordings import Recordings
-from earshot.models.wav2vec2 import Teacher
 from earshot.params import Cache
 from earshot.tables import sequences as store
 from earshot.tables.items import Item
@@ -25,6 +24,7 @@ from earshot.tables.signals import Signals
 from earshot.teacher import cache
 from earshot.teacher.frames import signals
 from earshot.teacher.frozen import utterances
+from earshot.teacher.wav2vec2 import Teacher
 
 BLOCK = 1 << 20  # bytes
 IDENTITY, CACHE = "random", Cache()

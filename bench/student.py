@@ -20,10 +20,10 @@ from earshot.export.onnx_file import export
 from earshot.features.log_mel import log_mel
 from earshot.models.bilstm import BiLSTMStudent
 from earshot.models.heads import encode
-from earshot.models.wav2vec2 import Teacher
 from earshot.params import BiLSTM, Features, Text
 from earshot.predict import Student
 from earshot.tasks.choice import Choice
+from earshot.teacher.wav2vec2 import Teacher
 from earshot.text import encode_item
 
 MATCH = Text(buckets=2048, dim=16, pool="match")

@@ -18,13 +18,13 @@ from bench.features import make_clips
 from bench.rounds import Result, Target, interleave, rows
 from earshot.features import audio
 from earshot.features.recordings import Recordings
-from earshot.models.wav2vec2 import Teacher
 from earshot.params import Cache, Text
 from earshot.params import Teacher as TeacherParams
 from earshot.tables.items import Item
 from earshot.tasks.choice import Choice
 from earshot.teacher import cache
 from earshot.teacher.frames import signals
+from earshot.teacher.wav2vec2 import Teacher
 from earshot.training.batches import by_audio, collate
 from earshot.training.output import run
 

@@ -1,6 +1,4 @@
-"""Export a recipe's students, one ONNX file each, float and int8, and measure how well they
-agree.
-"""
+"""Export a track's students, one ONNX file each, float and int8, and measure how well they agree."""
 
 from declared import read, run  # isort: skip
 
@@ -12,15 +10,14 @@ from earshot.export.students import Exporter, mean_agreement
 from earshot.features.recordings import Recordings
 from earshot.params import text_of
 from earshot.runtime.files import write_json
+from earshot.runtime.progress import track as progress
 from earshot.tables import items
 from earshot.tables.manifest import read_manifest
 from earshot.tasks import TASKS
 
 
-def quantize(recipe_key: str) -> None:
-    track = read(f"recipes.{recipe_key}.track")
+def quantize(track: str) -> None:
     student, features = read(f"tracks.{track}.student"), read(f"tracks.{track}.features")
-    weights = Path(f"models/{track}/students/{recipe_key}")
     count = read(f"tracks.{track}.quantize").agreement_items
     compared = items.read(f"data/{track}/items.parquet", "validation")[:count]
     task = TASKS[read(f"tracks.{track}.task")].of(text_of(student), compared)
@@ -30,14 +27,18 @@ def quantize(recipe_key: str) -> None:
     for item in compared:
         inputs = tuple(tensor.numpy() for tensor in task.inputs([item]).values())
         clips.append(Clip(recordings.passage(item.utterances), inputs))
-    named = {"track": track, "recipe": recipe_key}
-    out = Path(f"models/{track}/onnx/{recipe_key}")
-    exporter = Exporter(student, features, task, weights, out, named, clips)
-    validation = json.loads((weights / "validation.json").read_text())
-    reports = [exporter.export(name) for seed in validation for name in exporter.models(seed)]
-    exporter.ship(max(validation, key=validation.get))  # chosen on validation items
-    write_json(f"metrics/{track}/quantize/{recipe_key}.json", mean_agreement(reports))
+    agreement = {}
+    for recipe in progress(read(f"tracks.{track}.evaluate.recipes"), "ONNX", unit="recipe"):
+        key = f"{track}-{recipe}"
+        weights, out = Path(f"models/{track}/students/{key}"), Path(f"models/{track}/onnx/{key}")
+        named = {"track": track, "recipe": key}
+        exporter = Exporter(student, features, task, weights, out, named, clips)
+        validation = json.loads((weights / "validation.json").read_text())
+        reports = [exporter.export(name) for seed in validation for name in exporter.models(seed)]
+        exporter.ship(max(validation, key=validation.get))  # chosen on validation items
+        agreement[recipe] = mean_agreement(reports)
+    write_json(f"metrics/{track}/quantize.json", agreement)
 
 
 if __name__ == "__main__":
-    run(quantize, "recipes")
+    run(quantize, "tracks")

@@ -19,7 +19,6 @@ from transformers import (
 )
 
 from earshot.features.recordings import Key
-from earshot.models import wav2vec2 as teacher_model
 from earshot.params import Cache, Teacher, Text
 from earshot.tables import sequences as store
 from earshot.tables.items import Item
@@ -27,6 +26,7 @@ from earshot.tables.signals import DTYPES, Signals
 from earshot.tasks.choice import Choice
 from earshot.tasks.classes import Classes
 from earshot.teacher import cache
+from earshot.teacher import wav2vec2 as teacher_model
 from earshot.training.batches import Group
 from earshot.training.routing import attention
 

@@ -34,8 +34,8 @@ from torch import nn
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
-from earshot.models.wav2vec2 import Teacher
 from earshot.teacher import auxiliary, frames, frozen
+from earshot.teacher.wav2vec2 import Teacher
 from earshot.training.batches import Loader
 from earshot.training.loop import Trainer, predict, validate
 from earshot.training.output import run

@@ -24,12 +24,12 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 from earshot.features.recordings import Recordings
-from earshot.models.wav2vec2 import CheckpointError, Teacher
 from earshot.params import Views
 from earshot.tables import signals
 from earshot.tasks.classes import Classes
 from earshot.teacher import ask, finetune, frozen, saved
 from earshot.teacher.auxiliary import fit_auxiliary
+from earshot.teacher.wav2vec2 import CheckpointError, Teacher
 
 SECONDS = {"u0": 0.30, "u1": 0.41, "u2": 0.35, "u3": 0.5, "u4": 0.28, "u5": 0.33}
 CLASSES = {"text": None, "auxiliary": True}

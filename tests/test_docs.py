@@ -132,7 +132,7 @@ def test_a_corpus_and_its_track_are_added_as_described(tmp_path: Path):
                 soundfile.write(path, rng.normal(0, 0.1, 16_000), 16_000)
     own.follow(section("A corpus"))
     printed = own.follow(section("A track"))
-    assert "Running stage 'fewshot@office'" in printed and "quantize@office-kd\n" in printed
+    assert "Running stage 'fewshot@office'" in printed and "quantize@office\n" in printed
     assert (tmp_path / "data/office/items.parquet").is_file()
 
 

@@ -28,7 +28,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from earshot.models.wav2vec2 import Teacher
+from earshot.teacher.wav2vec2 import Teacher
 
 WIDTH, LAYERS, TUNED = 32, 3, 2
 SHAPE = {

@@ -84,7 +84,7 @@ def test_wrong_dependencies_are_caught():
     script, declared = ROOT / "stages/features.py", code(STAGES["features"])
     missing = "src/earshot/tables/sequences.py"
     assert undeclared(declared - {missing}, script) == {missing}
-    other = "src/earshot/models/hub.py"
+    other = "src/earshot/teacher/hub.py"
     assert needless(declared | {other}, script) == {other}
 
 

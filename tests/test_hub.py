@@ -10,8 +10,8 @@ from conftest import python
 from learning import copied, same, tiny_checkpoint
 from server import Fault, Handler, Server
 
-from earshot.models import hub
-from earshot.models.wav2vec2 import CheckpointError, load_backbone
+from earshot.teacher import hub
+from earshot.teacher.wav2vec2 import CheckpointError, load_backbone
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
 NEEDED = ("config.json", "preprocessor_config.json", "model.safetensors", "vocab.json")
@@ -180,7 +180,7 @@ def test_offline_the_cache_serves_and_nothing_is_asked(server, tmp_path, variabl
     asked = len(server.log)
     code = f"""
 import sys
-from earshot.models import hub
+from earshot.teacher import hub
 print(hub.folder("someone/hubert", "{COMMIT}", sys.argv[1]))
 try: hub.folder("someone/hubert", "{COMMIT}", sys.argv[2])
 except hub.HubError as error: print(error)

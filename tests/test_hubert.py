@@ -13,10 +13,10 @@ from learning import copied, noise, same, tiny_checkpoint
 from safetensors import safe_open
 from torch.nn import functional
 
-from earshot.models.wav2vec2 import CheckpointError, load_backbone
 from earshot.params import HubertPretrain, Pretrain
 from earshot.pretraining import PRETRAIN, clips, hubert, masking, targets
 from earshot.tables.manifest import Clip, CorpusError, write_manifest
+from earshot.teacher.wav2vec2 import CheckpointError, load_backbone
 
 SECOND = 16_000
 

@@ -17,11 +17,11 @@ from transformers import (
 
 from earshot.features.log_mel import log_mel
 from earshot.features.recordings import Recordings
-from earshot.models.image import ImageNetwork
-from earshot.models.wav2vec2 import CheckpointError
 from earshot.params import Cache, Features, Image, NetworkTeacher
 from earshot.tables import signals
 from earshot.teacher import ask, cache, saved, tune
+from earshot.teacher.image import ImageNetwork
+from earshot.teacher.wav2vec2 import CheckpointError
 from earshot.training.batches import pad_frames
 
 MELS = 12

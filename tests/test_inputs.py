@@ -18,15 +18,13 @@ from earshot.corpora import files
 from earshot.params import TAU2022, CommonVoice, LibriSpeech, Manifest
 from earshot.runtime.inputs import NOTHING, cover, link, state
 
-TRACK = {name: f"{name}@listening" for name in ("download", "features", "fewshot", "evaluate")}
+NAMES = ("download", "features", "fewshot", "quantize", "evaluate")
+TRACK = {name: f"{name}@listening" for name in NAMES}
 TEACHER = {"teacher@listening", "cache@listening"}
-QUANTIZE, DISTILL = (
-    {f"{stage}@listening-{recipe}" for recipe in ("hard", "kd", "kd_pool")}
-    for stage in ("quantize", "distill")
-)
+DISTILL = {f"distill@listening-{recipe}" for recipe in ("hard", "kd", "kd_pool")}
 READERS = {  # a file: the stages that read it
     "own/table.csv": {TRACK["download"]},
-    "own/pool-0-0.flac": {*TRACK.values(), *TEACHER, *QUANTIZE},
+    "own/pool-0-0.flac": {*TRACK.values(), *TEACHER},
     "questions.yaml": {TRACK["fewshot"]},
     "devices/one.wav": {TRACK["features"]} | TEACHER,
     "weights/model.safetensors": {TRACK["evaluate"]} | TEACHER,

@@ -14,7 +14,6 @@ from earshot.distillation import lessons
 from earshot.distillation.terms import TERMS, Setting
 from earshot.features.recordings import Recordings
 from earshot.models.heads import ABSENT
-from earshot.models.wav2vec2 import CheckpointError
 from earshot.params import Cache, Frames
 from earshot.tables import signals
 from earshot.tables.items import ItemError, in_language
@@ -22,6 +21,7 @@ from earshot.tasks.transcript import Transcript, transcript_signals
 from earshot.teacher import ask, cache, saved
 from earshot.teacher.languages import alphabet_of
 from earshot.teacher.tune import tune
+from earshot.teacher.wav2vec2 import CheckpointError
 from earshot.text import alphabet
 from earshot.training import losses
 from earshot.training.output import Output

@@ -91,8 +91,8 @@ BY_HAND = ("paper", "languages")  # profile and track: what is fetched by hand i
 def test_every_profile_has_a_range_for_every_stage_but_downloads(at, name):
     params = at(name)
     drawn = made(params)
-    in_two = len(params.teachers) + len(params.recipes)
-    assert len(drawn.stages) == 4 * len(params.tracks) + 2 * in_two
+    of_models = 2 * len(params.teachers) + len(params.recipes)
+    assert len(drawn.stages) == 5 * len(params.tracks) + of_models
     unknown = {one.stage for one in drawn.stages if one.low is None}
     unread = {one for one in unknown if (name, re.split("[@-]", one)[1]) == BY_HAND}
     assert bool(unread) == (name == BY_HAND[0])

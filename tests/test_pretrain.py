@@ -8,10 +8,10 @@ from safetensors import safe_open
 
 from earshot import pretraining
 from earshot.corpora import open_languages, worlds
-from earshot.models.wav2vec2 import load_backbone
 from earshot.params import CTCLanguagesPretrain, CTCPretrain
 from earshot.pretraining import ctc
 from earshot.pretraining.optimizers import muon
+from earshot.teacher.wav2vec2 import load_backbone
 
 TEXTS = ["a red bike", "it rains", "Mary's lamp!", "two coats", "the old mill", "nobody knew"]
 

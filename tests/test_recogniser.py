@@ -11,12 +11,12 @@ from transcribed import SYMBOLS, recogniser, spoken
 
 from earshot.evaluation import transcripts
 from earshot.features.recordings import Recordings
-from earshot.models.wav2vec2 import CheckpointError, Teacher
 from earshot.params import Cache
 from earshot.tables import items, signals
 from earshot.tasks.transcript import Transcript
 from earshot.teacher import ask, cache, frames, saved
 from earshot.teacher.tune import tune
+from earshot.teacher.wav2vec2 import CheckpointError, Teacher
 from earshot.text import alphabet
 
 TASK = Transcript(None, SYMBOLS)

@@ -27,7 +27,6 @@ from learning import (
 
 from earshot.features.recordings import Recordings
 from earshot.models.heads import encode
-from earshot.models.wav2vec2 import Teacher
 from earshot.params import Cache, Views
 from earshot.runtime.files import sha256, write_json
 from earshot.tables import sequences
@@ -35,6 +34,7 @@ from earshot.tables.items import Item
 from earshot.tables.sequences import Store
 from earshot.tables.signals import DTYPES, INDEX, SignalError, Signals, identity
 from earshot.teacher import cache, frames, saved
+from earshot.teacher.wav2vec2 import Teacher
 from earshot.training.routing import SIZE, attention
 
 SECONDS = {f"u{i}": 0.25 + 0.03 * i for i in range(8)}

@@ -36,7 +36,6 @@ from transformers import (
 
 from earshot.features.recordings import Key, Recordings
 from earshot.models.heads import Encoded
-from earshot.models.wav2vec2 import CheckpointError, Teacher, load_backbone
 from earshot.params import Teacher as TeacherParams
 from earshot.params import Text
 from earshot.tables import signals
@@ -44,6 +43,7 @@ from earshot.tasks.choice import Choice
 from earshot.tasks.task import Score
 from earshot.teacher import ask, finetune, frozen, saved
 from earshot.teacher.tune import tune as tune_stage
+from earshot.teacher.wav2vec2 import CheckpointError, Teacher, load_backbone
 from earshot.training import losses
 from earshot.training.batches import Loader
 from earshot.training.loop import validate

@@ -29,13 +29,12 @@ from written import (
 from earshot.distillation.objective import check_known
 from earshot.evaluation import costs
 from earshot.features.recordings import Recordings
-from earshot.models import hub
-from earshot.models.wav2vec2 import CheckpointError
-from earshot.models.whisper import Hypothesis, Whisper
 from earshot.params import CTC, Cache, Evaluate, Frames, LayerPairs, Pair, Pseudo, Terms
 from earshot.tables import signals
 from earshot.tasks.transcript import Transcript
-from earshot.teacher import ask, cache, kinds, saved, transcripts
+from earshot.teacher import ask, cache, hub, kinds, saved, transcripts
+from earshot.teacher.wav2vec2 import CheckpointError
+from earshot.teacher.whisper import Hypothesis, Whisper
 from earshot.text import alphabet
 
 TASK = Transcript(None, SYMBOLS)

@@ -25,8 +25,8 @@ RECIPES = ("hard", "pseudo")
 CLIPS = {"fewshot": 6, "pool": 48, "validation": 12, "test": 24}
 STAGES = [
     *("inputs", "download", "features", "fewshot", "teacher", "cache"),
-    *(f"{stage}@{TRACK}-{recipe}" for recipe in RECIPES for stage in ("distill", "quantize")),
-    "evaluate",
+    *(f"distill@{TRACK}-{recipe}" for recipe in RECIPES),
+    *("quantize", "evaluate"),
 ]
 
 

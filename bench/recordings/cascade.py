@@ -15,13 +15,13 @@ from tqdm import tqdm
 from earshot.evaluation import metrics
 from earshot.features.recordings import Recordings
 from earshot.items.languages import every_word
-from earshot.models.whisper import Whisper
 from earshot.params import Teacher, parse
 from earshot.runtime import yaml_file
 from earshot.runtime.files import write_json
 from earshot.tables import items
 from earshot.tables.items import Item
 from earshot.tables.manifest import read_manifest
+from earshot.teacher.whisper import Whisper
 
 NAME = "cascade"
 STUDENT = "kd_pool"

@@ -25,7 +25,8 @@ from drill.case import HUGE, Answer, Case, Change, Outcome, changed, limited
 
 from earshot import predict
 from earshot.features import audio
-from earshot.models import checkpoint, wav2vec2
+from earshot.models import checkpoint
+from earshot.teacher import wav2vec2
 
 RATE = 16_000
 SECONDS_OF_A_SOUND = 1.5

@@ -1,1 +1,1 @@
-"""Teachers and students."""
+"""Students, and what teachers share with them: heads, checkpoints, where models run."""

@@ -21,13 +21,13 @@ from transformers import AutoModel, HubertConfig, Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
 from earshot.models import checkpoint
-from earshot.models.wav2vec2 import CheckpointError, load_backbone
 from earshot.params import HubertPretrain
 from earshot.pretraining import Report, masking, targets
 from earshot.pretraining.clips import Clips
 from earshot.pretraining.small import size
 from earshot.runtime.files import atomic
 from earshot.runtime.progress import chunks, track
+from earshot.teacher.wav2vec2 import CheckpointError, load_backbone
 
 CHECKPOINT_EVERY = 100
 SAMPLED = 100_000  # frames that are clustered

@@ -9,11 +9,11 @@ import torch
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
 from earshot.models.heads import ABSENT, masked_mean
-from earshot.models.wav2vec2 import Teacher
 from earshot.runtime.progress import chunks
 from earshot.tables.items import Item
 from earshot.tasks.task import Task
 from earshot.teacher.frames import BATCH, all_views, frozen_batches, run_whole
+from earshot.teacher.wav2vec2 import Teacher
 from earshot.training.batches import by_audio
 
 INVERSE_PENALTY = 0.1

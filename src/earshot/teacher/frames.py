@@ -12,7 +12,6 @@ import torch
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
 from earshot.models.heads import Encoded, frame_counts, masked_mean
-from earshot.models.wav2vec2 import Lower, Teacher
 from earshot.params import Cache
 from earshot.runtime.progress import chunks
 from earshot.tables.items import Item
@@ -20,6 +19,7 @@ from earshot.tables.sequences import Row
 from earshot.tasks.task import Task
 from earshot.teacher.frozen import frozen_states
 from earshot.teacher.kinds import AnyTeacher
+from earshot.teacher.wav2vec2 import Lower, Teacher
 from earshot.training import routing
 from earshot.training.batches import Audio, Batch, Group, by_audio, collate, common_views
 from earshot.training.loop import predict

@@ -9,12 +9,12 @@ import numpy as np
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
-from earshot.models.wav2vec2 import Lower
 from earshot.runtime.progress import chunks, track, workers
 from earshot.tables import sequences
 from earshot.tables.items import Item
 from earshot.tables.sequences import Key
 from earshot.teacher.kinds import AnyTeacher
+from earshot.teacher.wav2vec2 import Lower
 
 CHUNK = 64  # clips in memory
 TOGETHER = {"cpu": 16_000 * 8, "gpu": 16_000 * 320}  # samples of all clips that are run at once

@@ -8,12 +8,12 @@ tuned, it is an encoder. Which way a teacher answers is its `output` (`ask.WAYS`
 
 from torch import nn
 
-from earshot.models import hub
-from earshot.models.wav2vec2 import Teacher, checkpoint_folder
-from earshot.models.whisper import Whisper
 from earshot.params import AnyTeacher as TeacherParams
 from earshot.tasks.task import Task
+from earshot.teacher import hub
 from earshot.teacher.network import MelTeacher
+from earshot.teacher.wav2vec2 import Teacher, checkpoint_folder
+from earshot.teacher.whisper import Whisper
 
 AnyTeacher = Teacher | MelTeacher | Whisper
 KINDS: dict[str, type[nn.Module]] = {"checkpoint": Teacher, "network": MelTeacher}

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from safetensors import SafetensorError
 
 from earshot.models import ctc
-from earshot.models.wav2vec2 import CheckpointError, checkpoint_folder
 from earshot.params import AnyTeacher as TeacherParams
 from earshot.params import Teacher
 from earshot.tables.items import Item, ItemError
 from earshot.tasks.task import Task
+from earshot.teacher.wav2vec2 import CheckpointError, checkpoint_folder
 from earshot.text import alphabet
 
 _log = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ from torch import nn
 
 from earshot.features.log_mel import log_mel
 from earshot.models import accelerator, checkpoint
-from earshot.models.image import ImageNetwork
 from earshot.models.students import STUDENTS
-from earshot.models.wav2vec2 import Lower
 from earshot.params import NetworkTeacher
 from earshot.tasks.task import Task
+from earshot.teacher.image import ImageNetwork
+from earshot.teacher.wav2vec2 import Lower
 
 NETWORKS = STUDENTS | {"image": ImageNetwork}
 

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 from earshot.models import checkpoint
-from earshot.models.wav2vec2 import CheckpointError
 from earshot.params import AnyTeacher as TeacherParams
 from earshot.runtime.files import sha256, write_json
 from earshot.tasks import TASKS
 from earshot.tasks.task import Task
 from earshot.teacher.kinds import AnyTeacher, build
+from earshot.teacher.wav2vec2 import CheckpointError
 
 
 def save(teacher: AnyTeacher, task: Task, params: TeacherParams, folder: Path) -> None:

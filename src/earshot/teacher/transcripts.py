@@ -10,13 +10,13 @@ import numpy as np
 
 from earshot.features.recordings import Recordings
 from earshot.models import accelerator
-from earshot.models.whisper import Hypothesis, Whisper
 from earshot.params import Cache
 from earshot.runtime.progress import chunks, workers
 from earshot.tables.items import Item
 from earshot.tasks.task import Task
 from earshot.tasks.transcript import transcript_signals
 from earshot.teacher.frames import Rows
+from earshot.teacher.whisper import Hypothesis, Whisper
 from earshot.text import alphabet
 from earshot.training.batches import Group, by_audio
 

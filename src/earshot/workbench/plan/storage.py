@@ -9,8 +9,8 @@ from typing import Any
 
 from earshot.corpora import archives
 from earshot.corpora.partial import begun
-from earshot.models import hub
 from earshot.params import TASKS, Track, each
+from earshot.teacher import hub
 
 FRAMES = 50  # of an encoder, a second
 WINDOWS = {"whisper": 30.0, "audio-spectrogram-transformer": 10.24}  # seconds, by model_type

@@ -211,8 +211,8 @@ def _of_students(
         units = seeds * epochs * (trained + validated)
         what = f"{seeds} seeds × {epochs} epochs of {trained:,.2f} h"
         yield f"distill@{key}", units, what, size
-        yield f"quantize@{key}", seeds, f"{seeds} files", size
     students = len(recipes) * seeds
+    yield f"quantize@{name}", students, f"{students} files", size
     what = f"{students} students × {test:,.2f} h"
     yield f"evaluate@{name}", students * test, what, size
 

@@ -7,11 +7,11 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 from transformers.utils import logging
 
-from earshot.models import hub
 from earshot.models.heads import inside
-from earshot.models.wav2vec2 import CheckpointError
 from earshot.params import Image
 from earshot.tasks.task import Task
+from earshot.teacher import hub
+from earshot.teacher.wav2vec2 import CheckpointError
 
 FAMILIES = ("efficientnet", "mobilenet_v2")  # model_type
 STRIDE = 32  # input frames to one of the last map

@@ -24,11 +24,12 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from earshot.models import accelerator, ctc, hub
-from earshot.models.families import FAMILIES
+from earshot.models import accelerator, ctc
 from earshot.models.heads import inside, masked_mean
 from earshot.params import Teacher as TeacherParams
 from earshot.tasks.task import Task
+from earshot.teacher import hub
+from earshot.teacher.families import FAMILIES
 
 # recognisers come without it; left to chance, it is no part of a teacher
 UNUSED = "masked_spec_embed"

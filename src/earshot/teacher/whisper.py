@@ -20,9 +20,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
 from earshot.models import accelerator
-from earshot.models.wav2vec2 import SAMPLE_RATE, CheckpointError, checkpoint_folder, shapes
 from earshot.params import Teacher as TeacherParams
 from earshot.tasks.task import Task
+from earshot.teacher.wav2vec2 import SAMPLE_RATE, CheckpointError, checkpoint_folder, shapes
 from earshot.text import alphabet
 
 FILES = ("config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json")
