@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bench.rounds import Result, interleave, rows
-from earshot.training.optimizers import Muon
+from earshot.training.optimizers import ROUNDS, Muon
 
 STEPS = 10
 N_MELS, STACK = 40, 2
@@ -34,7 +34,7 @@ def measure(rounds: int = 7, hidden: int = 128) -> Result:
         "Muon": Muon(_matrices(hidden), 1e-3),
         "AdamW, PyTorch's": torch.optim.AdamW(_matrices(hidden), fused=True),
         "Muon, PyTorch's": torch.optim.Muon(
-            _matrices(hidden), adjust_lr_fn="match_rms_adamw", weight_decay=0.0
+            _matrices(hidden), ns_steps=ROUNDS, adjust_lr_fn="match_rms_adamw", weight_decay=0.0
         ),
     }
     contenders = {name: partial(_steps, optimizer) for name, optimizer in optimizers.items()}

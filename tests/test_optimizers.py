@@ -6,7 +6,7 @@ from learning import TASK, TEXT, copied
 from students import bilstm, mobilenet, recurrent
 from torch import nn
 
-from earshot.training.optimizers import OPTIMIZERS, Muon, encoder_matrices, orthogonal
+from earshot.training.optimizers import OPTIMIZERS, ROUNDS, Muon, encoder_matrices, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (4, 9), (24, 7)])
@@ -23,8 +23,9 @@ def test_a_matrix_keeps_its_ways_and_loses_their_sizes(shape):
 def test_its_steps_are_those_of_pytorch():
     torch.manual_seed(0)
     ours, theirs = (nn.Parameter(torch.ones(12, 5)) for _ in range(2))
+    told = {"weight_decay": 0.5, "adjust_lr_fn": "match_rms_adamw"}
     one = Muon([ours], 0.1, weight_decay=0.5)
-    other = torch.optim.Muon([theirs], 0.1, weight_decay=0.5, adjust_lr_fn="match_rms_adamw")
+    other = torch.optim.Muon([theirs], 0.1, ns_steps=ROUNDS, **told)
     for _ in range(4):
         ours.grad = torch.randn(12, 5)
         theirs.grad = ours.grad.clone()

@@ -10,7 +10,7 @@ from earshot.training.together import Together
 MOMENTUM = 0.95
 SIZE = 0.2  # of a step's entries, in the mean square, over the rate: about that of AdamW's
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
-ROUNDS = 5
+ROUNDS = 3  # five teach students no more (docs/findings.md) and take 4 ms of a step of 55
 OUTSIDE = ("head.", "language.")  # of a student's encoder
 
 
@@ -46,23 +46,15 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Return about U·Vᵀ of a matrix `(M, N)` = U·Σ·Vᵀ, singular values between 0.7 and 1.2, by five
-    rounds of Newton–Schulz: X ← PX with P = aI + bA + cA² and A = XXᵀ.
-
-    As P and A commute, A ← PAP: rounds are of the small square A, and X is multiplied once, by the
-    product of all P. Of a matrix four times as wide as high that is half the arithmetic.
+    """Return about U·Vᵀ of a matrix `(M, N)` = U·Σ·Vᵀ by rounds of Newton–Schulz: X ← aX + (bA +
+    cA²)X with A = XXᵀ. Singular values from a fiftieth of Σ's norm on end between 0.7 and 1.2.
     """
     a, b, c = NEWTON_SCHULZ
     wide = matrix.T if len(matrix) > matrix.shape[1] else matrix  # A is the smaller one
     wide = wide / wide.norm().clamp(min=1e-7)
-    gram, product = wide @ wide.T, None
-    for turn in range(ROUNDS):
-        step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        step.diagonal().add_(a)
-        product = step if product is None else step @ product
-        if turn < ROUNDS - 1:
-            gram = step @ gram @ step
-    wide = product @ wide
+    for _ in range(ROUNDS):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
     return wide.T if len(matrix) > matrix.shape[1] else wide
 
 
