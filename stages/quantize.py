@@ -1,4 +1,6 @@
-"""Export a track's students, one ONNX file each, float and int8, and measure how well they agree."""
+"""Export a track's students, one ONNX file each, float and int8, and measure how well they
+agree.
+"""
 
 from declared import read, run  # isort: skip
 
