@@ -13,7 +13,7 @@ from earshot.params import Evaluate
 from earshot.tables import answers as answer_table
 from earshot.tasks.transcript import Transcript
 from earshot.text import alphabet
-from earshot.training.loop import better
+from earshot.training.loop import rank
 
 PARAMS = Evaluate(recipes=["hard", "kd"], gains=["kd_vs_hard"], resamples=200)
 TASK = Transcript(None, SYMBOLS)
@@ -93,7 +93,7 @@ def test_the_score_of_training_counts_characters():
 def test_where_all_words_are_wrong_the_epoch_that_writes_nothing_does_not_win():
     wrong = answers(*("".join(said.split()) + " a b a" for said in SAID))
     assert transcripts.validation([wrong], TEST, 0)["wer"] > 1
-    assert better(TASK.score_all(wrong, TEST), TASK.score_all(HARD, TEST))
+    assert rank(TASK.score_all(wrong, TEST)) > rank(TASK.score_all(HARD, TEST))
 
 
 def test_intervals_are_over_speakers_and_gains_are_paired():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -41,9 +42,11 @@ def student_answers(
     """
     students = [load_student(params, mel.width, task, path) for path in weights]
     answers: list[Answers] = [{} for _ in students]
-    for batch in Loader(items, mel, task, BATCH):  # read once for all
-        for student, found in zip(students, answers, strict=True):
-            found |= predict_items(student, task, [batch])
+    with ThreadPoolExecutor(workers()) as pool:
+        for batch in Loader(items, mel, task, BATCH):  # read once for all
+            ask = partial(predict_items, task=task, batches=[batch])
+            for found, predictions in zip(answers, pool.map(ask, students), strict=True):
+                found |= predictions
     for path, found in zip(weights, answers, strict=True):
         for file, about in _by_device(path, items, devices):
             own = load_student(params, mel.width, task, file)

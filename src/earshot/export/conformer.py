@@ -57,13 +57,6 @@ _GATE = """
     {name}_open, {name}_gate = Split<axis=1, num_outputs=2>({name}_both)
     {name}_share = Sigmoid({name}_gate)
     {name}_gated = Mul({name}_open, {name}_share)
-    {name}_by_unit = Transpose({name}_gated)
-    {name}_clip = Unsqueeze({name}_by_unit, zero)
-    {name}_conv = Conv<group={width}, pads=[{around}, {around}]>(
-        {name}_clip, {name}_depth_weight, {name}_depth_bias
-    )
-    {name}_units = Squeeze({name}_conv, zero)
-    {name}_near = Transpose({name}_units)
 """
 _END = "    encoded = Unsqueeze(block_{last}, one)\n"
 
@@ -88,11 +81,9 @@ class _Blocks(Nodes):
 
     def convolve(self, name: str, layer: nn.Module, value: str) -> str:
         self.dense(f"{name}_both", layer.gate, self.norm(f"{name}_norm", layer.norm, value))
-        depth = layer.depth
-        self.constants[f"{name}_depth_weight"] = array(depth.weight)
-        self.constants[f"{name}_depth_bias"] = array(depth.bias)
-        self.add(_GATE, name=name, width=depth.groups, around=depth.padding[0])
-        between = self.norm(f"{name}_between", layer.between, f"{name}_near")
+        self.add(_GATE, name=name)
+        near = self.depthwise(name, layer.depth, f"{name}_gated")
+        between = self.norm(f"{name}_between", layer.between, near)
         mixed = self.dense(f"{name}_mix", layer.mix, self.silu(f"{name}_active", between))
         return self.sum(f"{name}_sum", value, mixed)
 

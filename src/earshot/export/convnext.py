@@ -5,32 +5,20 @@ compute in integers; convolutions stay in float, as those in integers are slower
 """
 
 from earshot.export.nodes import Nodes
-from earshot.export.parts import Part, array, stacked
+from earshot.export.parts import Part, stacked
 from earshot.models.convnext import Block, ConvNeXtStudent
 from earshot.params import Features
 
 _CONDITION = """
     layer_0_conditioned = Add(layer_0, language_vector)
 """
-_NEAR = """
-    {name}_by_unit = Transpose({value})
-    {name}_clip = Unsqueeze({name}_by_unit, zero)
-    {name}_conv = Conv<group={width}, pads=[{around}, {around}]>(
-        {name}_clip, {name}_depth_weight, {name}_depth_bias
-    )
-    {name}_units = Squeeze({name}_conv, zero)
-    {name}_near = Transpose({name}_units)
-"""
 _END = "    encoded = Unsqueeze(output_norm, one)\n"
 
 
 def _add(nodes: Nodes, name: str, block: Block, value: str) -> str:
     """Add a block on the frames `value`; return the name of what it makes."""
-    depth = block.depth
-    nodes.constants[f"{name}_depth_weight"] = array(depth.weight.squeeze(3))  # (D, 1, kernel)
-    nodes.constants[f"{name}_depth_bias"] = array(depth.bias)
-    nodes.add(_NEAR, name=name, value=value, width=depth.groups, around=depth.padding[0])
-    normed = nodes.norm(f"{name}_norm", block.norm, f"{name}_near")
+    near = nodes.depthwise(name, block.depth, value)
+    normed = nodes.norm(f"{name}_norm", block.norm, near)
     active = nodes.silu(f"{name}_active", nodes.dense(f"{name}_wider", block.wider, normed))
     return nodes.sum(name, value, nodes.dense(f"{name}_narrower", block.narrower, active))
 

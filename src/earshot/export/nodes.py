@@ -4,6 +4,7 @@ import numpy as np
 from torch import nn
 
 from earshot.export.parts import Part, array
+from earshot.models.depthwise import Depthwise
 
 # The quantizer calls the scale of a value X by X_scale: no constant of ours may be called so.
 _NORM = "    {out} = LayerNormalization<epsilon=1e-5>({value}, {name}_gain, {name}_shift)\n"
@@ -14,6 +15,15 @@ _DENSE = """
 _SILU = """
     {out}_share = Sigmoid({value})
     {out} = Mul({value}, {out}_share)
+"""
+_DEPTHWISE = """
+    {name}_by_unit = Transpose({value})
+    {name}_clip = Unsqueeze({name}_by_unit, zero)
+    {name}_conv = Conv<group={width}, pads=[{around}, {around}]>(
+        {name}_clip, {name}_depth_weight, {name}_depth_bias
+    )
+    {name}_units = Squeeze({name}_conv, zero)
+    {name}_near = Transpose({name}_units)
 """
 _ADD = "    {out} = Add({one}, {other})\n"
 
@@ -38,6 +48,13 @@ class Nodes:
         self.constants |= {f"{name}_weight": weight, f"{name}_bias": array(layer.bias)}
         self.add(_DENSE, out=name, value=value, name=name)
         return name
+
+    def depthwise(self, name: str, layer: Depthwise, value: str) -> str:
+        weight, bias = array(layer.weight.squeeze(3)), array(layer.bias)  # (D, 1, kernel), (D,)
+        self.constants |= {f"{name}_depth_weight": weight, f"{name}_depth_bias": bias}
+        sizes = {"width": layer.groups, "around": layer.padding[0]}
+        self.add(_DEPTHWISE, name=name, value=value, **sizes)
+        return f"{name}_near"
 
     def silu(self, name: str, value: str) -> str:
         self.add(_SILU, out=name, value=value)

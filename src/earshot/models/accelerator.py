@@ -55,6 +55,9 @@ def where(model: nn.Module) -> torch.device:
 def hosting(model: nn.Module) -> Iterator[None]:
     """Have a model where models run, and where it was again afterwards."""
     before = where(model)
+    if before == device():
+        yield
+        return
     with torch.inference_mode(False):  # weights moved within it could never be trained again
         model.to(device())
     try:

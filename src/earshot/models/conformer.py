@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from earshot.models.ctc import ctc_head, language_embedding
+from earshot.models.depthwise import Depthwise
 from earshot.models.heads import inside, mean_of
 from earshot.models.pruning import Group, Place
 from earshot.params import Conformer
@@ -74,14 +75,13 @@ class Convolution(nn.Module):
     def __init__(self, width: int, kernel: int):
         super().__init__()
         self.norm, self.gate = nn.LayerNorm(width), nn.Linear(width, 2 * width)
-        self.depth = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.depth = Depthwise(width, kernel)
         self.between, self.mix = nn.LayerNorm(width), nn.Linear(width, width)
 
     def forward(self, frames: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Return `(B, T, D)` for frames `(B, T, D)`, `real` `(B, T)` of them."""
         gated = F.glu(self.gate(self.norm(frames)), -1) * real[..., None]
-        near = self.depth(gated.transpose(1, 2)).transpose(1, 2)
-        return self.mix(F.silu(self.between(near)))
+        return self.mix(F.silu(self.between(self.depth(gated))))
 
 
 class Block(nn.Module):
