@@ -102,6 +102,7 @@ def test_quantized_forms_share_their_students_series_and_are_hollow():
     models = ["teacher", "kd", "kd_int8", "kd_ptq", "audio_blind"]
     found = charts.estimate("kd_ptq", {"wer": 0.1}, "wer", models)
     assert found == ("kd_ptq", 0.1, 0.1, 0.1, 1, True)
+    assert len({charts.style(number) for number in range(49)}) == 49
     assert charts.series(["x", "audio_blind"], models) == {"audio_blind": 2, "x": 3}
     assert charts.shortlist(models) == ["teacher", "kd_int8", "audio_blind"]
     gains = {"a_vs_b": {"accuracy": 0.1, "accuracy_low": -0.1, "accuracy_high": 0.2}}

@@ -318,8 +318,9 @@ def face(row: Estimate, size: float) -> dict[str, Any]:
 
 
 def style(number: int) -> tuple[str, str]:
-    """Return colour and marker of a series."""
-    return COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    """Return colour and marker of a series; no two of the first 49 share both."""
+    again = number // len(COLOURS)
+    return COLOURS[number % len(COLOURS)], MARKERS[(number + again) % len(MARKERS)]
 
 
 def _across(axes: Axes, rows: Sequence[Estimate], axis: str, narrow: bool) -> None:

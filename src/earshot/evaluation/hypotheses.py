@@ -75,7 +75,7 @@ def pictures(
         change, zero = "change in word error rate, points", (0, "no difference")
         drawn["gains"] = charts.intervals(gains, WIDE, change, zero, differences=True)
     series = charts.series(tables["curves"]["model"].unique(), models)
-    both = ("epoch", "validation, 1 − word error rate")
+    both = ("epoch", "validation, 1 − character error rate")
     drawn["curves"] = charts.curves(tables["curves"], "validation", series, WIDE, both, share=True)
     by_condition = charts.by_condition(tables["robustness"], models)
     drawn["robustness"] = charts.breakdown(by_condition, WIDE, axis, None)
