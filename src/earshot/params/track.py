@@ -53,7 +53,7 @@ class Limits(Section):
 
 
 class Evaluate(Section):
-    """Recipes compared, the gains printed (`a_vs_b`), and how intervals and latency are measured.
+    """Recipes exported and compared, gains printed (`a_vs_b`), how intervals and latency are taken.
 
     A student above `limits` fails the stage; null switches the gate off. MACs and latency are of
     one clip of `reference_seconds`. How the shipped student stands noise, rooms and the like is

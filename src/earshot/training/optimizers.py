@@ -10,7 +10,7 @@ from earshot.training.together import Together
 MOMENTUM = 0.95
 SIZE = 0.2  # of a step's entries, in the mean square, over the rate: about that of AdamW's
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
-ROUNDS = 3  # five teach students no more (docs/findings.md) and take 4 ms of a step of 55
+ROUNDS = 3  # five teach students no more (docs/findings.md)
 OUTSIDE = ("head.", "language.")  # of a student's encoder
 
 
